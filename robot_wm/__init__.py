@@ -1,0 +1,1 @@
+"""World models that are learned in simulation and run on robots."""

@@ -1,0 +1,65 @@
+"""The `robot-wm` command. It finds its commands by entry point and imports none of them by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import entry_points, version
+
+import cyclopts
+from pydantic import ValidationError
+
+from robot_wm.console import messages
+from robot_wm.errors import UserError
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+def build_app() -> cyclopts.App:
+    """The command tree: a command per entry point of `robot_wm.commands`; `bench` has those of `robot_wm.benchmarks`."""
+    app = cyclopts.App(
+        name="robot-wm",
+        help="Learn a world model in simulation, export it, and run it on a robot.",
+        version=lambda: version("robot-wm"),
+        result_action="return_value",
+    )
+    bench = cyclopts.App(name="bench", help="Measure on this machine: simulator, tick latency, learner.")
+    for parent, group in ((app, "robot_wm.commands"), (bench, "robot_wm.benchmarks")):
+        for entry in sorted(entry_points(group=group), key=lambda item: item.name):
+            parent.command(entry.load(), name=entry.name)
+    app.command(bench)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code. Bad input ends in one line on stderr and code 2."""
+    try:
+        build_app()(list(arguments), exit_on_error=False, print_error=False)
+    except cyclopts.CycloptsError as error:
+        return _refuse(str(error))
+    except ValidationError as error:
+        first = error.errors()[0]
+        return _refuse(
+            f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']} (got {str(first['input'])[:80]!r})"
+        )
+    except UserError as error:
+        return _refuse(str(error))
+    except KeyboardInterrupt:
+        messages().print("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone: robot-wm … | head
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _refuse(message: str) -> int:
+    line = " ".join(message.split())
+    messages().print(f"robot-wm: {line}", markup=False, soft_wrap=True)
+    return BAD_INPUT
+
+
+def main() -> None:
+    """Entry point of the `robot-wm` script."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,58 @@
+"""Tasks by name. They register themselves as entry points, so the library knows no simulator."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from robot_wm.errors import UserError
+
+if TYPE_CHECKING:
+    import gymnasium
+
+    from robot_wm.spec import AgentSpec
+
+GROUP = "robot_wm.tasks"
+GYM_PREFIX = "gym:"
+
+
+def known_tasks() -> dict[str, str]:
+    """Every registered task with the first line of its factory's docstring."""
+    found = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda item: item.name):
+        doc = (entry.load().__doc__ or "").strip()
+        name = "gym:<module>:<Id>" if entry.name == "gym" else entry.name
+        found[name] = doc.splitlines()[0] if doc else ""
+    return found
+
+
+def make_env(task: str, *, seed: int = 0, render: bool = False, **options: Any) -> gymnasium.Env[Any, Any]:
+    """Build the environment of ``task``, or of ``gym:<module>:<Id>`` for any other Gymnasium environment.
+
+    ``options`` go to the task's factory (``observation="image"``, ``backend="pybullet"``, …). Raises UserError for a
+    task that is not registered and for an option that the task does not take.
+    """
+    arguments = dict(options, seed=seed, render_mode="rgb_array" if render else None)
+    if task.startswith(GYM_PREFIX):
+        arguments["target"] = task[len(GYM_PREFIX) :]
+    factory = _entry(task).load()
+    try:
+        return factory(**arguments)
+    except TypeError as error:
+        if "unexpected keyword argument" in str(error):
+            raise UserError(f"task {task}: {str(error).split('() ')[-1]}") from None
+        raise
+
+
+def agent_spec(env: gymnasium.Env[Any, Any]) -> AgentSpec:
+    """The contract that a task's environment carries."""
+    return env.unwrapped.agent_spec  # type: ignore[attr-defined]
+
+
+def _entry(task: str) -> EntryPoint:
+    name = "gym" if task.startswith(GYM_PREFIX) else task
+    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in entries or (name == "gym" and not task.startswith(GYM_PREFIX)):
+        known = ", ".join(sorted(set(entries) - {"gym"})) or "none (install robot-wm[sim])"
+        raise UserError(f"unknown task {task!r}; known tasks: {known}, gym:<module>:<Id>")
+    return entries[name]

@@ -1,0 +1,41 @@
+"""The batch of sequences that the sampler hands to a learner, in numpy.
+
+Shape letters: B batch, T trained steps, T1 = T + 1 (one context step first), A action, D deter, S stoch groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SequenceBatch:
+    """B windows of T1 consecutive steps, each out of one stream.
+
+    ``action[:, t]`` was taken *after* ``obs[:, t]``; ``reward[:, t]`` and the flags arrived *with* ``obs[:, t]``
+    (the reward of a reset is 0). A window may contain the end of one episode and the start of the next, marked by
+    ``is_first``. Step 0 is context only: its stored latent starts the sequence.
+    """
+
+    obs: dict[str, NDArray[np.float32] | NDArray[np.uint8]]  # name -> [B, T1, *model_inputs shape]; scaled, or uint8
+    action: NDArray[np.float32]  # [B, T1, A] model units in [-1, 1], or one-hot; zeros on the last row of an episode
+    reward: NDArray[np.float32]  # [B, T1]
+    is_first: NDArray[np.bool_]  # [B, T1]
+    is_last: NDArray[np.bool_]  # [B, T1] terminated or truncated
+    is_terminal: NDArray[np.bool_]  # [B, T1] terminated
+    deter: NDArray[np.float32]  # [B, D] stored posterior at step 0
+    stoch: NDArray[np.uint8]  # [B, S] class indices of the stored posterior at step 0
+    index: NDArray[np.int64]  # [B, T1] names each step for SequenceSampler.write_latents, never used twice
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return int(self.reward.shape[0])
+
+    @property
+    def length(self) -> int:
+        """T: trained steps, without the context step."""
+        return int(self.reward.shape[1]) - 1

@@ -1,0 +1,128 @@
+"""One finished episode, raw and in SI units, and where it came from.
+
+Shape letters: L steps of the episode (the reset included), A action dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from robot_wm.errors import UserError
+from robot_wm.spec import AgentSpec
+
+
+def _utc_now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+class EpisodeSource(BaseModel):
+    """Who made an episode, kept with it through merges and exports."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["sim", "robot"]
+    task: str
+    robot: str
+    seed: Annotated[int, Field(ge=0)] | None = Field(default=None, description="seed of the simulated episode")
+    backend: str = Field(default="", description="physics backend, such as pybullet; empty on a robot")
+    policy: str = Field(default="", description="checkpoint or bundle that acted; 'random' where none did")
+    created_utc: str = Field(default_factory=_utc_now, description="ISO 8601 time at which the episode ended")
+
+
+@dataclass(frozen=True)
+class Episode:
+    """L consecutive steps from reset to end.
+
+    ``action[t]`` was taken after ``obs[t]``; ``reward[t]`` arrived with ``obs[t]``, so ``reward[0]`` belongs to the
+    reset. Nothing was done after the last observation: ``action[L - 1]`` is zeros.
+    """
+
+    obs: Mapping[str, NDArray[Any]]  # name -> [L, *shape] float32 in SI units, or uint8
+    action: NDArray[np.float32]  # [L, A] SI command really executed, or one-hot
+    reward: NDArray[np.float32]  # [L]
+    is_first: NDArray[np.bool_]  # [L]
+    is_last: NDArray[np.bool_]  # [L] terminated or truncated
+    is_terminal: NDArray[np.bool_]  # [L] terminated
+    source: EpisodeSource
+
+    @property
+    def length(self) -> int:
+        """L: steps, the reset included."""
+        return int(self.reward.shape[0])
+
+    @property
+    def episode_return(self) -> float:
+        """Sum of all rewards."""
+        return float(self.reward.sum(dtype=np.float64))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the arrays in bytes."""
+        return sum(array.nbytes for array in self.columns().values())
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Every array by its stored name: ``obs/<field>``, ``action``, ``reward`` and the three flags."""
+        return {f"obs/{name}": array for name, array in self.obs.items()} | {
+            name: getattr(self, name) for name in STEP_COLUMNS
+        }
+
+    def require_valid(self, spec: AgentSpec, *, origin: str = "episode") -> None:
+        """Refuse (UserError naming field and step) what ``spec`` does not describe or a learner could not use."""
+        length = self.length
+        wanted = step_columns(spec)
+        arrays = self.columns()
+        for name in sorted(set(wanted) ^ set(arrays)):
+            raise UserError(f"{origin}: {name}: {'missing' if name in wanted else 'not in the AgentSpec'}")
+        for name, (shape, dtype) in wanted.items():
+            array = arrays[name]
+            if array.shape != (length, *shape) or array.dtype != dtype:
+                asked = f"{dtype} {(length, *shape)}"
+                raise UserError(f"{origin}: {name}: {array.dtype} {array.shape}, but the AgentSpec asks for {asked}")
+            if dtype == np.float32 and not np.isfinite(array).all():
+                step = int(np.argwhere(~np.isfinite(array))[0][0])
+                raise UserError(f"{origin}: {name}: not finite at step {step}")
+        self._require_flags(origin)
+        self._require_actions(spec, origin)
+
+    def _require_flags(self, origin: str) -> None:
+        if self.length < 2:
+            raise UserError(f"{origin}: {self.length} steps; an episode has a reset and at least one more")
+        for name, step in (("is_first", 0), ("is_last", self.length - 1)):
+            where = np.flatnonzero(getattr(self, name)).tolist()
+            if where != [step]:
+                raise UserError(f"{origin}: {name}: true at steps {where[:8]}, should be at step {step} only")
+        if self.is_terminal[:-1].any():
+            raise UserError(
+                f"{origin}: is_terminal: true at step {int(self.is_terminal.argmax())}, before the last step"
+            )
+
+    def _require_actions(self, spec: AgentSpec, origin: str) -> None:
+        if self.action[-1].any():
+            raise UserError(f"{origin}: action: not zero at the last step, after which nothing was done")
+        if spec.action.is_discrete:
+            taken = self.action[:-1]
+            one_hot = ((taken == 0) | (taken == 1)).all(axis=1) & (taken.sum(axis=1) == 1)  # [L - 1]
+            if not one_hot.all():
+                raise UserError(f"{origin}: action: not one-hot at step {int(np.argmin(one_hot))}")
+
+
+STEP_COLUMNS = ("action", "reward", "is_first", "is_last", "is_terminal")
+
+
+def step_columns(spec: AgentSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape of one step and dtype of every column of ``spec``'s episodes, in stored order."""
+    flag, number = np.dtype(np.bool_), np.dtype(np.float32)
+    return {f"obs/{field.name}": (field.shape, np.dtype(field.dtype)) for field in spec.observations} | {
+        "action": ((spec.action_dim,), number),
+        "reward": ((), number),
+        "is_first": ((), flag),
+        "is_last": ((), flag),
+        "is_terminal": ((), flag),
+    }

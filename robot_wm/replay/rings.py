@@ -1,0 +1,180 @@
+"""Parallel streams of steps in preallocated rings: what the sequence sampler draws from.
+
+A *position* counts the steps of one stream from 0 and never comes back, so it says both where a step lies
+(position modulo ring size) and whether it is still there: a stream's live positions are the last ring-full.
+Shape letters: N rows written at once, P ring size, A action, D deter, S stoch groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.runtime.transform import CommandMap, Scaling
+from robot_wm.spec import AgentSpec
+
+Array = NDArray[Any]
+Ints = NDArray[np.int64]
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+class StreamRings:
+    """Rings of ``capacity`` steps, one a stream, holding what the model reads: observations scaled, actions in [-1, 1].
+
+    Each ring has ``history_length - 1`` rows more than its capacity, so that the oldest step within capacity still
+    finds all its history frames. Untouched rows cost address space only.
+    """
+
+    def __init__(self, spec: AgentSpec, *, streams: int, capacity: int, deter: int, stoch: int) -> None:
+        self.spec = spec
+        self.streams = streams
+        self.capacity = capacity  # steps a stream
+        self.size = capacity + spec.history_length - 1  # P
+        self.count = np.zeros(streams, np.int64)  # [streams] steps written: the next position
+        self.open = np.zeros(streams, np.bool_)  # [streams] an episode is running
+        self._scalings = {f"obs/{field.name}": Scaling(field) for field in spec.observations if not field.is_image}
+        self._commands = CommandMap(spec.action)
+        shapes: dict[str, tuple[tuple[int, ...], type[np.generic] | str]] = {
+            f"obs/{field.name}": (field.shape, field.dtype) for field in spec.observations
+        }
+        shapes |= {"action": ((spec.action_dim,), np.float32), "reward": ((), np.float32)}
+        shapes |= {name: ((), np.bool_) for name in FLAGS}
+        # Posterior latents; half precision is enough to start a sequence from (deter lies in [-1, 1]).
+        shapes |= {"deter": ((deter,), np.float16), "stoch": ((stoch,), np.uint8)}
+        shapes |= {"age": ((), np.int32)}  # steps since the episode's first
+        self.rows: dict[str, Array] = {
+            name: np.zeros((streams * self.size, *shape), dtype) for name, (shape, dtype) in shapes.items()
+        }
+
+    @property
+    def low(self) -> Ints:
+        """[streams] oldest position that may be read."""
+        return np.maximum(self.count - self.capacity, 0)
+
+    def slots(self, stream: Ints | int, position: Ints) -> Ints:
+        """Rows at which positions of a stream lie (the arguments broadcast)."""
+        return np.asarray(stream * self.size + position % self.size, np.int64)
+
+    def holds(self, stream: Ints, position: Ints) -> NDArray[np.bool_]:
+        """Whether each step is still there, not overwritten since."""
+        count = self.count[stream]
+        return (position < count) & (position >= count - self.size)
+
+    def write(self, stream: int, steps: Mapping[str, Array]) -> None:
+        """Append N consecutive raw steps (arrays [N, ...] in SI units, latents optional) to ``stream``.
+
+        A first step that follows a running episode ends that one as truncated. Raises ValueError if a step is
+        neither an episode's first nor the follower of a running one.
+        """
+        first = steps["is_first"]  # [N]
+        last = steps["is_last"] | np.append(first[1:], False)  # [N]
+        n = first.shape[0]
+        closed = np.concatenate([~self.open[stream : stream + 1], last[:-1]])  # [N] no episode runs before the step
+        if (closed & ~first).any():
+            raise ValueError(f"stream {stream}: a step without is_first follows the end of an episode")
+        ages = self._ages(stream, first)
+        if self.open[stream] and first[0]:
+            self._truncate(stream)
+        count = int(self.count[stream])
+        for here, there in self._segments(stream, count, n):
+            self._write_segment(steps, last, ages, here, there)
+        self.count[stream] = count + n
+        self.open[stream] = not last[-1]
+
+    def _segments(self, stream: int, count: int, n: int) -> Iterator[tuple[slice, slice]]:
+        """Up to two pairs of (steps, rows), both contiguous; of more than a ring-full only the end stays."""
+        begin = max(0, n - self.size)
+        while begin < n:
+            row = (count + begin) % self.size
+            end = min(n, begin + self.size - row)
+            yield slice(begin, end), slice(stream * self.size + row, stream * self.size + row + end - begin)
+            begin = end
+
+    def _write_segment(
+        self, steps: Mapping[str, Array], last: NDArray[np.bool_], ages: Ints, here: slice, there: slice
+    ) -> None:
+        for name, rows in self.rows.items():
+            row = rows[there]
+            if name in self._scalings:
+                self._scalings[name].into(steps[name][here], row)
+            elif name == "action":
+                self._commands.policy_into(steps[name][here], row)
+                row[last[here]] = 0.0  # nothing was done after the last observation
+            elif name == "is_last":
+                row[:] = last[here]
+            elif name == "age":
+                row[:] = ages[here]
+            elif name in steps:
+                row[:] = steps[name][here]
+            else:  # latents that the caller does not know
+                row[:] = 0
+
+    def _ages(self, stream: int, first: NDArray[np.bool_]) -> Ints:
+        """[N] steps since the episode's first step."""
+        before = 0
+        if self.open[stream]:
+            before = 1 + int(self.rows["age"][self._newest(stream)])
+        if first.shape[0] == 1:  # a running environment adds them singly
+            return np.array([0 if first[0] else before])
+        step = np.arange(first.shape[0])
+        begun = np.maximum.accumulate(np.where(first, step, -1))  # [N] latest first step so far, -1 for none
+        return np.where(begun >= 0, step - begun, step + before)
+
+    def _newest(self, stream: int) -> int:
+        """Row of the stream's newest step."""
+        return stream * self.size + (int(self.count[stream]) - 1) % self.size
+
+    def _truncate(self, stream: int) -> None:
+        """Mark the stream's newest step as an episode's last."""
+        slot = self._newest(stream)
+        self.rows["is_last"][slot] = True
+        self.rows["action"][slot] = 0.0
+
+    def observations(self, stream: Ints, position: Ints) -> dict[str, Array]:
+        """Model inputs at positions [B, T1] of streams [B, 1].
+
+        Vectors are [B, T1, F*O], oldest frame first; images [B, T1, H, W, C], the newest frame only. Before an
+        episode's first step its first frame is repeated, as runtime.transform.History does.
+        """
+        slots = self.slots(stream, position)  # [B, T1]
+        frames = np.arange(self.spec.history_length - 1, -1, -1)  # [F] steps back
+        if len(frames) > 1:
+            back = np.minimum(frames, self.rows["age"][slots][..., None])  # [B, T1, F]
+            frame_slots = self.slots(stream[..., None], position[..., None] - back)  # [B, T1, F]
+        else:
+            frame_slots = slots[..., None]
+        inputs: dict[str, Array] = {}
+        for field in self.spec.observations:
+            rows = self.rows[f"obs/{field.name}"]
+            if field.is_image:
+                inputs[field.name] = rows.take(slots, axis=0)
+            else:
+                inputs[field.name] = rows.take(frame_slots, axis=0).reshape(*slots.shape, -1)
+        return inputs
+
+    def live(self) -> Ints:
+        """Rows of every live step, stream by stream, oldest first."""
+        parts = [
+            self.slots(stream, np.arange(max(0, count - self.size), count, dtype=np.int64))
+            for stream, count in enumerate(self.count.tolist())
+        ]
+        return np.concatenate(parts)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Counters and the live rows, as copies."""
+        live = self.live()
+        return {"count": self.count.copy(), "open": self.open.copy()} | {
+            f"rows/{name}": rows[live] for name, rows in self.rows.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Take over a state of rings of the same layout."""
+        self.count[:] = state["count"]
+        self.open[:] = state["open"]
+        live = self.live()
+        for name, rows in self.rows.items():
+            rows[live] = state[f"rows/{name}"]

@@ -1,0 +1,301 @@
+"""Sequences for a learner, drawn from streams of experience in memory.
+
+As DreamerV3 replays (Hafner et al., Nature 2025; danijar/dreamerv3 `embodied/replay`): every new step is trained on
+once in its order before windows are drawn uniformly, each window is preceded by one context step whose stored
+posterior starts the sequence, and the latents that an update computes are written back.
+Shape letters: B batch, T trained steps, T1 = T + 1, A action, D deter, S stoch groups, N steps of an episode.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from robot_wm.errors import UserError
+from robot_wm.replay.batch import SequenceBatch
+from robot_wm.replay.episode import Episode, step_columns
+from robot_wm.replay.rings import Array, Ints, StreamRings
+from robot_wm.spec import AgentSpec
+
+# PCG64's 128-bit state and increment, as 64-bit words that safetensors can hold.
+_WORD = 1 << 64
+
+
+class SequenceSampler:
+    """Windows of ``length + 1`` consecutive steps out of per-stream rings.
+
+    A *stream* is what one environment produced, episode after episode; a window may cross episode borders, but never
+    streams nor the place where a ring overwrites its oldest steps. Methods may be called from several threads.
+    """
+
+    def __init__(
+        self,
+        spec: AgentSpec,
+        *,
+        capacity_steps: int,
+        length: int = 64,
+        streams: int = 1,
+        deter: int = 0,
+        stoch: int = 0,
+        seed: int = 0,
+    ) -> None:
+        """Reserve memory for ``capacity_steps`` steps, divided evenly among ``streams``.
+
+        ``length`` is T in steps; ``deter`` and ``stoch`` are D and S of the latents to store (0: none).
+        Raises UserError where a stream's share of the capacity does not hold one window.
+        """
+        if min(length, streams) < 1 or min(deter, stoch) < 0:
+            raise ValueError(f"length {length} and streams {streams} must be positive, deter and stoch not negative")
+        capacity = capacity_steps // streams
+        if capacity < length + 1:
+            raise UserError(
+                f"replay capacity: {capacity_steps} steps among {streams} streams hold no window of {length} + 1 steps"
+            )
+        self.spec = spec
+        self.length = length
+        self.streams = streams
+        self._rings = StreamRings(spec, streams=streams, capacity=capacity, deter=deter, stoch=stoch)
+        self._columns = step_columns(spec)
+        self._images = {field.name for field in spec.observations if field.is_image}
+        self._bits = np.random.PCG64(seed)
+        self._rng = np.random.Generator(self._bits)
+        self._fresh: list[int] = []  # names (see _names) of windows not returned yet, oldest first
+        self._next_fresh = np.zeros(streams, np.int64)  # [streams] context position of the next fresh window
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        """Steps that can be drawn."""
+        return int((self._rings.count - self._rings.low).sum())
+
+    @property
+    def capacity_steps(self) -> int:
+        """Steps that can be drawn when every ring is full."""
+        return self._rings.capacity * self.streams
+
+    @property
+    def steps_added(self) -> int:
+        """Steps ever added, the overwritten ones included."""
+        return int(self._rings.count.sum())
+
+    @property
+    def windows(self) -> int:
+        """Distinct windows that can be drawn now; ``sample`` needs one."""
+        return int(self._valid_starts()[1].sum())
+
+    @property
+    def fresh_windows(self) -> int:
+        """Windows not returned yet."""
+        return len(self._fresh)
+
+    def add(
+        self,
+        stream: int,
+        obs: Mapping[str, ArrayLike],
+        action: ArrayLike,
+        reward: float,
+        is_first: bool,
+        is_last: bool,
+        is_terminal: bool,
+        deter: ArrayLike | None = None,
+        stoch: ArrayLike | None = None,
+    ) -> None:
+        """Append one step: raw SI ``obs``, the SI ``action`` [A] taken after it, and the reward and flags of ``obs``.
+
+        ``deter`` [D] and ``stoch`` [S] (class indices) are the actor's posterior at this step; zeros if not given.
+        Raises UserError for a value that is not finite, ValueError for a wrong shape or a missing ``is_first``.
+        """
+        steps: dict[str, Array] = {
+            f"obs/{name}": np.asarray(value, None if name in self._images else np.float32)[None]
+            for name, value in obs.items()
+        }
+        steps["action"] = np.asarray(action, np.float32)[None]
+        steps["reward"] = np.asarray(reward, np.float32)[None]
+        steps["is_first"] = np.array([is_first], np.bool_)
+        steps["is_last"] = np.array([is_last], np.bool_)
+        steps["is_terminal"] = np.array([is_terminal], np.bool_)
+        self._append(
+            stream,
+            steps,
+            None if deter is None else np.asarray(deter)[None],
+            None if stoch is None else np.asarray(stoch)[None],
+        )
+
+    def add_episode(
+        self,
+        episode: Episode,
+        *,
+        stream: int | None = None,
+        deter: ArrayLike | None = None,
+        stoch: ArrayLike | None = None,
+        fresh: bool = True,
+    ) -> int:
+        """Append a stored episode and return its stream: by default that which has got least and runs no episode.
+
+        ``deter`` [N, D] and ``stoch`` [N, S] are zeros if not given. ``fresh=False`` leaves it to uniform sampling
+        only, as for experience that was trained on before. Raises ValueError where every stream has a running episode.
+        """
+        if stream is None:
+            candidates = np.flatnonzero(~self._rings.open)
+            if not len(candidates):
+                raise ValueError("every stream has a running episode: name the stream that the episode may end")
+            stream = int(candidates[np.argmin(self._rings.count[candidates])])
+        self._append(stream, episode.columns(), deter, stoch, fresh=fresh)
+        return stream
+
+    def _append(
+        self,
+        stream: int,
+        steps: Mapping[str, Array],
+        deter: ArrayLike | None,
+        stoch: ArrayLike | None,
+        fresh: bool = True,
+    ) -> None:
+        if not 0 <= stream < self.streams:
+            raise ValueError(f"stream {stream} of {self.streams}")
+        n = len(steps["reward"])
+        if steps.keys() != self._columns.keys():
+            raise ValueError(f"columns {sorted(steps)}, but the AgentSpec asks for {sorted(self._columns)}")
+        for name, (shape, dtype) in self._columns.items():
+            array = steps[name]
+            if array.shape != (n, *shape) or (dtype == np.uint8) != (array.dtype == np.uint8):
+                raise ValueError(f"{name}: {array.dtype} {array.shape[1:]}, but the AgentSpec asks for {dtype} {shape}")
+            if dtype == np.float32 and not np.isfinite(array).all():
+                raise UserError(f"stream {stream}: {name} is not finite at step {int(self._rings.count[stream])}")
+        latents = {name: np.asarray(value) for name, value in (("deter", deter), ("stoch", stoch)) if value is not None}
+        for name, value in latents.items():
+            if value.shape != (n, *self._rings.rows[name].shape[1:]):
+                raise ValueError(f"{name}: shape {value.shape}, but {(n, *self._rings.rows[name].shape[1:])} is stored")
+        with self._lock:
+            self._rings.write(stream, {**steps, **latents})
+            self._queue_fresh(stream, fresh)
+
+    def _queue_fresh(self, stream: int, fresh: bool) -> None:
+        """Queue each window that has become complete; their trained steps follow each other without overlap."""
+        newest = int(self._rings.count[stream]) - 1
+        start = int(self._next_fresh[stream])
+        if fresh:
+            complete = max(0, (newest - start) // self.length)
+            self._fresh += [(start + k * self.length) * self.streams + stream for k in range(complete)]
+            self._next_fresh[stream] = start + complete * self.length
+        else:
+            self._next_fresh[stream] = newest
+
+    def sample(self, batch: int) -> SequenceBatch:
+        """Draw ``batch`` windows: fresh ones first, each once, then uniformly with replacement over all valid starts.
+
+        Raises ValueError where no stream holds a whole window yet (see ``windows``).
+        """
+        with self._lock:
+            low, valid = self._valid_starts()
+            total = int(valid.sum())
+            if not total:
+                raise ValueError(f"no stream holds {self.length} + 1 steps yet")
+            fresh = self._take_fresh(batch, low)
+            ends = np.cumsum(valid)  # [streams]
+            drawn = self._rng.integers(total, size=batch - len(fresh), dtype=np.int64)
+            drawn_stream = np.searchsorted(ends, drawn, side="right").astype(np.int64)
+            drawn_start = low[drawn_stream] + drawn - (ends - valid)[drawn_stream]
+            stream = np.concatenate([fresh % self.streams, drawn_stream])[:, None]  # [B, 1]
+            start = np.concatenate([fresh // self.streams, drawn_start])[:, None]  # [B, 1]
+            return self._gather(stream, start + np.arange(self.length + 1, dtype=np.int64))
+
+    def _gather(self, stream: Ints, position: Ints) -> SequenceBatch:
+        rings, rows = self._rings, self._rings.rows
+        slots = rings.slots(stream, position)  # [B, T1]
+        return SequenceBatch(
+            obs=rings.observations(stream, position),
+            action=rows["action"].take(slots, axis=0),
+            reward=rows["reward"].take(slots),
+            is_first=rows["is_first"].take(slots),
+            is_last=rows["is_last"].take(slots),
+            is_terminal=rows["is_terminal"].take(slots),
+            deter=rows["deter"].take(slots[:, 0], axis=0).astype(np.float32),
+            stoch=rows["stoch"].take(slots[:, 0], axis=0),
+            index=position * self.streams + stream,
+        )
+
+    def _valid_starts(self) -> tuple[Ints, Ints]:
+        """[streams] lowest valid start and [streams] number of them."""
+        low = self._rings.low
+        return low, np.maximum(self._rings.count - low - self.length, 0)
+
+    def _take_fresh(self, batch: int, low: Ints) -> Ints:
+        """Up to ``batch`` fresh windows; those that have been overwritten are dropped."""
+        taken = np.zeros(0, np.int64)
+        while self._fresh and len(taken) < batch:
+            wanted = batch - len(taken)
+            names = np.array(self._fresh[:wanted], np.int64)
+            del self._fresh[:wanted]
+            taken = np.concatenate([taken, names[names // self.streams >= low[names % self.streams]]])
+        return taken
+
+    def write_latents(self, index: Ints, deter: ArrayLike, stoch: ArrayLike) -> int:
+        """Replace the stored latents of the steps ``index`` [B, T] by ``deter`` [B, T, D] and ``stoch`` [B, T, S].
+
+        Steps overwritten since they were sampled are left out; returns how many were written. Of a step that occurs
+        twice the later one counts.
+        """
+        with self._lock:
+            rings = self._rings
+            stream, position = index % self.streams, index // self.streams
+            held = rings.holds(stream, position)  # [B, T]
+            everything = bool(held.all())  # the usual case, where no copy is needed
+            slots = rings.slots(stream, position)
+            slots = slots if everything else slots[held]
+            for name, value in (("deter", deter), ("stoch", stoch)):
+                array = np.asarray(value)
+                if array.shape != (*index.shape, *rings.rows[name].shape[1:]):
+                    raise ValueError(f"{name}: shape {array.shape} for index {index.shape}")
+                rings.rows[name][slots] = array if everything else array[held]
+            return slots.size
+
+    def state_dict(self) -> dict[str, Array]:
+        """Everything that the next batch depends on, as plain arrays; ``load_state_dict`` continues exactly."""
+        with self._lock:
+            state: Mapping[str, Any] = self._bits.state
+            words = [word for key in ("state", "inc") for word in divmod(state["state"][key], _WORD)]
+            own: dict[str, Array] = {
+                "layout": self._layout(),
+                "spec": np.frombuffer(hashlib.sha256(self.spec.content_hash().encode()).digest(), np.uint8).copy(),
+                "rng": np.array([*words, state["has_uint32"], state["uinteger"]], np.uint64),
+                "fresh": np.array(self._fresh, np.int64),
+                "next_fresh": self._next_fresh.copy(),
+            }
+            return own | {f"rings/{name}": array for name, array in self._rings.state_dict().items()}
+
+    def load_state_dict(self, state: Mapping[str, Array]) -> None:
+        """Continue from a saved state; raises UserError where it was made with another layout or AgentSpec."""
+        mine = self.state_dict()
+        for name, saved, now in zip(_LAYOUT, state["layout"].tolist(), self._layout().tolist(), strict=True):
+            if saved != now:
+                raise UserError(f"saved replay: {name} {saved}, but this run has {now}")
+        if not np.array_equal(state["spec"], mine["spec"]):
+            raise UserError("saved replay: made for another AgentSpec")
+        if mine.keys() != state.keys():
+            raise UserError(f"saved replay: arrays {sorted(mine.keys() ^ state.keys())} are missing or unknown")
+        with self._lock:
+            self._rings.load_state_dict(
+                {k.removeprefix("rings/"): v for k, v in state.items() if k.startswith("rings/")}
+            )
+            words = [int(word) for word in state["rng"]]
+            self._bits.state = {
+                "bit_generator": "PCG64",
+                "state": {"state": words[0] * _WORD + words[1], "inc": words[2] * _WORD + words[3]},
+                "has_uint32": words[4],
+                "uinteger": words[5],
+            }
+            self._fresh = [int(name) for name in state["fresh"]]
+            self._next_fresh[:] = state["next_fresh"]
+
+    def _layout(self) -> Ints:
+        rows = self._rings.rows
+        sizes = (self.streams, self._rings.capacity, self.length, rows["deter"].shape[1], rows["stoch"].shape[1])
+        return np.array(sizes, np.int64)
+
+
+_LAYOUT = ("streams", "capacity in steps a stream", "length in steps", "deter", "stoch")

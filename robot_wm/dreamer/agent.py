@@ -1,0 +1,116 @@
+"""The Dreamer agent: every network, and the tick that a robot runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.dreamer.decoder import Decoder
+from robot_wm.dreamer.encoder import Encoder, Inputs
+from robot_wm.dreamer.heads import Actor, ContinueHead, ScalarHead
+from robot_wm.dreamer.rssm import RSSM
+from robot_wm.nn.categorical import kl, sample
+from robot_wm.nn.layers import initialise
+from robot_wm.spec import InputShape
+
+
+class TickState(NamedTuple):
+    """What an agent carries from one tick to the next."""
+
+    deter: Tensor  # [B, D] float32
+    stoch: Tensor  # [B, S, C] float32, one-hot
+    action: Tensor  # [B, A] float32, model units: the action executed last
+
+
+class TickOutput(NamedTuple):
+    """What one tick gives."""
+
+    action: Tensor  # [B, A] in [-1, 1], or one-hot
+    state: TickState
+    value: Tensor  # [B] expected discounted return, reward units
+    surprise: Tensor  # [B] KL(posterior || prior), nats
+    post_logits: Tensor  # [B, S, C] log-probabilities after unimix
+
+
+class DreamerAgent(nn.Module):
+    """World model, actor, critic and slow critic.
+
+    ``inputs`` are the spec's model inputs; ``action_dim`` is A. Parameters are drawn from ``generator`` (torch's own
+    one if None) as danijar/dreamerv3 draws them.
+    """
+
+    def __init__(
+        self,
+        config: DreamerConfig,
+        inputs: Mapping[str, InputShape],
+        action_dim: int,
+        discrete: bool,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.config, self.action_dim, self.discrete = config, action_dim, discrete
+        self.inputs = Inputs(inputs, layers=len(config.image_multipliers))
+        features = config.deter + config.stoch * config.classes
+        self.encoder = Encoder(config, self.inputs)
+        self.rssm = RSSM(config, embedding=self.encoder.size, action=action_dim)
+        self.decoder = Decoder(config, self.inputs)
+        self.reward = ScalarHead(config, features, config.reward_layers)
+        self.cont = ContinueHead(config, features)
+        self.actor = Actor(config, features, action_dim, discrete=discrete)
+        self.critic = ScalarHead(config, features, config.critic_layers)
+        self.slow_critic = ScalarHead(config, features, config.critic_layers)
+        self.slow_critic.requires_grad_(False)
+        initialise(self, generator)
+        self.slow_critic.load_state_dict(self.critic.state_dict())
+
+    def parameter_count(self) -> int:
+        """Parameters that are trained; the slow critic is not one of them."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def initial(self, batch: int) -> TickState:
+        """State before an episode: zeros, on the agent's device."""
+        device = self.rssm.gru.norm_scale.device
+        config = self.config
+        return TickState(
+            deter=torch.zeros(batch, config.deter, device=device),
+            stoch=torch.zeros(batch, config.stoch, config.classes, device=device),
+            action=torch.zeros(batch, self.action_dim, device=device),
+        )
+
+    def tick(
+        self,
+        obs: Mapping[str, Tensor],
+        is_first: Tensor,
+        state: TickState,
+        noise_latent: Tensor,
+        noise_action: Tensor,
+    ) -> TickOutput:
+        """Advance the posterior by one observation and choose an action.
+
+        obs[name] [B, *input shape]; is_first [B] float32 0 or 1, where 1 forgets ``state``; noise_latent [B, S, C]
+        Gumbel; noise_action [B, A] normal, or Gumbel when discrete. Zero noise is greedy. Pure: no randomness and no
+        host synchronisation inside.
+        """
+        keep = 1.0 - is_first.unsqueeze(-1)  # [B, 1]
+        deter = self.rssm.gru(state.deter * keep, state.stoch.flatten(1) * keep, state.action * keep)  # [B, D]
+        embedding = self.encoder(obs, deter.dtype)  # [B, E]
+        posterior = self.rssm.posterior_probs(deter, embedding)  # [B, S, C]
+        prior = self.rssm.prior_probs(deter)  # [B, S, C]
+        stoch = sample(posterior, noise_latent.exp())  # [B, S, C]
+        feature = torch.cat([deter, stoch.flatten(1)], -1)  # [B, D+S*C]
+        action = self.actor(feature).sample(noise_action)  # [B, A]
+        if not self.discrete:
+            action = action.clamp(-1.0, 1.0)
+        post_logits = posterior.log()
+        return TickOutput(
+            action=action,
+            state=TickState(deter=deter, stoch=stoch, action=action),
+            value=self.critic.mean(feature),
+            surprise=kl(post_logits, prior.log()),
+            post_logits=post_logits,
+        )

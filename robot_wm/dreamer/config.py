@@ -1,0 +1,115 @@
+"""Sizes and hyperparameters of the Dreamer agent. No torch here: configs are read where nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Size = Literal["nano", "1m", "12m", "25m", "50m", "100m", "200m"]
+
+# Widths of each size. nano is ours (quickstart on two CPU cores); the others are danijar/dreamerv3's.
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "nano": {"deter": 128, "hidden": 32, "stoch": 16, "classes": 4, "depth": 4, "units": 64},
+    "1m": {"deter": 512, "hidden": 64, "stoch": 32, "classes": 4, "depth": 4, "units": 64},
+    "12m": {"deter": 2048, "hidden": 256, "stoch": 32, "classes": 16, "depth": 16, "units": 256},
+    "25m": {"deter": 3072, "hidden": 384, "stoch": 32, "classes": 24, "depth": 24, "units": 384},
+    "50m": {"deter": 4096, "hidden": 512, "stoch": 32, "classes": 32, "depth": 32, "units": 512},
+    "100m": {"deter": 6144, "hidden": 768, "stoch": 32, "classes": 48, "depth": 48, "units": 768},
+    "200m": {"deter": 8192, "hidden": 1024, "stoch": 32, "classes": 64, "depth": 64, "units": 1024},
+}
+
+
+class DreamerConfig(BaseModel):
+    """Everything that shapes a Dreamer agent and its update.
+
+    Widths that are not given come from ``size``. Defaults are those of danijar/dreamerv3 at e3f0224.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Size = Field(default="12m", description="preset of the widths below")
+
+    # Widths. Zero stands only for "as the size says" and never survives validation.
+    deter: int = Field(default=0, ge=8, description="D: deterministic state, units")
+    hidden: int = Field(default=0, ge=1, description="inner width of the recurrent cell, posterior and prior, units")
+    stoch: int = Field(default=0, ge=1, description="S: categorical variables of the stochastic state")
+    classes: int = Field(default=0, ge=2, le=256, description="C: classes of each variable")
+    depth: int = Field(default=0, ge=1, description="channels of the first image layer before the multipliers")
+    units: int = Field(default=0, ge=1, description="width of encoder, decoder and heads, units")
+
+    # Architecture
+    blocks: int = Field(default=8, ge=1, description="G: blocks of the recurrent cell and the image decoder")
+    prior_layers: int = Field(default=2, ge=1)
+    posterior_layers: int = Field(default=1, ge=1)
+    encoder_layers: int = Field(default=3, ge=1)
+    decoder_layers: int = Field(default=3, ge=1)
+    reward_layers: int = Field(default=1, ge=1)
+    continue_layers: int = Field(default=1, ge=1)
+    actor_layers: int = Field(default=3, ge=1)
+    critic_layers: int = Field(default=3, ge=1)
+    image_multipliers: tuple[int, ...] = Field(default=(2, 3, 4, 4), min_length=1, description="channels / depth")
+    image_kernel: int = Field(default=5, ge=1, description="pixels, odd")
+    bins: int = Field(default=255, ge=3, description="two-hot bins of reward and value, odd")
+    unimix: float = Field(default=0.01, ge=0, lt=1, description="uniform share mixed into every latent distribution")
+    actor_scale: float = Field(default=0.01, ge=0, description="initial scale of the actor's last layer")
+    min_std: float = Field(default=0.1, gt=0, description="least action standard deviation, model units")
+    max_std: float = Field(default=1.0, gt=0, description="largest action standard deviation, model units")
+
+    # World model
+    free_nats: float = Field(default=1.0, ge=0, description="KL below this is not trained, nats")
+    scale_dynamics: float = Field(default=1.0, ge=0, description="loss weight: prior towards posterior")
+    scale_representation: float = Field(default=0.1, ge=0, description="loss weight: posterior towards prior")
+    scale_reconstruction: float = Field(default=1.0, ge=0, description="loss weight of every observation field")
+    scale_reward: float = Field(default=1.0, ge=0)
+    scale_continue: float = Field(default=1.0, ge=0)
+
+    # Behaviour
+    horizon: int = Field(default=15, ge=1, description="H: imagined steps from every replayed state, control steps")
+    discount_horizon: float = Field(default=333.0, gt=1, description="discount is 1 - 1/this, control steps")
+    return_lambda: float = Field(default=0.95, ge=0, le=1, description="mixing of the λ-return")
+    entropy_scale: float = Field(default=3e-4, ge=0, description="weight of the policy's entropy, per nat")
+    scale_policy: float = Field(default=1.0, ge=0)
+    scale_value: float = Field(default=1.0, ge=0)
+    scale_replay_value: float = Field(default=0.3, ge=0)
+    slow_rate: float = Field(default=0.02, gt=0, le=1, description="share of the critic in the slow critic, per update")
+    slow_scale: float = Field(default=1.0, ge=0, description="weight of the critic's cross-entropy to the slow critic")
+    return_rate: float = Field(default=0.01, gt=0, le=1, description="share of the newest percentiles in their average")
+    return_low: float = Field(default=5.0, ge=0, le=100, description="lower percentile of returns, %")
+    return_high: float = Field(default=95.0, ge=0, le=100, description="upper percentile of returns, %")
+    return_limit: float = Field(default=1.0, gt=0, description="least scale that returns are divided by, reward units")
+
+    # Optimiser
+    learning_rate: float = Field(default=4e-5, gt=0)
+    warmup: int = Field(default=1000, ge=0, description="updates over which the learning rate rises from zero")
+    clip: float = Field(default=0.3, gt=0, description="largest gradient norm of a tensor relative to its parameters'")
+    clip_floor: float = Field(default=1e-3, gt=0, description="least parameter norm that the clip assumes")
+    beta_momentum: float = Field(default=0.9, ge=0, lt=1)
+    beta_rms: float = Field(default=0.999, ge=0, lt=1)
+    rms_epsilon: float = Field(default=1e-20, gt=0)
+
+    # Batch
+    batch_size: int = Field(default=16, ge=1, description="B: sequences an update")
+    batch_length: int = Field(default=64, ge=2, description="T: trained steps a sequence; a context step comes before")
+    compute: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="auto: bfloat16 on CUDA, else float32"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_widths(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        preset = SIZES.get(str(values.get("size", "12m")), {})
+        return {**preset, **values}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DreamerConfig:
+        if self.deter % self.blocks:
+            raise ValueError(f"deter {self.deter} is not a multiple of blocks {self.blocks}")
+        if self.bins % 2 == 0 or self.image_kernel % 2 == 0:
+            raise ValueError(f"bins {self.bins} and image_kernel {self.image_kernel} must be odd")
+        if not self.return_low < self.return_high or not self.min_std <= self.max_std:
+            raise ValueError("return_low must be below return_high, and min_std not above max_std")
+        return self

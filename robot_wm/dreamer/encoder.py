@@ -1,0 +1,81 @@
+"""Observations to an embedding, and which inputs an agent has."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.errors import UserError
+from robot_wm.nn.layers import MLP, ChannelNorm, Conv
+from robot_wm.nn.symlog import symlog
+from robot_wm.spec import InputShape
+
+
+class Inputs:
+    """The graph's observation inputs, sorted into vectors and images, in the spec's order."""
+
+    def __init__(self, shapes: Mapping[str, InputShape], *, layers: int) -> None:
+        self.vectors = {name: entry.shape[0] for name, entry in shapes.items() if len(entry.shape) == 1}
+        self.images = {name: entry.shape for name, entry in shapes.items() if len(entry.shape) == 3}
+        if not self.vectors and not self.images:
+            raise UserError("observations: the agent needs at least one vector or image field")
+        self.vector_size = sum(self.vectors.values())
+        self.channels = sum(shape[2] for shape in self.images.values())
+        self.resolution = next((shape[:2] for shape in self.images.values()), (0, 0))  # pixels: height, width
+        factor = 2**layers
+        for name, shape in self.images.items():
+            if shape[:2] != self.resolution:
+                raise UserError(
+                    f"observation {name}: {shape[0]}x{shape[1]} pixels, but the other images have {self.resolution}"
+                )
+            if any(side % factor or not 3 <= side // factor <= 16 for side in shape[:2]):
+                raise UserError(
+                    f"observation {name}: {shape[0]}x{shape[1]} pixels; each side must be a multiple of {factor}"
+                    f" from {3 * factor} to {16 * factor}"
+                )
+        self.small = (self.resolution[0] // factor, self.resolution[1] // factor)  # pixels after the encoder
+
+    def vector(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Vector fields side by side: [..., O] float32."""
+        parts = [obs[name] for name in self.vectors]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def image(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Image fields side by side in channels: [..., height, width, channels] float32 in 0..1."""
+        parts = [obs[name] for name in self.images]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, -1)).float() / 255.0
+
+
+class Encoder(nn.Module):
+    """Vectors: symlog and an MLP. Images: 5x5 convolutions, each followed by a 2x2 maximum."""
+
+    def __init__(self, config: DreamerConfig, inputs: Inputs) -> None:
+        super().__init__()
+        self.inputs = inputs
+        self.size = 0  # E: width of the embedding
+        if inputs.vectors:
+            self.mlp = MLP(inputs.vector_size, config.units, config.encoder_layers)
+            self.size += config.units
+        if inputs.images:
+            channels = [inputs.channels, *(config.depth * m for m in config.image_multipliers)]
+            pairs = list(itertools.pairwise(channels))
+            self.convs = nn.ModuleList(Conv(a, b, config.image_kernel) for a, b in pairs)
+            self.norms = nn.ModuleList(ChannelNorm(b) for _, b in pairs)
+            self.size += inputs.small[0] * inputs.small[1] * channels[-1]
+
+    def forward(self, obs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        """obs: vectors [N, O] float32 and images [N, height, width, channels] uint8 -> [N, E] in ``dtype``."""
+        parts = []
+        if self.inputs.vectors:
+            parts.append(self.mlp(symlog(self.inputs.vector(obs)).to(dtype)))
+        if self.inputs.images:
+            x = (self.inputs.image(obs) - 0.5).to(dtype).permute(0, 3, 1, 2)  # [N, channels, height, width]
+            for conv, norm in zip(self.convs, self.norms, strict=True):
+                x = norm(F.max_pool2d(conv(x), 2))
+            parts.append(x.flatten(1))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

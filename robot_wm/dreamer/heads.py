@@ -1,0 +1,98 @@
+"""Heads on the latent feature: scalar distributions, the continue flag and the actor."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.nn.categorical import one_hot
+from robot_wm.nn.layers import MLP, Linear
+from robot_wm.nn.twohot import TwoHot
+
+
+class ScalarHead(nn.Module):
+    """Two-hot distribution over a scalar (reward or value); predicts exactly 0 before training."""
+
+    def __init__(self, config: DreamerConfig, features: int, layers: int) -> None:
+        super().__init__()
+        self.mlp = MLP(features, config.units, layers)
+        self.out = Linear(config.units, config.bins, scale=0.0)
+        self.twohot = TwoHot(config.bins)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Feature [..., F] -> logits [..., bins] float32."""
+        return self.out(self.mlp(feature)).float()
+
+    def mean(self, feature: Tensor) -> Tensor:
+        """Feature [..., F] -> predicted scalar [...], float32."""
+        return self.twohot.mean(self(feature))
+
+
+class ContinueHead(nn.Module):
+    """Logit of "the episode goes on", with the discount inside."""
+
+    def __init__(self, config: DreamerConfig, features: int) -> None:
+        super().__init__()
+        self.mlp = MLP(features, config.units, config.continue_layers)
+        self.out = Linear(config.units, 1)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Feature [..., F] -> logit [...], float32."""
+        return self.out(self.mlp(feature)).float().squeeze(-1)
+
+
+class Policy(NamedTuple):
+    """A distribution over actions, continuous (mean, std) or discrete (logits, None)."""
+
+    first: Tensor  # mean or logits [..., A] float32
+    std: Tensor | None  # [..., A] float32
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Action [..., A] from given noise: standard normal, or Gumbel when discrete; zeros give the mode.
+
+        A continuous action is not clipped here.
+        """
+        if self.std is None:
+            return one_hot((self.first + noise).argmax(-1), self.first.shape[-1], torch.float32)
+        return self.first + self.std * noise
+
+    def log_prob(self, action: Tensor) -> Tensor:
+        """Log-density (or log-probability) of actions [..., A] -> [...], nats."""
+        if self.std is None:
+            return (F.log_softmax(self.first, -1) * action).sum(-1)
+        z = (action - self.first) / self.std
+        return -(0.5 * z.square() + self.std.log()).sum(-1) - 0.5 * math.log(2 * math.pi) * action.shape[-1]
+
+    def entropy(self) -> Tensor:
+        """[...], nats."""
+        if self.std is None:
+            log_probs = F.log_softmax(self.first, -1)
+            return -(log_probs.exp() * log_probs).sum(-1)
+        return self.std.log().sum(-1) + 0.5 * math.log(2 * math.pi * math.e) * self.std.shape[-1]
+
+
+class Actor(nn.Module):
+    """Normal(tanh(mean), bounded std) for continuous actions, categorical for discrete ones."""
+
+    def __init__(self, config: DreamerConfig, features: int, action: int, *, discrete: bool) -> None:
+        super().__init__()
+        self.discrete = discrete
+        self.min_std, self.max_std = config.min_std, config.max_std
+        self.mlp = MLP(features, config.units, config.actor_layers)
+        self.out = Linear(config.units, action, scale=config.actor_scale)  # mean or logits
+        if not discrete:
+            self.std = Linear(config.units, action, scale=config.actor_scale)
+
+    def forward(self, feature: Tensor) -> Policy:
+        """Feature [..., F] -> policy over A."""
+        x = self.mlp(feature)
+        if self.discrete:
+            return Policy(self.out(x).float(), None)
+        weight = torch.cat([self.out.weight, self.std.weight])  # one product instead of two
+        mean, raw = F.linear(x, weight, torch.cat([self.out.bias, self.std.bias])).float().chunk(2, -1)
+        return Policy(torch.tanh(mean), (self.max_std - self.min_std) * torch.sigmoid(raw + 2.0) + self.min_std)

@@ -1,0 +1,39 @@
+"""Groups of categorical variables: unimix, sampling by given noise, KL.
+
+All of it works on explicit probabilities: KL and sampling both see the 1 % uniform mixture (a KL without it is a
+known defect of other ports).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
+    """Softmax over the last axis mixed with ``unimix`` of the uniform distribution; float32 [..., S, C]."""
+    return torch.softmax(logits.float(), -1) * (1.0 - unimix) + unimix / logits.shape[-1]
+
+
+def one_hot(index: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Class indices [...] to [..., C], without the range check (and device sync) of ``F.one_hot``."""
+    return (index.unsqueeze(-1) == torch.arange(classes, device=index.device, dtype=index.dtype)).to(dtype)
+
+
+def sample(probs: Tensor, odds: Tensor) -> Tensor:
+    """Draw one class a group: [..., S, C] -> one-hot [..., S, C] of the dtype of ``probs``.
+
+    ``odds`` is ``exp(gumbel)``: ``argmax(log p + gumbel) = argmax(p * exp(gumbel))``, one logarithm less.
+    Ones give the mode; ties go to the first class.
+    """
+    return one_hot((probs * odds).argmax(-1), probs.shape[-1], probs.dtype)
+
+
+def straight_through(drawn: Tensor, probs: Tensor) -> Tensor:
+    """The value of ``drawn`` with the gradient of ``probs``."""
+    return drawn + (probs - probs.detach())
+
+
+def kl(left: Tensor, right: Tensor) -> Tensor:
+    """KL(left || right) in nats, summed over groups: two log-probabilities [..., S, C] -> [...]."""
+    return (left.exp() * (left - right)).sum((-1, -2))

@@ -1,0 +1,54 @@
+"""A scalar as a distribution over exponentially spaced bins (DreamerV3's symexp two-hot)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.nn.symlog import symexp
+
+_SYMLOG_RANGE = 20.0
+
+
+class TwoHot(nn.Module):
+    """Bins ``symexp(linspace(-20, 20, bins))``; weights are linear in raw space, predictions a symmetric sum.
+
+    ``bins`` is odd, so that one bin is exactly zero and the negative half mirrors the positive one: then uniform
+    logits predict exactly 0, where a plain left-to-right sum of values up to 4.85e8 would not.
+    """
+
+    bins: Tensor
+    positive: Tensor
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        if bins < 3 or bins % 2 == 0:
+            raise ValueError(f"two-hot needs an odd number of bins, at least 3; got {bins}")
+        # On the CPU even under a meta-device context: constants have values.
+        positive = symexp(torch.linspace(0.0, _SYMLOG_RANGE, bins // 2 + 1, dtype=torch.float64, device="cpu"))[1:]
+        zero = torch.zeros(1, dtype=torch.float64, device="cpu")
+        values = torch.cat([-positive.flip(0), zero, positive]).float()
+        self.register_buffer("bins", values, persistent=False)  # [bins]
+        self.register_buffer("positive", positive.float(), persistent=False)  # [bins // 2]
+
+    def mean(self, logits: Tensor) -> Tensor:
+        """Predicted scalar: [..., bins] -> [...], float32."""
+        probs = torch.softmax(logits.float(), -1)
+        half = self.positive.shape[0]
+        return (probs[..., half + 1 :] - probs[..., :half].flip(-1)) @ self.positive
+
+    def weights(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices [..., 2] of the bins that enclose ``target`` [...] and their weights [..., 2], which sum to 1.
+
+        A target beyond the outermost bins puts all its weight on the last one.
+        """
+        inside = torch.clamp(target, self.bins[0], self.bins[-1])
+        above = torch.searchsorted(self.bins, inside.contiguous()).clamp(1, self.bins.shape[0] - 1)  # [...]
+        low, high = self.bins[above - 1], self.bins[above]
+        upper = (inside - low) / (high - low)
+        return torch.stack([above - 1, above], -1), torch.stack([1.0 - upper, upper], -1)
+
+    def loss(self, log_probs: Tensor, target: Tensor) -> Tensor:
+        """Cross-entropy of ``log_probs`` [..., bins] to the two-hot of ``target`` [...] -> [...]."""
+        index, weight = self.weights(target)
+        return -(log_probs.gather(-1, index) * weight).sum(-1)

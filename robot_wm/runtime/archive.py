@@ -1,0 +1,110 @@
+"""Zip files from strangers, read within bounds, and zip files of ours, written byte for byte the same each time.
+
+``zipfile`` alone follows whatever a central directory claims: this refuses, before anything is unpacked, names
+that leave the folder, links, duplicates, encryption and directories large enough to stall a robot's start.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from robot_wm.errors import UserError
+
+_END_RECORD = struct.Struct("<4s4H2LH")  # end of central directory, without a comment
+_END_MAGIC = b"PK\x05\x06"
+_ZIP64_LOCATOR_MAGIC = b"PK\x06\x07"
+_ZIP64_LOCATOR_BYTES = 20
+_MAX_ENTRY_BYTES = 512  # a central directory entry: 46 bytes, the name, and a little extra
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    NotImplementedError,
+    OverflowError,
+    RuntimeError,
+    UnicodeError,
+    ValueError,
+)
+
+
+@contextmanager
+def open_archive(file: IO[bytes], *, origin: str, max_entries: int) -> Iterator[zipfile.ZipFile]:
+    """Open a zip whose entries are plain files with unique names, at most ``max_entries`` of them.
+
+    Raises UserError naming ``origin`` for everything else, also for damage found while the caller reads.
+    The names themselves are the caller's to check against those it expects; entries are never extracted by name.
+    """
+    try:
+        _check_directory(file, origin=origin, max_entries=max_entries)
+        with zipfile.ZipFile(file) as archive:
+            _check_entries(archive, origin=origin)
+            yield archive
+    except _DAMAGE as error:
+        raise UserError(f"{origin}: damaged zip file: {str(error)[:120] or type(error).__name__!r}") from None
+    except OSError as error:
+        raise UserError(f"{origin}: cannot read: {error.strerror or error}") from None
+
+
+def write_archive(path: Path, members: Iterable[tuple[str, bytes | Path]]) -> None:
+    """Write ``members`` (name, content or the file that holds it) uncompressed, with no time or owner in it."""
+    with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_STORED, allowZip64=False) as archive:
+        for name, content in members:
+            info = zipfile.ZipInfo(name, date_time=_EPOCH)
+            info.create_system = 3  # Unix, wherever this runs
+            info.external_attr = (stat.S_IFREG | 0o644) << 16
+            with (
+                archive.open(info, "w") as target,
+                content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as source,
+            ):
+                shutil.copyfileobj(source, target, 2**20)
+
+
+def _check_directory(file: IO[bytes], *, origin: str, max_entries: int) -> None:
+    # zipfile parses the whole directory before we could count it, so its size is bounded here first.
+    tail_bytes = _END_RECORD.size + _ZIP64_LOCATOR_BYTES
+    size = file.seek(0, 2)
+    file.seek(max(0, size - tail_bytes))
+    tail = file.read(tail_bytes)
+    end = tail[-_END_RECORD.size :]
+    if len(end) < _END_RECORD.size or not end.startswith(_END_MAGIC):
+        raise UserError(f"{origin}: not a zip file, or cut short")
+    if tail[: -_END_RECORD.size].startswith(_ZIP64_LOCATOR_MAGIC):
+        raise UserError(f"{origin}: a zip64 file; bundles are at most 4 GiB")
+    _, _, _, _, entries, directory_bytes, _, comment_bytes = _END_RECORD.unpack(end)
+    if comment_bytes or entries > max_entries or directory_bytes > max_entries * _MAX_ENTRY_BYTES:
+        raise UserError(
+            f"{origin}: {entries} entries in {directory_bytes} bytes of zip directory; at most {max_entries}"
+        )
+    file.seek(0)
+
+
+def _check_entries(archive: zipfile.ZipFile, *, origin: str) -> None:
+    seen: set[str] = set()
+    for entry in archive.infolist():
+        name = entry.filename
+        parts = name.split("/")
+        # orig_filename keeps what zipfile cut off behind a NUL byte.
+        if entry.orig_filename != name or "\\" in name or ":" in name or {"", ".", ".."} & set(parts):
+            raise UserError(f"{origin}: entry {entry.orig_filename[:80]!r} is not a plain relative file name")
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            raise UserError(f"{origin}: entry {name[:80]!r} is a link or a special file")
+        if entry.flag_bits & 0x1:
+            raise UserError(f"{origin}: entry {name[:80]!r} is encrypted")
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise UserError(f"{origin}: entry {name[:80]!r} uses compression method {entry.compress_type}")
+        if name in seen:
+            raise UserError(f"{origin}: entry {name[:80]!r} is there twice")
+        seen.add(name)

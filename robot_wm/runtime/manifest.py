@@ -1,0 +1,223 @@
+"""What a bundle says about itself: ``manifest.json``, the one file that the signature covers.
+
+Every other file is named here with its SHA-256 and size, so that the signature reaches them all. The tick
+graph is agent-neutral: the manifest lists its tensors, and the Controller needs to know no more.
+Shape letters: B = 1 always, D deter, S stoch groups, C classes, A action dimensions, N parity ticks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from robot_wm.errors import UserError
+from robot_wm.spec import AgentSpec, Finite, Positive
+
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
+PARITY = "parity.npz"
+POLICY_OP17 = "policy.op17.onnx"  # opset 17: what TensorRT 8.6 can parse
+POLICY = "policy.onnx"  # the newest opset
+
+# A manifest is read before anything vouches for it, so everything that it can make us allocate is bounded.
+MAX_FILES = 64
+MAX_FILE_BYTES = 2**31  # a protobuf, hence an ONNX file, cannot be larger
+MAX_TOTAL_BYTES = 2**33
+MAX_TENSOR_ELEMENTS = 2**26
+MAX_PARITY_TICKS = 2**16
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+TensorName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}(/[A-Za-z][A-Za-z0-9_]{0,99})?$")]
+Shape = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, max_length=5)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class FileEntry(_Frozen):
+    """One file of the bundle."""
+
+    sha256: Sha256
+    size_bytes: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]
+
+
+class TensorSpec(_Frozen):
+    """A graph input or output; ``shape`` includes the batch axis of 1."""
+
+    name: TensorName
+    shape: Shape
+    dtype: Literal["float32", "uint8"] = "float32"
+
+    @model_validator(mode="after")
+    def _bounded(self) -> TensorSpec:
+        if self.shape[0] != 1 or math.prod(self.shape) > MAX_TENSOR_ELEMENTS:
+            raise ValueError(
+                f"tensor {self.name}: shape {self.shape}; the batch axis is 1, and at most {MAX_TENSOR_ELEMENTS} in all"
+            )
+        return self
+
+
+class StateTensor(_Frozen):
+    """A recurrent state: graph output ``output`` of one tick is graph input ``input`` of the next."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
+    input: TensorName
+    output: TensorName
+    shape: Shape
+    initial: tuple[Finite, ...] = Field(
+        default=(0.0,), description="before the first tick: one value, or one an element"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StateTensor:
+        TensorSpec(name=self.input, shape=self.shape)
+        if len(self.initial) not in (1, math.prod(self.shape)):
+            raise ValueError(f"state {self.name}: {len(self.initial)} initial values for shape {self.shape}")
+        return self
+
+    def initial_array(self) -> NDArray[np.float32]:
+        """A fresh float32 array of ``shape`` that holds the initial values."""
+        values = np.asarray(self.initial, dtype=np.float32)
+        return np.full(self.shape, values[0]) if values.size == 1 else values.reshape(self.shape).copy()
+
+
+class NoiseTensor(_Frozen):
+    """A noise input of the graph; zeros make it act greedily."""
+
+    name: TensorName
+    shape: Shape
+    distribution: Literal["gumbel", "normal"] = Field(description="standard Gumbel or standard normal")
+
+
+class ParityThresholds(_Frozen):
+    """How far an engine may be from the stored outputs."""
+
+    tolerance: Positive = Field(default=1e-4, description="largest |difference| / max(1, |stored value|)")
+    min_logit_gap: Positive = Field(
+        default=1e-3, description="a tick whose two best perturbed logits are closer than this may sample either class"
+    )
+
+
+class ParityResult(_Frozen):
+    """Torch against ONNX Runtime (CPU, float32) on one graph, over the recorded ticks."""
+
+    ticks: Annotated[int, Field(ge=1)]
+    near_tie_ticks: Annotated[int, Field(ge=0)] = Field(description="left out where a sampled class decides the value")
+    largest_error: dict[TensorName, Finite] = Field(description="|difference| / max(1, |torch value|), step by step")
+    free_running_flips: Annotated[int, Field(ge=0)] = Field(description="categorical draws that differ, free running")
+    free_running_draws: Annotated[int, Field(ge=0)] = Field(description="categorical draws made, free running")
+    first_flip_tick: int | None = None
+    free_running_action_divergence: Finite = Field(description="largest |action difference|, policy units")
+
+
+class SurpriseLevels(_Frozen):
+    """Surprise over the recorded ticks: what is normal for this agent, to set a monitor's threshold by."""
+
+    median: Finite = Field(description="nats")
+    p99: Finite = Field(description="nats")
+    largest: Finite = Field(description="nats")
+
+
+class Parity(_Frozen):
+    """The recording in ``parity.npz`` and what it showed at export."""
+
+    ticks: Annotated[int, Field(ge=256, le=MAX_PARITY_TICKS)]
+    thresholds: ParityThresholds = ParityThresholds()
+    results: dict[FileName, ParityResult]
+    surprise: SurpriseLevels | None = None
+
+
+class Lineage(BaseModel):
+    """Where the agent comes from. Later kinds of training add fields of their own."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+    git_commit: str | None = None
+    config: dict[str, JsonValue] = Field(default_factory=dict, description="the agent's configuration")
+    replay_version: int | None = Field(default=None, description="version of the replay dataset trained on")
+    steps: int | None = Field(default=None, description="environment steps trained on")
+    evaluation: dict[str, JsonValue] | None = Field(
+        default=None, description="returns of the evaluation, if there was one"
+    )
+
+
+class Manifest(_Frozen):
+    """``manifest.json``."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["dreamer", "muzero"]
+    spec: AgentSpec
+    spec_sha256: Sha256
+    files: dict[FileName, FileEntry] = Field(min_length=1, max_length=MAX_FILES)
+    state: tuple[StateTensor, ...]
+    noise: tuple[NoiseTensor, ...] = ()
+    outputs: tuple[TensorSpec, ...] = Field(description="graph outputs that are not state")
+    parity: Parity
+    lineage: Lineage
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        expected = self.spec.content_hash()
+        if self.spec_sha256 != expected:
+            raise ValueError(f"spec_sha256 is {self.spec_sha256}, but the spec in the manifest hashes to {expected}")
+        for required in (POLICY_OP17, PARITY):
+            if required not in self.files:
+                raise ValueError(f"files: {required} is not listed")
+        if {MANIFEST, SIGNATURE} & {name.lower() for name in self.files}:
+            raise ValueError(f"files: {MANIFEST} and {SIGNATURE} cannot list themselves")
+        # Two names that a case-blind file system takes for one would overwrite each other when unpacked.
+        if len({name.lower() for name in self.files}) != len(self.files):
+            raise ValueError("files: two names differ only in case")
+        if sum(entry.size_bytes for entry in self.files.values()) > MAX_TOTAL_BYTES:
+            raise ValueError(f"files: together larger than {MAX_TOTAL_BYTES} bytes")
+        names = [*(s.name for s in self.inputs()), *(s.name for s in self.all_outputs())]
+        if len(set(names)) != len(names) or len({s.name for s in self.state}) != len(self.state):
+            raise ValueError(f"tensor names are not unique: {sorted(names)}")
+        shapes = {output.name: output.shape for output in self.outputs}
+        for name, shape in (("action", (1, self.spec.action_dim)), ("value", (1,)), ("surprise", (1,))):
+            if shapes.get(name) != shape:
+                raise ValueError(f"outputs: {name} must have shape {shape}, not {shapes.get(name)}")
+        return self
+
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Every input of the tick graph in order: observations, is_first, state, noise."""
+        return (
+            *(
+                TensorSpec(name=f"obs/{name}", shape=(1, *field.shape), dtype=field.dtype)
+                for name, field in self.spec.model_inputs().items()
+            ),
+            TensorSpec(name="is_first", shape=(1,)),
+            *(TensorSpec(name=state.input, shape=state.shape) for state in self.state),
+            *(TensorSpec(name=noise.name, shape=noise.shape) for noise in self.noise),
+        )
+
+    def all_outputs(self) -> tuple[TensorSpec, ...]:
+        """Every output of the tick graph in order: ``outputs``, then the next state."""
+        return (*self.outputs, *(TensorSpec(name=state.output, shape=state.shape) for state in self.state))
+
+    def to_json(self) -> bytes:
+        """The bytes of ``manifest.json``, which are the bytes that are signed."""
+        return (self.model_dump_json(indent=1) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, raw: bytes, *, origin: str = MANIFEST) -> Manifest:
+        """Parse and check a manifest; raises UserError naming ``origin``, the field and its value."""
+        try:
+            return cls.model_validate_json(raw)
+        except ValidationError as error:
+            raise UserError.from_validation(error, origin=origin) from None
+
+
+def json_lineage(values: dict[str, Any]) -> Lineage:
+    """Build a Lineage from a checkpoint's dictionary; raises UserError naming what JSON cannot hold."""
+    try:
+        return Lineage.model_validate(values)
+    except ValidationError as error:
+        raise UserError.from_validation(error, origin="lineage") from None

@@ -6,7 +6,7 @@ same value scaled in a replay batch. Shape letters: B batch, O one field's flat 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,31 @@ Float32 = NDArray[np.float32]
 
 
 class Scaling:
-    """``clip((raw - offset) * scale)`` of one vector field, with its constants made once."""
+    """``clip((raw - offset) * scale)`` of vector fields, with the constants made once."""
 
     def __init__(self, field: ObservationField) -> None:
-        if field.is_image:
-            raise ValueError(f"field {field.name} is an image: it goes in untouched")
-        self._offset = np.asarray(field.offset, dtype=np.float32)  # (1,) or (O,)
-        self._scale = np.asarray(field.scale, dtype=np.float32)  # (1,) or (O,)
-        self._bound = None if field.clip is None else np.float32(field.clip)
+        self._take([field])
+
+    @classmethod
+    def joined(cls, fields: Sequence[ObservationField]) -> Scaling:
+        """One scaling of all ``fields`` laid end to end, element by element equal to theirs."""
+        scaling = cls.__new__(cls)
+        scaling._take(fields)
+        return scaling
+
+    def _take(self, fields: Sequence[ObservationField]) -> None:
+        def row(values: Sequence[Sequence[float]]) -> Float32:
+            parts = [
+                np.broadcast_to(np.asarray(v, dtype=np.float32), f.shape) for v, f in zip(values, fields, strict=True)
+            ]
+            return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+
+        self._offset = row([field.offset for field in fields])  # (O,)
+        self._scale = row([field.scale for field in fields])  # (O,)
+        self._bound = row([(np.inf if field.clip is None else field.clip,) for field in fields])  # (O,)
         self._shifts, self._scales = bool(self._offset.any()), bool((self._scale != 1).any())
+        self._clips = bool(np.isfinite(self._bound).any())
+        self._lowest = -self._bound
 
     def into(self, raw: Float32, out: Float32) -> None:
         """Write the scaled ``raw`` [..., O] to ``out`` [..., O]; both float32, allocates nothing."""
@@ -38,9 +54,9 @@ class Scaling:
         if self._scales:
             np.multiply(source, self._scale, out=out)
             source = out
-        if self._bound is not None:
+        if self._clips:
             np.minimum(source, self._bound, out=out)
-            np.maximum(out, -self._bound, out=out)
+            np.maximum(out, self._lowest, out=out)
         elif source is not out:
             np.copyto(out, source)
 
@@ -163,38 +179,58 @@ class History:
 class ObservationTransform:
     """Raw single-frame fields to the graph's ``obs/<field>`` inputs, for B robots or environments at once.
 
-    ``inputs`` holds a buffer [B, *model_inputs shape] for each field, in the spec's order, owned by this object
-    unless given in ``out``; every ``push`` overwrites them.
+    Write one raw SI frame into the views of ``raw`` ([B, *field.shape]; float32, images uint8), then call
+    ``advance``; or give ``push`` a dictionary, which does both. ``inputs`` holds a buffer [B, *model_inputs shape]
+    for each field, in the spec's order, owned by this object unless given in ``out``.
     """
 
     def __init__(self, spec: AgentSpec, *, batch: int = 1, out: Mapping[str, Array] | None = None) -> None:
-        self._fields = spec.observations
+        vectors = [field for field in spec.observations if not field.is_image]
+        total = sum(field.shape[0] for field in vectors)
+        # All vectors lie in one row, so that scaling them takes one pass and not one a field.
+        self.flat: Float32 = np.zeros((batch, total), dtype=np.float32)  # [B, sum of O], raw SI
+        self._scaled: Float32 = np.zeros((batch, total), dtype=np.float32)  # [B, sum of O]
+        self._scaling = Scaling.joined(vectors)
+        self.raw: dict[str, Array] = {}
         self.inputs: dict[str, Array] = {}
-        self._histories: dict[str, tuple[Scaling, History]] = {}
+        self._histories: list[tuple[History, Float32]] = []
+        start = 0
         for field in spec.observations:
             shape = (batch, *spec.model_inputs()[field.name].shape)
             buffer = np.zeros(shape, dtype=field.dtype) if out is None else out[field.name]
             if buffer.shape != shape or buffer.dtype != np.dtype(field.dtype):
                 raise ValueError(f"obs/{field.name}: {field.dtype} {shape} needed, got {buffer.dtype} {buffer.shape}")
             self.inputs[field.name] = buffer
-            if not field.is_image:
-                history = History(spec.history_length, field.shape[0], batch=batch, out=buffer)
-                self._histories[field.name] = (Scaling(field), history)
-
-    def push(self, observation: Mapping[str, Array], is_first: NDArray[np.bool_] | bool) -> dict[str, Array]:
-        """Take one raw frame of every field ([B, *field.shape]; without B if B = 1) and return ``inputs``.
-
-        Vectors must be float32 and images uint8: a cast here would be a silent copy each tick.
-        ``is_first`` is one bool for all, or [B]. Raises KeyError for a missing field, ValueError for a wrong shape.
-        """
-        for field in self._fields:
-            raw = observation[field.name]
-            entry = self._histories.get(field.name)
-            if entry is None:
-                np.copyto(self.inputs[field.name], raw, casting="equiv")
+            if field.is_image:
+                self.raw[field.name] = buffer  # goes in untouched: the graph's input is the frame itself
                 continue
-            scaling, history = entry
+            part = slice(start, start + field.shape[0])
+            start = part.stop
+            self.raw[field.name] = self.flat[:, part]
+            history = History(spec.history_length, field.shape[0], batch=batch, out=buffer)
+            self._histories.append((history, self._scaled[:, part]))
+
+    def advance(self, is_first: NDArray[np.bool_] | bool) -> dict[str, Array]:
+        """Scale the frame in ``raw``, append it to the histories and return ``inputs``; allocates nothing.
+
+        ``is_first`` is one bool for all, or [B]: there the frame fills the whole history.
+        """
+        self._scaling.into(self.flat, self._scaled)
+        for history, scaled in self._histories:
             history.advance()
-            scaling.into(raw, history.newest)
-            history.fill(is_first)
+            history.newest[:] = scaled
+            if is_first is not False:
+                history.fill(is_first)
         return self.inputs
+
+    def push(self, observation: Mapping[str, ArrayLike], is_first: NDArray[np.bool_] | bool) -> dict[str, Array]:
+        """Copy one raw frame of every field ([B, *field.shape]; without B if B = 1), advance, return ``inputs``.
+
+        Raises KeyError for a missing field, ValueError for a wrong shape and TypeError for a wrong dtype.
+        """
+        for name, buffer in self.raw.items():
+            value = np.asarray(observation[name])
+            if value.shape not in (buffer.shape, buffer.shape[1:]) or (value.ndim < buffer.ndim and len(buffer) > 1):
+                raise ValueError(f"field {name}: shape {buffer.shape} needed, got {value.shape}")
+            np.copyto(buffer, value, casting="same_kind")
+        return self.advance(is_first)

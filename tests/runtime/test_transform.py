@@ -121,5 +121,11 @@ def test_transform_of_a_batch_equals_its_rows_one_by_one(make_spec):
 def test_transform_refuses_buffers_and_fields_that_do_not_fit(make_spec):
     with pytest.raises(ValueError, match="obs/joint_position"):
         ObservationTransform(make_spec(), out={"joint_position": np.zeros((1, 5), np.float32)})
+    transform = ObservationTransform(make_spec())
+    raw = {f.name: np.zeros(f.shape, np.float32) for f in make_spec().observations}
     with pytest.raises(KeyError):
-        ObservationTransform(make_spec()).push({}, True)
+        transform.push({}, True)
+    with pytest.raises(ValueError, match="gyro"):
+        transform.push(raw | {"gyro": np.float32([1])}, True)
+    with pytest.raises(TypeError):
+        transform.push(raw | {"gyro": np.zeros(3, complex)}, True)

@@ -1,0 +1,1 @@
+"""Simulated robots: descriptions, tasks and the physics backends under them."""

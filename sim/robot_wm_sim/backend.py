@@ -1,0 +1,106 @@
+"""PhysicsBackend: what a physics engine must offer, and how one is found by name.
+
+The same protocol fits engines that are stepped body by body (PyBullet) and engines that compile a whole model
+(MuJoCo): a backend is built once from a Scene, and an episode starts by restoring a snapshot, never by loading again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.errors import UserError
+from robot_wm_sim.drive import Drive
+from robot_wm_sim.scene import Camera, Scene
+
+GROUP = "robot_wm.backends"
+
+
+@dataclass(frozen=True)
+class RobotState:
+    """The robot as it is now. Arrays are float64 and are overwritten in place: copy what must last.
+
+    The base pose is that of the base link's frame (not of its centre of mass) in the world.
+    """
+
+    joint_position: NDArray[np.float64]  # [J] rad or m
+    joint_velocity: NDArray[np.float64]  # [J] rad/s or m/s
+    joint_effort: NDArray[np.float64]  # [J] N·m or N, of the motors in the last physics step; 0 without a motor
+    base_position: NDArray[np.float64]  # [3] m
+    base_quaternion: NDArray[np.float64]  # [4] x, y, z, w
+    base_linear_velocity: NDArray[np.float64]  # [3] m/s, world axes
+    base_angular_velocity: NDArray[np.float64]  # [3] rad/s, world axes
+
+    @classmethod
+    def zeros(cls, joints: int) -> RobotState:
+        """A state at the origin for a robot with that many joints."""
+        return cls(
+            joint_position=np.zeros(joints),
+            joint_velocity=np.zeros(joints),
+            joint_effort=np.zeros(joints),
+            base_position=np.zeros(3),
+            base_quaternion=np.array([0.0, 0.0, 0.0, 1.0]),
+            base_linear_velocity=np.zeros(3),
+            base_angular_velocity=np.zeros(3),
+        )
+
+
+class PhysicsBackend(Protocol):
+    """A physics engine that holds one Scene. Joints, motors and links go by the names of the robot's description."""
+
+    name: ClassVar[str]
+    scene: Scene
+    state: RobotState  # refreshed by run, place and restore
+
+    def __init__(self, scene: Scene) -> None:
+        """Build the scene. Raises UserError for a joint that the description lacks."""
+
+    def run(self, drive: Drive, steps: int) -> None:
+        """Advance ``steps`` physics steps under ``drive``, then refresh ``state`` once."""
+
+    def place(
+        self,
+        *,
+        joint_position: NDArray[np.float64],
+        joint_velocity: NDArray[np.float64] | None = None,
+        base_position: Sequence[float] | None = None,
+        base_quaternion: Sequence[float] | None = None,
+        base_linear_velocity: Sequence[float] = (0.0, 0.0, 0.0),
+        base_angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        """Put the robot there: joints [J] (velocity 0 by default) and, unless ``base_position`` is None, its base."""
+
+    def save(self) -> Any:
+        """Take a snapshot of everything that physics depends on; it stays valid until close."""
+
+    def restore(self, snapshot: Any) -> None:
+        """Go back to a snapshot; what follows is bit-equal to what followed it."""
+
+    def link_pose(self, link: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Position [3] m and quaternion [4] (x, y, z, w) of a link's frame in the world."""
+
+    def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
+        """Sum of normal contact forces on each named link, [K] N, in the last physics step."""
+
+    def move_marker(self, name: str, position: Sequence[float]) -> None:
+        """Put the centre of a marker there, m."""
+
+    def render(self, camera: Camera, *, height: int, width: int) -> NDArray[np.uint8]:
+        """What a camera sees: uint8 [height, width, 3]."""
+
+    def close(self) -> None:
+        """Free the engine; a second call does nothing."""
+
+
+def load_backend(name: str) -> type[PhysicsBackend]:
+    """The backend class registered as entry point ``robot_wm.backends: name``. Raises UserError if there is none."""
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in found:
+        raise UserError(f"backend {name!r} is not installed; known backends: {', '.join(sorted(found)) or 'none'}")
+    backend: type[PhysicsBackend] = found[name].load()
+    return backend

@@ -1,0 +1,91 @@
+"""From an agent's command to what each motor's drive is told: the part of a robot that its firmware plays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.spec import ActionSpec
+from robot_wm_sim.robot import Robot
+
+
+@dataclass
+class Drive:
+    """Set-points and gains of every motor, held for one control period. All arrays [M], float64, SI.
+
+    At time t after the start of the period a motor's effort is
+    ``clip(effort + kp * (position + velocity * t - q) + kd * (velocity - q'), -limit, limit)``.
+    """
+
+    position: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    effort: NDArray[np.float64]
+    kp: NDArray[np.float64]
+    kd: NDArray[np.float64]
+    limit: NDArray[np.float64]
+
+    @classmethod
+    def holding_home(cls, robot: Robot) -> Drive:
+        """Every motor holds its home position with the gains of the robot's firmware profile."""
+        motors = robot.motors
+        return cls(
+            position=np.array([motor.home for motor in motors]),
+            velocity=np.zeros(len(motors)),
+            effort=np.zeros(len(motors)),
+            kp=np.array([motor.kp for motor in motors]),
+            kd=np.array([motor.kd for motor in motors]),
+            limit=np.array([motor.limits.effort for motor in motors], dtype=np.float64),
+        )
+
+
+class CommandDrive:
+    """Turns commands [A] of an ActionSpec into a Drive; motors outside the action hold their home position.
+
+    * position: the command is the position set-point.
+    * velocity: the set-point moves with the commanded velocity from where it stood, stays inside the position limits,
+      and never runs further ahead of the joint than the motor can pull (else a blocked joint would wind it up).
+    * effort: the command is the effort; the drive's gains are off.
+    """
+
+    def __init__(self, robot: Robot, action: ActionSpec, *, period_s: float) -> None:
+        motors = [motor.name for motor in robot.motors]
+        pairs = [(motors.index(m), a) for a, n in enumerate(action.joints) for m in robot.couplings.get(n, (n,))]
+        self._motor = np.array([pair[0] for pair in pairs])  # [K] along M
+        self._command = np.array([pair[1] for pair in pairs])  # [K] along A
+        self._joint = np.array([robot.joint_names.index(motors[m]) for m in self._motor])  # [K] along J
+        self._mode = action.mode
+        self._period_s = period_s
+        self.drive = Drive.holding_home(robot)
+        if action.mode == "effort":
+            self.drive.kp[self._motor] = 0.0
+            self.drive.kd[self._motor] = 0.0
+        ranges = [robot.motors[m].limits.position or (-np.inf, np.inf) for m in self._motor]
+        self._low, self._high = (np.array(side, dtype=np.float64) for side in zip(*ranges, strict=True))  # [K]
+        kp = self.drive.kp[self._motor]
+        self._lead = np.divide(self.drive.limit[self._motor], kp, out=np.zeros_like(kp), where=kp > 0)  # [K], rad or m
+
+    def reset(self, joint_position: NDArray[np.float64]) -> None:
+        """Start an episode: set-points stand where the joints [J] are."""
+        self.drive.position[self._motor] = joint_position[self._joint]
+        self.drive.velocity[self._motor] = 0.0
+        self.drive.effort[self._motor] = 0.0
+
+    def update(self, command: NDArray[np.float64], joint_position: NDArray[np.float64]) -> Drive:
+        """The drive for the next control period. ``command`` [A] in SI, ``joint_position`` [J] now."""
+        drive, motor = self.drive, self._motor
+        wanted = command[self._command]  # [K]
+        if self._mode == "position":
+            drive.position[motor] = wanted
+        elif self._mode == "effort":
+            drive.effort[motor] = wanted
+        else:
+            # Where the set-point ended the last period.
+            start = drive.position[motor] + drive.velocity[motor] * self._period_s
+            here = joint_position[self._joint]
+            start = np.clip(np.clip(start, here - self._lead, here + self._lead), self._low, self._high)
+            end = np.clip(start + wanted * self._period_s, self._low, self._high)
+            drive.position[motor] = start
+            drive.velocity[motor] = (end - start) / self._period_s
+        return drive

@@ -1,0 +1,99 @@
+"""RobotEnv: a Gymnasium environment over one Task and one PhysicsBackend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.errors import UserError
+from robot_wm.spec import AgentSpec, Source
+from robot_wm_sim.backend import load_backend
+from robot_wm_sim.drive import CommandDrive
+from robot_wm_sim.spaces import action_space, command_bounds, observation_space
+from robot_wm_sim.task import VIDEO, Task
+
+VIDEO_SIZE = (240, 320)  # height, width in pixels
+
+Observation = dict[str, Any]  # name → float32 [O] or uint8 [height, width, 3]
+
+
+class RobotEnv(gymnasium.Env[Observation, Any]):
+    """Observations are the spec's fields, raw in SI, one frame; actions are SI commands [A].
+
+    Scaling, clipping and history are the Controller's business, not the environment's. A seed fixes an episode bit by
+    bit, whatever was run before: each reset restores the snapshot taken when the scene was built.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  Gymnasium declares it an instance's
+
+    def __init__(self, task: Task, *, seed: int = 0, render_mode: str | None = None, backend: str = "pybullet") -> None:
+        """``seed`` is that of the first reset, unless that reset names another. Raises UserError."""
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            raise UserError(f"render_mode {render_mode!r} is not one of {self.metadata['render_modes']}")
+        self.task = task
+        self.agent_spec: AgentSpec = task.spec
+        self.render_mode = render_mode
+        self.metadata = {**type(self).metadata, "render_fps": round(task.spec.control_rate_hz)}
+        self.observation_space = observation_space(task.spec)
+        self.action_space = action_space(task.spec.action)
+        self._low, self._high = command_bounds(task.spec.action)  # [A] float32
+        self.sim = load_backend(backend)(task.scene)
+        self._start = self.sim.save()
+        self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
+        self._first_seed: int | None = seed
+        self._images = [field for field in task.spec.observations if field.is_image]
+        self._last_action_fields = [f.name for f in task.spec.observations if f.source is Source.LAST_ACTION]
+        # A zero action, in the model's units, is the last action of an episode that has not begun.
+        self._rest = np.broadcast_to(np.array(task.spec.action.offset), (task.spec.action_dim,))  # [A]
+        self._last_command = self._rest
+        self._steps = 0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Start an episode; without ``seed`` it follows from the last one's generator."""
+        super().reset(seed=self._first_seed if seed is None else seed, options=options)
+        self._first_seed = None
+        self.sim.restore(self._start)
+        self.task.reset(self.sim, self.np_random)
+        self._commands.reset(self.sim.state.joint_position)
+        self._last_command = self._rest
+        self._steps = 0
+        return self._observe(), {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """One control period under an SI command [A], cut to the action space. Raises ValueError if not finite."""
+        command = np.clip(action, self._low, self._high).astype(np.float64)
+        if command.shape != self._low.shape or not np.isfinite(command).all():
+            raise ValueError(
+                f"action {action!r} is not {self.agent_spec.action_dim} finite {self.agent_spec.action.unit}"
+            )
+        self.task.advance(self.sim, self.np_random)
+        self.sim.run(self._commands.update(command, self.sim.state.joint_position), self.agent_spec.physics_steps)
+        self._last_command = command
+        self._steps += 1
+        outcome = self.task.outcome(self.sim, command)
+        truncated = self._steps >= self.task.step_limit and not outcome.terminated
+        return self._observe(), float(outcome.reward), bool(outcome.terminated), truncated, dict(outcome.info)
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium's union leaves None out
+        """A picture through the scene's video camera: uint8 [240, 320, 3]; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return self.sim.render(self.task.scene.cameras[VIDEO], height=VIDEO_SIZE[0], width=VIDEO_SIZE[1])
+
+    def close(self) -> None:
+        """Free the physics engine."""
+        self.sim.close()
+
+    def _observe(self) -> Observation:
+        values = dict(self.task.observe(self.sim))
+        for name in self._last_action_fields:
+            values[name] = self._last_command
+        for field in self._images:
+            camera = self.task.scene.cameras[field.name]
+            values[field.name] = self.sim.render(camera, height=field.shape[0], width=field.shape[1])
+        return {f.name: np.array(values[f.name], dtype=f.dtype) for f in self.agent_spec.observations}

@@ -1,0 +1,26 @@
+"""Bullet prints to the process's standard output from C; that stream belongs to a command's JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def native_output_to_stderr() -> Iterator[None]:
+    """Send what C code prints to standard output to standard error instead, while the block runs."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    libc.fflush(None)
+    saved = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        # C buffers its output: it must leave while the descriptor still points away.
+        libc.fflush(None)
+        os.dup2(saved, 1)
+        os.close(saved)

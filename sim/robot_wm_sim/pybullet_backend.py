@@ -1,0 +1,339 @@
+"""PhysicsBackend over PyBullet, without a window.
+
+What keeps it exact: inertia from the file, ``deterministicOverlappingPairs`` (then a restored snapshot continues
+bit-equally), the default velocity motors switched off, damping only where the robot names it, and the base pose
+converted from Bullet's centre-of-mass frame. What keeps it fast: batched joint calls, one state read a control tick,
+and plain Python arithmetic for the drives (for a dozen joints NumPy costs more than it saves).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+import pybullet
+from numpy.typing import NDArray
+from pybullet_utils.bullet_client import BulletClient
+
+from robot_wm.errors import UserError
+from robot_wm_sim.backend import PhysicsBackend, RobotState
+from robot_wm_sim.drive import Drive
+from robot_wm_sim.frames import conjugate, multiply, rotate
+from robot_wm_sim.native_output import native_output_to_stderr
+from robot_wm_sim.scene import Camera, Scene
+
+BASE = -1  # Bullet's link index of the base
+GROUND_COLOUR = (0.62, 0.66, 0.62, 1.0)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Bullet's state id and what Bullet does not keep with it."""
+
+    state_id: int
+    joint_effort: NDArray[np.float64]  # [J]
+    markers: dict[str, Sequence[float]]
+
+
+class PyBulletBackend(PhysicsBackend):
+    """One Bullet world with one robot."""
+
+    name: ClassVar[str] = "pybullet"
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._dt = 1.0 / scene.physics_rate_hz
+        self._markers: dict[str, int] = {}
+        self._marker_positions: dict[str, Sequence[float]] = {}
+        with native_output_to_stderr():
+            self._client: BulletClient | None = BulletClient(pybullet.DIRECT)
+            client = self._client
+            client.setPhysicsEngineParameter(
+                fixedTimeStep=self._dt, numSubSteps=0, deterministicOverlappingPairs=1, enableFileCaching=0
+            )
+            client.setGravity(0.0, 0.0, -scene.gravity)
+            self._build_surroundings(client)
+            self._robot = self._load_robot(client)
+        self._name_parts(client)
+        self._configure_dynamics(client)
+        self._bind_calls(client._client)
+        self.state = RobotState.zeros(len(self._joints))
+        self._refresh()
+
+    # -- building --------------------------------------------------------------------------------------------------
+
+    def _build_surroundings(self, client: BulletClient) -> None:
+        if self.scene.ground:
+            # A slab and not GEOM_PLANE, which the software renderer does not draw.
+            self._fixed_box(client, (40.0, 40.0, 0.5), (0.0, 0.0, -0.5), GROUND_COLOUR)
+        for box in self.scene.boxes:
+            self._fixed_box(client, box.half_extents, box.position, box.colour)
+        for marker in self.scene.markers:
+            shape = (
+                {"shapeType": pybullet.GEOM_SPHERE, "radius": marker.radius}
+                if marker.height is None
+                else {"shapeType": pybullet.GEOM_CYLINDER, "radius": marker.radius, "length": marker.height}
+            )
+            visual = client.createVisualShape(rgbaColor=marker.colour, **shape)
+            self._markers[marker.name] = client.createMultiBody(baseVisualShapeIndex=visual)
+            self._marker_positions[marker.name] = (0.0, 0.0, 0.0)
+
+    def _fixed_box(
+        self,
+        client: BulletClient,
+        half_extents: Sequence[float],
+        position: Sequence[float],
+        colour: Sequence[float],
+    ) -> int:
+        shape = {"shapeType": pybullet.GEOM_BOX, "halfExtents": half_extents}
+        body: int = client.createMultiBody(
+            baseMass=0.0,
+            baseCollisionShapeIndex=client.createCollisionShape(**shape),
+            baseVisualShapeIndex=client.createVisualShape(rgbaColor=colour, **shape),
+            basePosition=position,
+        )
+        client.changeDynamics(body, BASE, lateralFriction=1.0)
+        return body
+
+    def _load_robot(self, client: BulletClient) -> int:
+        robot = self.scene.robot
+        flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_IGNORE_VISUAL_SHAPES
+        if robot.self_collision:
+            flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
+        if not robot.description.is_file():
+            raise UserError(f"robot {robot.name}: no description file {robot.description}")
+        try:
+            body: int = client.loadURDF(
+                str(robot.description), robot.base_position, useFixedBase=robot.fixed_base, flags=flags
+            )
+        except pybullet.error as error:
+            raise UserError(f"robot {robot.name}: cannot load {robot.description}: {error}") from None
+        return body
+
+    def _name_parts(self, client: BulletClient) -> None:
+        """Find Bullet's indices of joints and links by the names in the description."""
+        robot = self.scene.robot
+        base_name = client.getBodyInfo(self._robot)[0].decode()
+        self._links = {base_name: BASE}
+        moving: dict[str, int] = {}  # every joint that moves, in Bullet's order of degrees of freedom
+        for index in range(client.getNumJoints(self._robot)):
+            info = client.getJointInfo(self._robot, index)
+            self._links[info[12].decode()] = index
+            if info[2] != pybullet.JOINT_FIXED:
+                moving[info[1].decode()] = index
+        for joint in robot.joints:
+            if joint.name not in moving:
+                raise UserError(
+                    f"robot {robot.name}: {robot.description.name} has no moving joint {joint.name!r}; "
+                    f"it has {sorted(moving)}"
+                )
+        self._moving = list(moving.values())
+        self._joints = [moving[name] for name in robot.joint_names]
+        self._motors = [moving[motor.name] for motor in robot.motors]
+        self._motor_rows = [robot.joint_names.index(motor.name) for motor in robot.motors]
+        # Where each motor stands among the degrees of freedom, for inverse dynamics.
+        self._motor_freedoms = [self._moving.index(index) for index in self._motors]
+
+    def _configure_dynamics(self, client: BulletClient) -> None:
+        robot = self.scene.robot
+        damping = dict(zip(self._joints, (joint.damping for joint in robot.joints), strict=True))
+        for link in self._links.values():
+            client.changeDynamics(
+                self._robot,
+                link,
+                linearDamping=0.0,
+                angularDamping=0.0,
+                jointDamping=damping.get(link, 0.0),
+                lateralFriction=robot.friction,
+            )
+        # Bullet gives every joint a velocity motor at rest; left on, it fights the drives.
+        zeros = [0.0] * len(self._moving)
+        client.setJointMotorControlArray(self._robot, self._moving, pybullet.VELOCITY_CONTROL, forces=zeros)
+        offset, turn = client.getDynamicsInfo(self._robot, BASE)[3:5]
+        # Bullet reports the pose of the base's principal axes at its centre of mass, not of its link frame.
+        self._inertial_offset: tuple[float, ...] = offset  # [3] m, in the link frame
+        self._inertial_turn: tuple[float, ...] = turn  # [4]
+        self._base_is_inertial = max(map(abs, (*offset, *turn[:3]))) < 1e-9
+
+    def _bind_calls(self, client_id: int) -> None:
+        """Bind what every tick calls: BulletClient looks a function up and wraps it anew at each access."""
+        robot, world = self._robot, {"physicsClientId": client_id}
+        self._states = partial(pybullet.getJointStates, robot, self._joints, **world)
+        self._motor_states = partial(pybullet.getJointStates, robot, self._motors, **world)
+        self._set_efforts = partial(
+            pybullet.setJointMotorControlArray, robot, self._motors, pybullet.TORQUE_CONTROL, **world
+        )
+        self._step = partial(pybullet.stepSimulation, **world)
+        self._base_pose = partial(pybullet.getBasePositionAndOrientation, robot, **world)
+        self._base_velocity = partial(pybullet.getBaseVelocity, robot, **world)
+        self._contacts = partial(pybullet.getContactPoints, robot, **world)
+
+    # -- stepping --------------------------------------------------------------------------------------------------
+
+    def run(self, drive: Drive, steps: int) -> None:
+        """See PhysicsBackend.run."""
+        if drive.kp.any() or drive.kd.any() or self.scene.robot.gravity_compensation:
+            efforts = self._run_gains(drive, steps)
+        else:
+            efforts = np.clip(drive.effort, -drive.limit, drive.limit).tolist()
+            for _ in range(steps):
+                # Bullet forgets an effort after the step that used it.
+                self._set_efforts(forces=efforts)
+                self._step()
+        self._refresh()
+        self.state.joint_effort[self._motor_rows] = efforts
+
+    def _run_gains(self, drive: Drive, steps: int) -> list[float]:
+        """The drives' equation at every physics step; returns the last efforts [M]."""
+        # clip(effort + kp*(p + v*t - q) + kd*(v - q')) = clip(target + ramp*t - kp*q - kd*q'), to keep the loop short.
+        target = (drive.effort + drive.kp * drive.position + drive.kd * drive.velocity).tolist()  # [M]
+        ramp = (drive.kp * drive.velocity * self._dt).tolist()  # [M] a physics step
+        gains = list(zip(drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist(), strict=True))
+        compensating, moving = self.scene.robot.gravity_compensation, any(ramp)
+        joint_states, set_efforts, step = self._motor_states, self._set_efforts, self._step
+        efforts: list[float] = []
+        for _ in range(steps):
+            wanted = [t + g for t, g in zip(target, self._gravity_efforts())] if compensating else target  # noqa: B905
+            efforts = []
+            for (q, v, _, _), w, (kp, kd, limit) in zip(joint_states(), wanted, gains):  # noqa: B905  strict costs time
+                effort = w - kp * q - kd * v
+                efforts.append(limit if effort > limit else -limit if effort < -limit else effort)
+            set_efforts(forces=efforts)
+            step()
+            if moving:
+                target = [t + r for t, r in zip(target, ramp)]  # noqa: B905
+        return efforts
+
+    def _gravity_efforts(self) -> list[float]:
+        """What each motor [M] must give to hold a robot with a fixed base still against gravity."""
+        position = [state[0] for state in self._world.getJointStates(self._robot, self._moving)]
+        still = [0.0] * len(position)
+        efforts = self._world.calculateInverseDynamics(self._robot, position, still, still)
+        return [efforts[freedom] for freedom in self._motor_freedoms]
+
+    def _refresh(self) -> None:
+        """Read the robot's state from Bullet, once a control tick."""
+        state = self.state
+        rows = np.array([(row[0], row[1]) for row in self._states()])  # [J, 2]
+        state.joint_position[:], state.joint_velocity[:] = rows[:, 0], rows[:, 1]
+        if self.scene.robot.fixed_base:
+            return
+        position, quaternion = self._base_pose()
+        linear, angular = self._base_velocity()
+        if not self._base_is_inertial:
+            quaternion = multiply(quaternion, conjugate(self._inertial_turn))
+            arm = rotate(quaternion, self._inertial_offset)  # [3] m, from the link frame to the centre of mass
+            position = position - arm
+            linear = linear - np.cross(angular, arm)
+        state.base_position[:], state.base_quaternion[:] = position, quaternion
+        state.base_linear_velocity[:], state.base_angular_velocity[:] = linear, angular
+
+    # -- placing and snapshots -------------------------------------------------------------------------------------
+
+    def place(
+        self,
+        *,
+        joint_position: NDArray[np.float64],
+        joint_velocity: NDArray[np.float64] | None = None,
+        base_position: Sequence[float] | None = None,
+        base_quaternion: Sequence[float] | None = None,
+        base_linear_velocity: Sequence[float] = (0.0, 0.0, 0.0),
+        base_angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        """See PhysicsBackend.place."""
+        world, robot = self._world, self._robot
+        velocities = np.zeros(len(self._joints)) if joint_velocity is None else joint_velocity
+        for joint, q, v in zip(self._joints, joint_position.tolist(), velocities.tolist(), strict=True):
+            world.resetJointState(robot, joint, q, v)
+        if base_position is not None:
+            turn = (0.0, 0.0, 0.0, 1.0) if base_quaternion is None else tuple(map(float, base_quaternion))
+            arm = rotate(turn, self._inertial_offset)
+            world.resetBasePositionAndOrientation(
+                robot, np.asarray(base_position) + arm, multiply(turn, self._inertial_turn)
+            )
+            linear = np.asarray(base_linear_velocity) + np.cross(base_angular_velocity, arm)
+            world.resetBaseVelocity(robot, linear, base_angular_velocity)
+        self.state.joint_effort[:] = 0.0
+        self._refresh()
+
+    def save(self) -> Snapshot:
+        """See PhysicsBackend.save."""
+        return Snapshot(self._world.saveState(), self.state.joint_effort.copy(), dict(self._marker_positions))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """See PhysicsBackend.restore."""
+        self._world.restoreState(snapshot.state_id)
+        for name, position in snapshot.markers.items():
+            self.move_marker(name, position)
+        self.state.joint_effort[:] = snapshot.joint_effort
+        self._refresh()
+
+    # -- looking ---------------------------------------------------------------------------------------------------
+
+    def link_pose(self, link: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """See PhysicsBackend.link_pose."""
+        index = self._link(link)
+        if index == BASE:
+            return self.state.base_position.copy(), self.state.base_quaternion.copy()
+        state = self._world.getLinkState(self._robot, index, computeForwardKinematics=1)
+        return np.array(state[4]), np.array(state[5])
+
+    def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
+        """See PhysicsBackend.contact_forces."""
+        total = dict.fromkeys(map(self._link, links), 0.0)
+        for contact in self._contacts():
+            # (flag, bodyA, bodyB, linkA, linkB, ..., [9] normal force); a contact with itself counts on both links.
+            if contact[3] in total:
+                total[contact[3]] += contact[9]
+            if contact[2] == self._robot and contact[4] in total:
+                total[contact[4]] += contact[9]
+        return np.array(list(total.values()))
+
+    def move_marker(self, name: str, position: Sequence[float]) -> None:
+        """See PhysicsBackend.move_marker."""
+        self._marker_positions[name] = tuple(map(float, position))
+        self._world.resetBasePositionAndOrientation(
+            self._markers[name], self._marker_positions[name], (0.0, 0.0, 0.0, 1.0)
+        )
+
+    def render(self, camera: Camera, *, height: int, width: int) -> NDArray[np.uint8]:
+        """See PhysicsBackend.render."""
+        eye, target, up = np.array(camera.eye), np.array(camera.target), np.array((0.0, 0.0, 1.0))
+        if camera.mount is not None:
+            origin, turn = self.link_pose(camera.mount)
+            if not camera.keep_level:
+                eye, target, up = (rotate(turn, vector) for vector in (eye, target, up))
+            eye, target = eye + origin, target + origin
+        view = pybullet.computeViewMatrix(eye, target, up)
+        lens = pybullet.computeProjectionMatrixFOV(camera.vertical_fov_deg, width / height, camera.near, camera.far)
+        pixels = self._world.getCameraImage(
+            width,
+            height,
+            view,
+            lens,
+            renderer=pybullet.ER_TINY_RENDERER,
+            flags=pybullet.ER_NO_SEGMENTATION_MASK,
+            shadow=0,
+        )[2]
+        return np.array(pixels, dtype=np.uint8).reshape(height, width, 4)[:, :, :3].copy()  # drop alpha
+
+    def close(self) -> None:
+        """See PhysicsBackend.close."""
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = None
+
+    @property
+    def _world(self) -> BulletClient:
+        if self._client is None:
+            raise RuntimeError("this PyBulletBackend is closed")
+        return self._client
+
+    def _link(self, name: str) -> int:
+        try:
+            return self._links[name]
+        except KeyError:
+            raise UserError(f"robot {self.scene.robot.name}: no link {name!r}; it has {sorted(self._links)}") from None

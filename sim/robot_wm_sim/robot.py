@@ -1,0 +1,77 @@
+"""Robot: a description file and, by joint name, what the file does not say (home pose, drives, damping)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from robot_wm.spec import FirmwareProfile, JointLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """One moving joint. It has a motor when ``limits.effort`` is set."""
+
+    name: str
+    home: float = 0.0  # rad or m
+    damping: float = 0.0  # viscous, N·m·s/rad or N·s/m
+    kp: float = 0.0  # position gain of its drive, N·m/rad or N/m
+    kd: float = 0.0  # velocity gain of its drive, N·m·s/rad or N·s/m
+    limits: JointLimits = field(default_factory=JointLimits)
+
+    @property
+    def has_motor(self) -> bool:
+        """Whether something drives this joint."""
+        return self.limits.effort is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robot:
+    """A robot as every physics backend loads it. Joints are matched with the description by name.
+
+    ``joints`` names the joints in the order of every array with axis J; ``motors`` are those with a motor, in the
+    same order (axis M). Other moving joints of the description are left free and undamped.
+    """
+
+    name: str
+    description: Path  # URDF
+    joints: tuple[Joint, ...]
+    firmware: str  # name of the firmware profile whose gains and limits ``joints`` carry
+    fixed_base: bool = False
+    base_position: tuple[float, float, float] = (0.0, 0.0, 0.0)  # m, frame of the base link in the world
+    friction: float = 1.0  # Coulomb coefficient of every link
+    gravity_compensation: bool = False  # the drives add the torque that gravity asks for, as the arm's firmware does
+    self_collision: bool = False
+    # Action names that stand for several motors, such as "drive" for four wheels.
+    couplings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names along axis J."""
+        return tuple(joint.name for joint in self.joints)
+
+    @property
+    def motors(self) -> tuple[Joint, ...]:
+        """Joints with a motor, along axis M."""
+        return tuple(joint for joint in self.joints if joint.has_motor)
+
+    def joint(self, name: str) -> Joint:
+        """The joint of that name, or the first motor of that coupling."""
+        wanted = self.couplings.get(name, (name,))[0]
+        return next(joint for joint in self.joints if joint.name == wanted)
+
+    def index(self, names: Sequence[str]) -> list[int]:
+        """Places of the named joints along axis J."""
+        return [self.joint_names.index(name) for name in names]
+
+    def limits(self, names: Sequence[str]) -> tuple[JointLimits, ...]:
+        """Limits of the named joints or couplings, for ``ActionSpec.limits``."""
+        return tuple(self.joint(name).limits for name in names)
+
+    def profile(self, names: Sequence[str]) -> FirmwareProfile:
+        """The drive settings of the named joints or couplings, for ``AgentSpec.firmware``."""
+        joints = [self.joint(name) for name in names]
+        return FirmwareProfile(
+            name=self.firmware, kp=tuple(joint.kp for joint in joints), kd=tuple(joint.kd for joint in joints)
+        )

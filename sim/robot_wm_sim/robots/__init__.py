@@ -1,0 +1,1 @@
+"""The robots, each a description file and what it does not say."""

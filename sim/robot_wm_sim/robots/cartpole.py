@@ -1,0 +1,25 @@
+"""A cart on a rail with a rod on a free hinge; one linear motor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import robot_wm_sim
+from robot_wm.spec import JointLimits
+from robot_wm_sim.robot import Joint, Robot
+
+CARTPOLE = Robot(
+    name="cartpole",
+    description=Path(robot_wm_sim.__file__).parent / "descriptions" / "cartpole.urdf",
+    joints=(
+        Joint(
+            name="slider",
+            damping=5e-4,
+            # The end stops stand at ±2 m; the cart is to stay 0.2 m clear of them.
+            limits=JointLimits(position=(-1.8, 1.8), velocity=10.0, effort=10.0),
+        ),
+        Joint(name="hinge", damping=2e-6),
+    ),
+    firmware="cartpole_effort",
+    fixed_base=True,
+)

@@ -1,0 +1,54 @@
+"""Task: what the robot is asked to do. It owns the AgentSpec, the scene, resets, observations and rewards."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.spec import AgentSpec
+from robot_wm_sim.backend import PhysicsBackend
+from robot_wm_sim.scene import Scene
+
+VIDEO = "video"  # the scene's camera that RobotEnv.render looks through
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a control step brought."""
+
+    reward: float
+    terminated: bool = False
+    info: Mapping[str, Any] = field(default_factory=dict)  # "success": bool where the task knows success
+
+
+class Task(ABC):
+    """One task on one robot, on any backend.
+
+    Whatever a task remembers from step to step must be set anew by ``reset``: an episode depends on nothing but the
+    generator that ``reset`` gets. The environment adds to ``observe`` what it knows itself: images (from the scene's
+    camera of the field's name) and the last action.
+    """
+
+    spec: AgentSpec
+    scene: Scene
+    step_limit: ClassVar[int]  # control steps, then the episode is truncated
+
+    @abstractmethod
+    def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
+        """Start an episode: place the robot and the markers. Physics stands where the scene was built."""
+
+    def advance(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:  # noqa: B027  most tasks need none
+        """Before each control step: a new operator's command, a push. ``rng`` is the episode's generator."""
+
+    @abstractmethod
+    def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
+        """Sensor and command fields of the spec by name, raw SI; each is copied by the environment."""
+
+    @abstractmethod
+    def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
+        """Reward and end of the control step that ``command`` [A] (SI, as executed) led to. Called once a step."""

@@ -1,0 +1,165 @@
+"""Cartpole: hold a rod upright (balance), or first swing it up. Both with dm_control's reward.
+
+Tassa et al. 2018, "DeepMind Control Suite": upright x centred x small control x small velocity, each in [0, 1]; with
+50 control steps a second for 10 s a perfect return is 500.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.spec import ActionSpec, AgentSpec, ObservationField
+from robot_wm_sim.backend import PhysicsBackend
+from robot_wm_sim.env import RobotEnv
+from robot_wm_sim.fields import CAMERA, camera_field, choose
+from robot_wm_sim.rewards import parabola, tolerance
+from robot_wm_sim.robots.cartpole import CARTPOLE
+from robot_wm_sim.scene import Camera, Scene
+from robot_wm_sim.task import VIDEO, Outcome, Task
+
+CONTROL_RATE_HZ = 50.0
+PHYSICS_RATE_HZ = 250.0
+FALLEN_RAD = 0.8
+MAX_AGE_S = 0.06  # three control periods
+SLIDER, HINGE = CARTPOLE.index(("slider", "hinge"))
+
+
+class _Cartpole(Task):
+    """What balance and swing-up share."""
+
+    step_limit: ClassVar[int] = 500
+    task: ClassVar[str]
+
+    def __init__(self, observation: str) -> None:
+        fields = choose(
+            observation,
+            task=self.task,
+            proprio=(
+                _field("cart_position", "m", ("slider",), 1 / 1.8),
+                self._angle_field(),
+                _field("cart_velocity", "m/s", ("slider",), 1 / 3.0),
+                _field("pole_velocity", "rad/s", ("hinge",), 1 / 5.0),
+            ),
+            images=(camera_field(frame="rail_camera", max_age_s=MAX_AGE_S),),
+        )
+        limits = CARTPOLE.limits(("slider",))
+        self._effort_limit = limits[0].effort or math.inf  # N
+        self.spec = AgentSpec(
+            task=self.task,
+            robot=CARTPOLE.name,
+            control_rate_hz=CONTROL_RATE_HZ,
+            physics_rate_hz=PHYSICS_RATE_HZ,
+            observations=fields,
+            action=ActionSpec(mode="effort", joints=("slider",), unit="N", scale=(self._effort_limit,), limits=limits),
+            firmware=CARTPOLE.profile(("slider",)),
+        )
+        self.scene = Scene(
+            robot=CARTPOLE,
+            physics_rate_hz=PHYSICS_RATE_HZ,
+            ground=False,
+            cameras={
+                CAMERA: Camera(eye=(0.0, -4.2, 0.1), target=(0.0, 0.0, 0.1), vertical_fov_deg=56.0),
+                VIDEO: Camera(eye=(0.0, -4.2, 0.6), target=(0.0, 0.0, 0.15), vertical_fov_deg=45.0),
+            },
+        )
+
+    def _angle_field(self) -> ObservationField:
+        raise NotImplementedError
+
+    def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
+        """Reward in [0, 1]."""
+        state = sim.state
+        upright = (math.cos(state.joint_position[HINGE]) + 1) / 2
+        centred = (1 + tolerance(state.joint_position[SLIDER], margin=2.0)) / 2  # m
+        small_control = (4 + parabola(command[0] / self._effort_limit, margin=1.0)) / 5
+        small_velocity = (1 + tolerance(state.joint_velocity[HINGE], margin=5.0)) / 2  # rad/s
+        return Outcome(reward=upright * centred * small_control * small_velocity)
+
+
+class CartpoleBalance(_Cartpole):
+    """Keep the pole upright; over when it falls or the cart leaves the rail."""
+
+    task = "cartpole_balance"
+
+    def _angle_field(self) -> ObservationField:
+        return _field("pole_angle", "rad", ("hinge",), 1 / 0.4)
+
+    def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
+        """Near upright and near the middle, nearly at rest: ±0.1 m, ±0.1 rad, ±0.1 m/s, ±0.1 rad/s."""
+        sim.place(joint_position=rng.uniform(-0.1, 0.1, 2), joint_velocity=rng.uniform(-0.1, 0.1, 2))
+
+    def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
+        """Positions and velocities of both joints."""
+        position, velocity = sim.state.joint_position, sim.state.joint_velocity
+        return {
+            "cart_position": position[[SLIDER]],
+            "pole_angle": position[[HINGE]],
+            "cart_velocity": velocity[[SLIDER]],
+            "pole_velocity": velocity[[HINGE]],
+        }
+
+    def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
+        """Over beyond 0.8 rad or beyond the cart's position limit."""
+        low, high = CARTPOLE.joint("slider").limits.position or (-math.inf, math.inf)
+        x, angle = sim.state.joint_position[[SLIDER, HINGE]]
+        return Outcome(
+            reward=super().outcome(sim, command).reward,
+            terminated=bool(abs(angle) > FALLEN_RAD or not low <= x <= high),
+        )
+
+
+class CartpoleSwingup(_Cartpole):
+    """Swing the pole up from hanging and keep it there; only the end stops bound the cart."""
+
+    task = "cartpole_swingup"
+
+    def _angle_field(self) -> ObservationField:
+        return _field("pole_direction", "1", ("sin", "cos"), 1.0)
+
+    def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
+        """Hanging, near the middle, nearly at rest: ±0.1 m, π ± 0.1 rad, ±0.1 m/s, ±0.1 rad/s."""
+        position = rng.uniform(-0.1, 0.1, 2)
+        position[HINGE] += math.pi
+        sim.place(joint_position=position, joint_velocity=rng.uniform(-0.1, 0.1, 2))
+
+    def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
+        """The pole's direction as sine and cosine: its angle has no bounds here."""
+        position, velocity = sim.state.joint_position, sim.state.joint_velocity
+        return {
+            "cart_position": position[[SLIDER]],
+            "pole_direction": np.array([math.sin(position[HINGE]), math.cos(position[HINGE])]),
+            "cart_velocity": velocity[[SLIDER]],
+            "pole_velocity": velocity[[HINGE]],
+        }
+
+
+def _field(name: str, unit: str, labels: tuple[str, ...], scale: float) -> ObservationField:
+    return ObservationField(
+        name=name,
+        shape=(len(labels),),
+        unit=unit,
+        labels=labels,
+        scale=(scale,),
+        clip=5.0,
+        topic="joint_states",
+        max_age_s=MAX_AGE_S,
+    )
+
+
+def cartpole_balance(
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+) -> RobotEnv:
+    """Keep a pole upright on a cart (500 steps at 50 Hz, perfect return 500)."""
+    return RobotEnv(CartpoleBalance(observation), seed=seed, render_mode=render_mode, backend=backend)
+
+
+def cartpole_swingup(
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+) -> RobotEnv:
+    """Swing a hanging pole up and keep it upright (500 steps at 50 Hz, perfect return 500)."""
+    return RobotEnv(CartpoleSwingup(observation), seed=seed, render_mode=render_mode, backend=backend)

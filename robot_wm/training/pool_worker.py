@@ -1,0 +1,122 @@
+"""The simulators of one process: stepping, resetting, and the loop that obeys the learner's process."""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
+from typing import Any
+
+from robot_wm.errors import UserError
+from robot_wm.spec import AgentSpec
+from robot_wm.tasks import agent_spec, make_env
+from robot_wm.training.pool_slots import PoolSlots
+
+# Orders to a worker and answers from it: one byte, then text. Arrays travel in shared memory, nothing is pickled.
+RESET, STEP, CLOSE = b"r", b"s", b"c"
+DONE, FAILED, REFUSED = b"d", b"f", b"u"
+
+
+class EnvGroup:
+    """Some environments of one task, stepped one after the other into the slots from ``first`` on."""
+
+    def __init__(self, task: str, options: Mapping[str, Any], seeds: Sequence[int], first: int) -> None:
+        self._envs: list[Any] = []
+        self._seeds: list[int | None] = list(seeds)  # each is used by the first reset only
+        self._first = first
+        try:
+            for seed in seeds:
+                self._envs.append(make_env(task, seed=seed, **options))
+        except BaseException:
+            self.close()
+            raise
+        self.agent_spec: AgentSpec = agent_spec(self._envs[0])
+
+    def reset(self, slots: PoolSlots) -> None:
+        """Start an episode in every environment."""
+        for index in range(len(self._envs)):
+            self._reset(index, slots)
+
+    def step(self, slots: PoolSlots) -> None:
+        """Apply ``slots.action``; where the last step ended an episode, start the next one instead."""
+        for index in range(len(self._envs)):
+            if slots.is_last[self._first + index]:
+                self._reset(index, slots)
+            else:
+                self._step(index, slots)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
+
+    def _reset(self, index: int, slots: PoolSlots) -> None:
+        seed, self._seeds[index] = self._seeds[index], None
+        observation, info = self._envs[index].reset(seed=seed)
+        self._write(index, slots, observation, info, reward=0.0)
+        slots.is_first[self._first + index] = True
+
+    def _step(self, index: int, slots: PoolSlots) -> None:
+        action = slots.action[self._first + index]  # [A]
+        command = int(action.argmax()) if self.agent_spec.action.is_discrete else action.copy()
+        observation, reward, terminated, truncated, info = self._envs[index].step(command)
+        self._write(index, slots, observation, info, reward=float(reward))
+        slots.is_last[self._first + index] = terminated or truncated
+        slots.is_terminal[self._first + index] = terminated
+
+    def _write(self, index: int, slots: PoolSlots, observation: Any, info: Mapping[str, Any], *, reward: float) -> None:
+        slot = self._first + index
+        for name, values in slots.obs.items():
+            values[slot] = observation[name]
+        slots.reward[slot] = reward
+        slots.success[slot] = info.get("success", float("nan"))
+        slots.is_first[slot] = slots.is_last[slot] = slots.is_terminal[slot] = False
+
+
+def work(
+    orders: Connection, task: str, options: Mapping[str, Any], seeds: Sequence[int], first: int, envs: int
+) -> None:
+    """Body of a worker process: build, answer with the spec, take the name of the shared memory, then obey.
+
+    It ends on CLOSE and when the other side of the pipe is gone. Ctrl-C reaches the whole process group, and the
+    learner must still be able to save, so it is the learner's side that stops the workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        group = EnvGroup(task, options, seeds, first)
+    except UserError as error:
+        orders.send_bytes(REFUSED + str(error).encode())
+        return
+    except Exception:
+        orders.send_bytes(FAILED + traceback.format_exc().encode())
+        return
+    try:
+        orders.send_bytes(DONE + group.agent_spec.to_json().encode())
+        name = orders.recv_bytes()
+        if name == CLOSE:  # another worker failed to start
+            return
+        memory = SharedMemory(name=name.decode())
+        assert memory.buf is not None
+        slots = PoolSlots(group.agent_spec, envs, memory.buf)
+        try:
+            _obey(orders, group, slots)
+        finally:
+            del slots  # its arrays hold the mapping open
+            memory.close()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass  # the learner's process is gone
+    finally:
+        group.close()
+
+
+def _obey(orders: Connection, group: EnvGroup, slots: PoolSlots) -> None:
+    actions = {RESET: group.reset, STEP: group.step}
+    while (order := orders.recv_bytes()) != CLOSE:
+        try:
+            actions[order](slots)
+        except Exception:
+            orders.send_bytes(FAILED + traceback.format_exc().encode())
+            return
+        orders.send_bytes(DONE)

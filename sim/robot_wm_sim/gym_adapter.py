@@ -1,0 +1,252 @@
+"""Any Gymnasium environment as a task: ``gym:<module>:<Id>``."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Literal
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from robot_wm.errors import UserError
+from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
+from robot_wm_sim.gym_fields import Leaf, leaves, resize, resized_shape
+
+# What a Gymnasium environment that names no rate is taken to run at; only `robot-wm run` keeps time by it.
+DEFAULT_RATE_HZ = 30.0
+# Side of a rendered image, in pixels, where no size is given.
+DEFAULT_IMAGE_SIZE = 64
+
+
+class GymAdapter(gymnasium.Env[dict[str, Any], Any]):
+    """A Gymnasium environment with the observation, action and AgentSpec conventions of our own tasks.
+
+    Observations become a Dict of float32 vectors (O,) and uint8 images (H, W, C); nested Dicts and Tuples get names
+    joined by ``_``, discrete ones are one-hot. It is an Env and not a Wrapper, so that ``unwrapped`` carries
+    ``agent_spec``. Created by `gym_task`, which documents the options.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        task: str,
+        seed: int = 0,
+        render_mode: str | None = None,
+        observation: Literal["proprio", "image", "both"] | None = None,
+        action_repeat: int = 1,
+        time_limit: int | None = None,
+        size: int | None = None,
+        control_rate_hz: float | None = None,
+    ) -> None:
+        self.env = env
+        self.render_mode = render_mode
+        self._task = task
+        self._first_seed: int | None = seed
+        self._repeat = action_repeat
+        self._time_limit = time_limit
+        self._elapsed = 0  # control steps of this episode
+        self._leaves, self._rendered = _wanted(task, leaves(task, env.observation_space), observation)
+        self._shapes = {leaf.name: resized_shape(task, leaf.shape, size) for leaf in self._leaves}
+        boxes: dict[str, spaces.Space[Any]] = {leaf.name: leaf.space(self._shapes[leaf.name]) for leaf in self._leaves}
+        if self._rendered:
+            self._shapes["image"] = (size or DEFAULT_IMAGE_SIZE, size or DEFAULT_IMAGE_SIZE, 3)
+            boxes["image"] = spaces.Box(0, 255, self._shapes["image"], np.uint8)
+        self.observation_space = spaces.Dict(boxes)
+        action = _action_spec(task, env)
+        self.action_space = _action_space(action)
+        inner_rate_hz = control_rate_hz * action_repeat if control_rate_hz else _rate_hz(env)
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": max(1, round(inner_rate_hz / action_repeat))}
+        self.agent_spec = AgentSpec(
+            task=task,
+            robot=task.split(":", 2)[2],
+            control_rate_hz=inner_rate_hz / action_repeat,
+            physics_rate_hz=inner_rate_hz,  # a step of the wrapped environment; what it integrates inside is its own
+            observations=tuple(
+                ObservationField(name=name, shape=shape, dtype="uint8" if len(shape) == 3 else "float32", unit="1")
+                for name, shape in self._shapes.items()
+            ),
+            action=action,
+            firmware=FirmwareProfile(name="gymnasium"),
+        )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start an episode; the first one without a seed takes the seed that the task was made with."""
+        seed = self._first_seed if seed is None else seed
+        self._first_seed = None
+        super().reset(seed=seed)
+        self._elapsed = 0
+        raw, info = self.env.reset(seed=seed, options=options)
+        return self._observe(raw), _with_success(info)
+
+    def step(self, action: Any) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Apply one action (A,) float32, or the index of a discrete one, for ``action_repeat`` inner steps.
+
+        The reward is their sum. The time limit truncates and never terminates.
+        """
+        inner = self._inner_action(action)
+        total = 0.0
+        for _ in range(self._repeat):
+            raw, reward, terminated, truncated, info = self.env.step(inner)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        self._elapsed += 1
+        truncated = bool(truncated) or (self._time_limit is not None and self._elapsed >= self._time_limit)
+        return self._observe(raw), total, bool(terminated), truncated, _with_success(info)
+
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """The wrapped environment's frame (H, W, 3) uint8, or None without a render mode."""
+        return None if self.render_mode is None else self._frame()
+
+    def close(self) -> None:
+        """Close the wrapped environment."""
+        self.env.close()
+
+    def _observe(self, raw: Any) -> dict[str, np.ndarray]:
+        found = {leaf.name: resize(leaf.read(raw), self._shapes[leaf.name]) for leaf in self._leaves}
+        if self._rendered:
+            found["image"] = resize(self._frame(), self._shapes["image"])
+        return found
+
+    def _frame(self) -> np.ndarray:
+        frame = self.env.render()
+        if not isinstance(frame, np.ndarray):
+            raise UserError(f"task {self._task}: render() gives {type(frame).__name__}, not an RGB array (H, W, 3)")
+        return frame.astype(np.uint8, copy=False)
+
+    def _inner_action(self, action: Any) -> Any:
+        space = self.env.action_space
+        if isinstance(space, spaces.Discrete):
+            return space.start + int(action)
+        assert isinstance(space, spaces.Box)
+        # float32 bounds may lie a rounding error outside the float64 ones
+        return np.clip(np.asarray(action, space.dtype).reshape(space.shape), space.low, space.high)
+
+
+def gym_task(
+    *,
+    target: str,
+    seed: int = 0,
+    render_mode: str | None = None,
+    observation: Literal["proprio", "image", "both"] | None = None,
+    action_repeat: int = 1,
+    time_limit: int | None = None,
+    size: int | None = None,
+    control_rate_hz: float | None = None,
+    **options: Any,
+) -> GymAdapter:
+    """Any Gymnasium environment: its module is imported, then its Id is made.
+
+    Args:
+        target: ``<module>:<Id>``, such as ``shimmy:dm_control/walker-stand-v0``.
+        seed: seed of the first episode.
+        render_mode: ``rgb_array`` or None.
+        observation: ``proprio`` its vectors, ``image`` its images, or its rendering where it has none, ``both``;
+            None takes what it gives.
+        action_repeat: inner steps per control step; rewards are added up.
+        time_limit: control steps per episode, in place of the registered limit; the episode is then truncated.
+        size: side in pixels that images are resized to.
+        control_rate_hz: rate of control steps; by default from the environment's ``dt`` or ``render_fps``.
+        options: keyword arguments of ``gymnasium.make``.
+
+    Raises UserError for an unknown module or Id, an unbounded action space and spaces that have no named vector.
+    """
+    task = f"gym:{target}"
+    module, colon, identifier = target.partition(":")
+    if not (module and colon and identifier):
+        raise UserError(f"task {task}: write gym:<module>:<Id>, such as gym:gymnasium:Pendulum-v1")
+    for name, value in (("action_repeat", action_repeat), ("time_limit", time_limit), ("size", size)):
+        if value is not None and value < 1:
+            raise UserError(f"task {task}: {name} is {value}, but must be at least 1")
+    if control_rate_hz is not None and not control_rate_hz > 0:
+        raise UserError(f"task {task}: control_rate_hz is {control_rate_hz} Hz, but must be positive")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(f"task {task}: cannot import {module!r}: {error}") from None
+    if render_mode is not None or observation in ("image", "both"):
+        options["render_mode"] = "rgb_array"
+    if time_limit is not None:
+        options.setdefault("max_episode_steps", -1)  # Gymnasium's word for: no limit of its own
+    try:
+        env = gymnasium.make(identifier, disable_env_checker=True, **options)
+    except gymnasium.error.Error as error:
+        raise UserError(f"task {task}: {error}") from None
+    return GymAdapter(
+        env,
+        task=task,
+        seed=seed,
+        render_mode=render_mode,
+        observation=observation,
+        action_repeat=action_repeat,
+        time_limit=time_limit,
+        size=size,
+        control_rate_hz=control_rate_hz,
+    )
+
+
+def _wanted(task: str, found: list[Leaf], observation: str | None) -> tuple[list[Leaf], bool]:
+    """The fields to keep, and whether a rendered image joins them."""
+    images = [leaf for leaf in found if len(leaf.shape) == 3]
+    vectors = [leaf for leaf in found if len(leaf.shape) == 1]
+    if observation is None:
+        return found, False
+    if observation == "proprio":
+        if not vectors:
+            raise UserError(f"task {task}: has no vector observation; use observation image")
+        return vectors, False
+    if observation not in ("image", "both"):
+        raise UserError(f"task {task}: observation {observation!r} is none of proprio, image, both")
+    return (found if observation == "both" else images), not images
+
+
+def _action_spec(task: str, env: gymnasium.Env[Any, Any]) -> ActionSpec:
+    space = env.action_space
+    if isinstance(space, spaces.Discrete):
+        if space.n < 2:
+            raise UserError(f"task {task}: its action space {space} leaves no choice")
+        meanings = getattr(env.unwrapped, "get_action_meanings", None)
+        names = tuple(map(str, meanings())) if callable(meanings) else ()
+        if len(set(names)) != space.n:
+            names = tuple(f"action_{index}" for index in range(int(space.n)))
+        return ActionSpec(mode="discrete", joints=names, unit="1")
+    if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
+        raise UserError(f"task {task}: its action space {space} is neither Discrete nor a Box of floats")
+    low, high = (bound.astype(np.float64).reshape(-1) for bound in (space.low, space.high))
+    span = high / 2 - low / 2  # halved first: float64 bounds may be huge
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and (span > 0).all()):
+        raise UserError(f"task {task}: its action space {space} is unbounded or empty; give every action finite bounds")
+    return ActionSpec(
+        mode="effort",
+        joints=tuple(f"action_{index}" for index in range(low.size)),
+        unit="1",
+        offset=tuple(map(float, high / 2 + low / 2)),
+        scale=tuple(map(float, span)),
+    )
+
+
+def _action_space(action: ActionSpec) -> spaces.Space[Any]:
+    if action.is_discrete:
+        return spaces.Discrete(len(action.joints))
+    offset, scale = np.asarray(action.offset), np.asarray(action.scale)
+    return spaces.Box((offset - scale).astype(np.float32), (offset + scale).astype(np.float32), dtype=np.float32)
+
+
+def _rate_hz(env: gymnasium.Env[Any, Any]) -> float:
+    """Steps per second of the wrapped environment: its ``dt`` in s, else ``render_fps``, else a plain default."""
+    dt = getattr(env.unwrapped, "dt", None)
+    if isinstance(dt, (int, float, np.number)) and dt > 0:
+        return 1.0 / float(dt)
+    rate = (env.metadata or {}).get("render_fps")
+    return float(rate) if isinstance(rate, (int, float)) and rate > 0 else DEFAULT_RATE_HZ
+
+
+def _with_success(info: dict[str, Any]) -> dict[str, Any]:
+    """Gymnasium-Robotics and others call it ``is_success``; here it is ``success``."""
+    if "success" not in info and "is_success" in info:
+        return {**info, "success": bool(info["is_success"])}
+    return info

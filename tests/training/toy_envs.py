@@ -1,0 +1,70 @@
+"""Small Gymnasium environments with known answers, imported by the pool's worker processes."""
+
+import os
+import signal
+import time
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+class Counter(gymnasium.Env):
+    """Observes (steps, episode, draw of the seed, last action); ends after ``length`` steps."""
+
+    metadata = {"render_modes": [], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, length=3, ending="terminated", discrete=False):
+        self.observation_space = spaces.Dict(
+            {"state": spaces.Box(-np.inf, np.inf, (4,), np.float64), "camera": spaces.Box(0, 255, (8, 8, 3), np.uint8)}
+        )
+        self.action_space = spaces.Discrete(3, start=5) if discrete else spaces.Box(-2.0, 4.0, (2,), np.float32)
+        self.length, self.ending = length, ending
+        self.episode = 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.episode += 1
+        self.count, self.last = 0, 0.0
+        self.draw = self.np_random.random()
+        return self._observation(), {}
+
+    def step(self, action):
+        self.count += 1
+        self.last = float(np.sum(action))
+        ended = self.count >= self.length
+        info = {"success": self.episode % 2 == 0} if ended else {}
+        return (
+            self._observation(),
+            float(self.count),
+            ended and self.ending == "terminated",
+            ended and self.ending == "truncated",
+            info,
+        )
+
+    def _observation(self):
+        return {
+            "state": np.array([self.count, self.episode, self.draw, self.last]),
+            "camera": np.full((8, 8, 3), 10 * self.count, np.uint8),
+        }
+
+
+class Faulty(Counter):
+    """Raises, or kills its own process, or stalls, at the second step."""
+
+    def __init__(self, fault="raise"):
+        super().__init__(length=100)
+        self.fault = fault
+
+    def step(self, action):
+        if self.count == 1:
+            if self.fault == "raise":
+                raise ZeroDivisionError("planted fault")
+            if self.fault == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+        return super().step(action)
+
+
+gymnasium.register("toys/Counter-v0", Counter)
+gymnasium.register("toys/Faulty-v0", Faulty)

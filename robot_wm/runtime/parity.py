@@ -1,0 +1,152 @@
+"""Does an engine compute what ONNX Runtime computed at export? Asked at every start, because a stale or
+wrongly built engine moves a robot as confidently as a right one.
+
+Tick by tick the recorded inputs and the recorded state are fed in, so that errors cannot build up. Where two
+classes are nearly equally good an engine may draw the other one without being wrong: such a tick is counted apart,
+and if the draw does differ, only what does not hang on it is compared.
+Shape letters: N ticks, S stoch groups, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.errors import UserError
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.engine import Engine
+from robot_wm.runtime.manifest import Manifest, ParityThresholds
+
+Arrays = Mapping[str, NDArray[Any]]  # tensor name -> [N, *tensor shape]
+
+_LOGITS, _LATENT_NOISE, _DRAW = "post_logits", "noise/latent", "next/stoch"
+# Outputs that a draw cannot change: they are computed before it.
+_BEFORE_DRAW = frozenset({_LOGITS, "surprise", "next/deter"})
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The worst value of the first tick that is too far off."""
+
+    tensor: str
+    tick: int
+    index: tuple[int, ...]  # in the tensor, batch axis first
+    expected: float
+    actual: float
+
+    def __str__(self) -> str:
+        where = ",".join(map(str, self.index))
+        return f"{self.tensor}[{where}] at tick {self.tick}: expected {self.expected:.9g}, got {self.actual:.9g}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outputs of two engines over the same N ticks."""
+
+    ticks: int
+    near_tie_ticks: int  # the two best perturbed logits of some group are closer than the manifest's gap
+    differing_draws: int  # of those ticks, how many drew another class and were compared only in part
+    largest_error: dict[str, float]  # by tensor: |difference| / max(1, |expected|)
+    mismatch: Mismatch | None
+
+
+def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: ParityThresholds) -> Comparison:
+    """Compare every tensor of ``expected`` with that of ``actual``, step by step.
+
+    ``inputs`` gives the noise by which ties are known. A difference, or a value that is not finite, beyond
+    ``tolerance * max(1, |expected|)`` is a mismatch; the earliest tick is reported.
+    """
+    ticks = len(next(iter(expected.values())))
+    near, differs = np.zeros(ticks, dtype=np.bool_), np.zeros(ticks, dtype=np.bool_)
+    if _LOGITS in expected and _LATENT_NOISE in inputs and _DRAW in expected:
+        near = near_ties(expected[_LOGITS], inputs[_LATENT_NOISE], thresholds.min_logit_gap)
+        differs = near & (expected[_DRAW] != actual[_DRAW]).reshape(ticks, -1).any(-1)
+    largest: dict[str, float] = {}
+    worst: Mismatch | None = None
+    for name, wanted in expected.items():
+        found = actual[name]
+        with np.errstate(invalid="ignore", over="ignore"):
+            error = np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))  # [N, *shape]
+        error = np.where(np.isfinite(error), error, np.inf)
+        if name not in _BEFORE_DRAW:
+            error[differs] = 0.0
+        largest[name] = float(error.max())
+        by_tick = error.reshape(ticks, -1)  # [N, elements]
+        failed = np.flatnonzero((by_tick > thresholds.tolerance).any(-1))
+        if failed.size and (worst is None or failed[0] < worst.tick):
+            tick = int(failed[0])
+            index = np.unravel_index(int(by_tick[tick].argmax()), wanted.shape[1:])
+            worst = Mismatch(
+                tensor=name,
+                tick=tick,
+                index=tuple(int(i) for i in index),
+                expected=float(wanted[tick][index]),
+                actual=float(found[tick][index]),
+            )
+    return Comparison(
+        ticks=ticks,
+        near_tie_ticks=int(near.sum()),
+        differing_draws=int(differs.sum()),
+        largest_error=largest,
+        mismatch=worst,
+    )
+
+
+def near_ties(logits: NDArray[Any], noise: NDArray[Any], min_gap: float) -> NDArray[np.bool_]:
+    """Ticks [N] in which the two best of ``logits + noise`` [N, 1, S, C] of any group are closer than ``min_gap``."""
+    perturbed = logits + noise
+    top = np.partition(perturbed, perturbed.shape[-1] - 2, axis=-1)[..., -2:]  # [N, 1, S, 2]
+    gaps = top[..., 1] - top[..., 0]
+    return np.asarray((gaps < min_gap).reshape(len(gaps), -1).any(-1), dtype=np.bool_)
+
+
+def replay(engine: Engine, inputs: Arrays, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
+    """Run an active engine over recorded ``inputs``, state included; outputs by graph name, ``[N, *tensor shape]``.
+
+    Raises UserError for an engine whose tensors are not the manifest's.
+    """
+    states = {state.input for state in manifest.state}
+    wanted = {tensor.name for tensor in manifest.inputs()} - states
+    for kind, names, present in (
+        ("input", wanted, set(engine.inputs)),
+        ("output", {tensor.name for tensor in manifest.outputs}, set(engine.outputs)),
+    ):
+        if odd := sorted(names ^ present):
+            raise UserError(f"the engine's graph does not fit the manifest: {kind} {odd[0]} is missing or unknown")
+    ticks = len(next(iter(inputs.values())))
+    outputs = {tensor.name: np.empty((ticks, *tensor.shape), dtype=np.float32) for tensor in manifest.all_outputs()}
+    for tick in range(ticks):
+        for name, buffer in engine.inputs.items():
+            np.copyto(buffer, inputs[name][tick])
+        for state in manifest.state:
+            engine.write_state(state.name, inputs[state.input][tick])
+        engine.infer()
+        for tensor in manifest.outputs:
+            outputs[tensor.name][tick] = engine.outputs[tensor.name]
+        for state in manifest.state:
+            outputs[state.output][tick] = engine.read_state(state.name)
+    return outputs
+
+
+def check_parity(engine: Engine, bundle: Bundle) -> Comparison:
+    """Run an active engine over the bundle's recording and refuse (UserError) one that is too far off.
+
+    Names the tensor, the tick and both values. Afterwards the engine has its initial state again.
+    """
+    recording = bundle.recording()
+    outputs = replay(engine, recording.inputs, bundle.manifest)
+    for buffer in engine.inputs.values():
+        buffer.fill(0)
+    engine.clear_state()
+    found = compare(recording.inputs, recording.outputs, outputs, bundle.manifest.parity.thresholds)
+    if found.mismatch is not None:
+        tolerance = bundle.manifest.parity.thresholds.tolerance
+        raise UserError(
+            f"{bundle.path}: this engine does not compute what was exported: {found.mismatch}"
+            f" (tolerance {tolerance:g} x max(1, |expected|)); build the engine anew or export again"
+        )
+    return found

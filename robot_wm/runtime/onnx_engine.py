@@ -1,0 +1,127 @@
+"""The tick graph on ONNX Runtime, with every buffer bound once.
+
+Bound inputs and outputs (IO binding) took 0.85 of the time of ``InferenceSession.run`` on a 1m tick graph on one
+thread, and they leave the garbage collector nothing to do. The state is two buffers that swap roles each tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from robot_wm.errors import UserError
+from robot_wm.runtime.engine import Array, EngineError
+from robot_wm.runtime.manifest import StateTensor
+
+_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+
+
+class OnnxEngine:
+    """Computes ticks with ONNX Runtime on the CPU; an ``Engine``.
+
+    ``graph`` is the ONNX file or its bytes; ``state`` the recurrent tensors, as the bundle's manifest lists them;
+    ``threads`` the size of the intra-op pool (1: no pool, the calling thread computes).
+    """
+
+    def __init__(self, graph: Path | bytes, state: Sequence[StateTensor], *, threads: int = 1) -> None:
+        if threads < 1:
+            raise UserError(f"threads must be at least 1, got {threads}")
+        self._graph = graph
+        self._origin = str(graph) if isinstance(graph, Path) else "graph"
+        self._state_specs = tuple(state)
+        self._threads = threads
+        self._release()
+
+    def _release(self) -> None:
+        self._session: Any = None
+        self._inputs: dict[str, Array] = {}
+        self._outputs: dict[str, Array] = {}
+        self._states: dict[str, tuple[Array, Array]] = {}
+        self._bindings: tuple[Any, ...] = ()
+        self._phase = 0  # which of the two state buffers the next tick reads
+
+    @property
+    def inputs(self) -> Mapping[str, Array]:
+        """See ``Engine.inputs``."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> Mapping[str, Array]:
+        """See ``Engine.outputs``."""
+        return self._outputs
+
+    def activate(self) -> None:
+        """Load the graph and bind its buffers; raises UserError for a graph that cannot be loaded or does not fit."""
+        if self._session is not None:
+            return
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        source = str(self._graph) if isinstance(self._graph, Path) else self._graph
+        try:
+            session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise UserError(f"{self._origin}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
+        given = {node.name: self._buffer(node) for node in session.get_inputs()}
+        made = {node.name: self._buffer(node) for node in session.get_outputs()}
+        for state in self._state_specs:
+            for name, tensors in ((state.input, given), (state.output, made)):
+                if name not in tensors or tensors[name].shape != state.shape or tensors[name].dtype != np.float32:
+                    raise UserError(f"{self._origin}: has no float32 tensor {name} of shape {state.shape}")
+            self._states[state.name] = (given.pop(state.input), made.pop(state.output))
+        self._inputs, self._outputs, self._session = given, made, session
+        self._bindings = (self._bind(0), self._bind(1))
+        self.clear_state()
+
+    def _buffer(self, node: Any) -> Array:
+        if node.type not in _DTYPES or not all(isinstance(length, int) for length in node.shape):
+            raise UserError(
+                f"{self._origin}: tensor {node.name} is {node.type} {node.shape}; fixed float32 or uint8 needed"
+            )
+        return np.zeros(node.shape, dtype=_DTYPES[node.type])
+
+    def _bind(self, phase: int) -> Any:
+        binding = self._session.io_binding()
+        inputs, outputs = dict(self._inputs), dict(self._outputs)
+        for state in self._state_specs:
+            pair = self._states[state.name]
+            inputs[state.input], outputs[state.output] = pair[phase], pair[1 - phase]
+        # On the CPU an OrtValue of a NumPy array is a view of it; our own dictionaries keep the memory alive.
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
+        for name, array in outputs.items():
+            binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
+        return binding
+
+    def infer(self) -> None:
+        """Compute one tick in the calling thread; raises EngineError."""
+        if self._session is None:
+            raise EngineError("the engine is not active")
+        try:
+            self._session.run_with_iobinding(self._bindings[self._phase])
+        except Exception as error:
+            raise EngineError(f"ONNX Runtime: {error}") from error
+        self._phase = 1 - self._phase
+
+    def clear_state(self) -> None:
+        """Give every state its initial value."""
+        for state in self._state_specs:
+            self.write_state(state.name, state.initial_array())
+
+    def write_state(self, name: str, values: Array) -> None:
+        """Copy ``values`` over the state that the next ``infer`` reads."""
+        self._states[name][self._phase][...] = values
+
+    def read_state(self, name: str) -> NDArray[np.float32]:
+        """A copy of the state that the next ``infer`` would read."""
+        return self._states[name][self._phase].copy()
+
+    def deactivate(self) -> None:
+        """Free the session and every buffer."""
+        self._release()

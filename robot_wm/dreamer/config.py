@@ -21,6 +21,9 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 }
 
 
+_DEFAULT = SIZES["12m"]
+
+
 class DreamerConfig(BaseModel):
     """Everything that shapes a Dreamer agent and its update.
 
@@ -31,13 +34,17 @@ class DreamerConfig(BaseModel):
 
     size: Size = Field(default="12m", description="preset of the widths below")
 
-    # Widths. Zero stands only for "as the size says" and never survives validation.
-    deter: int = Field(default=0, ge=8, description="D: deterministic state, units")
-    hidden: int = Field(default=0, ge=1, description="inner width of the recurrent cell, posterior and prior, units")
-    stoch: int = Field(default=0, ge=1, description="S: categorical variables of the stochastic state")
-    classes: int = Field(default=0, ge=2, le=256, description="C: classes of each variable")
-    depth: int = Field(default=0, ge=1, description="channels of the first image layer before the multipliers")
-    units: int = Field(default=0, ge=1, description="width of encoder, decoder and heads, units")
+    # Widths: those of ``size`` where not given.
+    deter: int = Field(default=_DEFAULT["deter"], ge=8, description="D: deterministic state, units")
+    hidden: int = Field(
+        default=_DEFAULT["hidden"], ge=1, description="inner width of the recurrent cell, posterior and prior, units"
+    )
+    stoch: int = Field(default=_DEFAULT["stoch"], ge=1, description="S: categorical variables of the stochastic state")
+    classes: int = Field(default=_DEFAULT["classes"], ge=2, le=256, description="C: classes of each variable")
+    depth: int = Field(
+        default=_DEFAULT["depth"], ge=1, description="channels of the first image layer before the multipliers"
+    )
+    units: int = Field(default=_DEFAULT["units"], ge=1, description="width of encoder, decoder and heads, units")
 
     # Architecture
     blocks: int = Field(default=8, ge=1, description="G: blocks of the recurrent cell and the image decoder")

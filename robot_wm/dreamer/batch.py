@@ -1,0 +1,81 @@
+"""What one update consumes, as tensors: the replayed sequences and the noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.replay.batch import SequenceBatch
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """``replay.SequenceBatch`` on a device; T1 = T + 1, one context step first.
+
+    ``action[:, t]`` was taken after ``obs[:, t]``; step 0 gives only its action and its stored latent.
+    """
+
+    obs: dict[str, Tensor]  # name -> [B, T1, *input shape], float32 scaled or uint8
+    action: Tensor  # [B, T1, A] float32, model units or one-hot
+    reward: Tensor  # [B, T1] float32
+    is_first: Tensor  # [B, T1] bool
+    is_last: Tensor  # [B, T1] bool
+    is_terminal: Tensor  # [B, T1] bool
+    deter: Tensor  # [B, D] float32, posterior stored for step 0
+    stoch: Tensor  # [B, S] uint8 class indices, posterior stored for step 0
+
+    @classmethod
+    def from_numpy(cls, batch: SequenceBatch, device: torch.device | str) -> TensorBatch:
+        """Copy to the device; from pinned memory and without waiting when that is a GPU."""
+        device = torch.device(device)
+
+        def move(array: np.ndarray) -> Tensor:
+            tensor = torch.from_numpy(np.ascontiguousarray(array))
+            return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+        return cls(
+            obs={name: move(array) for name, array in batch.obs.items()},
+            action=move(batch.action),
+            reward=move(batch.reward),
+            is_first=move(batch.is_first),
+            is_last=move(batch.is_last),
+            is_terminal=move(batch.is_terminal),
+            deter=move(batch.deter),
+            stoch=move(batch.stoch),
+        )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """All randomness of one update, drawn before it.
+
+    Latents are drawn as ``argmax(probs * odds)`` with ``odds = exp(Gumbel)``; ones are greedy.
+    """
+
+    posterior: Tensor  # [T, B, S, C] odds
+    prior: Tensor  # [H, T*B, S, C] odds
+    action: Tensor  # [H, T*B, A] standard normal, or Gumbel when discrete
+
+    @classmethod
+    def draw(
+        cls, config: DreamerConfig, *, batch: int, length: int, action: int, discrete: bool, generator: torch.Generator
+    ) -> Noise:
+        """Draw for B = batch sequences of T = length trained steps, on the generator's device."""
+        device, rows = generator.device, batch * length
+        latent = (config.stoch, config.classes)
+        odds = torch.empty((rows * (config.horizon + 1), *latent), device=device)
+        odds.exponential_(generator=generator).reciprocal_()  # exp of a standard Gumbel
+        actions = torch.empty((config.horizon, rows, action), device=device)
+        if discrete:
+            actions.exponential_(generator=generator).log_().neg_()
+        else:
+            actions.normal_(generator=generator)
+        return cls(
+            posterior=odds[:rows].view(length, batch, *latent),
+            prior=odds[rows:].view(config.horizon, rows, *latent),
+            action=actions,
+        )

@@ -1,0 +1,109 @@
+"""Actor and critic: learned in imagination, and the critic on replayed steps too."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.batch import Noise, TensorBatch
+from robot_wm.nn.categorical import sample
+from robot_wm.nn.percentile import PercentileScale
+from robot_wm.nn.returns import lambda_return
+
+
+class Imagined(NamedTuple):
+    """Rollouts of the prior from N start states; nothing here carries a gradient."""
+
+    feature: Tensor  # [H+1, N, F] compute dtype; step 0 is the start
+    action: Tensor  # [H, N, A] float32, taken after the feature of the same step
+
+
+@torch.no_grad()
+def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
+    """Let the actor act in the world model for H steps. start [N, F] float32.
+
+    Without gradients: the actor learns by REINFORCE, which needs none through the dynamics.
+    """
+    config = agent.config
+    dtype = agent.rssm.prior_logits.weight.dtype
+    horizon = noise.action.shape[0]
+    feature = torch.empty((horizon + 1, *start.shape), dtype=dtype, device=start.device)
+    action = torch.empty_like(noise.action)
+    feature[0] = start
+    deter = start[:, : config.deter]
+    for h in range(horizon):
+        action[h] = agent.actor(feature[h]).sample(noise.action[h])
+        deter = agent.rssm.gru(deter, feature[h, :, config.deter :], action[h].to(dtype))
+        feature[h + 1, :, : config.deter] = deter
+        feature[h + 1, :, config.deter :] = sample(agent.rssm.prior_probs(deter), noise.prior[h]).flatten(1)
+    return Imagined(feature, action)
+
+
+class BehaviorLoss(NamedTuple):
+    """Unweighted losses and figures worth logging, 0-d each."""
+
+    losses: dict[str, Tensor]
+    metrics: dict[str, Tensor]
+
+
+def behavior_loss(
+    agent: DreamerAgent, batch: TensorBatch, feature: Tensor, noise: Noise, scale: PercentileScale
+) -> BehaviorLoss:
+    """Policy loss, critic loss on imagined steps and critic loss on replayed steps.
+
+    feature [T, B, F] float32 are the posterior's, with their gradients: the replayed critic loss trains the world
+    model too, while imagination starts from a detached copy.
+    """
+    config = agent.config
+    rows = feature.flatten(0, 1)  # [N, F], N = T*B
+    imagined = imagine(agent, rows.detach(), noise)
+    twohot = agent.critic.twohot
+    logits = agent.critic(imagined.feature)  # [H+1, N, bins]; gradients reach the critic only
+    with torch.no_grad():
+        reward = agent.reward.mean(imagined.feature)  # [H+1, N]
+        goes_on = torch.sigmoid(agent.cont(imagined.feature))  # [H+1, N], discount included
+        value = twohot.mean(logits)  # [H+1, N]
+        slow = agent.slow_critic.mean(imagined.feature)  # [H+1, N]
+        returns = lambda_return(reward, goes_on, None, value, mix=config.return_lambda)  # [H, N]
+        weight = goes_on.cumprod(0)[:-1]  # [H, N]
+        spread = scale.update(returns)
+        advantage = (returns - value[:-1]) / spread  # [H, N]
+    policy = agent.actor(imagined.feature[:-1])
+    entropy = policy.entropy()  # [H, N]
+    surrogate = policy.log_prob(imagined.action) * advantage + config.entropy_scale * entropy
+    log_probs = F.log_softmax(logits[:-1], -1)
+    critic = twohot.loss(log_probs, returns) + config.slow_scale * twohot.loss(log_probs, slow[:-1])
+
+    with torch.no_grad():
+        flags = torch.stack([batch.is_last, batch.is_terminal])[:, :, 1:].transpose(1, 2).float()
+        last, terminal = flags.unbind(0)  # [T, B]
+        live = (1.0 - terminal) * (1.0 - 1.0 / config.discount_horizon)
+        replay_reward = batch.reward[:, 1:].transpose(0, 1)
+        boot = returns[0].view(last.shape)  # [T, B]
+        replay_returns = lambda_return(replay_reward, live, last, boot, mix=config.return_lambda)  # [T-1, B]
+        replay_slow = slow[0].view(last.shape)[:-1]
+    replay_log_probs = F.log_softmax(agent.critic(feature[:-1].to(logits.dtype)), -1)
+    replay_critic = twohot.loss(replay_log_probs, replay_returns) + config.slow_scale * twohot.loss(
+        replay_log_probs, replay_slow
+    )
+    losses = {
+        "policy": -(weight * surrogate).mean(),
+        "value": (weight * critic).mean(),
+        "replay_value": ((1.0 - last[:-1]) * replay_critic).mean(),
+    }
+    with torch.no_grad():
+        metrics = {
+            "imagined/return": returns.mean(),
+            "imagined/reward": reward[1:].mean(),
+            "imagined/continue": goes_on[1:].mean(),
+            "imagined/value": value.mean(),
+            "imagined/advantage_magnitude": advantage.abs().mean(),
+            "imagined/return_scale": spread,
+            "policy/entropy": entropy.mean(),
+            "replay/return": replay_returns.mean(),
+        }
+    return BehaviorLoss(losses, metrics)

@@ -1,0 +1,171 @@
+"""The learner: one update of world model, actor and critic from one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.batch import Noise, TensorBatch
+from robot_wm.dreamer.behavior import behavior_loss
+from robot_wm.dreamer.compute_copy import ComputeCopy, FlatAgent
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.dreamer.rollouts import ObservedSequences, OpenLoop, observe_sequences, open_loop
+from robot_wm.dreamer.watch import FiniteWatch
+from robot_wm.dreamer.world_model import world_model_loss
+from robot_wm.errors import UserError
+from robot_wm.nn.laprop import LaProp
+from robot_wm.nn.percentile import PercentileScale
+
+
+class UpdateResult(NamedTuple):
+    """What one update gives back; everything stays on the device."""
+
+    metrics: dict[str, Tensor]  # 0-d float32 each
+    deter: Tensor  # [B, T, D] float32, posterior of steps 1..T, for the replay
+    stoch: Tensor  # [B, T, S] uint8 class indices
+
+
+class DreamerLearner:
+    """Trains ``agent`` in place on ``device``; every source of randomness comes from ``seed``.
+
+    An update is a pure function of parameters, batch and noise with static shapes: it neither branches on values
+    nor waits for the device. Computes in bfloat16 on CUDA, with float32 parameters, unless the config says otherwise.
+    """
+
+    def __init__(
+        self, agent: DreamerAgent, config: DreamerConfig, device: torch.device | str, *, seed: int = 0
+    ) -> None:
+        if config != agent.config:
+            raise ValueError("the learner's config differs from the agent's")
+        self.agent, self.config, self.device = agent.to(device), config, torch.device(device)
+        automatic = torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        self.compute_dtype = automatic if config.compute == "auto" else getattr(torch, config.compute)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self._flat = FlatAgent(self.agent)
+        self._copy = ComputeCopy(self._flat, self.compute_dtype)
+        self.optimiser = LaProp(
+            self._flat.trained,
+            learning_rate=config.learning_rate,
+            warmup=config.warmup,
+            clip=config.clip,
+            clip_floor=config.clip_floor,
+            beta_momentum=config.beta_momentum,
+            beta_rms=config.beta_rms,
+            epsilon=config.rms_epsilon,
+        )
+        self.return_scale = PercentileScale(
+            rate=config.return_rate, low=config.return_low, high=config.return_high, limit=config.return_limit
+        ).to(self.device)
+        names = list(self._flat.trained.named)
+        fields = [f"obs/{name}" for name in self.agent.inputs.vectors]
+        self._watch = FiniteWatch(
+            {
+                "batch": [*fields, "action", "reward", "deter"],
+                "parameter": names,
+                "loss": list(self._loss_scales()),
+                "gradient": names,
+            },
+            self.device,
+        )
+
+    def draw_noise(self, batch: TensorBatch) -> Noise:
+        """The randomness of the next update, from the learner's generator."""
+        return Noise.draw(
+            self.config,
+            batch=batch.reward.shape[0],
+            length=batch.reward.shape[1] - 1,
+            action=self.agent.action_dim,
+            discrete=self.agent.discrete,
+            generator=self.generator,
+        )
+
+    def update(self, batch: TensorBatch, noise: Noise | None = None) -> UpdateResult:
+        """One optimiser step on B sequences of T trained steps; ``noise`` is drawn from the generator if not given."""
+        noise = self.draw_noise(batch) if noise is None else noise
+        self._copy.refresh()
+        scales = self._loss_scales()
+        model = world_model_loss(self._copy.agent, batch, noise.posterior)
+        behavior = behavior_loss(self._copy.agent, batch, model.posterior.feature, noise, self.return_scale)
+        losses = {**model.losses, **behavior.losses}
+        terms = torch.stack([losses[name] for name in scales])  # [L]
+        total = sum(losses[name] * scale for name, scale in scales.items())
+        gradients = torch.autograd.grad(total, self._copy.parameters)  # type: ignore[arg-type]
+        rate = self.optimiser.step(gradients)
+        self._flat.average_slow(self.config.slow_rate)
+        with torch.no_grad():
+            metrics = {f"loss/{name}": value for name, value in zip(scales, terms.detach().unbind(0), strict=True)}
+            metrics.update(behavior.metrics)
+            metrics["model/prior_entropy"] = model.prior_entropy
+            metrics["model/posterior_entropy"] = model.posterior_entropy
+            metrics["optimiser/gradient_norm"] = self.optimiser.gradient_norms.norm()
+            metrics["optimiser/parameter_norm"] = self.optimiser.parameter_norms.norm()
+            metrics["optimiser/learning_rate"] = rate
+            sums = [batch.obs[name].sum() for name in self.agent.inputs.vectors]
+            sums += [batch.action.sum(), batch.reward.sum(), batch.deter.sum()]
+            figures = [torch.stack(sums), self.optimiser.parameter_norms, terms, self.optimiser.gradient_norms]
+            metrics.update(self._watch.look(figures, self.optimiser.steps))
+            deter = model.posterior.feature[..., : self.config.deter].detach().transpose(0, 1)
+            stoch = model.posterior.classes.transpose(0, 1)
+        return UpdateResult(metrics, deter, stoch)
+
+    def first_nonfinite(self) -> str | None:
+        """Name the batch field, parameter, loss or gradient that first was NaN or infinite; waits for the device."""
+        return self._watch.first_nonfinite()
+
+    def observe(self, batch: TensorBatch) -> ObservedSequences:
+        """Posterior of whole sequences, most likely latents, without training."""
+        return observe_sequences(self.agent, batch)
+
+    def open_loop(self, batch: TensorBatch, *, context: int = 5, generator: torch.Generator | None = None) -> OpenLoop:
+        """Predict every sequence from its first ``context`` trained steps and its actions; see ``OpenLoop``."""
+        return open_loop(self.agent, batch, context=context, generator=generator)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next update depends on, as a flat dict of copies on the device.
+
+        Keys: ``agent/*`` (with the slow critic), ``optimiser/momentum/*``, ``optimiser/rms/*``, ``optimiser/steps``,
+        ``return_scale/*``, ``generator`` (uint8, on the CPU).
+        """
+        state = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
+        state["generator"] = self.generator.get_state()
+        return state
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue exactly where ``state_dict`` was taken; UserError names a missing, extra or misshapen tensor."""
+        own = self._tensors()
+        for name in own.keys() | {"generator"} | state.keys():
+            if name not in state or (name not in own and name != "generator"):
+                raise UserError(f"checkpoint: tensor {name} is {'missing' if name not in state else 'not known'}")
+            if name in own and own[name].shape != state[name].shape:
+                shapes = f"{tuple(state[name].shape)}, the agent's {tuple(own[name].shape)}"
+                raise UserError(f"checkpoint: tensor {name} has shape {shapes}")
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+        self.generator.set_state(state["generator"].cpu())
+
+    def _tensors(self) -> dict[str, Tensor]:
+        trained, optimiser = self._flat.trained, self.optimiser
+        out = {f"agent/{name}": tensor for name, tensor in self.agent.state_dict().items()}
+        for key, flat in (("momentum", optimiser.momentum), ("rms", optimiser.rms)):
+            out.update({f"optimiser/{key}/{n}": v for n, v in zip(trained.named, trained.views(flat), strict=True)})
+        out["optimiser/steps"] = optimiser.steps
+        out.update({f"return_scale/{name}": tensor for name, tensor in self.return_scale.state_dict().items()})
+        return out
+
+    def _loss_scales(self) -> dict[str, float]:
+        config, inputs = self.config, self.agent.inputs
+        return {
+            "dynamics": config.scale_dynamics,
+            "representation": config.scale_representation,
+            **{f"rec/{name}": config.scale_reconstruction for name in (*inputs.vectors, *inputs.images)},
+            "reward": config.scale_reward,
+            "continue": config.scale_continue,
+            "policy": config.scale_policy,
+            "value": config.scale_value,
+            "replay_value": config.scale_replay_value,
+        }

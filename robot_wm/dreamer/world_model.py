@@ -1,0 +1,87 @@
+"""What the world model learns from replayed sequences."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.batch import TensorBatch
+from robot_wm.nn.categorical import kl, one_hot, sample, straight_through
+
+
+class Posterior(NamedTuple):
+    """Latents of the trained steps of a batch, time first."""
+
+    feature: Tensor  # [T, B, D+S*C] float32: deter, then the drawn one-hot latent with straight-through gradients
+    probs: Tensor  # [T, B, S, C] posterior after unimix
+    classes: Tensor  # [T, B, S] uint8, drawn
+
+
+class WorldModelLoss(NamedTuple):
+    """Unweighted losses and what behaviour learning starts from."""
+
+    losses: dict[str, Tensor]  # 0-d each
+    posterior: Posterior
+    prior_entropy: Tensor  # 0-d, nats, summed over groups
+    posterior_entropy: Tensor  # 0-d
+
+
+def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
+    """Filter every sequence: the posterior of steps 1..T given the stored latent of step 0.
+
+    odds [T, B, S, C]. A step with ``is_first`` forgets the latent and the action before it.
+    """
+    config = agent.config
+    dtype = agent.rssm.prior_logits.weight.dtype
+    length = batch.reward.shape[1] - 1
+    keep = 1.0 - batch.is_first[:, 1:, None].transpose(0, 1).float()  # [T, B, 1]
+    action = (batch.action[:, :-1].transpose(0, 1) * keep).to(dtype)  # [T, B, A]: what led to each trained step
+    obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}  # [T*B, ...]
+    embedding = agent.encoder(obs, dtype).unflatten(0, (length, -1))  # [T, B, E]
+    deter = batch.deter.float()  # [B, D]
+    stoch = one_hot(batch.stoch.long(), config.classes, torch.float32).flatten(1)  # [B, S*C]
+    features, probs, drawn = [], [], []
+    for t in range(length):
+        deter = agent.rssm.gru(deter * keep[t], stoch * keep[t], action[t])
+        p = agent.rssm.posterior_probs(deter, embedding[t])
+        one = sample(p.detach(), odds[t])
+        stoch = straight_through(one, p).flatten(1)
+        drawn.append(one)
+        features.append(torch.cat([deter, stoch], -1))
+        probs.append(p)
+    return Posterior(torch.stack(features), torch.stack(probs), torch.stack(drawn).argmax(-1).to(torch.uint8))
+
+
+def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> WorldModelLoss:
+    """Reconstruction, reward, continue and the two KL losses (DreamerV3, Nature 2025, eq. 4-5).
+
+    The KL is summed over groups, then cut at the free nats. All losses are means over T and B.
+    """
+    config = agent.config
+    posterior = observe(agent, batch, odds)
+    rows = posterior.feature.flatten(0, 1)  # [T*B, F]
+    dtype = agent.rssm.prior_logits.weight.dtype
+    feature = rows.to(dtype)
+    prior = agent.rssm.prior_probs(feature[:, : config.deter]).log()  # [T*B, S, C]
+    post = posterior.probs.flatten(0, 1).log()  # [T*B, S, C]
+    dynamics, representation = kl(post.detach(), prior), kl(post, prior.detach())  # [T*B]
+    obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}
+    reward = batch.reward[:, 1:].transpose(0, 1).flatten()  # [T*B]
+    # The continue flag carries the discount, so that imagination needs no other.
+    goes_on = (1.0 - batch.is_terminal[:, 1:].transpose(0, 1).flatten().float()) * (1.0 - 1.0 / config.discount_horizon)
+    losses = {
+        "dynamics": dynamics.clamp(min=config.free_nats).mean(),
+        "representation": representation.clamp(min=config.free_nats).mean(),
+        "reward": agent.reward.twohot.loss(F.log_softmax(agent.reward(feature), -1), reward).mean(),
+        "continue": F.binary_cross_entropy_with_logits(agent.cont(feature), goes_on),
+    }
+    losses.update({f"rec/{name}": loss for name, loss in agent.decoder.loss(feature, obs).items()})
+    with torch.no_grad():
+        groups = rows.shape[0]
+        prior_entropy = -(prior.exp() * prior).sum() / groups
+        posterior_entropy = -(post.exp() * post).sum() / groups
+    return WorldModelLoss(losses, posterior, prior_entropy, posterior_entropy)

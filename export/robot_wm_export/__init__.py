@@ -1,0 +1,1 @@
+"""Trained agents to bundles: torch to ONNX, parity, signing."""

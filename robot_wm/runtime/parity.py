@@ -9,7 +9,7 @@ Shape letters: N ticks, S stoch groups, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.engine import Engine
-from robot_wm.runtime.manifest import Manifest, ParityThresholds
+from robot_wm.runtime.manifest import ParityThresholds, StateTensor, TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]  # tensor name -> [N, *tensor shape]
 
@@ -104,32 +104,42 @@ def near_ties(logits: NDArray[Any], noise: NDArray[Any], min_gap: float) -> NDAr
     return np.asarray((gaps < min_gap).reshape(len(gaps), -1).any(-1), dtype=np.bool_)
 
 
-def replay(engine: Engine, inputs: Arrays, manifest: Manifest) -> dict[str, NDArray[np.float32]]:
+def replay(
+    engine: Engine, inputs: Arrays, state: Sequence[StateTensor], outputs: Sequence[TensorSpec]
+) -> dict[str, NDArray[np.float32]]:
     """Run an active engine over recorded ``inputs``, state included; outputs by graph name, ``[N, *tensor shape]``.
 
-    Raises UserError for an engine whose tensors are not the manifest's.
+    ``state`` and ``outputs`` are the manifest's. Raises UserError for an engine with other tensors.
     """
-    states = {state.input for state in manifest.state}
-    wanted = {tensor.name for tensor in manifest.inputs()} - states
-    for kind, names, present in (
-        ("input", wanted, set(engine.inputs)),
-        ("output", {tensor.name for tensor in manifest.outputs}, set(engine.outputs)),
-    ):
-        if odd := sorted(names ^ present):
-            raise UserError(f"the engine's graph does not fit the manifest: {kind} {odd[0]} is missing or unknown")
+    require_tensors(engine, inputs, state, outputs)
     ticks = len(next(iter(inputs.values())))
-    outputs = {tensor.name: np.empty((ticks, *tensor.shape), dtype=np.float32) for tensor in manifest.all_outputs()}
+    made = {
+        name: np.empty((ticks, *shape), dtype=np.float32)
+        for name, shape in (*((t.name, t.shape) for t in outputs), *((s.output, s.shape) for s in state))
+    }
     for tick in range(ticks):
         for name, buffer in engine.inputs.items():
             np.copyto(buffer, inputs[name][tick])
-        for state in manifest.state:
-            engine.write_state(state.name, inputs[state.input][tick])
+        for entry in state:
+            engine.write_state(entry.name, inputs[entry.input][tick])
         engine.infer()
-        for tensor in manifest.outputs:
-            outputs[tensor.name][tick] = engine.outputs[tensor.name]
-        for state in manifest.state:
-            outputs[state.output][tick] = engine.read_state(state.name)
-    return outputs
+        for tensor in outputs:
+            made[tensor.name][tick] = engine.outputs[tensor.name]
+        for entry in state:
+            made[entry.output][tick] = engine.read_state(entry.name)
+    return made
+
+
+def require_tensors(
+    engine: Engine, inputs: Iterable[str], state: Sequence[StateTensor], outputs: Sequence[TensorSpec]
+) -> None:
+    """Refuse (UserError) an active engine whose graph takes or gives other tensors than these."""
+    for kind, names, present in (
+        ("input", set(inputs) - {entry.input for entry in state}, set(engine.inputs)),
+        ("output", {tensor.name for tensor in outputs}, set(engine.outputs)),
+    ):
+        if odd := sorted(names ^ present):
+            raise UserError(f"the engine's graph does not fit the manifest: {kind} {odd[0]} is missing or unknown")
 
 
 def check_parity(engine: Engine, bundle: Bundle) -> Comparison:
@@ -138,7 +148,7 @@ def check_parity(engine: Engine, bundle: Bundle) -> Comparison:
     Names the tensor, the tick and both values. Afterwards the engine has its initial state again.
     """
     recording = bundle.recording()
-    outputs = replay(engine, recording.inputs, bundle.manifest)
+    outputs = replay(engine, recording.inputs, bundle.manifest.state, bundle.manifest.outputs)
     for buffer in engine.inputs.values():
         buffer.fill(0)
     engine.clear_state()

@@ -1,0 +1,107 @@
+"""Write a bundle: whole or not at all, verified before it gets its name, never changed afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from robot_wm.atomic import atomic_directory, atomic_file
+from robot_wm.errors import UserError
+from robot_wm.runtime.archive import write_archive
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.manifest import (
+    MANIFEST,
+    PARITY,
+    SIGNATURE,
+    FileEntry,
+    Lineage,
+    Manifest,
+    NoiseTensor,
+    Parity,
+    StateTensor,
+    TensorSpec,
+)
+from robot_wm.runtime.recording import Recording, write_recording
+from robot_wm.runtime.signature import sign
+from robot_wm.spec import AgentSpec
+
+BUNDLE_SUFFIX = ".rwm"
+
+
+def check_target(out: Path) -> None:
+    """Refuse (UserError) a name that is no bundle's or is taken: a bundle is never changed after writing."""
+    if out.suffix != BUNDLE_SUFFIX:
+        raise UserError(f"{out}: a bundle is a folder whose name ends in {BUNDLE_SUFFIX}")
+    for path in (out, zip_path(out)):
+        if path.exists() or path.is_symlink():
+            raise UserError(f"{path}: exists; a bundle is never changed, choose another name")
+
+
+def write_bundle(
+    out: Path,
+    *,
+    kind: Literal["dreamer", "muzero"],
+    spec: AgentSpec,
+    state: Sequence[StateTensor],
+    noise: Sequence[NoiseTensor],
+    outputs: Sequence[TensorSpec],
+    graphs: Mapping[str, bytes],
+    recording: Recording,
+    parity: Parity,
+    lineage: Lineage,
+    sign_key: Ed25519PrivateKey | None = None,
+) -> Manifest:
+    """Write the folder ``out`` (``*.rwm``) and return its manifest.
+
+    ``graphs`` are the ONNX files by name. The bundle is opened and checked like any other before ``out`` appears.
+    Raises UserError if ``out`` is there already.
+    """
+    check_target(out)
+    with atomic_directory(out) as folder:
+        for name, content in graphs.items():
+            (folder / name).write_bytes(content)
+        write_recording(folder / PARITY, recording)
+        manifest = Manifest(
+            kind=kind,
+            spec=spec,
+            spec_sha256=spec.content_hash(),
+            files={name: _entry(folder / name) for name in sorted([*graphs, PARITY])},
+            state=tuple(state),
+            noise=tuple(noise),
+            outputs=tuple(outputs),
+            parity=parity,
+            lineage=lineage,
+        )
+        raw = manifest.to_json()
+        (folder / MANIFEST).write_bytes(raw)
+        if sign_key is not None:
+            (folder / SIGNATURE).write_bytes(sign(raw, sign_key))
+        Bundle.open(folder)
+    return manifest
+
+
+def write_zip(bundle: Path) -> Path:
+    """Pack the folder ``bundle`` into ``<bundle>.zip``, the same bytes for the same bundle; returns its path."""
+    target = zip_path(bundle)
+    if target.exists():
+        raise UserError(f"{target}: exists; a bundle is never changed, choose another name")
+    # The manifest first: a reader that streams can refuse early.
+    names = sorted((path.name for path in bundle.iterdir()), key=lambda name: (name not in (MANIFEST, SIGNATURE), name))
+    with atomic_file(target) as temporary:
+        write_archive(temporary, ((name, bundle / name) for name in names))
+        temporary.chmod(0o644)  # temporary files are private to this user
+    return target
+
+
+def zip_path(bundle: Path) -> Path:
+    """Where the transport form of ``bundle`` lies."""
+    return bundle.with_name(bundle.name + ".zip")
+
+
+def _entry(path: Path) -> FileEntry:
+    content = path.read_bytes()
+    return FileEntry(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))

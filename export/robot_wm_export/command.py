@@ -1,0 +1,101 @@
+"""`robot-wm export`: a checkpoint to a bundle, and the keys that bundles are signed with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from robot_wm.console import emit, messages
+
+app = cyclopts.App(name="export", help="Write a checkpoint's agent as a bundle that a robot can run and verify.")
+
+
+@app.default
+def export(
+    *,
+    checkpoint: Path,
+    out: Path,
+    sign: Path | None = None,
+    make_zip: Annotated[bool, Parameter(name="--zip", negative="")] = False,
+    rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Write a checkpoint's agent as a bundle, after comparing it with torch on observations of its task.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of a run (its best checkpoint, else the newest) or of one checkpoint.
+    out
+        Folder to write, such as agent.rwm; it must not exist.
+    sign
+        PEM private key (Ed25519) to sign with: from `robot-wm export generate-key`, or
+        `openssl genpkey -algorithm ed25519 -out robot.pem`.
+    make_zip
+        Also write the transport form, agent.rwm.zip.
+    rollout_ticks
+        Control steps of the task that are recorded and compared.
+    seed
+        Seeds the task and the noise of the recording.
+    json
+        Print the result as one JSON object.
+    """
+    from robot_wm.runtime.signature import load_private_key
+    from robot_wm.tasks import make_env
+    from robot_wm.training.checkpoint import load_agent
+    from robot_wm_export.bundle_writer import check_target
+    from robot_wm_export.export import export_agent, summary
+    from robot_wm_export.rollout import record_rollout, require_task
+
+    check_target(out)
+    if sign is not None:
+        load_private_key(sign)  # a bad key is told before the work, not after
+    console = messages()
+    with console.status("loading the checkpoint") as status:
+        loaded = load_agent(checkpoint)
+        config = loaded.state.config
+        options: dict[str, Any] = dict(config.task_options)
+        env = make_env(config.task, seed=seed, **options)
+        try:
+            require_task(env, loaded.spec, origin=f"{loaded.path}: task {config.task}")
+            status.update(f"recording {rollout_ticks} ticks of {config.task}")
+            rollout = record_rollout(loaded.agent, env, rollout_ticks, seed)
+        finally:
+            env.close()
+        report = export_agent(
+            loaded.agent,
+            loaded.spec,
+            rollout,
+            loaded.lineage | {"steps": loaded.state.env_steps},
+            out,
+            sign,
+            make_zip=make_zip,
+            on_stage=status.update,
+        )
+    emit(summary(report), as_json=json, title="Bundle")
+
+
+@app.command(name="generate-key")
+def generate_key(
+    *,
+    out: Path,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Make an Ed25519 key pair: a private key to sign with and a public key for the robots.
+
+    Parameters
+    ----------
+    out
+        Private key to write (PEM, mode 0600), such as robot.pem; the public key becomes robot.pub.pem.
+    json
+        Print the result as one JSON object.
+    """
+    from robot_wm.runtime.signature import generate_key as generate
+
+    public = generate(out)
+    emit({"private_key": str(out), "public_key": str(public)}, as_json=json, title="Key pair")

@@ -1,0 +1,113 @@
+"""From a trained agent to a bundle: both graphs, their parity with torch, the recording, the signature."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.runtime.manifest import POLICY, POLICY_OP17, Manifest, Parity, ParityThresholds, json_lineage
+from robot_wm.runtime.recording import Recording
+from robot_wm.runtime.signature import load_private_key
+from robot_wm.spec import AgentSpec
+from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip
+from robot_wm_export.onnx_export import export_newest, export_op17
+from robot_wm_export.rollout import Rollout, check_rollout
+from robot_wm_export.tick_graph import TickGraph
+from robot_wm_export.torch_parity import check_graph, run_torch, surprise_levels
+
+_EXPORTERS = {POLICY_OP17: export_op17, POLICY: export_newest}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was written and how well it agrees with torch."""
+
+    path: Path
+    manifest: Manifest
+    signed: bool
+    zip_path: Path | None = None
+
+
+def export_agent(
+    agent: DreamerAgent,
+    spec: AgentSpec,
+    rollout: Rollout,
+    lineage: Mapping[str, Any],
+    out: Path,
+    sign_key: Path | None = None,
+    *,
+    make_zip: bool = False,
+    profiles: Sequence[str] = (POLICY_OP17, POLICY),
+    on_stage: Callable[[str], None] = lambda stage: None,
+) -> ExportReport:
+    """Export ``agent`` (on the CPU, float32) to the folder ``out`` (``*.rwm``) and check it over ``rollout``.
+
+    ``sign_key`` is a PEM private key (Ed25519); ``profiles`` are the graphs to write, the opset-17 one always among
+    them: robots and the recording use it. ``on_stage`` hears what is being done. Raises UserError for bad
+    arguments, and when a graph differs from torch by more than 1e-4 * max(1, |torch's value|).
+    """
+    check_target(out)
+    key = None if sign_key is None else load_private_key(sign_key)
+    lineage_checked = json_lineage(dict(lineage))
+    check_rollout(rollout, agent, spec)
+    graph = TickGraph(agent, spec)
+    thresholds = ParityThresholds()
+    on_stage("running torch over the rollout")
+    torch_run = run_torch(graph, rollout, thresholds)
+    graphs, results, outputs = {}, {}, {}
+    for name in profiles:
+        on_stage(f"exporting {name}")
+        graphs[name] = _EXPORTERS[name](graph).SerializeToString(deterministic=True)
+        on_stage(f"checking {name}")
+        results[name], outputs[name] = check_graph(graphs[name], graph, torch_run, thresholds, origin=name)
+    on_stage("writing the bundle")
+    manifest = write_bundle(
+        out,
+        kind="dreamer",
+        spec=spec,
+        state=graph.state,
+        noise=graph.noise,
+        outputs=graph.outputs,
+        graphs=graphs,
+        recording=Recording(inputs=torch_run.inputs, outputs=outputs[POLICY_OP17]),
+        parity=Parity(
+            ticks=rollout.ticks,
+            thresholds=thresholds,
+            results=results,
+            surprise=surprise_levels(outputs[POLICY_OP17]),
+        ),
+        lineage=lineage_checked,
+        sign_key=key,
+    )
+    return ExportReport(
+        path=out, manifest=manifest, signed=key is not None, zip_path=write_zip(out) if make_zip else None
+    )
+
+
+def summary(report: ExportReport) -> dict[str, Any]:
+    """The report as plain values: paths, size in bytes, and per graph the parity figures."""
+    manifest = report.manifest
+    rows = [
+        {
+            "graph": name,
+            "size_bytes": manifest.files[name].size_bytes,
+            "largest_error": max(result.largest_error.values()),
+            "near_tie_ticks": result.near_tie_ticks,
+            "free_running_flips": result.free_running_flips,
+            "free_running_draws": result.free_running_draws,
+            "free_running_action_divergence": result.free_running_action_divergence,
+        }
+        for name, result in manifest.parity.results.items()
+    ]
+    return {
+        "bundle": str(report.path),
+        "zip": None if report.zip_path is None else str(report.zip_path),
+        "signed": report.signed,
+        "task": manifest.spec.task,
+        "spec_sha256": manifest.spec_sha256,
+        "parity_ticks": manifest.parity.ticks,
+        "rows": rows,
+    }

@@ -1,0 +1,127 @@
+"""Real observations for the parity recording, driven by the agent that is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robot_wm.dreamer.agent import DreamerAgent, TickState
+from robot_wm.errors import UserError
+from robot_wm.runtime.manifest import MAX_PARITY_TICKS
+from robot_wm.runtime.transform import ObservationTransform, to_command
+from robot_wm.spec import AgentSpec, require_same
+from robot_wm.tasks import agent_spec
+
+if TYPE_CHECKING:
+    import gymnasium
+
+MIN_TICKS = 256
+_MIN_EPISODES = 4  # so that is_first also occurs where there is a state to forget
+_GREEDY_SHARE = 4  # every fourth tick has zero noise
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What went into N successive ticks, the recurrent state left out: it follows from these."""
+
+    observations: Mapping[str, NDArray[Any]]  # field -> [N, 1, *model input shape], as the graph sees it
+    is_first: NDArray[np.float32]  # [N, 1], 1 at the first tick of an episode
+    noise_latent: NDArray[np.float32]  # [N, 1, S, C] Gumbel, or zeros
+    noise_action: NDArray[np.float32]  # [N, 1, A] normal (Gumbel when discrete), or zeros
+
+    @property
+    def ticks(self) -> int:
+        """N."""
+        return len(self.is_first)
+
+
+@torch.inference_mode()
+def record_rollout(agent: DreamerAgent, env: gymnasium.Env[Any, Any], ticks: int, seed: int) -> Rollout:
+    """Drive ``env`` with ``agent`` for ``ticks`` (256 or more) control steps, over four episodes or more.
+
+    Most ticks have noise, every fourth none. The environment's observations pass the runtime's own transform.
+    """
+    if not MIN_TICKS <= ticks <= MAX_PARITY_TICKS:
+        raise UserError(f"rollout ticks must be {MIN_TICKS} to {MAX_PARITY_TICKS}, got {ticks}")
+    spec = agent_spec(env)
+    transform = ObservationTransform(spec)
+    rng = np.random.default_rng(seed)
+    config = agent.config
+    rollout = Rollout(
+        observations={
+            name: np.empty((ticks, 1, *field.shape), dtype=field.dtype) for name, field in spec.model_inputs().items()
+        },
+        is_first=np.zeros((ticks, 1), dtype=np.float32),
+        noise_latent=rng.gumbel(size=(ticks, 1, config.stoch, config.classes)).astype(np.float32),
+        noise_action=_action_noise(rng, (ticks, 1, agent.action_dim), discrete=agent.discrete),
+    )
+    rollout.noise_latent[::_GREEDY_SHARE] = 0.0
+    rollout.noise_action[::_GREEDY_SHARE] = 0.0
+    longest = ticks // _MIN_EPISODES
+    state, length, ended = agent.initial(1), 0, True
+    observation: Mapping[str, NDArray[Any]] = {}
+    for tick in range(ticks):
+        if ended or length == longest:
+            observation, _ = env.reset(seed=seed if tick == 0 else None)
+            rollout.is_first[tick] = 1.0
+            length, ended = 0, False
+        for name, value in transform.push(observation, bool(rollout.is_first[tick, 0])).items():
+            rollout.observations[name][tick] = value
+        state = _act(agent, rollout, tick, state)
+        observation, _, terminated, truncated, _ = env.step(_command(spec, state))
+        ended, length = bool(terminated or truncated), length + 1
+    return rollout
+
+
+def check_rollout(rollout: Rollout, agent: DreamerAgent, spec: AgentSpec) -> None:
+    """Refuse (UserError) a rollout that is too short, does not begin an episode, or has other shapes or types."""
+    ticks = rollout.ticks
+    if not MIN_TICKS <= ticks <= MAX_PARITY_TICKS:
+        raise UserError(f"rollout: {MIN_TICKS} to {MAX_PARITY_TICKS} ticks are needed, got {ticks}")
+    inputs = spec.model_inputs()
+    if set(inputs) != set(rollout.observations):
+        raise UserError(f"rollout: observations {sorted(rollout.observations)}, the spec has {sorted(inputs)}")
+    latent = (agent.config.stoch, agent.config.classes)
+    expected: dict[str, tuple[NDArray[Any], tuple[int, ...], str]] = {
+        "is_first": (rollout.is_first, (), "float32"),
+        "noise_latent": (rollout.noise_latent, latent, "float32"),
+        "noise_action": (rollout.noise_action, (agent.action_dim,), "float32"),
+    }
+    expected |= {name: (rollout.observations[name], field.shape, field.dtype) for name, field in inputs.items()}
+    for name, (array, shape, dtype) in expected.items():
+        if array.shape != (ticks, 1, *shape) or array.dtype != np.dtype(dtype):
+            raise UserError(f"rollout: {name} is {array.dtype} {array.shape}, expected {dtype} {(ticks, 1, *shape)}")
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise UserError(f"rollout: {name} holds values that are not finite")
+    if rollout.is_first[0, 0] != 1.0 or rollout.is_first[1:].sum() == 0:
+        raise UserError("rollout: is_first must be 1 at the first tick and once more later")
+
+
+def require_task(env: gymnasium.Env[Any, Any], spec: AgentSpec, *, origin: str) -> None:
+    """Refuse (UserError) an environment with another contract than the agent's."""
+    require_same(spec, agent_spec(env), origin=origin)
+
+
+def _act(agent: DreamerAgent, rollout: Rollout, tick: int, state: TickState) -> TickState:
+    return agent.tick(
+        {name: torch.from_numpy(values[tick]) for name, values in rollout.observations.items()},
+        torch.from_numpy(rollout.is_first[tick]),
+        state,
+        torch.from_numpy(rollout.noise_latent[tick]),
+        torch.from_numpy(rollout.noise_action[tick]),
+    ).state
+
+
+def _command(spec: AgentSpec, state: TickState) -> Any:
+    command = to_command(spec.action, state.action[0].numpy())  # [A] SI or one-hot
+    return int(command.argmax()) if spec.action.is_discrete else command
+
+
+def _action_noise(rng: np.random.Generator, shape: tuple[int, ...], *, discrete: bool) -> NDArray[np.float32]:
+    noise = rng.gumbel(size=shape) if discrete else rng.standard_normal(size=shape)
+    return noise.astype(np.float32)

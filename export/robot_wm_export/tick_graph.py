@@ -1,0 +1,89 @@
+"""The fused tick as one torch module with the bundle's tensor names: what both exporters trace.
+
+Shape letters: D deter, S stoch groups, C classes, A action dimensions; the batch axis is 1 in every tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robot_wm.dreamer.agent import DreamerAgent, TickState
+from robot_wm.runtime.manifest import NoiseTensor, StateTensor, TensorSpec
+from robot_wm.spec import AgentSpec
+
+
+class TickGraph(nn.Module):
+    """``DreamerAgent.tick`` with its inputs and outputs in a flat, named order.
+
+    ``inputs``: ``obs/<field>`` in the spec's order, ``is_first`` [1], ``state/deter`` [1, D], ``state/stoch``
+    [1, S, C], ``state/action`` [1, A], ``noise/latent`` [1, S, C], ``noise/action`` [1, A]. ``outputs``: ``action``
+    [1, A], ``value`` [1], ``surprise`` [1] nats, ``post_logits`` [1, S, C] (log-probabilities after unimix), then
+    ``next/deter``, ``next/stoch``, ``next/action``.
+    """
+
+    def __init__(self, agent: DreamerAgent, spec: AgentSpec) -> None:
+        super().__init__()
+        self.agent = agent
+        config = agent.config
+        latent = (1, config.stoch, config.classes)
+        action = (1, agent.action_dim)
+        self.fields = tuple(spec.model_inputs())
+        self.state = tuple(
+            StateTensor(name=name, input=f"state/{name}", output=f"next/{name}", shape=shape)
+            for name, shape in (("deter", (1, config.deter)), ("stoch", latent), ("action", action))
+        )
+        self.noise = (
+            NoiseTensor(name="noise/latent", shape=latent, distribution="gumbel"),
+            NoiseTensor(name="noise/action", shape=action, distribution="gumbel" if agent.discrete else "normal"),
+        )
+        self.outputs = (
+            TensorSpec(name="action", shape=action),
+            TensorSpec(name="value", shape=(1,)),
+            TensorSpec(name="surprise", shape=(1,)),
+            TensorSpec(name="post_logits", shape=latent),
+        )
+        self.inputs = (
+            *(
+                TensorSpec(name=f"obs/{name}", shape=(1, *field.shape), dtype=field.dtype)
+                for name, field in spec.model_inputs().items()
+            ),
+            TensorSpec(name="is_first", shape=(1,)),
+            *(TensorSpec(name=state.input, shape=state.shape) for state in self.state),
+            *(TensorSpec(name=noise.name, shape=noise.shape) for noise in self.noise),
+        )
+
+    @property
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every output, batch axis included, in the order of ``forward``."""
+        return {output.name: output.shape for output in self.outputs} | {
+            state.output: state.shape for state in self.state
+        }
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Every output in the order of ``forward``."""
+        return tuple(self.output_shapes)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """``inputs`` in their order -> ``output_names`` in theirs."""
+        count = len(self.fields)
+        obs = dict(zip(self.fields, tensors[:count], strict=True))
+        is_first, deter, stoch, action, noise_latent, noise_action = tensors[count:]
+        tick = self.agent.tick(obs, is_first, TickState(deter, stoch, action), noise_latent, noise_action)
+        return (tick.action, tick.value, tick.surprise, tick.post_logits, *tick.state)
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Zeros of every input's shape and type, to trace with."""
+        return tuple(torch.zeros(entry.shape, dtype=getattr(torch, entry.dtype)) for entry in self.inputs)
+
+    @torch.inference_mode()
+    def run(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+        """One eager tick: arrays by input name -> arrays by output name, float32."""
+        values = self(*(torch.from_numpy(feed[entry.name]) for entry in self.inputs))
+        return {name: value.numpy() for name, value in zip(self.output_names, values, strict=True)}

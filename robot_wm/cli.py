@@ -17,11 +17,12 @@ INTERRUPTED = 130
 
 
 def build_app() -> cyclopts.App:
-    """The command tree: a command per entry point of `robot_wm.commands`; `bench` has those of `robot_wm.benchmarks`."""
+    """The command tree: a command per entry point of `robot_wm.commands`, `bench` with `robot_wm.benchmarks`."""
     app = cyclopts.App(
         name="robot-wm",
         help="Learn a world model in simulation, export it, and run it on a robot.",
         version=lambda: version("robot-wm"),
+        help_format="plaintext",  # help texts contain <task> and [brackets] that are no markup
         result_action="return_value",
     )
     bench = cyclopts.App(name="bench", help="Measure on this machine: simulator, tick latency, learner.")
@@ -37,12 +38,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         build_app()(list(arguments), exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
-        return _refuse(str(error))
+        return _refuse(_reason(error.__cause__) if isinstance(error.__cause__, ValidationError) else str(error))
     except ValidationError as error:
-        first = error.errors()[0]
-        return _refuse(
-            f"{'.'.join(map(str, first['loc'])) or error.title}: {first['msg']} (got {str(first['input'])[:80]!r})"
-        )
+        return _refuse(_reason(error))
     except UserError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
@@ -52,6 +50,13 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 0
     return 0
+
+
+def _reason(error: ValidationError) -> str:
+    """The first thing that pydantic found wrong, with the field's dotted name and the value."""
+    first = error.errors()[0]
+    field, value = ".".join(map(str, first["loc"])), str(first["input"])[:80]
+    return f"{field}: {first['msg']} (got {value!r})" if field else first["msg"]
 
 
 def _refuse(message: str) -> int:

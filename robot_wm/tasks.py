@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 GROUP = "robot_wm.tasks"
 GYM_PREFIX = "gym:"
+DEFAULT_BACKEND = "pybullet"
 
 
 def known_tasks() -> dict[str, str]:
@@ -47,6 +49,11 @@ def make_env(task: str, *, seed: int = 0, render: bool = False, **options: Any) 
 def agent_spec(env: gymnasium.Env[Any, Any]) -> AgentSpec:
     """The contract that a task's environment carries."""
     return env.unwrapped.agent_spec  # type: ignore[attr-defined]
+
+
+def backend_name(task: str, options: Mapping[str, Any]) -> str:
+    """Name of the physics behind a task: an option of our own tasks; any other environment brings its own."""
+    return "gymnasium" if task.startswith(GYM_PREFIX) else str(options.get("backend", DEFAULT_BACKEND))
 
 
 def _entry(task: str) -> EntryPoint:

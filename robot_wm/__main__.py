@@ -1,0 +1,5 @@
+"""`python -m robot_wm`."""
+
+from robot_wm.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Learning while collecting: collectors, the update loop, checkpoints and logs."""

@@ -1,0 +1,172 @@
+"""Checkpoints: safetensors for arrays, JSON for the rest, there whole or not at all.
+
+``<run>/checkpoints/step_000012000/`` holds ``state.json``, ``learner.safetensors`` and, on the newest one only,
+``replay.safetensors`` (the sampler with its latents and RNG: most of the bytes, and of use to a resume only).
+``<run>/checkpoints/best.json`` names the one with the best evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import safetensors.torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from robot_wm.atomic import atomic_directory, atomic_file
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.errors import UserError
+from robot_wm.spec import AgentSpec
+from robot_wm.training.config import TrainConfig
+
+_STATE, _LEARNER, _REPLAY, _BEST = "state.json", "learner.safetensors", "replay.safetensors", "best.json"
+
+
+class RunState(BaseModel):
+    """The part of a checkpoint that is no array."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = 1
+    config: TrainConfig
+    agent_spec: AgentSpec
+    env_steps: int = 0
+    updates: int = 0
+    episodes: int = 0
+    replay_version: int = 0
+    wall_s: float = 0.0
+    best_return: float | None = None
+    evaluation: dict[str, Any] = {}
+    git_commit: str = ""
+
+
+@dataclass(frozen=True)
+class LoadedAgent:
+    """An agent ready to evaluate or export, and where it came from."""
+
+    agent: DreamerAgent  # on the CPU, in eval mode
+    spec: AgentSpec
+    lineage: dict[str, Any]
+    state: RunState
+    path: Path
+
+
+def folder(run: Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return run / "checkpoints"
+
+
+def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[str, np.ndarray], *, keep: int) -> Path:
+    """Write a checkpoint and drop older ones beyond ``keep`` (never the best). Returns its folder."""
+    path = folder(run) / f"step_{state.env_steps:09d}"
+    with atomic_directory(path) as temporary:
+        safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in learner.items()}, temporary / _LEARNER)
+        safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in replay.items()}, temporary / _REPLAY)
+        (temporary / _STATE).write_text(state.model_dump_json(indent=2))
+    kept_so_far = everyone(run)
+    best = best_path(run)
+    for older in kept_so_far[:-1]:
+        (older / _REPLAY).unlink(missing_ok=True)
+    for older in kept_so_far[:-keep]:
+        if older != best:
+            shutil.rmtree(older)
+    return path
+
+
+def mark_best(run: Path, path: Path) -> None:
+    """Remember ``path`` as the checkpoint with the best evaluation."""
+    with atomic_file(folder(run) / _BEST) as temporary:
+        temporary.write_text(json.dumps({"checkpoint": path.name}))
+
+
+def best_path(run: Path) -> Path | None:
+    """The best evaluated checkpoint, if there is one."""
+    try:
+        path = folder(run) / json.loads((folder(run) / _BEST).read_text())["checkpoint"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if (path / _STATE).is_file() else None
+
+
+def latest_path(run: Path) -> Path | None:
+    """The newest whole checkpoint of a run, if there is one."""
+    found = everyone(run)
+    return found[-1] if found else None
+
+
+def find(path: Path) -> Path:
+    """A checkpoint's folder from itself or from its run's folder (the best one, else the newest); UserError if none."""
+    if (path / _STATE).is_file():
+        return path
+    found = best_path(path) or latest_path(path)
+    if found is None:
+        raise UserError(f"{path}: no checkpoint there (neither a run's folder nor a checkpoint's)")
+    return found
+
+
+def read_state(path: Path) -> RunState:
+    """The JSON part of the checkpoint in ``path``; UserError naming file, field and value."""
+    file = path / _STATE
+    try:
+        return RunState.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the checkpoint: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "(whole)"
+        raise UserError(f"{file}: {where}: {first['msg']} (got {str(first['input'])[:80]!r})") from None
+
+
+def read_learner(path: Path) -> dict[str, Tensor]:
+    """The learner's tensors."""
+    try:
+        return safetensors.torch.load_file(path / _LEARNER)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path / _LEARNER}: damaged or missing: {error}") from None
+
+
+def read_replay(path: Path) -> dict[str, np.ndarray]:
+    """The sampler's arrays; UserError where an older checkpoint has none any more."""
+    try:
+        return safetensors.numpy.load_file(path / _REPLAY)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path / _REPLAY}: damaged or missing; resume from the newest checkpoint: {error}") from None
+
+
+def load_agent(path: Path) -> LoadedAgent:
+    """The agent of a checkpoint, or of a run's best (else newest) checkpoint."""
+    path = find(path)
+    state = read_state(path)
+    spec = state.agent_spec
+    agent = DreamerAgent(state.config.dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete)
+    agent.load_state_dict(_agent_part(read_learner(path), path))
+    lineage = {
+        "git_commit": state.git_commit,
+        "config": state.config.model_dump(mode="json"),
+        "replay_version": state.replay_version,
+        "env_steps": state.env_steps,
+        "updates": state.updates,
+        "evaluation": state.evaluation,
+        "checkpoint": path.name,
+    }
+    return LoadedAgent(agent=agent.eval(), spec=spec, lineage=lineage, state=state, path=path)
+
+
+def _agent_part(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    prefix = "agent/"
+    part = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    if not part:
+        raise UserError(f"{path / _LEARNER}: holds no agent")
+    return part
+
+
+def everyone(run: Path) -> list[Path]:
+    """A run's whole checkpoints, oldest first."""
+    return sorted(path for path in folder(run).glob("step_*") if (path / _STATE).is_file())

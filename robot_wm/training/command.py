@@ -1,0 +1,105 @@
+"""`robot-wm train`: flags over a YAML file over a preset over the defaults."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from robot_wm.console import emit, messages, progress
+from robot_wm.errors import UserError
+from robot_wm.training.config import TrainConfig, preset_path
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from robot_wm.training.loop import Trainer
+
+
+def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
+    """Fill what no flag gave from `--config`, then from `--preset`."""
+    given = {argument.name: argument.tokens[-1].value for argument in arguments if argument.tokens}
+    files = [Path(given["--config"])] if "--config" in given else []
+    files += [preset_path(given["--preset"])] if "--preset" in given else []
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file (--config)")
+        cyclopts.config.Yaml(file, use_commands_as_keys=False)(app, commands, arguments)
+
+
+app = cyclopts.App(name="train", help="Learn a task: collect, learn, evaluate, save.", config=_layers)
+
+
+@app.default
+def train(
+    *,
+    config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - frozen
+    config_file: Annotated[Path | None, Parameter(name="--config")] = None,
+    preset: str | None = None,
+    resume: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Learn a task: collect, learn, evaluate, save.
+
+    Ctrl-C finishes the update in hand, saves, and exits with code 130; `--resume` goes on from there.
+
+    Parameters
+    ----------
+    config_file
+        YAML file with any of these settings; flags win over it.
+    preset
+        Shipped settings; a YAML file and flags win over it.
+    resume
+        Continue the run in its folder from its newest checkpoint.
+    json
+        Print the result as one JSON object.
+    """
+    from robot_wm.training.loop import Trainer
+
+    trainer = Trainer(config, resume=resume)
+    with progress() as bar:
+        trainer.train(RoundReport(bar, "train"))
+    emit(result(trainer), as_json=json, title=str(trainer.run))
+    if trainer.stopped_by == "signal":
+        messages().print(f"stopped and saved; continue with: robot-wm train --resume --run-dir {trainer.run} …")
+        raise KeyboardInterrupt
+
+
+def result(trainer: Trainer) -> dict[str, Any]:
+    """What a finished run prints."""
+    state = trainer.state
+    return {
+        "task": trainer.config.task,
+        "run_dir": str(trainer.run),
+        "env_steps": state.env_steps,
+        "updates": state.updates,
+        "episodes": state.episodes,
+        "wall_s": round(state.wall_s, 1),
+        "stopped_by": trainer.stopped_by,
+        "best_return": state.best_return,
+        "episode_return": trainer.metrics.get("episode/return"),
+        "replay_version": state.replay_version,
+    }
+
+
+class RoundReport:
+    """Moves a progress bar after every round of the training loop."""
+
+    def __init__(self, bar: Progress, label: str) -> None:
+        self._bar, self._label = bar, label
+        self._task: TaskID | None = None
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Show steps, updates, return and loss."""
+        state = trainer.state
+        if self._task is None:
+            self._task = self._bar.add_task(self._label, total=trainer.config.steps, note="", completed=0)
+        recent = [episode.episode_return for episode in trainer.recent]
+        note = f"{state.updates} updates"
+        if recent:
+            note += f", return {sum(recent) / len(recent):.1f}"
+        if state.best_return is not None:
+            note += f", best {state.best_return:.1f}"
+        self._bar.update(self._task, completed=state.env_steps, note=note)

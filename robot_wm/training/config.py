@@ -1,0 +1,91 @@
+"""What a training run is told: validated once, saved with every checkpoint."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.errors import UserError
+
+OptionValue = bool | int | float | str
+
+
+class TrainConfig(BaseModel):
+    """One training run. Steps are policy steps summed over all environments."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task: str = Field(default="cartpole_balance", description="task name, or gym:<module>:<Id>; see `robot-wm tasks`")
+    task_options: dict[str, OptionValue] = Field(
+        default_factory=dict, description="options of the task, such as observation=image or action_repeat=2"
+    )
+    run_dir: Path | None = Field(default=None, description="folder of the run [default: runs/<task>]")
+    steps: PositiveInt = Field(default=500_000, description="policy steps to collect in all")
+    seed: int = Field(default=0, ge=0, description="seeds networks, environments, noise and sampling")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to learn; auto takes CUDA if any")
+    threads: int = Field(default=0, ge=0, description="CPU threads of the learner; 0 leaves it to torch")
+
+    envs: PositiveInt = Field(default=1, description="environments stepped together")
+    processes: int = Field(default=0, ge=0, description="simulator processes; 0 steps the environments in this one")
+    actor: Literal["inline", "process"] = Field(
+        default="inline", description="process: the actor runs beside the learner and is never stalled by it"
+    )
+    realtime: bool = Field(default=False, description="pace the actor process at the task's control rate")
+    prefill_steps: int = Field(default=1024, ge=0, description="random policy steps before learning starts")
+    train_ratio: PositiveFloat = Field(default=32.0, description="replayed steps per policy step")
+
+    replay_capacity_steps: PositiveInt = Field(default=1_000_000, description="steps kept in memory")
+    replay_quota_mib: PositiveInt | None = Field(default=None, description="size limit of the store on disk, MiB")
+    episodes_per_commit: PositiveInt = Field(
+        default=1, description="finished episodes a store commit; a crash costs these"
+    )
+
+    log_every_steps: PositiveInt = Field(default=1000, description="policy steps between two rows of scalars")
+    eval_every_steps: PositiveInt | None = Field(default=None, description="policy steps between evaluations [off]")
+    eval_episodes: PositiveInt = Field(default=5, description="greedy episodes an evaluation")
+    predict_every_steps: PositiveInt | None = Field(
+        default=None, description="policy steps between open-loop predictions written to the log [off]"
+    )
+    checkpoint_every_steps: PositiveInt = Field(default=10_000, description="policy steps between checkpoints")
+    checkpoints_kept: PositiveInt = Field(default=2, description="newest checkpoints kept beside the best one")
+    stop_at_return: float | None = Field(default=None, description="stop once an evaluation's mean return reaches this")
+    time_limit_s: PositiveFloat | None = Field(default=None, description="stop after this long, s")
+
+    dreamer: DreamerConfig = Field(default_factory=DreamerConfig)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainConfig:
+        window = self.dreamer.batch_length + 1
+        if self.replay_capacity_steps < window * self.envs:
+            raise ValueError(
+                f"replay_capacity_steps {self.replay_capacity_steps} holds no window of {window} steps "
+                f"for each of {self.envs} environments"
+            )
+        if self.realtime and self.actor != "process":
+            raise ValueError("realtime needs actor=process: an inline actor waits for the learner")
+        if self.stop_at_return is not None and self.eval_every_steps is None:
+            raise ValueError("stop_at_return needs eval_every_steps")
+        return self
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.run_dir or Path("runs") / self.task.replace(":", "_").replace("/", "_")
+
+    @property
+    def updates_per_step(self) -> float:
+        """Learner updates per policy step: train ratio over the trained steps of one batch."""
+        return self.train_ratio / (self.dreamer.batch_size * self.dreamer.batch_length)
+
+
+def preset_path(name: str) -> Path:
+    """The YAML file of a shipped preset; raises UserError naming the presets there are."""
+    folder = Path(str(files("robot_wm.training"))) / "presets"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise UserError(f"unknown preset {name!r}; known presets: {', '.join(known)}")
+    return folder / f"{name}.yaml"

@@ -1,0 +1,61 @@
+"""How well an agent does: greedy episodes with seeds that training does not use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.tasks import backend_name
+from robot_wm.training.actor import Actor
+from robot_wm.training.config import OptionValue
+from robot_wm.training.env_pool import EnvPool
+
+# Training seeds are small numbers plus the environment's number; these lie far from them.
+EVALUATION_SEED = 1_000_003
+
+
+def evaluate(
+    agent: DreamerAgent,
+    task: str,
+    options: Mapping[str, OptionValue],
+    *,
+    episodes: int,
+    seed: int = EVALUATION_SEED,
+    on_episode: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Run ``episodes`` greedy episodes side by side, one in each of as many environments.
+
+    Returns ``return_mean``, ``return_std``, ``success_rate`` (None where the task knows no success), ``episodes``,
+    ``backend``, ``length_mean`` (control steps) and ``returns``.
+    """
+    pool = EnvPool(task, dict(options), envs=episodes, processes=0, seed=seed)
+    try:
+        actor = Actor(agent, pool.agent_spec, envs=episodes, seed=seed, greedy=True)
+        returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=int)
+        success, done = np.full(episodes, np.nan), np.zeros(episodes, dtype=bool)
+        step = pool.reset()
+        while True:
+            returns += np.where(done, 0.0, step.reward)
+            ended = step.is_last & ~done
+            success[ended] = step.success[ended]
+            done |= ended
+            if on_episode is not None and ended.any():
+                on_episode(int(done.sum()))
+            if done.all():
+                break
+            lengths += ~done
+            step = pool.step(actor.act(step.obs, step.is_first).command)
+    finally:
+        pool.close()
+    return {
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "success_rate": None if np.isnan(success).any() else float(success.mean()),
+        "episodes": episodes,
+        "backend": backend_name(task, options),
+        "length_mean": float(lengths.mean()),
+        "returns": returns.round(3).tolist(),
+    }

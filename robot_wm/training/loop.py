@@ -1,0 +1,312 @@
+"""The training loop: collect, learn, look, save.
+
+One object owns a run's learner, experience and counters. Collecting is behind the `Collector` protocol, so the same
+loop trains with the actor in this process or beside it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.learner import DreamerLearner, TensorBatch
+from robot_wm.errors import UserError
+from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.store import EpisodeStore
+from robot_wm.replay.upkeep import Upkeep
+from robot_wm.spec import AgentSpec, require_same
+from robot_wm.tasks import agent_spec, backend_name, make_env
+from robot_wm.training import checkpoint
+from robot_wm.training.actor_process import ProcessCollector
+from robot_wm.training.checkpoint import RunState
+from robot_wm.training.collector import Collector, InlineCollector
+from robot_wm.training.config import TrainConfig
+from robot_wm.training.env_pool import EnvPool
+from robot_wm.training.evaluation import evaluate
+from robot_wm.training.experience import Experience, Finished
+from robot_wm.training.open_loop import draw_prediction
+from robot_wm.training.scalars import ScalarLog
+from robot_wm.training.stopping import StopRequest
+
+# An actor process may run this far ahead of the train ratio before it waits, in policy steps an environment.
+_LEAD_STEPS = 64
+_RETURNS_KEPT = 10
+_ACTOR_RNG = "actor_rng"
+
+Report = Callable[["Trainer"], None]
+
+
+class TrainingDivergedError(RuntimeError):
+    """A loss, parameter or moment is NaN or infinite; the message names it and the checkpoint to go back to."""
+
+
+class Trainer:
+    """A run from its first step, or from its newest checkpoint if ``resume``."""
+
+    def __init__(self, config: TrainConfig, *, resume: bool = False) -> None:
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.config, self.run = config, config.folder
+        newest = checkpoint.latest_path(self.run)
+        if newest is not None and not resume:
+            raise UserError(f"{self.run}: holds a run already; continue it with --resume or name another --run-dir")
+        if newest is None and resume:
+            raise UserError(f"{self.run}: no checkpoint to resume from")
+        env = make_env(config.task, seed=config.seed, render=False, **config.task_options)
+        self.spec: AgentSpec = agent_spec(env)
+        env.close()
+        self.device = _device(config.device)
+        torch.manual_seed(config.seed)
+        dreamer = config.dreamer
+        agent = DreamerAgent(dreamer, self.spec.model_inputs(), self.spec.action_dim, self.spec.action.is_discrete)
+        self.learner = DreamerLearner(agent, dreamer, self.device, seed=config.seed)
+        self.agent = self.learner.agent
+        self.sampler = SequenceSampler(
+            self.spec,
+            capacity_steps=config.replay_capacity_steps,
+            length=dreamer.batch_length,
+            streams=config.envs,
+            deter=dreamer.deter,
+            stoch=dreamer.stoch,
+            seed=config.seed,
+        )
+        self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())
+        self._actor_rng: torch.Tensor | None = None
+        if newest is not None:
+            self._restore(newest)
+        self.store = self._open_store()
+        self.experience = Experience(
+            self.spec,
+            self.sampler,
+            self.store,
+            envs=config.envs,
+            seed=config.seed,
+            backend=backend_name(config.task, config.task_options),
+        )
+        self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
+        self.metrics: dict[str, float] = {}  # the newest row of scalars
+        self.stopped_by = "steps"
+        self._last_metrics: dict[str, torch.Tensor] = {}
+        self._marks: dict[str, int] = {}
+        self._start_steps = self.state.env_steps
+        self._times = dict.fromkeys(("collect", "sample", "update"), 0.0)
+
+    def train(self, report: Report = lambda trainer: None) -> RunState:
+        """Run to the configured end (or Ctrl-C, the time limit or the wanted return), saving on the way out.
+
+        ``report`` is called after every round of collecting and learning. Raises TrainingDivergedError.
+        """
+        state, config = self.state, self.config
+        collector = self._collector()
+        started, wall_before = time.monotonic(), state.wall_s
+        with StopRequest() as stop, ScalarLog(self.run, resume_step=state.env_steps or None) as log:
+            self._log = log
+            try:
+                while state.env_steps < config.steps:
+                    self._publish(collector)
+                    self._collect(collector)
+                    self._learn(stop)
+                    state.wall_s = wall_before + time.monotonic() - started
+                    report(self)
+                    self._periodic()
+                    if stop.requested:
+                        self.stopped_by = "signal"
+                        break
+                    if config.time_limit_s is not None and time.monotonic() - started >= config.time_limit_s:
+                        self.stopped_by = "time limit"
+                        break
+                    if self.stopped_by == "return":
+                        break
+                self._actor_rng = collector.rng_state()
+                self._check_finite()
+                self._save()
+            finally:
+                self.store.flush()
+                collector.close()
+        return state
+
+    def _collector(self) -> Collector:
+        config = self.config
+        # After a resume new seeds, or the environments would replay the episodes of the run's start.
+        seed = config.seed + self.state.env_steps
+        if config.actor == "process":
+            return ProcessCollector(config, self.spec, self.agent, seed=seed, rng_state=self._actor_rng)
+        pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=config.processes, seed=seed)
+        return InlineCollector(pool, self.agent, seed=seed, rng_state=self._actor_rng)
+
+    def _publish(self, collector: Collector) -> None:
+        state, config = self.state, self.config
+        learned_steps = config.prefill_steps + state.updates / config.updates_per_step
+        collector.publish(
+            self.agent,
+            policy=str(state.updates),
+            random=state.env_steps < config.prefill_steps,
+            steps_permitted=int(learned_steps) + _LEAD_STEPS * config.envs,
+        )
+
+    def _collect(self, collector: Collector) -> None:
+        begin = time.perf_counter()
+        try:
+            transitions = collector.poll()
+        except RuntimeError:
+            self._check_finite()  # weights that are not finite make actions that are not: tell the cause
+            raise
+        for transition in transitions:
+            finished = self.experience.add(transition)
+            self.state.env_steps += transition.envs
+            self.state.episodes += len(finished)
+            self.recent.extend(finished)
+        self._actor_rng = collector.rng_state()
+        self._times["collect"] += time.perf_counter() - begin
+
+    def _learn(self, stop: StopRequest) -> None:
+        """The updates that the train ratio allows; at most as many as one second's worth before the next poll."""
+        due = int((self.state.env_steps - self.config.prefill_steps) * self.config.updates_per_step)
+        deadline = time.monotonic() + 1.0
+        while self.state.updates < due and self.sampler.windows and not stop.requested:
+            begin = time.perf_counter()
+            batch = self.sampler.sample(self.config.dreamer.batch_size)
+            tensors = TensorBatch.from_numpy(batch, self.device)
+            sampled = time.perf_counter()
+            result = self.learner.update(tensors)
+            self.sampler.write_latents(
+                batch.index[:, 1:], result.deter.float().cpu().numpy(), result.stoch.cpu().numpy()
+            )
+            self._last_metrics = result.metrics
+            self.state.updates += 1
+            self._times["sample"] += sampled - begin
+            self._times["update"] += time.perf_counter() - sampled
+            if self.config.actor == "process" and time.monotonic() > deadline:
+                return
+
+    def _periodic(self) -> None:
+        config = self.config
+        if self._due(config.log_every_steps, "log"):
+            self._check_finite()
+            self._write_scalars()
+        if self.state.updates and config.eval_every_steps and self._due(config.eval_every_steps, "eval"):
+            self._evaluate()
+        if self.state.updates and config.predict_every_steps and self._due(config.predict_every_steps, "predict"):
+            self._predict()
+        if self._due(config.checkpoint_every_steps, "checkpoint"):
+            self._check_finite()
+            self._save()
+
+    def _due(self, every: int, name: str) -> bool:
+        """Whether a multiple of ``every`` policy steps has been passed since this last said so."""
+        now = self.state.env_steps // every
+        before = self._marks.setdefault(name, self._start_steps // every)
+        self._marks[name] = now
+        return now > before
+
+    def _write_scalars(self) -> None:
+        state = self.state
+        values = {name: float(value) for name, value in self._last_metrics.items()}
+        if self.recent:
+            last = list(self.recent)
+            values["episode/return"] = float(np.mean([episode.episode_return for episode in last]))
+            values["episode/length"] = float(np.mean([episode.length for episode in last]))
+            success = [episode.success for episode in last]
+            if not np.isnan(success).any():
+                values["episode/success"] = float(np.mean(success))
+        total = max(sum(self._times.values()), 1e-9)
+        values |= {f"time/{name}_share": spent / total for name, spent in self._times.items()}
+        values |= {
+            "run/updates": state.updates,
+            "run/episodes": state.episodes,
+            "run/wall_s": state.wall_s,
+            "run/replayed_per_step": state.updates
+            * self.config.dreamer.batch_size
+            * self.config.dreamer.batch_length
+            / max(1, state.env_steps - self.config.prefill_steps),
+        }
+        self.metrics = values
+        self._log.scalars(state.env_steps, values)
+
+    def _evaluate(self) -> None:
+        state, config = self.state, self.config
+        result = evaluate(self.agent, config.task, config.task_options, episodes=config.eval_episodes)
+        state.evaluation = result
+        self._log.scalars(state.env_steps, {"eval/return": result["return_mean"], "run/wall_s": state.wall_s})
+        if state.best_return is None or result["return_mean"] >= state.best_return:
+            state.best_return = result["return_mean"]
+            self._check_finite()
+            checkpoint.mark_best(self.run, self._save())
+        if config.stop_at_return is not None and result["return_mean"] >= config.stop_at_return:
+            self.stopped_by = "return"
+
+    def _predict(self) -> None:
+        batch = TensorBatch.from_numpy(self.sampler.sample(self.config.dreamer.batch_size), self.device)
+        image = draw_prediction(self.learner.open_loop(batch), self.spec)
+        self._log.image(self.state.env_steps, "open_loop", image)
+
+    def _check_finite(self) -> None:
+        name = self.learner.first_nonfinite()
+        if name is not None:
+            good = checkpoint.latest_path(self.run)
+            kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
+            raise TrainingDivergedError(f"{name} is NaN or infinite; {kept}")
+
+    def _save(self) -> Path:
+        """Write a checkpoint; a tag keeps the replay version that it names for as long as the checkpoint is kept."""
+        self.state.replay_version = self.store.flush()
+        learner = dict(self.learner.state_dict())
+        if self._actor_rng is not None:
+            learner[_ACTOR_RNG] = self._actor_rng
+        path = checkpoint.save(
+            self.run, self.state, learner, self.sampler.state_dict(), keep=self.config.checkpoints_kept
+        )
+        self.store.tag(path.name, move=True)
+        kept = {item.name for item in checkpoint.everyone(self.run)}
+        for name in self.store.tags():
+            if name.startswith("step_") and name not in kept:
+                self.store.untag(name)
+        return path
+
+    def _restore(self, path: Path) -> None:
+        saved = checkpoint.read_state(path)
+        require_same(saved.agent_spec, self.spec, origin=str(path))
+        if saved.config.dreamer != self.config.dreamer:
+            changed = [
+                f"dreamer.{name}: {value!r} != {getattr(self.config.dreamer, name)!r}"
+                for name, value in saved.config.dreamer
+                if value != getattr(self.config.dreamer, name)
+            ]
+            raise UserError(f"{path}: made with another configuration: {'; '.join(changed)}")
+        tensors = checkpoint.read_learner(path)
+        self._actor_rng = tensors.pop(_ACTOR_RNG, None)
+        self.learner.load_state_dict(tensors)
+        self.sampler.load_state_dict(checkpoint.read_replay(path))
+        self.state = saved.model_copy(update={"config": self.config, "git_commit": git_commit()})
+
+    def _open_store(self) -> EpisodeStore:
+        quota = self.config.replay_quota_mib
+        options = Upkeep(
+            commit_episodes=self.config.episodes_per_commit, quota_bytes=None if quota is None else quota * 2**20
+        )
+        path = self.run / "replay"
+        if path.exists():
+            return EpisodeStore.open(path, self.spec, options=options)
+        return EpisodeStore.create(path, self.spec, options=options)
+
+
+def _device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: 'cuda' was asked for, but torch sees no CUDA device; see `robot-wm doctor`")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def git_commit() -> str:
+    """The commit of the working directory's checkout, '' outside one; '+' marks uncommitted changes."""
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,38 @@
+"""One step of all environments, as it travels from a collector to the learner.
+
+Shape letters: N environments, A action, D deter, S stoch groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Transition:
+    """Raw SI values of one step; ``action`` is taken after ``obs``, and ``reward`` and the flags arrived with it."""
+
+    obs: dict[str, NDArray]  # name -> [N, *shape]
+    action: NDArray[np.float32]  # [N, A] SI command, or one-hot; zeros where is_last
+    reward: NDArray[np.float32]  # [N]
+    is_first: NDArray[np.bool_]  # [N]
+    is_last: NDArray[np.bool_]  # [N]
+    is_terminal: NDArray[np.bool_]  # [N]
+    success: NDArray[np.float32]  # [N] 1, 0, or NaN where the task told none
+    deter: NDArray[np.float16]  # [N, D] the actor's posterior at this step
+    stoch: NDArray[np.uint8]  # [N, S] class indices of it
+    policy: str  # who acted: 'random' or the learner's step
+
+    @property
+    def envs(self) -> int:
+        """N."""
+        return int(self.reward.shape[0])
+
+    def rows(self) -> Iterator[tuple[int, dict[str, NDArray]]]:
+        """Each environment's own observation, with its number."""
+        for n in range(self.envs):
+            yield n, {name: value[n] for name, value in self.obs.items()}

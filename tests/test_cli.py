@@ -1,0 +1,75 @@
+"""The command line: every command explains itself, and bad input is one line and code 2."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = ("bench", "doctor", "eval", "export", "quickstart", "replay", "run", "tasks", "train")
+
+
+def robot_wm(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "robot_wm", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **kwargs)
+
+
+def test_help_names_every_command_and_needs_no_heavy_import():
+    script = (
+        "import sys, robot_wm.cli as c\n"
+        "c.run(['--help'])\n"
+        "print(sorted({'torch', 'pybullet', 'lance', 'onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    for command in COMMANDS:
+        assert f" {command} " in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "bench sim", "bench tick", "bench learner", "replay log", "replay merge"]
+)
+def test_every_command_has_help(command):
+    done = robot_wm(*command.split(), "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"Usage: robot-wm {command}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("nothing", "nothing"),
+        ("train --task no_such_task", "unknown task 'no_such_task'"),
+        ("train --steps -5", "steps"),
+        ("train --config missing.yaml", "missing.yaml"),
+        ("train --preset nothing", "unknown preset"),
+        ("train --dreamer.size 7m", "dreamer.size"),
+        ("train --task gym:no_module:X-v0", "no_module"),
+        ("eval --checkpoint nowhere", "nowhere"),
+        ("eval --bundle nowhere.rwm", "nowhere.rwm"),
+        ("export --checkpoint nowhere", "nowhere"),
+        ("run --bundle nowhere.rwm", "nowhere.rwm"),
+        ("replay log nowhere", "nowhere"),
+        ("tasks no_such_task", "no_such_task"),
+        ("bench learner --size 7m", "size"),
+        ("bench learner --updates 0", "updates"),
+        ("quickstart --time-limit-s -1", "time-limit-s"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(arguments, words, tmp_path):
+    done = robot_wm(*arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_tasks_json_lists_the_tasks_and_a_spec():
+    done = robot_wm("tasks", "--json")
+    names = {row["task"] for row in json.loads(done.stdout)["rows"]}
+    wanted = {"cartpole_balance", "cartpole_swingup", "panda_reach", "racecar_goal", "a1_stand", "a1_velocity"}
+    assert wanted | {"gym:<module>:<Id>"} <= names
+    spec = json.loads(robot_wm("tasks", "cartpole_balance", "--json").stdout)
+    assert spec["task"] == "cartpole_balance"
+    assert spec["control_rate_hz"] == 50

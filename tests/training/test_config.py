@@ -1,0 +1,70 @@
+"""Flags over YAML over preset over defaults, and refusals that name the field."""
+
+import pytest
+import yaml
+
+from robot_wm import cli
+from robot_wm.errors import UserError
+from robot_wm.training.config import TrainConfig, preset_path
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """Parse `robot-wm train …` and return the TrainConfig that the trainer would get."""
+    seen = []
+
+    class StopError(Exception):
+        pass
+
+    def trainer(config, *, resume):
+        seen.append(config)
+        raise StopError
+
+    def parse(*arguments) -> TrainConfig:
+        import robot_wm.training.loop
+
+        monkeypatch.setattr(robot_wm.training.loop, "Trainer", trainer)
+        with pytest.raises(StopError):
+            cli.run(["train", *arguments])
+        return seen[-1]
+
+    return parse
+
+
+def test_flags_win_over_yaml_over_preset_over_defaults(parsed, tmp_path):
+    preset = yaml.safe_load(preset_path("quickstart").read_text())
+    file = tmp_path / "mine.yaml"
+    file.write_text("seed: 7\nsteps: 1234\ndreamer:\n  units: 48\n")
+    config = parsed("--preset", "quickstart", "--config", str(file), "--steps", "99", "--dreamer.horizon", "5")
+    assert config.steps == 99  # flag
+    assert config.seed == 7  # YAML
+    assert config.dreamer.units == 48  # YAML
+    assert config.dreamer.horizon == 5  # flag
+    assert config.dreamer.size == preset["dreamer"]["size"]  # preset
+    assert config.checkpoints_kept == TrainConfig().checkpoints_kept  # default
+
+
+def test_task_options_keep_their_types(parsed):
+    config = parsed("--task-options.observation", "image", "--task-options.action_repeat", "2")
+    assert config.task_options == {"observation": "image", "action_repeat": 2}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(steps=0), "greater than 0"),
+        (dict(train_ratio=-1.0), "greater than 0"),
+        (dict(replay_capacity_steps=10), "holds no window of 65 steps"),
+        (dict(realtime=True), "actor=process"),
+        (dict(stop_at_return=1.0), "eval_every_steps"),
+        (dict(stepz=3), "stepz"),
+    ],
+)
+def test_nonsense_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**change)
+
+
+def test_unknown_preset_names_the_known_ones():
+    with pytest.raises(UserError, match="quickstart"):
+        preset_path("nothing")

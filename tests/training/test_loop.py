@@ -1,0 +1,160 @@
+"""The training loop end to end on a tiny agent: ratio, logs, checkpoints, resume, stops, faults."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from robot_wm.dreamer.learner import TensorBatch
+from robot_wm.errors import UserError
+from robot_wm.replay.store import EpisodeStore
+from robot_wm.training import checkpoint, scalars
+from robot_wm.training.checkpoint import load_agent
+from robot_wm.training.loop import Trainer, TrainingDivergedError
+
+
+def update(trainer: Trainer) -> None:
+    batch = trainer.sampler.sample(trainer.config.dreamer.batch_size)
+    result = trainer.learner.update(TensorBatch.from_numpy(batch, trainer.device))
+    trainer.sampler.write_latents(batch.index[:, 1:], result.deter.float().numpy(), result.stoch.numpy())
+
+
+def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):
+    config = tiny(prefill_steps=120, eval_every_steps=100, eval_episodes=2, predict_every_steps=100)
+    trainer = Trainer(config)
+    state = trainer.train()
+    assert state.env_steps == 200
+    # 80 learned steps x 8 replayed steps / (4 x 8 steps an update)
+    assert state.updates == 20
+    rows = scalars.read(trainer.run)
+    assert [row["step"] for row in rows if "run/updates" in row] == [40, 80, 120, 160, 200]
+    assert any("eval/return" in row for row in rows)
+    assert list((trainer.run / "tensorboard").glob("events*"))
+    loaded = load_agent(trainer.run)
+    assert loaded.spec == trainer.spec
+    assert loaded.lineage["updates"] == 20
+    # The checkpoint names the replay version that it was trained on, and that version holds its episodes.
+    saved = checkpoint.read_state(checkpoint.latest_path(trainer.run))
+    store = EpisodeStore.open(trainer.run / "replay", expected_spec=trainer.spec)
+    assert saved.replay_version == store.version
+    episodes = list(store.episodes())
+    assert len(episodes) == state.episodes > 0
+    assert {episode.source.policy for episode in episodes} >= {"random"}
+
+
+def test_what_the_store_holds_is_what_the_simulator_did(tiny):
+    trainer = Trainer(tiny(steps=80, prefill_steps=80))
+    trainer.train()
+    episode = next(iter(trainer.store.episodes()))
+    assert episode.is_first[0]
+    assert episode.reward[0] == 0
+    assert episode.is_last[-1]
+    assert (episode.action[-1] == 0).all()
+    assert np.abs(episode.action[:-1]).max() > 1  # SI: newtons, not policy units
+    # Physics: with the pole near upright a push to the right moves the cart to the right one step later.
+    change = np.diff(episode.obs["cart_velocity"][:, 0])
+    assert np.corrcoef(change, episode.action[:-1, 0])[0, 1] > 0.9
+
+
+def test_resume_continues_bit_for_bit(tiny):
+    config = tiny(steps=120)
+    trainer = Trainer(config)
+    trainer.train()
+    again = Trainer(config, resume=True)
+    assert again.state.updates == trainer.state.updates
+    for _ in range(3):
+        update(trainer)
+        update(again)
+    left, right = trainer.learner.state_dict(), again.learner.state_dict()
+    assert left.keys() == right.keys()
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+    ours, theirs = trainer.sampler.state_dict(), again.sampler.state_dict()
+    assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == []
+
+
+def test_a_resumed_run_goes_on_to_its_end_without_repeating_rows(tiny):
+    Trainer(tiny(steps=120)).train()
+    trainer = Trainer(tiny(steps=200), resume=True)
+    state = trainer.train()
+    assert (state.env_steps, state.updates) == (200, 35)
+    steps = [row["step"] for row in scalars.read(trainer.run) if "run/updates" in row]
+    assert steps == sorted(set(steps))
+    assert len(list(trainer.store.episodes())) == state.episodes
+
+
+def test_a_used_folder_an_empty_one_and_another_architecture_are_refused(tiny):
+    with pytest.raises(UserError, match="no checkpoint to resume"):
+        Trainer(tiny(), resume=True)
+    config = tiny(steps=70)
+    Trainer(config).train()
+    with pytest.raises(UserError, match="--resume"):
+        Trainer(config)
+    other = config.model_copy(update={"dreamer": config.dreamer.model_copy(update={"units": 24})})
+    with pytest.raises(UserError, match=r"dreamer\.units: 16 != 24"):
+        Trainer(other, resume=True)
+
+
+def test_a_planted_nan_stops_the_run_names_the_tensor_and_keeps_the_last_good_checkpoint(tiny):
+    trainer = Trainer(tiny(steps=1000))
+
+    def plant(running: Trainer) -> None:
+        if running.state.env_steps == 150:
+            with torch.no_grad():
+                running.agent.critic.get_parameter(next(iter(dict(running.agent.critic.named_parameters()))))[0] = (
+                    torch.nan
+                )
+
+    with pytest.raises(TrainingDivergedError, match=r"critic.*last good checkpoint .*step_000000100"):
+        trainer.train(plant)
+    saved = checkpoint.read_learner(checkpoint.latest_path(trainer.run))
+    assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
+
+
+def test_ctrl_c_saves_and_the_run_goes_on(tiny):
+    trainer = Trainer(tiny(steps=100_000))
+
+    def interrupt(running: Trainer) -> None:
+        if running.state.env_steps == 90:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    state = trainer.train(interrupt)
+    assert trainer.stopped_by == "signal"
+    assert 90 <= state.env_steps < 100
+    assert Trainer(tiny(steps=100), resume=True).train().env_steps == 100
+
+
+def test_an_actor_in_its_own_process_is_not_stalled_by_a_learner_that_hangs(tiny):
+    # A real-time actor keeps collecting while the learner sits in one long round.
+    config = tiny(steps=120, actor="process", realtime=True, envs=1, prefill_steps=20)
+    trainer = Trainer(config)
+    arrived = []
+
+    def hang(running: Trainer) -> None:
+        if running.state.env_steps:  # the process is up
+            arrived.append(running.state.env_steps)
+        if len(arrived) == 5:
+            threading.Event().wait(1.0)
+
+    state = trainer.train(hang)
+    # 1 s at 50 Hz: the steps taken meanwhile all arrive in the round after the hang.
+    assert arrived[5] - arrived[4] >= 20
+    assert state.env_steps >= 120
+    assert state.updates > 0
+    episodes = list(trainer.store.episodes())
+    assert {episode.source.policy for episode in episodes} - {"random", "0"}, (
+        "the actor never got the learner's weights"
+    )
+
+
+def test_a_dying_actor_process_is_reported(tiny):
+    trainer = Trainer(tiny(steps=100_000, actor="process", task_options={"observation": "proprio"}))
+
+    def kill(running: Trainer) -> None:
+        for child in __import__("multiprocessing").active_children():
+            child.kill()
+
+    with pytest.raises(RuntimeError, match="actor process died"):
+        trainer.train(kill)

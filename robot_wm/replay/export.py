@@ -1,0 +1,130 @@
+"""Writing a version in formats that others read: NumPy archives or Parquet.
+
+Shape letters: L steps of an episode, A action dimensions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robot_wm.atomic import atomic_directory
+from robot_wm.errors import UserError
+from robot_wm.replay.episode import Episode, step_columns
+from robot_wm.replay.reading import Damage, DamagedError, gather
+from robot_wm.replay.rows import digest
+from robot_wm.replay.store import EpisodeStore
+from robot_wm.spec import AgentSpec
+
+_README = """\
+# Experience of {task} on {robot}
+
+Version {version} of a robot_wm replay store: {episodes} episodes, {steps} steps at {rate} Hz.
+
+* `spec.json`: the AgentSpec: fields with shapes, SI units and joint names in order.
+* `episodes.json`: one entry an episode: number, steps, return, whether it terminated (else it was truncated),
+  SHA-256 digest, and source (sim or robot, task, seed, physics backend, policy, time).
+* {layout}
+
+`obs/<field>` is raw and in the spec's SI unit (images uint8, height x width x channel). `action` is the SI command
+taken AFTER the step's observation, or a one-hot choice; zeros on the last step. `reward` and the flags came WITH the
+step's observation; the reward of the reset is 0. `is_first` marks the reset, `is_last` the end, `is_terminal` an end
+after which nothing can be earned.
+"""
+_LAYOUTS = {
+    "npz": "`episode_<number>.npz`: NumPy arrays with one row a step, keys "
+    + "`obs/<field>`, `action`, `reward`, flags.",
+    "parquet": "`steps.parquet`: one row a step, ordered, with columns `episode` (its number), `step`, `obs/<field>` "
+    "(flattened, row-major), `action`, `reward`, flags.",
+}
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written."""
+
+    folder: Path
+    episodes: int
+    steps: int
+    skipped: tuple[Damage, ...]
+
+
+def export(
+    store: EpisodeStore, folder: Path, *, form: Literal["npz", "parquet"] = "npz", skip_damaged: bool = False
+) -> ExportResult:
+    """Write ``store``'s version to a new ``folder``, which appears when it is complete; its README.md says the format.
+
+    Raises UserError where ``folder`` exists or cannot be written, DamagedError for a damaged episode unless
+    ``skip_damaged``.
+    """
+    if folder.exists():
+        raise UserError(f"{folder}: exists already")
+    skipped: list[Damage] = []
+    entries: list[dict[str, Any]] = []
+
+    def sound() -> Iterator[tuple[int, Episode]]:
+        for number, item in store.scan():
+            if isinstance(item, Episode):
+                entries.append(_entry(number, item))
+                yield number, item
+            elif skip_damaged:
+                skipped.append(item)
+            else:
+                raise DamagedError(store.path, [item])
+
+    write: Callable[[Path, AgentSpec, Iterator[tuple[int, Episode]]], None]
+    write = _write_npz if form == "npz" else _write_parquet
+    try:
+        with atomic_directory(folder) as temporary:
+            write(temporary, store.spec, sound())
+            steps = sum(entry["steps"] for entry in entries)
+            (temporary / "spec.json").write_text(store.spec.to_json(), encoding="utf-8")
+            (temporary / "episodes.json").write_text(json.dumps(entries, indent=1), encoding="utf-8")
+            words = {"task": store.spec.task, "robot": store.spec.robot, "rate": store.spec.control_rate_hz}
+            words |= {"version": store.version, "episodes": len(entries), "steps": steps, "layout": _LAYOUTS[form]}
+            (temporary / "README.md").write_text(_README.format(**words), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot export: {error.strerror or error}") from error
+    return ExportResult(folder, len(entries), steps, tuple(gather(skipped)))
+
+
+def _entry(number: int, episode: Episode) -> dict[str, Any]:
+    return {
+        "number": number,
+        "steps": episode.length,
+        "return": episode.episode_return,
+        "terminated": bool(episode.is_terminal[-1]),
+        "digest": digest(episode),
+        "source": episode.source.model_dump(mode="json"),
+    }
+
+
+def _write_npz(folder: Path, spec: AgentSpec, episodes: Iterator[tuple[int, Episode]]) -> None:
+    for number, episode in episodes:
+        with (folder / f"episode_{number:08d}.npz").open("wb") as file:
+            columns: dict[str, Any] = episode.columns()
+            np.savez_compressed(file, **columns)
+
+
+def _write_parquet(folder: Path, spec: AgentSpec, episodes: Iterator[tuple[int, Episode]]) -> None:
+    columns = step_columns(spec)
+    fields = [pa.field("episode", pa.int64()), pa.field("step", pa.int32())]
+    for name, (shape, dtype) in columns.items():
+        item = pa.from_numpy_dtype(dtype)
+        fields.append(pa.field(name, pa.list_(item, int(np.prod(shape))) if shape else item))
+    with pq.ParquetWriter(folder / "steps.parquet", pa.schema(fields), compression="zstd") as writer:
+        for number, episode in episodes:
+            length = episode.length
+            arrays = [pa.array(np.full(length, number)), pa.array(np.arange(length, dtype=np.int32))]
+            for name, array in episode.columns().items():
+                shape = columns[name][0]
+                flat = pa.array(array.reshape(-1))
+                arrays.append(pa.FixedSizeListArray.from_arrays(flat, int(np.prod(shape))) if shape else flat)
+            writer.write_table(pa.Table.from_arrays(arrays, schema=writer.schema))

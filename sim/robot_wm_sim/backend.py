@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm_sim.drive import Drive
+from robot_wm_sim.frames import Floats
 from robot_wm_sim.scene import Camera, Scene
 
 GROUP = "robot_wm.backends"
@@ -68,10 +69,10 @@ class PhysicsBackend(Protocol):
         *,
         joint_position: NDArray[np.float64],
         joint_velocity: NDArray[np.float64] | None = None,
-        base_position: Sequence[float] | None = None,
-        base_quaternion: Sequence[float] | None = None,
-        base_linear_velocity: Sequence[float] = (0.0, 0.0, 0.0),
-        base_angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
+        base_position: Floats | None = None,
+        base_quaternion: Floats | None = None,
+        base_linear_velocity: Floats = (0.0, 0.0, 0.0),
+        base_angular_velocity: Floats = (0.0, 0.0, 0.0),
     ) -> None:
         """Put the robot there: joints [J] (velocity 0 by default) and, unless ``base_position`` is None, its base."""
 
@@ -87,7 +88,7 @@ class PhysicsBackend(Protocol):
     def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
         """Sum of normal contact forces on each named link, [K] N, in the last physics step."""
 
-    def move_marker(self, name: str, position: Sequence[float]) -> None:
+    def move_marker(self, name: str, position: Floats) -> None:
         """Put the centre of a marker there, m."""
 
     def render(self, camera: Camera, *, height: int, width: int) -> NDArray[np.uint8]:

@@ -45,3 +45,10 @@ def multiply(left: Floats, right: Floats) -> tuple[float, float, float, float]:
 def from_yaw(yaw: float) -> tuple[float, float, float, float]:
     """Rotation about the vertical axis, rad."""
     return 0.0, 0.0, float(np.sin(yaw / 2)), float(np.cos(yaw / 2))
+
+
+def cross(left: Floats, right: Floats) -> NDArray[np.float64]:
+    """Cross product [3] of two vectors."""
+    x, y, z = map(float, left)
+    a, b, c = map(float, right)
+    return np.array([y * c - z * b, z * a - x * c, x * b - y * a])

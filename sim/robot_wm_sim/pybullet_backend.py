@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pybullet
@@ -21,7 +21,7 @@ from pybullet_utils.bullet_client import BulletClient
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
-from robot_wm_sim.frames import conjugate, multiply, rotate
+from robot_wm_sim.frames import Floats, conjugate, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_to_stderr
 from robot_wm_sim.scene import Camera, Scene
 
@@ -67,10 +67,17 @@ class PyBulletBackend(PhysicsBackend):
 
     def _build_surroundings(self, client: BulletClient) -> None:
         if self.scene.ground:
-            # A slab and not GEOM_PLANE, which the software renderer does not draw.
-            self._fixed_box(client, (40.0, 40.0, 0.5), (0.0, 0.0, -0.5), GROUND_COLOUR)
+            # Contacts with a plane cost a fraction of those with a box; the renderer draws no plane, so it gets a slab.
+            self._fixed_body(
+                client,
+                collision={"shapeType": pybullet.GEOM_PLANE},
+                visual={"shapeType": pybullet.GEOM_BOX, "halfExtents": (40.0, 40.0, 0.5)},
+                visual_position=(0.0, 0.0, -0.5),
+                colour=GROUND_COLOUR,
+            )
         for box in self.scene.boxes:
-            self._fixed_box(client, box.half_extents, box.position, box.colour)
+            shape = {"shapeType": pybullet.GEOM_BOX, "halfExtents": box.half_extents}
+            self._fixed_body(client, collision=shape, visual=shape, position=box.position, colour=box.colour)
         for marker in self.scene.markers:
             shape = (
                 {"shapeType": pybullet.GEOM_SPHERE, "radius": marker.radius}
@@ -81,26 +88,33 @@ class PyBulletBackend(PhysicsBackend):
             self._markers[marker.name] = client.createMultiBody(baseVisualShapeIndex=visual)
             self._marker_positions[marker.name] = (0.0, 0.0, 0.0)
 
-    def _fixed_box(
+    def _fixed_body(
         self,
         client: BulletClient,
-        half_extents: Sequence[float],
-        position: Sequence[float],
+        *,
+        collision: dict[str, Any],
+        visual: dict[str, Any],
         colour: Sequence[float],
-    ) -> int:
-        shape = {"shapeType": pybullet.GEOM_BOX, "halfExtents": half_extents}
-        body: int = client.createMultiBody(
+        position: Sequence[float] = (0.0, 0.0, 0.0),
+        visual_position: Sequence[float] = (0.0, 0.0, 0.0),
+    ) -> None:
+        body = client.createMultiBody(
             baseMass=0.0,
-            baseCollisionShapeIndex=client.createCollisionShape(**shape),
-            baseVisualShapeIndex=client.createVisualShape(rgbaColor=colour, **shape),
+            baseCollisionShapeIndex=client.createCollisionShape(**collision),
+            baseVisualShapeIndex=client.createVisualShape(
+                rgbaColor=colour, visualFramePosition=visual_position, **visual
+            ),
             basePosition=position,
         )
         client.changeDynamics(body, BASE, lateralFriction=1.0)
-        return body
 
     def _load_robot(self, client: BulletClient) -> int:
         robot = self.scene.robot
-        flags = pybullet.URDF_USE_INERTIA_FROM_FILE | pybullet.URDF_IGNORE_VISUAL_SHAPES
+        flags = (
+            pybullet.URDF_USE_INERTIA_FROM_FILE
+            | pybullet.URDF_IGNORE_VISUAL_SHAPES
+            | pybullet.URDF_USE_IMPLICIT_CYLINDER
+        )
         if robot.self_collision:
             flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
         if not robot.description.is_file():
@@ -149,6 +163,8 @@ class PyBulletBackend(PhysicsBackend):
                 jointDamping=damping.get(link, 0.0),
                 lateralFriction=robot.friction,
             )
+        for name, colour in robot.colours.items():
+            client.changeVisualShape(self._robot, self._link(name), rgbaColor=colour)
         # Bullet gives every joint a velocity motor at rest; left on, it fights the drives.
         zeros = [0.0] * len(self._moving)
         client.setJointMotorControlArray(self._robot, self._moving, pybullet.VELOCITY_CONTROL, forces=zeros)
@@ -166,6 +182,8 @@ class PyBulletBackend(PhysicsBackend):
         self._set_efforts = partial(
             pybullet.setJointMotorControlArray, robot, self._motors, pybullet.TORQUE_CONTROL, **world
         )
+        self._moving_states = partial(pybullet.getJointStates, robot, self._moving, **world)
+        self._inverse_dynamics = partial(pybullet.calculateInverseDynamics, robot, **world)
         self._step = partial(pybullet.stepSimulation, **world)
         self._base_pose = partial(pybullet.getBasePositionAndOrientation, robot, **world)
         self._base_velocity = partial(pybullet.getBaseVelocity, robot, **world)
@@ -209,9 +227,9 @@ class PyBulletBackend(PhysicsBackend):
 
     def _gravity_efforts(self) -> list[float]:
         """What each motor [M] must give to hold a robot with a fixed base still against gravity."""
-        position = [state[0] for state in self._world.getJointStates(self._robot, self._moving)]
+        position = [state[0] for state in self._moving_states()]
         still = [0.0] * len(position)
-        efforts = self._world.calculateInverseDynamics(self._robot, position, still, still)
+        efforts = self._inverse_dynamics(position, still, still)
         return [efforts[freedom] for freedom in self._motor_freedoms]
 
     def _refresh(self) -> None:
@@ -227,7 +245,7 @@ class PyBulletBackend(PhysicsBackend):
             quaternion = multiply(quaternion, conjugate(self._inertial_turn))
             arm = rotate(quaternion, self._inertial_offset)  # [3] m, from the link frame to the centre of mass
             position = position - arm
-            linear = linear - np.cross(angular, arm)
+            linear = linear - cross(angular, arm)
         state.base_position[:], state.base_quaternion[:] = position, quaternion
         state.base_linear_velocity[:], state.base_angular_velocity[:] = linear, angular
 
@@ -238,10 +256,10 @@ class PyBulletBackend(PhysicsBackend):
         *,
         joint_position: NDArray[np.float64],
         joint_velocity: NDArray[np.float64] | None = None,
-        base_position: Sequence[float] | None = None,
-        base_quaternion: Sequence[float] | None = None,
-        base_linear_velocity: Sequence[float] = (0.0, 0.0, 0.0),
-        base_angular_velocity: Sequence[float] = (0.0, 0.0, 0.0),
+        base_position: Floats | None = None,
+        base_quaternion: Floats | None = None,
+        base_linear_velocity: Floats = (0.0, 0.0, 0.0),
+        base_angular_velocity: Floats = (0.0, 0.0, 0.0),
     ) -> None:
         """See PhysicsBackend.place."""
         world, robot = self._world, self._robot
@@ -292,7 +310,7 @@ class PyBulletBackend(PhysicsBackend):
                 total[contact[4]] += contact[9]
         return np.array(list(total.values()))
 
-    def move_marker(self, name: str, position: Sequence[float]) -> None:
+    def move_marker(self, name: str, position: Floats) -> None:
         """See PhysicsBackend.move_marker."""
         self._marker_positions[name] = tuple(map(float, position))
         self._world.resetBasePositionAndOrientation(

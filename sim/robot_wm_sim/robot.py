@@ -43,6 +43,8 @@ class Robot:
     friction: float = 1.0  # Coulomb coefficient of every link
     gravity_compensation: bool = False  # the drives add the torque that gravity asks for, as the arm's firmware does
     self_collision: bool = False
+    # Colour of links by name: red, green, blue, alpha in [0, 1].
+    colours: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
     # Action names that stand for several motors, such as "drive" for four wheels.
     couplings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import robot_wm_sim
 from robot_wm.spec import JointLimits
 from robot_wm_sim.robot import Joint, Robot
+from robot_wm_sim.robots.description import own_description
 
 CARTPOLE = Robot(
     name="cartpole",
-    description=Path(robot_wm_sim.__file__).parent / "descriptions" / "cartpole.urdf",
+    description=own_description("cartpole.urdf"),
     joints=(
         Joint(
             name="slider",
@@ -22,4 +20,5 @@ CARTPOLE = Robot(
     ),
     firmware="cartpole_effort",
     fixed_base=True,
+    colours={"rail": (0.6, 0.6, 0.6, 1.0), "cart": (0.15, 0.3, 0.6, 1.0), "pole": (0.85, 0.35, 0.1, 1.0)},
 )

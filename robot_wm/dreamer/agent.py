@@ -68,6 +68,11 @@ class DreamerAgent(nn.Module):
         initialise(self, generator)
         self.slow_critic.load_state_dict(self.critic.state_dict())
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What matrix products compute in; norms, distributions and the recurrent state stay float32."""
+        return self.rssm.prior_logits.weight.dtype
+
     def parameter_count(self) -> int:
         """Parameters that are trained; the slow critic is not one of them."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)

@@ -29,7 +29,7 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
     Without gradients: the actor learns by REINFORCE, which needs none through the dynamics.
     """
     config = agent.config
-    dtype = agent.rssm.prior_logits.weight.dtype
+    dtype = agent.dtype
     horizon = noise.action.shape[0]
     feature = torch.empty((horizon + 1, *start.shape), dtype=dtype, device=start.device)
     action = torch.empty_like(noise.action)
@@ -86,7 +86,7 @@ def behavior_loss(
         boot = returns[0].view(last.shape)  # [T, B]
         replay_returns = lambda_return(replay_reward, live, last, boot, mix=config.return_lambda)  # [T-1, B]
         replay_slow = slow[0].view(last.shape)[:-1]
-    replay_log_probs = F.log_softmax(agent.critic(feature[:-1].to(logits.dtype)), -1)
+    replay_log_probs = F.log_softmax(agent.critic(feature[:-1].to(agent.dtype)), -1)
     replay_critic = twohot.loss(replay_log_probs, replay_returns) + config.slow_scale * twohot.loss(
         replay_log_probs, replay_slow
     )

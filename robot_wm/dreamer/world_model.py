@@ -36,7 +36,7 @@ def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
     odds [T, B, S, C]. A step with ``is_first`` forgets the latent and the action before it.
     """
     config = agent.config
-    dtype = agent.rssm.prior_logits.weight.dtype
+    dtype = agent.dtype
     length = batch.reward.shape[1] - 1
     keep = 1.0 - batch.is_first[:, 1:, None].transpose(0, 1).float()  # [T, B, 1]
     action = (batch.action[:, :-1].transpose(0, 1) * keep).to(dtype)  # [T, B, A]: what led to each trained step
@@ -64,7 +64,7 @@ def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> W
     config = agent.config
     posterior = observe(agent, batch, odds)
     rows = posterior.feature.flatten(0, 1)  # [T*B, F]
-    dtype = agent.rssm.prior_logits.weight.dtype
+    dtype = agent.dtype
     feature = rows.to(dtype)
     prior = agent.rssm.prior_probs(feature[:, : config.deter]).log()  # [T*B, S, C]
     post = posterior.probs.flatten(0, 1).log()  # [T*B, S, C]

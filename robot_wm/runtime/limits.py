@@ -18,8 +18,9 @@ from robot_wm.spec import ActionSpec, AgentSpec, JointLimits
 
 Float32 = NDArray[np.float32]
 
-# Beyond any joint, and far enough below float32's end that differences of two commands stay finite.
-_LARGEST = 1e30
+# Beyond any joint, and far enough from float32's ends that no difference or quotient of two commands leaves them.
+_LARGEST = 1e15
+_SMALLEST_SCALE = 1e-15
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,14 @@ def command_limits(spec: AgentSpec) -> CommandLimits:
 
 
 def _range(action: ActionSpec, index: int, limits: JointLimits) -> tuple[float, float]:
+    joint = action.joints[index]
+    gain = abs(action.scale[index % len(action.scale)]) * action.clip
+    offset = action.offset[index % len(action.offset)]
+    if not _SMALLEST_SCALE <= gain <= _LARGEST or abs(offset) > _LARGEST:
+        raise UserError(
+            f"action: {joint} has scale * clip {gain:g} and offset {offset:g} {action.unit}; "
+            f"float32 needs {_SMALLEST_SCALE:g} to {_LARGEST:g} and an offset of at most {_LARGEST:g}"
+        )
     bound = {"position": None, "velocity": limits.velocity, "effort": limits.effort}[action.mode]
     if action.mode == "position" and limits.position is not None:
         bottom, top = limits.position

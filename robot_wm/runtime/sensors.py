@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.transform import ObservationTransform
+from robot_wm.runtime.transform import Float32, ObservationTransform
 from robot_wm.spec import AgentSpec, ObservationField, Source
 
 # Plain integers: combining IntFlag members costs a microsecond each time.
@@ -17,6 +17,22 @@ _MISSING, _TYPE, _SHAPE = int(Fault.MISSING_FIELD), int(Fault.WRONG_TYPE), int(F
 _NOT_FINITE, _STALE, _CLOCK = int(Fault.NOT_FINITE), int(Fault.STALE), int(Fault.CLOCK)
 
 _LARGEST = 1e18  # no SI reading of a robot is larger, and products of smaller ones stay finite in float32
+
+
+def position_source(spec: AgentSpec) -> tuple[str, list[int]] | None:
+    """The vector field that measures where the commanded joints are: its name and the element of each joint.
+
+    It is a sensor's field in the command's unit whose labels name every joint; None if there is no such field.
+    Only position commands can be compared with it.
+    """
+    for field in spec.observations:
+        if (
+            field.source is Source.SENSOR
+            and field.unit == spec.action.unit
+            and set(spec.action.joints) <= set(field.labels)
+        ):
+            return field.name, [field.labels.index(joint) for joint in spec.action.joints]
+    return None
 
 
 class Sensors:
@@ -30,6 +46,10 @@ class Sensors:
         self.detail = ""
         self._flat = transform.flat[0]  # (sum of O,)
         self._magnitude = np.zeros_like(self._flat)
+        source = position_source(spec)
+        self._measured_from: Float32 | None = None if source is None else transform.raw[source[0]][0]  # [O]
+        self._measured_index = np.array([] if source is None else source[1], dtype=np.intp)  # [A]
+        self._measured: Float32 = np.zeros(self._measured_index.size, dtype=np.float32)  # [A]
         fields = [field for field in spec.observations if field.source is not Source.LAST_ACTION]
         # One tuple a field: the loop over them is the tick's.
         self._fields = [(field.name, field, transform.raw[field.name][0], field.shape) for field in fields]
@@ -47,6 +67,12 @@ class Sensors:
         self._last_now_s = -math.inf
         for name in self._last_stamps:
             self._last_stamps[name] = -math.inf
+
+    def measured_position(self) -> Float32 | None:
+        """Positions [A] of the commanded joints in the latest frame, a buffer of ours; None if no field has them."""
+        if self._measured_from is None:
+            return None
+        return self._measured_from.take(self._measured_index, out=self._measured, mode="clip")
 
     def read(self, observation: object, now_s: object, stamps_s: object = None) -> int:
         """Check and copy one frame; returns the bits of ``Fault``, 0 if it is sound.

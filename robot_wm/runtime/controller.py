@@ -1,0 +1,275 @@
+"""One agent on one robot: observation in, safe command out, every control period.
+
+Everything that a tick needs is allocated when the controller is activated. Shape letter: A actions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from time import perf_counter_ns
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.errors import UserError
+from robot_wm.runtime.engine import Engine, EngineError
+from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.latency import LatencyRing
+from robot_wm.runtime.manifest import Manifest
+from robot_wm.runtime.modes import Event, Mode
+from robot_wm.runtime.noise import NoiseSource
+from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.runtime.safety import Safety, SafetyConfig, SurpriseMonitor
+from robot_wm.runtime.sensors import Sensors
+from robot_wm.runtime.transform import CommandMap, ObservationTransform
+from robot_wm.spec import Source
+
+Float32 = NDArray[np.float32]
+
+_ENGINE, _OUTPUT, _SURPRISE = int(Fault.ENGINE), int(Fault.OUTPUT_NOT_FINITE), int(Fault.SURPRISE)
+_LARGEST_ACTION = 1e15  # an action is of the order of one: a graph that puts out more is broken
+_ONE = np.float32(1)
+_RESTING = frozenset({Mode.INACTIVE, Mode.ESTOP})  # the engine is not asked
+
+
+class Agent(Protocol):
+    """What a controller needs of a bundle; ``robot_wm.runtime.bundle.Bundle`` has it."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Spec, state tensors and noise of the agent."""
+
+    def read(self) -> bytes:
+        """The policy graph, verified."""
+
+
+@dataclass(slots=True)
+class Command:
+    """What one tick decided. The controller owns it and fills it anew each tick: copy what must last longer."""
+
+    command: Float32  # [A] SI, what the joints are to do: always finite and within the limits
+    action: Float32  # [A] the same in model units, as the model is told that it was executed
+    raw_action: Float32  # [A] model units, what the graph asked for; NaN if it was not asked
+    tick: int = 0  # since activation, from 1
+    mode: Mode = Mode.INACTIVE
+    damp: bool = True  # firmware should brake with kd only, rather than follow the command
+    value: float = math.nan  # the critic's estimate of the return
+    surprise: float = math.nan  # nats
+    fault_bits: int = 0
+    detail: str = ""  # the faults in words
+    observe_us: float = 0.0  # checking, scaling and history
+    infer_us: float = 0.0  # the engine; 0 if it was not asked
+    total_us: float = 0.0  # observation in, command out
+
+    @property
+    def faults(self) -> Fault:
+        """The faults as flags."""
+        return Fault(self.fault_bits)
+
+
+class Controller:
+    """Runs an agent: ``activate``, ``enable``, then ``step`` once per control period.
+
+    ``agent`` is an open, verified ``Bundle``; ``engine`` computes its graph (default: ONNX Runtime, one thread).
+    ``noise_seed`` makes the agent draw its latents and actions as it did in training; None makes it greedy.
+    One thread steps; ``enable``, ``disable``, ``estop`` and ``reset`` may be called from any.
+    Raises UserError for limits that cannot be kept. ``latency`` records every tick's ``total_us``.
+    """
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        engine: Engine | None = None,
+        config: SafetyConfig | None = None,
+        noise_seed: int | None = None,
+    ) -> None:
+        self.manifest = agent.manifest
+        self.spec = agent.manifest.spec
+        self.config = config or SafetyConfig()
+        self.engine: Engine = engine or OnnxEngine(agent.read(), agent.manifest.state)
+        self._safety = Safety(self.spec, self.config)
+        self._noise_seed = noise_seed
+        deadline_s = self.spec.control_period_s if self.config.deadline_s is None else self.config.deadline_s
+        self.latency = LatencyRing(deadline_us=deadline_s * 1e6)
+        self._active = False
+
+    @property
+    def mode(self) -> Mode:
+        """What the controller does now."""
+        return self._safety.mode
+
+    def activate(self) -> None:
+        """Load the graph and allocate everything; the mode stays INACTIVE until ``enable``.
+
+        Raises UserError for a graph or an engine that is not the agent's.
+        """
+        if self._active:
+            return
+        self.engine.activate()
+        try:
+            self._check_engine()
+            self._allocate()
+        except BaseException:
+            self.engine.deactivate()
+            raise
+        self._active = True
+
+    def _check_engine(self) -> None:
+        states = {state.input for state in self.manifest.state}
+        wanted = {tensor.name: tensor.shape for tensor in self.manifest.inputs() if tensor.name not in states}
+        wanted |= {
+            name: (1, self.spec.action_dim) if name == "action" else (1,) for name in ("action", "value", "surprise")
+        }
+        found = {name: view.shape for name, view in (*self.engine.inputs.items(), *self.engine.outputs.items())}
+        for name, shape in wanted.items():
+            if found.get(name) != shape:
+                raise UserError(f"the engine is not this agent's: {name} has shape {found.get(name)}, not {shape}")
+
+    def _allocate(self) -> None:
+        n, spec = self.spec.action_dim, self.spec
+        inputs, outputs = self.engine.inputs, self.engine.outputs
+        self._is_first = inputs["is_first"]  # [1]
+        self._action_out, self._value_out, self._surprise_out = (
+            outputs["action"][0],  # [A]
+            outputs["value"],  # [1]
+            outputs["surprise"],  # [1]
+        )
+        self._has_action_state = any(state.name == "action" for state in self.manifest.state)
+        self._transform = ObservationTransform(spec, out={f.name: inputs[f"obs/{f.name}"] for f in spec.observations})
+        self._sensors = Sensors(spec, self._transform)
+        self._last_actions = [
+            self._transform.raw[field.name][0] for field in spec.observations if field.source is Source.LAST_ACTION
+        ]
+        self._map = CommandMap(spec.action)
+        self._rest = np.zeros(n, dtype=np.float32)  # [A] SI, an episode's last action before its first
+        self._map.command_into(np.zeros(n, dtype=np.float32), self._rest)
+        self._target = np.zeros(n, dtype=np.float32)  # [A] SI
+        self._scratch = np.zeros(n, dtype=np.float32)  # [A]
+        self._executed = np.zeros((1, n), dtype=np.float32)  # [1, A] model units
+        self._noise = None if self._noise_seed is None else NoiseSource(self.manifest.noise, inputs, self._noise_seed)
+        self._surprise = SurpriseMonitor(self.config.surprise_limit_nats, self.config.surprise_ticks)
+        self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
+        raw_action = np.full(n, np.nan, dtype=np.float32)
+        self._command = Command(command=self._safety.command, action=self._executed[0], raw_action=raw_action)
+        self.latency.clear()
+
+    def enable(self) -> Mode:
+        """Start to drive (soft start), from INACTIVE or DAMP; in other modes nothing changes. Returns the mode."""
+        return self._safety.request(Event.ENABLE)
+
+    def disable(self) -> Mode:
+        """Stop driving; an e-stop stays. Returns the mode."""
+        return self._safety.request(Event.DISABLE)
+
+    def estop(self) -> Mode:
+        """Stop and latch: only ``reset`` leaves the mode. Returns it."""
+        return self._safety.request(Event.ESTOP)
+
+    def reset(self) -> Mode:
+        """Leave ESTOP or DAMP for INACTIVE. Returns the mode."""
+        return self._safety.request(Event.RESET)
+
+    def start_episode(self) -> None:
+        """Make the model forget what it saw: the next tick is an episode's first (``is_first``), on any clock.
+
+        For simulated episodes, and after the robot was carried elsewhere. Mode and last command stay.
+        """
+        self._goes_on = False
+        self._sensors.forget_clock()
+
+    def step(
+        self, observation: Mapping[str, NDArray[Any]], now_s: float, stamps_s: Mapping[str, float] | None = None
+    ) -> Command:
+        """Run one tick: one raw SI frame in, the command out. Never raises for what is in its arguments.
+
+        ``observation`` maps each field of the spec to its array (read during the call, never kept); a ``last_action``
+        field is filled in here. ``now_s`` is this tick's time on any monotonic clock and ``stamps_s`` when each field
+        was measured or received, on the same one; without it every field counts as fresh.
+        """
+        if not self._active:
+            raise RuntimeError("the controller is not active: call activate() first")
+        begin_ns = perf_counter_ns()
+        command, safety, sensors = self._command, self._safety, self._sensors
+        faults = sensors.read(observation, now_s, stamps_s)
+        measured = None if faults else sensors.measured_position()
+        command.detail = sensors.detail
+        asks = not faults and safety.mode not in _RESTING
+        if asks:
+            for view in self._last_actions:
+                view[...] = command.command if self._goes_on else self._rest
+            self._transform.advance(not self._goes_on)
+        observed_ns = inferred_ns = perf_counter_ns()
+        if asks:
+            faults = self._infer()
+            inferred_ns = perf_counter_ns()
+        else:
+            self._goes_on = False
+            command.raw_action.fill(np.nan)
+            command.value = command.surprise = math.nan
+        command.command = safety.decide(self._target if asks and not faults else None, faults, measured)
+        self._map.policy_into(command.command, command.action)
+        if self._has_action_state:
+            self.engine.write_state("action", self._executed)
+        command.tick += 1
+        command.mode, command.damp, command.fault_bits = safety.mode, safety.damp, faults
+        end_ns = perf_counter_ns()
+        command.observe_us = (observed_ns - begin_ns) * 1e-3
+        command.infer_us = (inferred_ns - observed_ns) * 1e-3
+        command.total_us = (end_ns - begin_ns) * 1e-3
+        self.latency.add(command.total_us)
+        return command
+
+    def _infer(self) -> int:
+        """Ask the graph; ``_target`` holds its SI command unless the bits returned say why not."""
+        command = self._command
+        self._is_first[0] = 0.0 if self._goes_on else 1.0
+        if self._noise is not None:
+            self._noise.draw()
+        try:
+            self.engine.infer()
+        except EngineError as error:
+            command.detail = str(error)
+            command.raw_action.fill(np.nan)
+            command.value = command.surprise = math.nan
+            return self._forget(_ENGINE)
+        command.raw_action[...] = self._action_out
+        command.value, command.surprise = float(self._value_out[0]), float(self._surprise_out[0])
+        largest = np.abs(command.raw_action, out=self._scratch).max()
+        if not (largest <= _LARGEST_ACTION and math.isfinite(command.value) and math.isfinite(command.surprise)):
+            command.detail = "the engine's action, value or surprise is not finite"
+            return self._forget(_OUTPUT)
+        is_first, self._goes_on = not self._goes_on, True
+        np.minimum(command.raw_action, _ONE, out=self._scratch)
+        np.maximum(self._scratch, -_ONE, out=self._scratch)
+        self._map.command_into(self._scratch, self._target)
+        if self._surprise.update(command.surprise, is_first=is_first):
+            command.detail = f"surprise {command.surprise:.4g} nats, limit {self.config.surprise_limit_nats:g}"
+            return _SURPRISE
+        return 0
+
+    def _forget(self, fault: int) -> int:
+        # is_first multiplies the old state by zero inside the graph, which does not mend a NaN.
+        self.engine.clear_state()
+        self._goes_on = False
+        return fault
+
+    def deactivate(self) -> None:
+        """Stop driving and free the engine. Harmless if not active."""
+        self.disable()
+        if self._active:
+            self._active = False
+            self.engine.deactivate()
+
+    def __enter__(self) -> Controller:
+        self.activate()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.deactivate()

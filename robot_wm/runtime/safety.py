@@ -1,0 +1,210 @@
+"""What the robot is told, whatever the policy says: mode, fallback and limits, tick by tick.
+
+``Safety`` is the one object with memory; what it decides with are pure functions (``limits.limit_command``,
+``modes.transition``). Every command that leaves it, in every mode, has gone through ``limit_command``.
+
+=========  =============================  =======================  =====================
+mode       position joints                velocity, effort joints  ``damp``
+=========  =============================  =======================  =====================
+active     the policy's target            the policy's target      no
+soft start blend: last command → policy   the same blend           no
+hold       the last command stays         go to zero               no
+damp       follow the measured position   go to zero               yes: brake with kd only
+=========  =============================  =======================  =====================
+
+Inactive and e-stop are as damp. Going to zero and following obey the rate limits too: ``damp`` says at once that
+the firmware may cut the torque, the numbers never jump. In position mode the command is damp, too, until the first
+sound measurement has said where the robot is. Shape letter: A actions.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.errors import UserError
+from robot_wm.runtime.limits import CommandLimits, command_limits, limit_command
+from robot_wm.runtime.modes import Event, Mode, transition
+from robot_wm.runtime.sensors import position_source
+from robot_wm.runtime.transform import to_command
+from robot_wm.spec import AgentSpec
+
+Float32 = NDArray[np.float32]
+
+_LIMP = frozenset({Mode.INACTIVE, Mode.DAMP, Mode.ESTOP})
+
+
+@dataclass(frozen=True)
+class SafetyConfig:
+    """How patient the controller is; times are counted in control periods, so that no clock can stretch them."""
+
+    soft_start_s: float = 1.0  # blend from the last command to the policy; 0: none
+    hold_s: float = 0.5  # faulty ticks may add up to this while holding; then damp
+    recover_ticks: int = 5  # sound ticks in a row that end a hold
+    surprise_limit_nats: float | None = None  # None: surprise is reported, never acted upon
+    surprise_ticks: int = 5  # ticks in a row above the limit that make a fault
+    deadline_s: float | None = None  # a tick may take this long; None: the control period
+
+    def __post_init__(self) -> None:
+        for name in ("soft_start_s", "hold_s"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"{name} must be at least 0 s, got {getattr(self, name)}")
+        for name in ("recover_ticks", "surprise_ticks"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("surprise_limit_nats", "deadline_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UserError(f"{name} must be positive, got {value}")
+
+
+class SurpriseMonitor:
+    """Finds a model that no longer understands: surprise above a limit for N ticks in a row."""
+
+    def __init__(self, limit_nats: float | None, ticks: int) -> None:
+        self._limit = math.inf if limit_nats is None else limit_nats
+        self._ticks = ticks
+        self._above = 0
+
+    def update(self, surprise_nats: float, *, is_first: bool = False) -> bool:
+        """Whether this tick is a fault. An episode's first tick has no prediction to be surprised by: not counted."""
+        if is_first or surprise_nats <= self._limit:
+            self._above = 0
+        else:
+            self._above += 1
+        return self._above >= self._ticks
+
+
+class Safety:
+    """Decides mode and command. One ``decide`` a tick; operators' requests may come between ticks, from any thread."""
+
+    def __init__(self, spec: AgentSpec, config: SafetyConfig | None = None) -> None:
+        config = config or SafetyConfig()
+        self.limits: CommandLimits = command_limits(spec)
+        self.mode = Mode.INACTIVE
+        self._soft_ticks = round(config.soft_start_s * spec.control_rate_hz)
+        self._hold_ticks = round(config.hold_s * spec.control_rate_hz)
+        self._recover_ticks = config.recover_ticks
+        self._is_position = spec.action.mode == "position"
+        self._is_discrete = spec.action.is_discrete
+        n = spec.action_dim
+        self.command: Float32 = np.zeros(n, dtype=np.float32)  # [A] the last one, always within the limits
+        self._other: Float32 = np.zeros(n, dtype=np.float32)  # [A] where the next one is made
+        self._reach = np.zeros((2, n), dtype=np.float32)  # [2, A]
+        self._wanted = np.zeros(n, dtype=np.float32)  # [A]
+        self._blend_from = np.zeros(n, dtype=np.float32)  # [A]
+        # What a robot at rest is told: the zero action's position, nothing else, or the first choice.
+        rest = np.zeros(n, dtype=np.float32)
+        if self._is_discrete:
+            rest[0] = 1.0
+        elif self._is_position:
+            rest = np.nan_to_num(to_command(spec.action, rest))
+        self._rest = np.minimum(np.maximum(rest, self.limits.low), self.limits.high)
+        self.command[:] = self._rest
+        # Of two threads one may stop the robot while the other decides a tick.
+        self._lock = threading.Lock()
+        self._restart()
+        self._must_place = self._is_position and position_source(spec) is not None
+        self._placed = not self._must_place
+
+    def _restart(self) -> None:
+        self._ticks_in_mode = 0
+        self._faulty_ticks = 0
+        self._sound_ticks = 0
+
+    def request(self, event: Event) -> Mode:
+        """Take an operator's request (ENABLE, DISABLE, ESTOP or RESET) and return the mode that follows."""
+        with self._lock:
+            if event is Event.ENABLE and self.mode is Mode.INACTIVE:
+                # Nobody drove since: begin at rest, or in position mode where the robot is.
+                self._placed = not self._must_place
+                self.command[:] = self._rest
+            self._enter(transition(self.mode, event))
+            return self.mode
+
+    def _enter(self, mode: Mode) -> None:
+        if mode is not self.mode:
+            self.mode = mode
+            self._restart()
+            if mode is Mode.SOFT_START:
+                self._blend_from[:] = self.command
+
+    def decide(self, target: Float32 | None, faults: int, measured: Float32 | None) -> Float32:
+        """Return the command [A] of this tick, which stays valid until the next call.
+
+        ``target`` [A] is the policy's SI command (None: this tick has none, and falls back), ``faults`` the bits of
+        ``Fault``, ``measured`` [A] the joints' positions where they are known (position mode only).
+        """
+        if measured is not None and not np.isfinite(measured).all():
+            measured = None
+        with self._lock:
+            if not self._placed and measured is not None:
+                self._place(measured)
+            self._advance(faults)
+            wanted = self._wanted_command(target, measured)
+            if self._is_discrete:
+                self._choose(wanted)
+            else:
+                limit_command(wanted, self.command, self.limits, out=self._other, reach=self._reach)
+            self.command, self._other = self._other, self.command
+            return self.command
+
+    @property
+    def damp(self) -> bool:
+        """Whether firmware should brake with kd only, rather than follow the command."""
+        return self.mode in _LIMP or not self._placed
+
+    def _place(self, measured: Float32) -> None:
+        """Begin where the robot is: the only command that the rate limit does not tie to the one before."""
+        np.minimum(measured, self.limits.high, out=self.command)
+        np.maximum(self.command, self.limits.low, out=self.command)
+        self._blend_from[:] = self.command
+        self._placed = True
+
+    def _advance(self, faults: int) -> None:
+        """Count this tick and enter the mode that follows from it."""
+        self._ticks_in_mode += 1
+        if faults:
+            self._enter(transition(self.mode, Event.FAULT))
+        if self.mode is Mode.HOLD:
+            self._faulty_ticks += bool(faults)
+            self._sound_ticks = 0 if faults else self._sound_ticks + 1
+            if self._faulty_ticks > self._hold_ticks:
+                self._enter(transition(self.mode, Event.EXPIRED))
+            elif self._sound_ticks >= self._recover_ticks:
+                self._enter(transition(self.mode, Event.RECOVERED))
+        elif self.mode is Mode.SOFT_START and self._ticks_in_mode > self._soft_ticks:
+            self._enter(transition(self.mode, Event.STARTED))
+
+    def _wanted_command(self, target: Float32 | None, measured: Float32 | None) -> Float32:
+        if target is not None and self.mode is Mode.ACTIVE:
+            return target
+        if target is not None and self.mode is Mode.SOFT_START:
+            return self._blended(target)
+        if self._is_discrete:
+            return self.command
+        if not self._is_position:
+            return self._rest
+        return measured if measured is not None and self.mode in _LIMP else self.command
+
+    def _blended(self, target: Float32) -> Float32:
+        if self._is_discrete:
+            return target
+        share = np.float32(self._ticks_in_mode / (self._soft_ticks + 1))
+        # The policy's target may be anything; cut first, the difference of two commands in range is finite.
+        np.minimum(target, self.limits.high, out=self._wanted)
+        np.maximum(self._wanted, self.limits.low, out=self._wanted)
+        np.subtract(self._wanted, self._blend_from, out=self._wanted)
+        np.multiply(self._wanted, share, out=self._wanted)
+        np.add(self._wanted, self._blend_from, out=self._wanted)
+        return self._wanted
+
+    def _choose(self, wanted: Float32) -> None:
+        """A one-hot vector of the best choice; the last one if there is no best."""
+        best = int(np.argmax(wanted if np.isfinite(wanted).all() else self.command))
+        self._other.fill(0)
+        self._other[best] = 1.0

@@ -345,6 +345,11 @@ class PyBulletBackend(PhysicsBackend):
             self._client = None
 
     @property
+    def bullet_ids(self) -> tuple[int, int, list[int]]:
+        """Bullet's numbers of this world's client, of the robot and of its motors [M], to measure Bullet bare."""
+        return self._world._client, self._robot, self._motors
+
+    @property
     def _world(self) -> BulletClient:
         if self._client is None:
             raise RuntimeError("this PyBulletBackend is closed")

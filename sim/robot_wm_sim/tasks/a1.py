@@ -1,0 +1,264 @@
+"""A1: follow a velocity command, or stand. Observations, rewards and resets of legged_gym's flat-ground task.
+
+Rudin et al. 2021; the 45 numbers without base velocity and the six frames of history are those of rl_sar's deployed
+policies. A 50 Hz policy sets joint positions; the drives turn them into torque at 500 Hz.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.spec import ActionSpec, AgentSpec, CommandField, ObservationField, Source
+from robot_wm_sim import locomotion
+from robot_wm_sim.backend import PhysicsBackend
+from robot_wm_sim.env import RobotEnv
+from robot_wm_sim.fields import CAMERA, camera_field, choose
+from robot_wm_sim.frames import rotate_inverse
+from robot_wm_sim.robots.a1 import A1, FEET, LIMBS, STAND_HEIGHT_M, TRUNK
+from robot_wm_sim.scene import Camera, Marker, Scene
+from robot_wm_sim.task import VIDEO, Outcome, Task
+
+CONTROL_RATE_HZ = 50.0
+PHYSICS_RATE_HZ = 500.0
+PERIOD_S = 1 / CONTROL_RATE_HZ
+COMMAND_STEPS = 500  # a new command every 10 s
+MAX_AGE_S = 0.06  # three control periods
+HISTORY = 6
+POLICY_UNIT_RAD = {"hip": 0.125, "upper": 0.25, "lower": 0.25}
+ACTION_CLIP = 3.0  # policy units; legged_gym's policies use this much
+OBSERVATION_CLIP = 100.0
+SUCCESS_ERROR = 0.25  # m/s and rad/s, mean of an episode
+UPRIGHT = -0.8  # z of gravity in the trunk's frame, at most
+
+NAMES = A1.joint_names
+HOME = np.array([joint.home for joint in A1.joints])  # [12] rad
+UNITS = np.array([POLICY_UNIT_RAD[name.split("_")[1]] for name in NAMES])  # [12] rad
+LOW, HIGH = np.array([joint.limits.position for joint in A1.joints]).T  # [12] rad each
+CONTACT_LINKS = (TRUNK, *FEET, *LIMBS)
+POSTS = 8  # in the agent's pictures, on a ring; without them flat ground shows neither turning nor moving
+POST_RING_M = 4.0
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """The trunk in its own axes."""
+
+    velocity: NDArray[np.float64]  # [3] m/s
+    rate: NDArray[np.float64]  # [3] rad/s
+    gravity: NDArray[np.float64]  # [3] direction of gravity, length 1
+
+    @classmethod
+    def of(cls, sim: PhysicsBackend) -> _Motion:
+        state = sim.state
+        turn = state.base_quaternion.tolist()  # plain floats: rotate computes with them
+        return cls(
+            velocity=rotate_inverse(turn, state.base_linear_velocity.tolist()),
+            rate=rotate_inverse(turn, state.base_angular_velocity.tolist()),
+            gravity=rotate_inverse(turn, (0.0, 0.0, -1.0)),
+        )
+
+
+class A1Velocity(Task):
+    """Walk with the commanded forward, sideways and turning speed for 20 s; over when the trunk touches something."""
+
+    step_limit: ClassVar[int] = 1000
+    task: ClassVar[str] = "a1_velocity"
+
+    def __init__(self, observation: str) -> None:
+        command = _command_field()
+        fields = choose(
+            observation,
+            task=self.task,
+            proprio=(*_imu_fields(), command, *_joint_fields()),
+            images=(camera_field(frame="trunk_camera", max_age_s=MAX_AGE_S),),
+        )
+        if observation == "image":
+            fields = (command, *fields)  # no picture shows what the operator wants
+        self.spec = AgentSpec(
+            task=self.task,
+            robot=A1.name,
+            control_rate_hz=CONTROL_RATE_HZ,
+            physics_rate_hz=PHYSICS_RATE_HZ,
+            history_length=HISTORY,
+            observations=fields,
+            action=ActionSpec(
+                mode="position",
+                joints=NAMES,
+                unit="rad",
+                scale=tuple(UNITS.tolist()),
+                offset=tuple(HOME.tolist()),
+                clip=ACTION_CLIP,
+                limits=A1.limits(NAMES),
+            ),
+            commands=(
+                CommandField(name="linear_x", unit="m/s", low=-1.0, high=1.0),
+                CommandField(name="linear_y", unit="m/s", low=-1.0, high=1.0),
+                CommandField(name="angular_z", unit="rad/s", low=-1.0, high=1.0),
+            ),
+            firmware=A1.profile(NAMES),
+        )
+        self._posts = [f"post_{index}" for index in range(POSTS)] if observation != "proprio" else []
+        self.scene = Scene(
+            robot=A1,
+            physics_rate_hz=PHYSICS_RATE_HZ,
+            markers=tuple(
+                Marker(name=name, radius=0.15, height=1.0, colour=(index & 1, index >> 1 & 1, index >> 2, 1.0))
+                for index, name in enumerate(self._posts)
+            ),
+            cameras={
+                CAMERA: Camera(eye=(0.28, 0.0, 0.03), target=(1.28, 0.0, -0.27), vertical_fov_deg=75.0, mount=TRUNK),
+                VIDEO: Camera(eye=(0.9, -1.2, 0.5), target=(0.0, 0.0, -0.1), mount=TRUNK, keep_level=True),
+            },
+        )
+
+    def draw_commands(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """The operator's wishes of one episode, [changes, 3] m/s, m/s, rad/s."""
+        return rng.uniform(-1.0, 1.0, (self.step_limit // COMMAND_STEPS, 3))
+
+    def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
+        """legged_gym's start: joints at 0.5 to 1.5 times their default, trunk moving by ±0.5 m/s and ±0.5 rad/s."""
+        sim.place(
+            joint_position=np.clip(HOME * rng.uniform(0.5, 1.5, HOME.size), LOW, HIGH),
+            base_position=(0.0, 0.0, STAND_HEIGHT_M),
+            base_linear_velocity=rng.uniform(-0.5, 0.5, 3),
+            base_angular_velocity=rng.uniform(-0.5, 0.5, 3),
+        )
+        for index, post in enumerate(self._posts):
+            angle = 2 * math.pi * index / POSTS
+            sim.move_marker(post, (POST_RING_M * math.cos(angle), POST_RING_M * math.sin(angle), 0.5))
+        self._commands = self.draw_commands(rng)
+        self._steps = 0
+        self._velocity_error = self._yaw_error = 0.0  # sums over the episode, m/s and rad/s
+        self._last_command = HOME
+        self._last_velocity = sim.state.joint_velocity.copy()
+        self._feet = locomotion.FeetInTheAir(len(FEET))
+        self._motion = _Motion.of(sim)
+
+    def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
+        """IMU, command and joints; the trunk's velocity is not among them, as no sensor of the robot gives it."""
+        return {
+            "angular_velocity": self._motion.rate,
+            "projected_gravity": self._motion.gravity,
+            "command": self._command,
+            "joint_position": sim.state.joint_position,
+            "joint_velocity": sim.state.joint_velocity,
+        }
+
+    def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
+        """Weighted terms of `robot_wm_sim.locomotion`; ``info["terms"]`` holds them unweighted.
+
+        Success so far: the trunk is upright, and the episode's mean errors of velocity and yaw rate are below 0.25.
+        """
+        self._motion = motion = _Motion.of(sim)
+        vx, vy, vz = motion.velocity.tolist()
+        roll_rate, pitch_rate, yaw_rate = motion.rate.tolist()
+        wanted_x, wanted_y, wanted_yaw = self._command.tolist()
+        trunk, *others = sim.contact_forces(CONTACT_LINKS).tolist()
+        feet, limbs = others[: len(FEET)], others[len(FEET) :]
+        velocity, effort = sim.state.joint_velocity, sim.state.joint_effort
+        terms = {
+            "linear_velocity": locomotion.tracking(wanted_x - vx, wanted_y - vy),
+            "yaw_rate": locomotion.tracking(wanted_yaw - yaw_rate),
+            "air_time": self._feet.step(
+                feet, period_s=PERIOD_S, moving=math.hypot(wanted_x, wanted_y) > locomotion.MOVING_COMMAND_M_S
+            ),
+            "vertical_velocity": vz * vz,
+            "tilting_rate": locomotion.squares((roll_rate, pitch_rate)),
+            "torque": float(effort @ effort),
+            "joint_acceleration": locomotion.squared_change(velocity, self._last_velocity, PERIOD_S),
+            "action_rate": locomotion.squared_change(command, self._last_command, UNITS),
+            "collision": locomotion.collisions(limbs),
+        }
+        self._last_velocity[:] = velocity
+        self._last_command = command
+        self._velocity_error += math.hypot(wanted_x - vx, wanted_y - vy)
+        self._yaw_error += abs(wanted_yaw - yaw_rate)
+        self._steps += 1
+        fallen = trunk > locomotion.BASE_CONTACT_N
+        followed = max(self._velocity_error, self._yaw_error) < SUCCESS_ERROR * self._steps
+        return Outcome(
+            reward=locomotion.total(terms, period_s=PERIOD_S),
+            terminated=fallen,
+            info={"success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT), "terms": terms},
+        )
+
+    @property
+    def _command(self) -> NDArray[np.float64]:
+        """What the operator wants now, [3]; it changes with an observation, and rewards follow from the next step."""
+        return self._commands[min(self._steps // COMMAND_STEPS, len(self._commands) - 1)]
+
+
+class A1Stand(A1Velocity):
+    """Come to rest on four feet after a start in motion, and stay: the velocity task with a command of zero."""
+
+    task: ClassVar[str] = "a1_stand"
+
+    def draw_commands(self, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Zero."""
+        return np.zeros((1, 3))
+
+
+def _imu_fields() -> tuple[ObservationField, ...]:
+    axes = ("x", "y", "z")
+    imu: dict[str, Any] = {"topic": "imu/data", "frame": "imu_link", "max_age_s": MAX_AGE_S, "clip": OBSERVATION_CLIP}
+    return (
+        ObservationField(name="angular_velocity", shape=(3,), unit="rad/s", labels=axes, scale=(0.25,), **imu),
+        # From the IMU's orientation: the direction of gravity, of length 1, in the trunk's axes.
+        ObservationField(name="projected_gravity", shape=(3,), unit="1", labels=axes, **imu),
+    )
+
+
+def _command_field() -> ObservationField:
+    return ObservationField(
+        name="command",
+        shape=(3,),
+        unit="m/s, m/s, rad/s",
+        labels=("linear_x", "linear_y", "angular_z"),
+        clip=OBSERVATION_CLIP,
+        source=Source.COMMAND,
+        topic="cmd_vel",
+        max_age_s=0.5,  # operators publish slowly
+    )
+
+
+def _joint_fields() -> tuple[ObservationField, ...]:
+    home = tuple(HOME.tolist())
+    joints: dict[str, Any] = {
+        "shape": (len(NAMES),),
+        "labels": NAMES,
+        "clip": OBSERVATION_CLIP,
+        "max_age_s": MAX_AGE_S,
+    }
+    return (
+        ObservationField(name="joint_position", unit="rad", offset=home, topic="joint_states", **joints),
+        ObservationField(name="joint_velocity", unit="rad/s", scale=(0.05,), topic="joint_states", **joints),
+        # So that the graph sees the policy action that led to the command.
+        ObservationField(
+            name="last_action",
+            unit="rad",
+            offset=home,
+            scale=tuple((1 / UNITS).tolist()),
+            source=Source.LAST_ACTION,
+            **joints,
+        ),
+    )
+
+
+def a1_velocity(
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+) -> RobotEnv:
+    """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz)."""
+    return RobotEnv(A1Velocity(observation), seed=seed, render_mode=render_mode, backend=backend)
+
+
+def a1_stand(
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+) -> RobotEnv:
+    """Stand an A1 quadruped still on four feet after a start in motion (1000 steps at 50 Hz)."""
+    return RobotEnv(A1Stand(observation), seed=seed, render_mode=render_mode, backend=backend)

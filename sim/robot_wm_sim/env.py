@@ -68,9 +68,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         """One control period under an SI command [A], cut to the action space. Raises ValueError if not finite."""
         command = np.clip(action, self._low, self._high).astype(np.float64)
         if command.shape != self._low.shape or not np.isfinite(command).all():
-            raise ValueError(
-                f"action {action!r} is not {self.agent_spec.action_dim} finite {self.agent_spec.action.unit}"
-            )
+            raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
         self.task.advance(self.sim, self.np_random)
         self.sim.run(self._commands.update(command, self.sim.state.joint_position), self.agent_spec.physics_steps)
         self._last_command = command

@@ -25,6 +25,7 @@ from robot_wm_sim.frames import Floats, conjugate, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_to_stderr
 from robot_wm_sim.scene import Camera, Scene
 
+FAR_AWAY = (0.0, 0.0, 1000.0)  # m
 BASE = -1  # Bullet's link index of the base
 GROUND_COLOUR = (0.62, 0.66, 0.62, 1.0)
 
@@ -172,6 +173,7 @@ class PyBulletBackend(PhysicsBackend):
         # Bullet reports the pose of the base's principal axes at its centre of mass, not of its link frame.
         self._inertial_offset: tuple[float, ...] = offset  # [3] m, in the link frame
         self._inertial_turn: tuple[float, ...] = turn  # [4]
+        self._inertial_turn_back = conjugate(turn)  # [4]
         self._base_is_inertial = max(map(abs, (*offset, *turn[:3]))) < 1e-9
 
     def _bind_calls(self, client_id: int) -> None:
@@ -215,10 +217,10 @@ class PyBulletBackend(PhysicsBackend):
         efforts: list[float] = []
         for _ in range(steps):
             wanted = [t + g for t, g in zip(target, self._gravity_efforts())] if compensating else target  # noqa: B905
-            efforts = []
-            for (q, v, _, _), w, (kp, kd, limit) in zip(joint_states(), wanted, gains):  # noqa: B905  strict costs time
-                effort = w - kp * q - kd * v
-                efforts.append(limit if effort > limit else -limit if effort < -limit else effort)
+            efforts = [
+                limit if (effort := w - kp * state[0] - kd * state[1]) > limit else -limit if effort < -limit else effort
+                for state, w, (kp, kd, limit) in zip(joint_states(), wanted, gains)  # noqa: B905  strict costs time
+            ]
             set_efforts(forces=efforts)
             step()
             if moving:
@@ -234,18 +236,20 @@ class PyBulletBackend(PhysicsBackend):
 
     def _refresh(self) -> None:
         """Read the robot's state from Bullet, once a control tick."""
-        state = self.state
-        rows = np.array([(row[0], row[1]) for row in self._states()])  # [J, 2]
-        state.joint_position[:], state.joint_velocity[:] = rows[:, 0], rows[:, 1]
+        state, rows = self.state, self._states()
+        state.joint_position[:] = [row[0] for row in rows]
+        state.joint_velocity[:] = [row[1] for row in rows]
         if self.scene.robot.fixed_base:
             return
         position, quaternion = self._base_pose()
         linear, angular = self._base_velocity()
         if not self._base_is_inertial:
-            quaternion = multiply(quaternion, conjugate(self._inertial_turn))
-            arm = rotate(quaternion, self._inertial_offset)  # [3] m, from the link frame to the centre of mass
-            position = position - arm
-            linear = linear - cross(angular, arm)
+            quaternion = multiply(quaternion, self._inertial_turn_back)
+            # [3] m, from the link frame to the centre of mass, and that point's velocity about the link frame
+            ax, ay, az = arm = rotate(quaternion, self._inertial_offset)
+            sx, sy, sz = cross(angular, arm)
+            position = (position[0] - ax, position[1] - ay, position[2] - az)
+            linear = (linear[0] - sx, linear[1] - sy, linear[2] - sz)
         state.base_position[:], state.base_quaternion[:] = position, quaternion
         state.base_linear_velocity[:], state.base_angular_velocity[:] = linear, angular
 
@@ -283,6 +287,9 @@ class PyBulletBackend(PhysicsBackend):
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
+        # Bullet keeps today's contact points that the snapshot does not name: part the robot from everything first.
+        self._world.resetBasePositionAndOrientation(self._robot, FAR_AWAY, (0.0, 0.0, 0.0, 1.0))
+        self._world.performCollisionDetection()
         self._world.restoreState(snapshot.state_id)
         for name, position in snapshot.markers.items():
             self.move_marker(name, position)
@@ -301,14 +308,15 @@ class PyBulletBackend(PhysicsBackend):
 
     def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
         """See PhysicsBackend.contact_forces."""
-        total = dict.fromkeys(map(self._link, links), 0.0)
+        place = {self._link(name): index for index, name in enumerate(links)}
+        total = [0.0] * len(links)
         for contact in self._contacts():
             # (flag, bodyA, bodyB, linkA, linkB, ..., [9] normal force); a contact with itself counts on both links.
-            if contact[3] in total:
-                total[contact[3]] += contact[9]
-            if contact[2] == self._robot and contact[4] in total:
-                total[contact[4]] += contact[9]
-        return np.array(list(total.values()))
+            if contact[3] in place:
+                total[place[contact[3]]] += contact[9]
+            if contact[2] == self._robot and contact[4] in place:
+                total[place[contact[4]]] += contact[9]
+        return np.array(total)
 
     def move_marker(self, name: str, position: Floats) -> None:
         """See PhysicsBackend.move_marker."""

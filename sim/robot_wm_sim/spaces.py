@@ -6,19 +6,19 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from robot_wm.spec import ActionSpec, AgentSpec
+from robot_wm.spec import ActionSpec, AgentSpec, ObservationField
 
 
 def observation_space(spec: AgentSpec) -> spaces.Dict:
     """Dict of raw SI fields in the spec's order; vectors are unbounded (no reset can lie outside)."""
-    return spaces.Dict(
-        {
-            field.name: spaces.Box(0, 255, field.shape, np.uint8)
-            if field.is_image
-            else spaces.Box(-np.inf, np.inf, field.shape, np.float32)
-            for field in spec.observations
-        }
-    )
+    # Pairs and not a dict, whose keys Gymnasium would sort.
+    return spaces.Dict([(field.name, _field_space(field)) for field in spec.observations])
+
+
+def _field_space(field: ObservationField) -> spaces.Box:
+    if field.is_image:
+        return spaces.Box(0, 255, field.shape, np.uint8)
+    return spaces.Box(-np.inf, np.inf, field.shape, np.float32)
 
 
 def action_space(action: ActionSpec) -> spaces.Box:

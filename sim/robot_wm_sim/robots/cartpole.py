@@ -6,6 +6,8 @@ from robot_wm.spec import JointLimits
 from robot_wm_sim.robot import Joint, Robot
 from robot_wm_sim.robots.description import own_description
 
+RAIL_M = 1.8  # how far from the middle the cart may go; the end stops stand at 2 m
+
 CARTPOLE = Robot(
     name="cartpole",
     description=own_description("cartpole.urdf"),
@@ -13,8 +15,7 @@ CARTPOLE = Robot(
         Joint(
             name="slider",
             damping=5e-4,
-            # The end stops stand at ±2 m; the cart is to stay 0.2 m clear of them.
-            limits=JointLimits(position=(-1.8, 1.8), velocity=10.0, effort=10.0),
+            limits=JointLimits(position=(-RAIL_M, RAIL_M), velocity=10.0, effort=10.0),
         ),
         Joint(name="hinge", damping=2e-6),
     ),

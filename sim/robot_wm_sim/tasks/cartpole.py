@@ -7,6 +7,7 @@ Tassa et al. 2018, "DeepMind Control Suite": upright x centred x small control x
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -18,7 +19,7 @@ from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.rewards import parabola, tolerance
-from robot_wm_sim.robots.cartpole import CARTPOLE
+from robot_wm_sim.robots.cartpole import CARTPOLE, RAIL_M
 from robot_wm_sim.scene import Camera, Scene
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
@@ -68,8 +69,9 @@ class _Cartpole(Task):
             },
         )
 
+    @abstractmethod
     def _angle_field(self) -> ObservationField:
-        raise NotImplementedError
+        """How this task is told the pole's angle."""
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
         """Reward in [0, 1]."""
@@ -104,12 +106,11 @@ class CartpoleBalance(_Cartpole):
         }
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
-        """Over beyond 0.8 rad or beyond the cart's position limit."""
-        low, high = CARTPOLE.joint("slider").limits.position or (-math.inf, math.inf)
+        """Over beyond 0.8 rad or 1.8 m."""
         x, angle = sim.state.joint_position[[SLIDER, HINGE]]
         return Outcome(
             reward=super().outcome(sim, command).reward,
-            terminated=bool(abs(angle) > FALLEN_RAD or not low <= x <= high),
+            terminated=bool(abs(angle) > FALLEN_RAD or abs(x) > RAIL_M),
         )
 
 

@@ -76,7 +76,10 @@ def spec_of(stored: pa.Schema, *, origin: str) -> AgentSpec:
     text = metadata[_SPEC_KEY]
     if hashlib.sha256(text).hexdigest().encode() != metadata.get(_SPEC_SHA_KEY):
         raise UserError(f"{origin}: the AgentSpec in its metadata is damaged")
-    return AgentSpec.from_json(text, origin=origin)
+    spec = AgentSpec.from_json(text, origin=origin)
+    if stored.remove_metadata() != schema(spec).remove_metadata():
+        raise UserError(f"{origin}: its columns do not fit its AgentSpec: the manifest is damaged")
+    return spec
 
 
 def encode(episodes: list[Episode], spec: AgentSpec, *, first_number: int) -> pa.RecordBatch:

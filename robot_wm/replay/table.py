@@ -47,6 +47,12 @@ def _in_words(error: BaseException) -> str:
     return re.sub(r",? ?/\S+\.rs:\d+(:\d+)?", "", " ".join(str(error).split()))[:300]
 
 
+def _checked(dataset: lance.LanceDataset) -> lance.LanceDataset:
+    """The dataset, once its schema has been read: a damaged one shows only then."""
+    _ = dataset.schema
+    return dataset
+
+
 def _utc(committed: object) -> str:
     """ISO 8601 in UTC of a commit time, which Lance gives in this machine's time zone without naming it."""
     assert isinstance(committed, datetime)
@@ -95,14 +101,24 @@ class VersionedTable:
         """The newest version."""
         if not self.exists():
             raise UserError(f"{self.path}: no replay store here")
-        with lance_errors(f"{self.path}: cannot open the replay store"):
-            return lance.dataset(str(self.path))
+        with lance_errors(f"{self.path}: cannot open the newest version (others open by their number)"):
+            return _checked(lance.dataset(str(self.path)))
 
     def at(self, version: int | str) -> lance.LanceDataset:
         """A version by number or tag."""
-        number = self.resolve(version)
-        with lance_errors(f"{self.path}: cannot open version {number}"):
-            return lance.dataset(str(self.path), version=number)
+        if not self.exists():
+            raise UserError(f"{self.path}: no replay store here")
+        try:
+            number = int(version)
+        except ValueError:
+            number = self.resolve(version)
+        try:
+            return _checked(lance.dataset(str(self.path), version=number))
+        except BaseException as error:
+            if not isinstance(error, Exception) and not is_panic(error):
+                raise
+            self.resolve(number)  # says so if there is none
+            raise UserError(f"{self.path}: cannot open version {number}: {_in_words(error)}") from error
 
     def resolve(self, version: int | str) -> int:
         """Number of a version given by number, by digits or by tag; UserError where it is not there (any more)."""

@@ -93,7 +93,7 @@ def test_time_travel_by_number_and_tag(stored):
 
 
 def test_checkout_makes_an_old_version_the_newest_and_loses_none(stored, make_episode):
-    store, episodes = stored
+    store, _episodes = stored
     assert store.checkout(3) == 8
     assert [e.length for e in store.episodes()] == [5, 6]
     store.append([make_episode(store.spec, number=77)])
@@ -132,7 +132,7 @@ def test_tags_move_only_when_asked(stored):
 
 
 def test_two_writers_take_turns(stored, make_episode):
-    first, episodes = stored
+    first, _episodes = stored
     second = EpisodeStore.open(first.path)
     second.append([make_episode(first.spec, number=50)])
     first.append([make_episode(first.spec, number=51)])

@@ -31,9 +31,7 @@ from robot_wm.spec import Source
 Float32 = NDArray[np.float32]
 
 _ENGINE, _OUTPUT, _SURPRISE = int(Fault.ENGINE), int(Fault.OUTPUT_NOT_FINITE), int(Fault.SURPRISE)
-_LARGEST_ACTION = 1e15  # an action is of the order of one: a graph that puts out more is broken
-_ONE = np.float32(1)
-_RESTING = frozenset({Mode.INACTIVE, Mode.ESTOP})  # the engine is not asked
+_RESTING = (Mode.INACTIVE, Mode.ESTOP)  # the engine is not asked
 
 
 class Agent(Protocol):
@@ -53,7 +51,7 @@ class Command:
 
     command: Float32  # [A] SI, what the joints are to do: always finite and within the limits
     action: Float32  # [A] the same in model units, as the model is told that it was executed
-    raw_action: Float32  # [A] model units, what the graph asked for; NaN if it was not asked
+    raw_action: Float32  # [A] model units, what the graph asked for; NaN if it was not asked or failed
     tick: int = 0  # since activation, from 1
     mode: Mode = Mode.INACTIVE
     damp: bool = True  # firmware should brake with kd only, rather than follow the command
@@ -150,12 +148,13 @@ class Controller:
         self._map.command_into(np.zeros(n, dtype=np.float32), self._rest)
         self._target = np.zeros(n, dtype=np.float32)  # [A] SI
         self._scratch = np.zeros(n, dtype=np.float32)  # [A]
+        self._ones, self._minus_ones = np.ones(n, dtype=np.float32), -np.ones(n, dtype=np.float32)  # [A] each
         self._executed = np.zeros((1, n), dtype=np.float32)  # [1, A] model units
         self._noise = None if self._noise_seed is None else NoiseSource(self.manifest.noise, inputs, self._noise_seed)
         self._surprise = SurpriseMonitor(self.config.surprise_limit_nats, self.config.surprise_ticks)
         self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
-        raw_action = np.full(n, np.nan, dtype=np.float32)
-        self._command = Command(command=self._safety.command, action=self._executed[0], raw_action=raw_action)
+        self._no_action = np.full(n, np.nan, dtype=np.float32)  # [A]
+        self._command = Command(command=self._safety.command, action=self._executed[0], raw_action=self._no_action)
         self.latency.clear()
 
     def enable(self) -> Mode:
@@ -196,7 +195,8 @@ class Controller:
         begin_ns = perf_counter_ns()
         command, safety, sensors = self._command, self._safety, self._sensors
         faults = sensors.read(observation, now_s, stamps_s)
-        measured = None if faults else sensors.measured_position()
+        # Only a robot that does not follow its commands may be elsewhere than they say.
+        measured = sensors.measured_position() if safety.damp and not faults else None
         command.detail = sensors.detail
         asks = not faults and safety.mode not in _RESTING
         if asks:
@@ -209,7 +209,7 @@ class Controller:
             inferred_ns = perf_counter_ns()
         else:
             self._goes_on = False
-            command.raw_action.fill(np.nan)
+            command.raw_action = self._no_action
             command.value = command.surprise = math.nan
         command.command = safety.decide(self._target if asks and not faults else None, faults, measured)
         self._map.policy_into(command.command, command.action)
@@ -234,18 +234,17 @@ class Controller:
             self.engine.infer()
         except EngineError as error:
             command.detail = str(error)
-            command.raw_action.fill(np.nan)
+            command.raw_action = self._no_action
             command.value = command.surprise = math.nan
             return self._forget(_ENGINE)
-        command.raw_action[...] = self._action_out
-        command.value, command.surprise = float(self._value_out[0]), float(self._surprise_out[0])
-        largest = np.abs(command.raw_action, out=self._scratch).max()
-        if not (largest <= _LARGEST_ACTION and math.isfinite(command.value) and math.isfinite(command.surprise)):
+        command.raw_action = self._action_out
+        command.value, command.surprise = self._value_out.item(), self._surprise_out.item()
+        if not all(map(math.isfinite, (*self._action_out.tolist(), command.value, command.surprise))):
             command.detail = "the engine's action, value or surprise is not finite"
             return self._forget(_OUTPUT)
         is_first, self._goes_on = not self._goes_on, True
-        np.minimum(command.raw_action, _ONE, out=self._scratch)
-        np.maximum(self._scratch, -_ONE, out=self._scratch)
+        np.minimum(self._action_out, self._ones, out=self._scratch)
+        np.maximum(self._scratch, self._minus_ones, out=self._scratch)
         self._map.command_into(self._scratch, self._target)
         if self._surprise.update(command.surprise, is_first=is_first):
             command.detail = f"surprise {command.surprise:.4g} nats, limit {self.config.surprise_limit_nats:g}"

@@ -8,6 +8,7 @@ own (double precision) numbers. Shape letter: A actions.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,17 +108,21 @@ def _step(spec: AgentSpec, limits: JointLimits, *, largest: np.float32, joint: s
 
 
 def limit_command(
-    target: Float32, last: Float32, limits: CommandLimits, *, out: Float32 | None = None, reach: Float32 | None = None
+    target: Float32,
+    last: Float32,
+    limits: CommandLimits,
+    *,
+    out: Float32 | None = None,
+    reach: tuple[Float32, Float32] | None = None,
 ) -> Float32:
     """Return the command nearest to ``target`` [A] that is allowed after ``last`` [A], which must be allowed itself.
 
     A target with a NaN or infinite element is no target at all: the result is ``last``. ``out`` [A] (not ``last``) and
-    ``reach`` [2, A] are float32 buffers for callers that must not allocate.
+    ``reach`` (two of [A]) are float32 buffers for callers that must not allocate.
     """
     out = np.empty_like(last) if out is None else out
-    reach = np.empty((2, *last.shape), dtype=np.float32) if reach is None else reach
-    lowest, highest = reach
-    if not np.isfinite(target).all():
+    lowest, highest = (np.empty_like(last), np.empty_like(last)) if reach is None else reach
+    if not all(map(math.isfinite, target.tolist())):  # for so few numbers faster than NumPy's two passes
         np.copyto(out, last)
         return out
     np.minimum(target, limits.high, out=out)

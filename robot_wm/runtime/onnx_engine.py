@@ -68,7 +68,7 @@ class OnnxEngine:
             session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise UserError(f"{self._origin}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-        given = {node.name: self._buffer(node) for node in session.get_inputs()}
+        given = self._in_one_block(session.get_inputs())
         made = {node.name: self._buffer(node) for node in session.get_outputs()}
         for state in self._state_specs:
             for name, tensors in ((state.input, given), (state.output, made)):
@@ -78,6 +78,17 @@ class OnnxEngine:
         self._inputs, self._outputs, self._session = given, made, session
         self._bindings = (self._bind(0), self._bind(1))
         self.clear_state()
+
+    def _in_one_block(self, nodes: Sequence[Any]) -> dict[str, Array]:
+        """Buffers in which the float32 inputs lie end to end, so that a caller can fill several in one pass."""
+        buffers = {node.name: self._buffer(node) for node in nodes}
+        floats = {name: buffer for name, buffer in buffers.items() if buffer.dtype == np.float32}
+        block = np.zeros(sum(buffer.size for buffer in floats.values()), dtype=np.float32)
+        start = 0
+        for name, buffer in floats.items():
+            buffers[name] = block[start : start + buffer.size].reshape(buffer.shape)
+            start += buffer.size
+        return buffers
 
     def _buffer(self, node: Any) -> Array:
         if node.type not in _DTYPES or not all(isinstance(length, int) for length in node.shape):

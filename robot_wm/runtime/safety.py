@@ -35,7 +35,7 @@ from robot_wm.spec import AgentSpec
 
 Float32 = NDArray[np.float32]
 
-_LIMP = frozenset({Mode.INACTIVE, Mode.DAMP, Mode.ESTOP})
+_LIMP = (Mode.INACTIVE, Mode.DAMP, Mode.ESTOP)  # a tuple: hashing an enum's member takes longer than three looks
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Safety:
         n = spec.action_dim
         self.command: Float32 = np.zeros(n, dtype=np.float32)  # [A] the last one, always within the limits
         self._other: Float32 = np.zeros(n, dtype=np.float32)  # [A] where the next one is made
-        self._reach = np.zeros((2, n), dtype=np.float32)  # [2, A]
+        self._reach = (np.zeros(n, dtype=np.float32), np.zeros(n, dtype=np.float32))  # two of [A]
         self._wanted = np.zeros(n, dtype=np.float32)  # [A]
         self._blend_from = np.zeros(n, dtype=np.float32)  # [A]
         # What a robot at rest is told: the zero action's position, nothing else, or the first choice.
@@ -139,9 +139,9 @@ class Safety:
         ``target`` [A] is the policy's SI command (None: this tick has none, and falls back), ``faults`` the bits of
         ``Fault``, ``measured`` [A] the joints' positions where they are known (position mode only).
         """
-        if measured is not None and not np.isfinite(measured).all():
-            measured = None
         with self._lock:
+            if measured is not None and not np.isfinite(measured).all():
+                measured = None
             if not self._placed and measured is not None:
                 self._place(measured)
             self._advance(faults)

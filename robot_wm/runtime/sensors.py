@@ -84,12 +84,12 @@ class Sensors:
         """
         self.detail = ""
         faults = self._clock(now_s, stamps_s)
-        if not isinstance(observation, Mapping):
+        if type(observation) is not dict and not isinstance(observation, Mapping):
             return faults | self._fault(_MISSING, "the observation is not a mapping")
         for name, field, buffer, shape in self._fields:
             value = observation.get(name)
-            if type(value) is np.ndarray and value.dtype == buffer.dtype and value.shape == shape:
-                buffer[...] = value
+            if type(value) is np.ndarray and value.dtype is buffer.dtype and value.shape == shape:
+                buffer[:] = value
             else:
                 faults |= self._unusual(name, field, buffer, value)
         for buffer, low, high in self._commands:
@@ -97,7 +97,8 @@ class Sensors:
             if np.isfinite(buffer).all():
                 np.minimum(buffer, high, out=buffer)
                 np.maximum(buffer, low, out=buffer)
-        if not faults and not np.abs(self._flat, out=self._magnitude).max(initial=0.0) <= _LARGEST:  # also if NaN
+        np.abs(self._flat, out=self._magnitude)
+        if not faults and not np.maximum.reduce(self._magnitude, initial=0.0) <= _LARGEST:  # also if it is NaN
             bad = [
                 name
                 for name, field, buffer, _ in self._fields

@@ -89,7 +89,7 @@ def test_an_allowed_target_is_left_alone(velocity, target):
 def test_buffers_are_used_and_inputs_kept():
     limits = command_limits(spec_of())
     target, last = np.float32([5.0]), np.float32([0.5])
-    out, reach = np.empty(1, np.float32), np.empty((2, 1), np.float32)
+    out, reach = np.empty(1, np.float32), (np.empty(1, np.float32), np.empty(1, np.float32))
     assert limit_command(target, last, limits, out=out, reach=reach) is out
     assert (out[0], target[0], last[0]) == (1.0, 5.0, 0.5)
 

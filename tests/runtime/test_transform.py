@@ -93,6 +93,34 @@ def test_history_equals_gathering_clamped_at_the_episode_start(frames, length, d
         np.testing.assert_array_equal(history.push(frame, bool(first[t]))[0], frames[index].reshape(-1))
 
 
+def test_history_of_joined_fields_equals_theirs_apart():
+    rng = np.random.default_rng(0)
+    joined, apart = History(3, [2, 1, 4]), [History(3, size) for size in (2, 1, 4)]
+    for first in (True, False, False, False, True, False):
+        frame = rng.normal(size=7).astype(np.float32)
+        expected = [h.push(part, first)[0] for h, part in zip(apart, np.split(frame, [2, 3]), strict=True)]
+        np.testing.assert_array_equal(joined.push(frame, first)[0], np.concatenate(expected))
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("gap", [0, 5])
+def test_buffers_of_one_block_are_filled_like_scattered_ones(make_spec, frames, gap):
+    """End to end in one block, as an engine may lay them, or with something in between."""
+    spec = make_spec(history_length=frames)
+    sizes = [entry.shape[0] for entry in spec.model_inputs().values()]
+    block = np.zeros(2 + sum(sizes) + gap * len(sizes), np.float32)
+    starts = 2 + np.cumsum([0, *(size + gap for size in sizes)])
+    out = {n: block[s : s + k].reshape(1, k) for n, s, k in zip(spec.model_inputs(), starts, sizes, strict=False)}
+    into, plain = ObservationTransform(spec, out=out), ObservationTransform(spec)
+    rng = np.random.default_rng(0)
+    for first in (True, False, False, True):
+        raw = {f.name: rng.normal(size=f.shape).astype(np.float32) for f in spec.observations}
+        into.push(raw, first)
+        for name, value in plain.push(raw, first).items():
+            np.testing.assert_array_equal(out[name], value)
+    assert not block[:2].any()
+
+
 def test_transform_writes_the_engines_own_buffers(make_spec):
     spec: AgentSpec = make_spec()
     buffers = {name: np.zeros((1, *entry.shape), entry.dtype) for name, entry in spec.model_inputs().items()}

@@ -1,0 +1,276 @@
+"""PyBulletBackend against mechanics: forces, periods, energy, frames, contacts, snapshots, names."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from robot_wm.errors import UserError
+from robot_wm_sim.drive import Drive
+from robot_wm_sim.frames import from_yaw, multiply, rotate
+from robot_wm_sim.robot import Joint, Robot
+from robot_wm_sim.robots.cartpole import CARTPOLE
+from robot_wm_sim.robots.description import pybullet_description
+from robot_wm_sim.robots.panda import ARM, PANDA
+from robot_wm_sim.robots.racecar import RACECAR
+from robot_wm_sim.scene import Box, Camera, Marker, Scene
+
+RATE_HZ = 500.0
+GRAVITY = 9.81
+# The cartpole of its description, without damping: masses kg, hinge to the pole's centre m, its inertia kg·m².
+CART, POLE, HALF, INERTIA = 1.0, 0.1, 0.5, 0.0083333
+COUPLED = (CART + POLE) * (INERTIA + POLE * HALF**2) - (POLE * HALF) ** 2
+UNDAMPED = replace(CARTPOLE, joints=tuple(replace(joint, damping=0.0) for joint in CARTPOLE.joints))
+TILTED = (0.36, 0.48, 0.0, 0.8)
+
+
+def free(robot):
+    """Drives that push with nothing."""
+    drive = Drive.holding_home(robot)
+    drive.kp[:] = drive.kd[:] = 0.0
+    return drive
+
+
+def energy(state):
+    """Kinetic and potential, J, of the cartpole."""
+    angle, (speed, rate) = state.joint_position[1], state.joint_velocity
+    forward, up = speed + HALF * math.cos(angle) * rate, -HALF * math.sin(angle) * rate
+    kinetic = 0.5 * (CART * speed**2 + POLE * (forward**2 + up**2) + INERTIA * rate**2)
+    return kinetic + POLE * GRAVITY * HALF * math.cos(angle)
+
+
+@pytest.fixture
+def cartpole(build_sim):
+    return build_sim(Scene(robot=UNDAMPED, physics_rate_hz=RATE_HZ, ground=False))
+
+
+def test_an_effort_changes_momentum_by_force_times_time(cartpole):
+    cartpole.place(joint_position=np.array([0.0, math.pi]))
+    drive = free(UNDAMPED)
+    drive.effort[:] = 3.0
+    cartpole.run(drive, 100)
+    (_, angle), (speed, rate) = cartpole.state.joint_position, cartpole.state.joint_velocity
+    momentum = CART * speed + POLE * (speed + HALF * math.cos(angle) * rate)
+    assert momentum == pytest.approx(3.0 * 100 / RATE_HZ, rel=1e-3)
+    assert cartpole.state.joint_effort.tolist() == [3.0, 0.0]
+
+
+def test_the_hanging_pole_swings_with_its_analytical_period(cartpole):
+    cartpole.place(joint_position=np.array([0.0, math.pi + 0.05]))
+    drive, angles = free(UNDAMPED), []
+    for _ in range(3000):
+        cartpole.run(drive, 1)
+        angles.append(cartpole.state.joint_position[1] - math.pi)
+    crossings = [i - a / (b - a) for i, (a, b) in enumerate(itertools.pairwise(angles)) if a < 0 <= b]
+    period = np.diff(crossings).mean() / RATE_HZ
+    assert period == pytest.approx(2 * math.pi * math.sqrt(COUPLED / ((CART + POLE) * POLE * GRAVITY * HALF)), rel=3e-3)
+
+
+def test_the_upright_pole_falls_at_its_analytical_rate(cartpole):
+    growth = math.sqrt((CART + POLE) * POLE * GRAVITY * HALF / COUPLED)  # 1/s
+    cartpole.place(joint_position=np.array([0.0, 1e-3]))
+    cartpole.run(free(UNDAMPED), 250)
+    assert cartpole.state.joint_position[1] == pytest.approx(1e-3 * math.cosh(growth * 250 / RATE_HZ), rel=0.01)
+
+
+def test_without_damping_energy_stays(cartpole):
+    cartpole.place(joint_position=np.array([0.0, 1.0]))
+    start, drive = energy(cartpole.state), free(UNDAMPED)
+    for _ in range(100):
+        cartpole.run(drive, 50)
+        assert energy(cartpole.state) == pytest.approx(start, abs=0.01)
+
+
+def test_damping_of_the_robots_joints_takes_energy(build_sim):
+    robot = replace(UNDAMPED, joints=(UNDAMPED.joints[0], replace(UNDAMPED.joints[1], damping=0.02)))
+    sim = build_sim(Scene(robot=robot, physics_rate_hz=RATE_HZ, ground=False))
+    sim.place(joint_position=np.array([0.0, 1.0]))
+    sim.run(free(robot), 10000)
+    assert energy(sim.state) == pytest.approx(-POLE * GRAVITY * HALF, abs=1e-3)
+
+
+def test_drives_follow_their_equation(build_sim):
+    sim = build_sim(Scene(robot=PANDA, physics_rate_hz=RATE_HZ))
+    position = np.array([joint.home for joint in PANDA.joints])
+    sim.place(joint_position=position, joint_velocity=np.full(len(position), 0.1))
+    drive = Drive.holding_home(PANDA)
+    drive.position += 0.01
+    drive.velocity += 0.3
+    sim.run(drive, 1)
+    held = sim.state.joint_effort.copy()
+    sim.place(joint_position=position, joint_velocity=np.full(len(position), 0.1))
+    sim.run(free(PANDA), 1)
+    gravity = sim.state.joint_effort.copy()
+    expected = np.clip(gravity + drive.kp * 0.01 + drive.kd * (0.3 - 0.1), -drive.limit, drive.limit)
+    np.testing.assert_allclose(held, expected, atol=1e-9)
+
+
+def test_a_moving_set_point_is_followed_without_lag(build_sim):
+    sim = build_sim(Scene(robot=PANDA, physics_rate_hz=RATE_HZ))
+    home = np.array([joint.home for joint in PANDA.joints])
+    sim.place(joint_position=home)
+    drive = Drive.holding_home(PANDA)
+    drive.velocity[:7] = 0.4
+    sim.run(drive, 500)
+    np.testing.assert_allclose(sim.state.joint_position[:7] - home[:7], 0.4, atol=0.01)
+    np.testing.assert_allclose(sim.state.joint_velocity[:7], 0.4, atol=0.02)
+
+
+def test_gravity_compensation_alone_holds_an_arm(build_sim):
+    home = np.array([joint.home for joint in PANDA.joints])
+    moved = {}
+    for compensated in (True, False):
+        robot = replace(PANDA, gravity_compensation=compensated)
+        sim = build_sim(Scene(robot=robot, physics_rate_hz=RATE_HZ))
+        sim.place(joint_position=home)
+        sim.run(free(robot), 250)
+        moved[compensated] = np.abs(sim.state.joint_position - home).max()
+    assert moved[True] < 1e-3
+    assert moved[False] > 0.3
+
+
+def test_joints_are_matched_by_name(build_sim):
+    traces = []
+    for joints in (PANDA.joints, PANDA.joints[::-1]):
+        robot = replace(PANDA, joints=joints)
+        sim = build_sim(Scene(robot=robot, physics_rate_hz=RATE_HZ))
+        drive = Drive.holding_home(robot)
+        drive.position[[robot.joint_names.index(ARM[1])]] += 0.2
+        sim.place(joint_position=np.array([joint.home for joint in joints]))
+        sim.run(drive, 100)
+        traces.append(dict(zip(robot.joint_names, sim.state.joint_position.tolist(), strict=True)))
+    assert traces[0] == traces[1]
+    assert traces[0][ARM[1]] > PANDA.joint(ARM[1]).home + 0.05
+
+
+def test_a_joint_or_a_link_that_the_description_lacks_is_named(build_sim):
+    robot = replace(CARTPOLE, joints=(*CARTPOLE.joints, Joint(name="elbow")))
+    with pytest.raises(UserError, match=r"cartpole.urdf has no moving joint 'elbow'; it has \['hinge', 'slider'\]"):
+        build_sim(Scene(robot=robot, physics_rate_hz=RATE_HZ))
+    with pytest.raises(UserError, match="no link 'hand'; it has"):
+        build_sim(Scene(robot=CARTPOLE, physics_rate_hz=RATE_HZ)).link_pose("hand")
+    with pytest.raises(UserError, match="no description file"):
+        build_sim(Scene(robot=replace(CARTPOLE, description=CARTPOLE.description / "no"), physics_rate_hz=RATE_HZ))
+
+
+@pytest.fixture
+def floating(build_sim):
+    """A robot whose base has its centre of mass off its frame and principal axes turned against it, in free fall."""
+    joints = tuple(Joint(name=f"{leg}_{part}_joint") for leg in ("FR", "FL", "RR", "RL") for part in ("hip", "upper"))
+    robot = Robot(name="a1", description=pybullet_description("a1/a1.urdf"), joints=joints, firmware="none")
+    return build_sim(Scene(robot=robot, physics_rate_hz=4000.0, ground=False, gravity=0.0))
+
+
+def test_the_base_pose_is_that_of_its_links_frame(floating):
+    joints = np.zeros(8)
+    floating.place(joint_position=joints, base_position=(1.0, -2.0, 3.0), base_quaternion=TILTED)
+    np.testing.assert_allclose(floating.state.base_position, (1.0, -2.0, 3.0), atol=1e-9)
+    np.testing.assert_allclose(floating.state.base_quaternion, TILTED, atol=1e-9)
+    position, quaternion = floating.link_pose("imu_link")  # fixed in the trunk's origin
+    np.testing.assert_allclose(position, (1.0, -2.0, 3.0), atol=1e-6)
+    np.testing.assert_allclose(quaternion, TILTED, atol=1e-6)
+    np.testing.assert_allclose(floating.link_pose("trunk")[0], (1.0, -2.0, 3.0), atol=1e-9)
+
+
+def test_the_base_velocity_is_that_of_its_links_frame(floating):
+    velocity, spin = np.array([0.3, -0.2, 0.1]), np.array([2.0, -1.0, 3.0])
+    floating.place(
+        joint_position=np.zeros(8),
+        base_position=(0.0, 0.0, 1.0),
+        base_quaternion=TILTED,
+        base_linear_velocity=velocity,
+        base_angular_velocity=spin,
+    )
+    np.testing.assert_allclose(floating.state.base_linear_velocity, velocity, atol=1e-9)
+    floating.run(free(floating.scene.robot), 40)
+    before, reported = floating.state.base_position.copy(), floating.state.base_linear_velocity.copy()
+    floating.run(free(floating.scene.robot), 1)
+    moved = (floating.state.base_position - before) * 4000.0
+    np.testing.assert_allclose(moved, (reported + floating.state.base_linear_velocity) / 2, atol=2e-3)
+
+
+def test_contact_forces_carry_the_weight(build_sim):
+    sim = build_sim(Scene(robot=RACECAR, physics_rate_hz=RATE_HZ))
+    wheels = [name.removesuffix("_joint") for name in RACECAR.couplings["drive"]]
+    sim.run(Drive.holding_home(RACECAR), 500)
+    forces = sim.contact_forces([*wheels, "base_link"])
+    assert sum(forces[:4]) == pytest.approx((4.2 + 0.1 + 4 * 0.34 + 2 * 0.1) * GRAVITY, rel=0.02)
+    assert (forces[:4] > 5.0).all()
+    assert forces[4] == 0.0
+
+
+def test_a_wall_stops_the_car(build_sim):
+    wall = Box(name="wall", half_extents=(0.1, 1.0, 0.2), position=(1.0, 0.0, 0.2), colour=(1.0, 1.0, 1.0, 1.0))
+    positions = {}
+    for boxes in ((), (wall,)):
+        sim = build_sim(Scene(robot=RACECAR, physics_rate_hz=RATE_HZ, boxes=boxes))
+        drive = Drive.holding_home(RACECAR)
+        drive.velocity[:4] = 20.0
+        sim.run(drive, 1000)
+        positions[len(boxes)] = sim.state.base_position[0]
+    assert positions[0] > 1.5
+    assert positions[1] + 0.38 < 0.95  # the bumper stands 0.38 m before the base's origin
+
+
+def test_what_follows_a_restored_snapshot_is_bit_equal(build_sim):
+    marker = Marker(name="ball", radius=0.1, colour=(1.0, 0.0, 0.0, 1.0))
+    sim = build_sim(Scene(robot=RACECAR, physics_rate_hz=RATE_HZ, markers=(marker,)))
+    camera = Camera(eye=(0.0, -1.0, 2.0), target=(0.0, 0.0, 0.0))
+    drive = Drive.holding_home(RACECAR)
+    drive.velocity[:4] = 15.0
+    drive.position[4:] = 0.3
+
+    def go():
+        trace = []
+        for _ in range(20):
+            sim.run(drive, 5)
+            state = vars(sim.state).values()
+            trace.append(np.concatenate([*state, sim.contact_forces(["left_rear_wheel"])]).tobytes())
+        return trace, sim.render(camera, height=48, width=48).tobytes()
+
+    sim.run(drive, 33)
+    sim.move_marker("ball", (0.2, 0.3, 0.1))
+    snapshot = sim.save()
+    first = go()
+    for height in (0.0, 0.2):  # the second time from the air, without a contact
+        sim.place(joint_position=np.zeros(6), base_position=(0.1, 0.1, height), base_quaternion=from_yaw(2.0))
+        sim.move_marker("ball", (5.0, 5.0, 5.0))
+        sim.run(drive, 7)
+        sim.restore(snapshot)
+        assert go() == first
+
+
+def test_a_mounted_camera_turns_with_its_link_and_a_level_one_does_not(build_sim):
+    marker = Marker(name="ball", radius=0.3, colour=(1.0, 0.0, 0.0, 1.0))
+    sim = build_sim(Scene(robot=RACECAR, physics_rate_hz=RATE_HZ, markers=(marker,)))
+    quarter = from_yaw(math.pi / 2)
+    sim.place(joint_position=np.zeros(6), base_position=(1.0, 1.0, 0.0), base_quaternion=quarter)
+    camera = Camera(eye=(0.0, 0.0, 0.0), target=(1.0, 0.0, 0.0), mount="camera_link")
+
+    def sees_red(camera):
+        middle = sim.render(camera, height=32, width=32)[12:20, 12:20].reshape(-1, 3).mean(axis=0)
+        return middle[0] > 100 > middle[1] + middle[2]
+
+    ahead = np.array([1.0, 1.0, 0.13]) + rotate(quarter, (2.36, 0.0, 0.0))
+    sim.move_marker("ball", ahead)
+    assert sees_red(camera)
+    assert not sees_red(replace(camera, keep_level=True))
+    sim.move_marker("ball", (3.36, 1.36, 0.13))
+    assert not sees_red(camera)
+    assert sees_red(replace(camera, keep_level=True))
+
+
+def test_quaternions_compose_as_rotations_do():
+    turn = multiply(TILTED, from_yaw(0.7))
+    np.testing.assert_allclose(rotate(turn, (1.0, 2.0, 3.0)), rotate(TILTED, rotate(from_yaw(0.7), (1.0, 2.0, 3.0))))
+    np.testing.assert_allclose(rotate(from_yaw(math.pi / 2), (1.0, 0.0, 0.0)), (0.0, 1.0, 0.0), atol=1e-12)
+
+
+def test_a_closed_backend_says_so(build_sim):
+    sim = build_sim(Scene(robot=CARTPOLE, physics_rate_hz=RATE_HZ))
+    sim.close()
+    sim.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        sim.save()

@@ -124,6 +124,7 @@ def _raw_loop() -> Callable[[int], int]:
     limits = [motor.limits.effort or 0.0 for motor in A1.motors]
     world.place(joint_position=np.array(home), base_position=A1.base_position)
     kp, kd = A1.motors[0].kp, A1.motors[0].kd
+    targets = [kp * position for position in home]
 
     def run(steps: int) -> int:
         states, control, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
@@ -131,8 +132,8 @@ def _raw_loop() -> Callable[[int], int]:
         client, body, joints = world.bullet_ids
         for _ in range(steps):
             efforts = [
-                max(-limit, min(limit, kp * (wanted - state[0]) - kd * state[1]))
-                for state, wanted, limit in zip(states(body, joints, client), home, limits)  # noqa: B905  costs time
+                hi if (u := target - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
+                for state, target, hi in zip(states(body, joints, client), targets, limits)  # noqa: B905  costs time
             ]
             control(body, joints, torque, forces=efforts, physicsClientId=client)
             step(client)

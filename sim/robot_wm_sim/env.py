@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import gymnasium
@@ -39,11 +40,14 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self.metadata = {**type(self).metadata, "render_fps": round(task.spec.control_rate_hz)}
         self.observation_space = observation_space(task.spec)
         self.action_space = action_space(task.spec.action)
-        self._low, self._high = command_bounds(task.spec.action)  # [A] float32
+        low, high = command_bounds(task.spec.action)
+        self._low, self._high = low.astype(np.float64), high.astype(np.float64)  # [A]
+        self._physics_steps = task.spec.physics_steps
         self.sim = load_backend(backend)(task.scene)
         self._start = self.sim.save()
         self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
         self._first_seed: int | None = seed
+        self._dtypes = [(field.name, np.dtype(field.dtype)) for field in task.spec.observations]
         self._images = [field for field in task.spec.observations if field.is_image]
         self._last_action_fields = [f.name for f in task.spec.observations if f.source is Source.LAST_ACTION]
         # A zero action, in the model's units, is the last action of an episode that has not begun.
@@ -66,11 +70,11 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period under an SI command [A], cut to the action space. Raises ValueError if not finite."""
-        command = np.clip(action, self._low, self._high).astype(np.float64)
-        if command.shape != self._low.shape or not np.isfinite(command).all():
+        command = np.minimum(np.maximum(action, self._low), self._high)  # float64; a NaN stays one
+        if command.shape != self._low.shape or math.isnan(command @ command):
             raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
         self.task.advance(self.sim, self.np_random)
-        self.sim.run(self._commands.update(command, self.sim.state.joint_position), self.agent_spec.physics_steps)
+        self.sim.run(self._commands.update(command, self.sim.state.joint_position), self._physics_steps)
         self._last_command = command
         self._steps += 1
         outcome = self.task.outcome(self.sim, command)
@@ -94,4 +98,4 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         for field in self._images:
             camera = self.task.scene.cameras[field.name]
             values[field.name] = self.sim.render(camera, height=field.shape[0], width=field.shape[1])
-        return {f.name: np.array(values[f.name], dtype=f.dtype) for f in self.agent_spec.observations}
+        return {name: np.array(values[name], dtype=dtype) for name, dtype in self._dtypes}

@@ -1,4 +1,7 @@
-"""Rotations by unit quaternions (x, y, z, w), in scalar arithmetic: for three numbers it beats array calls by far."""
+"""Rotations by unit quaternions (x, y, z, w), in scalar arithmetic: for three numbers it beats array calls by far.
+
+Results are tuples of floats; NumPy takes them wherever it takes an array.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = Sequence[float] | NDArray[np.float64]
+Vector = tuple[float, float, float]
 
 
-def rotate(quaternion: Floats, vector: Floats) -> NDArray[np.float64]:
+def rotate(quaternion: Floats, vector: Floats) -> Vector:
     """Turn a vector [3] given in the rotated frame into the outer frame."""
     x, y, z, w = map(float, quaternion)
     a, b, c = map(float, vector)
     # v + 2w(u×v) + 2u×(u×v)
     s, t, r = 2 * (y * c - z * b), 2 * (z * a - x * c), 2 * (x * b - y * a)
-    return np.array([a + w * s + y * r - z * t, b + w * t + z * s - x * r, c + w * r + x * t - y * s])
+    return a + w * s + y * r - z * t, b + w * t + z * s - x * r, c + w * r + x * t - y * s
 
 
-def rotate_inverse(quaternion: Floats, vector: Floats) -> NDArray[np.float64]:
+def rotate_inverse(quaternion: Floats, vector: Floats) -> Vector:
     """Turn a vector [3] given in the outer frame into the rotated frame."""
     return rotate(conjugate(quaternion), vector)
 
@@ -47,8 +51,8 @@ def from_yaw(yaw: float) -> tuple[float, float, float, float]:
     return 0.0, 0.0, float(np.sin(yaw / 2)), float(np.cos(yaw / 2))
 
 
-def cross(left: Floats, right: Floats) -> NDArray[np.float64]:
+def cross(left: Floats, right: Floats) -> Vector:
     """Cross product [3] of two vectors."""
     x, y, z = map(float, left)
     a, b, c = map(float, right)
-    return np.array([y * c - z * b, z * a - x * c, x * b - y * a])
+    return y * c - z * b, z * a - x * c, x * b - y * a

@@ -3,16 +3,12 @@
 Rudin et al. 2021, "Learning to Walk in Minutes Using Massively Parallel Deep Reinforcement Learning". A step's reward
 is the sum of weight x term, times the control period. legged_gym then clips it at zero; here an agent that begins with
 wide random actions would see nothing but zeros (99.7 % of its steps), so the sum stays as it is.
-Shape letters: A joints that are commanded.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-
-import numpy as np
-from numpy.typing import NDArray
 
 TRACKING_SIGMA = 0.25  # (m/s)² and (rad/s)²
 AIR_TIME_TARGET_S = 0.5
@@ -45,14 +41,13 @@ def tracking(*errors: float) -> float:
 
 
 def squares(values: Sequence[float]) -> float:
-    """Sum of squares of a few numbers."""
-    return sum(value * value for value in values)
+    """Sum of squares."""
+    return math.hypot(*values) ** 2
 
 
-def squared_change(now: NDArray[np.float64], before: NDArray[np.float64], unit: NDArray[np.float64] | float) -> float:
-    """Sum over [A] of squared changes, each counted in ``unit``s ([A] or one)."""
-    change = (now - before) / unit
-    return float(change @ change)
+def squared_change(now: Sequence[float], before: Sequence[float]) -> float:
+    """Sum of squared differences, element by element."""
+    return math.dist(now, before) ** 2
 
 
 def collisions(forces: Sequence[float]) -> float:

@@ -48,6 +48,7 @@ class PyBulletBackend(PhysicsBackend):
         self.scene = scene
         self._dt = 1.0 / scene.physics_rate_hz
         self._markers: dict[str, int] = {}
+        self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # link → place in the answer
         self._marker_positions: dict[str, Sequence[float]] = {}
         with native_output_to_stderr():
             self._client: BulletClient | None = BulletClient(pybullet.DIRECT)
@@ -195,8 +196,9 @@ class PyBulletBackend(PhysicsBackend):
 
     def run(self, drive: Drive, steps: int) -> None:
         """See PhysicsBackend.run."""
-        if drive.kp.any() or drive.kd.any() or self.scene.robot.gravity_compensation:
-            efforts = self._run_gains(drive, steps)
+        kp, kd, limits = drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist()  # [M] each
+        if any(kp) or any(kd) or self.scene.robot.gravity_compensation:
+            efforts = self._run_gains(drive, steps, list(zip(kp, kd, limits, strict=True)))
         else:
             efforts = np.clip(drive.effort, -drive.limit, drive.limit).tolist()
             for _ in range(steps):
@@ -206,20 +208,19 @@ class PyBulletBackend(PhysicsBackend):
         self._refresh()
         self.state.joint_effort[self._motor_rows] = efforts
 
-    def _run_gains(self, drive: Drive, steps: int) -> list[float]:
-        """The drives' equation at every physics step; returns the last efforts [M]."""
+    def _run_gains(self, drive: Drive, steps: int, gains: list[tuple[float, float, float]]) -> list[float]:
+        """The drives' equation at every physics step; ``gains`` [M]: kp, kd, limit. Returns the last efforts [M]."""
         # clip(effort + kp*(p + v*t - q) + kd*(v - q')) = clip(target + ramp*t - kp*q - kd*q'), to keep the loop short.
         target = (drive.effort + drive.kp * drive.position + drive.kd * drive.velocity).tolist()  # [M]
-        ramp = (drive.kp * drive.velocity * self._dt).tolist()  # [M] a physics step
-        gains = list(zip(drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist(), strict=True))
+        ramp = [kp * v * self._dt for (kp, _, _), v in zip(gains, drive.velocity.tolist(), strict=True)]  # a step
         compensating, moving = self.scene.robot.gravity_compensation, any(ramp)
         joint_states, set_efforts, step = self._motor_states, self._set_efforts, self._step
         efforts: list[float] = []
         for _ in range(steps):
             wanted = [t + g for t, g in zip(target, self._gravity_efforts())] if compensating else target  # noqa: B905
             efforts = [
-                limit if (effort := w - kp * state[0] - kd * state[1]) > limit else -limit if effort < -limit else effort
-                for state, w, (kp, kd, limit) in zip(joint_states(), wanted, gains)  # noqa: B905  strict costs time
+                hi if (u := w - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
+                for state, w, (kp, kd, hi) in zip(joint_states(), wanted, gains)  # noqa: B905  strict costs time
             ]
             set_efforts(forces=efforts)
             step()
@@ -308,8 +309,10 @@ class PyBulletBackend(PhysicsBackend):
 
     def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
         """See PhysicsBackend.contact_forces."""
-        place = {self._link(name): index for index, name in enumerate(links)}
-        total = [0.0] * len(links)
+        names = tuple(links)
+        if names not in self._contact_places:
+            self._contact_places[names] = {self._link(name): index for index, name in enumerate(names)}
+        place, total = self._contact_places[names], [0.0] * len(names)
         for contact in self._contacts():
             # (flag, bodyA, bodyB, linkA, linkB, ..., [9] normal force); a contact with itself counts on both links.
             if contact[3] in place:
@@ -331,7 +334,7 @@ class PyBulletBackend(PhysicsBackend):
         if camera.mount is not None:
             origin, turn = self.link_pose(camera.mount)
             if not camera.keep_level:
-                eye, target, up = (rotate(turn, vector) for vector in (eye, target, up))
+                eye, target, up = (np.array(rotate(turn, vector)) for vector in (eye, target, up))
             eye, target = eye + origin, target + origin
         view = pybullet.computeViewMatrix(eye, target, up)
         lens = pybullet.computeProjectionMatrixFOV(camera.vertical_fov_deg, width / height, camera.near, camera.far)

@@ -19,7 +19,7 @@ from robot_wm_sim import locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
-from robot_wm_sim.frames import rotate_inverse
+from robot_wm_sim.frames import Vector, conjugate, rotate
 from robot_wm_sim.robots.a1 import A1, FEET, LIMBS, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.scene import Camera, Marker, Scene
 from robot_wm_sim.task import VIDEO, Outcome, Task
@@ -49,18 +49,18 @@ POST_RING_M = 4.0
 class _Motion:
     """The trunk in its own axes."""
 
-    velocity: NDArray[np.float64]  # [3] m/s
-    rate: NDArray[np.float64]  # [3] rad/s
-    gravity: NDArray[np.float64]  # [3] direction of gravity, length 1
+    velocity: Vector  # m/s
+    rate: Vector  # rad/s
+    gravity: Vector  # direction of gravity, length 1
 
     @classmethod
     def of(cls, sim: PhysicsBackend) -> _Motion:
         state = sim.state
-        turn = state.base_quaternion.tolist()  # plain floats: rotate computes with them
+        inward = conjugate(state.base_quaternion.tolist())
         return cls(
-            velocity=rotate_inverse(turn, state.base_linear_velocity.tolist()),
-            rate=rotate_inverse(turn, state.base_angular_velocity.tolist()),
-            gravity=rotate_inverse(turn, (0.0, 0.0, -1.0)),
+            velocity=rotate(inward, state.base_linear_velocity.tolist()),
+            rate=rotate(inward, state.base_angular_velocity.tolist()),
+            gravity=rotate(inward, (0.0, 0.0, -1.0)),
         )
 
 
@@ -132,20 +132,21 @@ class A1Velocity(Task):
         for index, post in enumerate(self._posts):
             angle = 2 * math.pi * index / POSTS
             sim.move_marker(post, (POST_RING_M * math.cos(angle), POST_RING_M * math.sin(angle), 0.5))
-        self._commands = self.draw_commands(rng)
+        self._commands = self.draw_commands(rng).tolist()
+        self._command = self._commands[0]  # what the operator wants now, [3]
         self._steps = 0
         self._velocity_error = self._yaw_error = 0.0  # sums over the episode, m/s and rad/s
-        self._last_command = HOME
-        self._last_velocity = sim.state.joint_velocity.copy()
+        self._last_action = (HOME / UNITS).tolist()  # [12] policy units
+        self._last_velocity = sim.state.joint_velocity.tolist()  # [12] rad/s
         self._feet = locomotion.FeetInTheAir(len(FEET))
         self._motion = _Motion.of(sim)
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
         """IMU, command and joints; the trunk's velocity is not among them, as no sensor of the robot gives it."""
         return {
-            "angular_velocity": self._motion.rate,
-            "projected_gravity": self._motion.gravity,
-            "command": self._command,
+            "angular_velocity": np.array(self._motion.rate),
+            "projected_gravity": np.array(self._motion.gravity),
+            "command": np.array(self._command),
             "joint_position": sim.state.joint_position,
             "joint_velocity": sim.state.joint_velocity,
         }
@@ -156,30 +157,35 @@ class A1Velocity(Task):
         Success so far: the trunk is upright, and the episode's mean errors of velocity and yaw rate are below 0.25.
         """
         self._motion = motion = _Motion.of(sim)
-        vx, vy, vz = motion.velocity.tolist()
-        roll_rate, pitch_rate, yaw_rate = motion.rate.tolist()
-        wanted_x, wanted_y, wanted_yaw = self._command.tolist()
+        vx, vy, vz = motion.velocity
+        roll_rate, pitch_rate, yaw_rate = motion.rate
+        wanted_x, wanted_y, wanted_yaw = self._command
+        # Plain lists: a dozen numbers are added up faster by math than by NumPy.
         trunk, *others = sim.contact_forces(CONTACT_LINKS).tolist()
-        feet, limbs = others[: len(FEET)], others[len(FEET) :]
-        velocity, effort = sim.state.joint_velocity, sim.state.joint_effort
+        velocity = sim.state.joint_velocity.tolist()
+        action = (command / UNITS).tolist()  # policy units; where their zero lies does not matter to a change
         terms = {
             "linear_velocity": locomotion.tracking(wanted_x - vx, wanted_y - vy),
             "yaw_rate": locomotion.tracking(wanted_yaw - yaw_rate),
             "air_time": self._feet.step(
-                feet, period_s=PERIOD_S, moving=math.hypot(wanted_x, wanted_y) > locomotion.MOVING_COMMAND_M_S
+                others[: len(FEET)],
+                period_s=PERIOD_S,
+                moving=math.hypot(wanted_x, wanted_y) > locomotion.MOVING_COMMAND_M_S,
             ),
             "vertical_velocity": vz * vz,
             "tilting_rate": locomotion.squares((roll_rate, pitch_rate)),
-            "torque": float(effort @ effort),
-            "joint_acceleration": locomotion.squared_change(velocity, self._last_velocity, PERIOD_S),
-            "action_rate": locomotion.squared_change(command, self._last_command, UNITS),
-            "collision": locomotion.collisions(limbs),
+            "torque": locomotion.squares(sim.state.joint_effort.tolist()),
+            "joint_acceleration": locomotion.squared_change(velocity, self._last_velocity) * CONTROL_RATE_HZ**2,
+            "action_rate": locomotion.squared_change(action, self._last_action),
+            "collision": locomotion.collisions(others[len(FEET) :]),
         }
-        self._last_velocity[:] = velocity
-        self._last_command = command
+        self._last_velocity, self._last_action = velocity, action
         self._velocity_error += math.hypot(wanted_x - vx, wanted_y - vy)
         self._yaw_error += abs(wanted_yaw - yaw_rate)
         self._steps += 1
+        if self._steps % COMMAND_STEPS == 0 and self._steps // COMMAND_STEPS < len(self._commands):
+            # It changes with an observation; rewards follow from the next step on.
+            self._command = self._commands[self._steps // COMMAND_STEPS]
         fallen = trunk > locomotion.BASE_CONTACT_N
         followed = max(self._velocity_error, self._yaw_error) < SUCCESS_ERROR * self._steps
         return Outcome(
@@ -187,11 +193,6 @@ class A1Velocity(Task):
             terminated=fallen,
             info={"success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT), "terms": terms},
         )
-
-    @property
-    def _command(self) -> NDArray[np.float64]:
-        """What the operator wants now, [3]; it changes with an observation, and rewards follow from the next step."""
-        return self._commands[min(self._steps // COMMAND_STEPS, len(self._commands) - 1)]
 
 
 class A1Stand(A1Velocity):

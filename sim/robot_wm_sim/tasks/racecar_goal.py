@@ -97,9 +97,9 @@ class RacecarGoal(Task):
         return {
             "wheel_speed": state.joint_velocity[WHEEL_ROWS].mean(keepdims=True),
             "steering_angle": state.joint_position[HINGE_ROWS].mean(keepdims=True),
-            "linear_velocity": rotate_inverse(turn, state.base_linear_velocity)[:2],
+            "linear_velocity": np.array(rotate_inverse(turn, state.base_linear_velocity)[:2]),
             "yaw_rate": state.base_angular_velocity[2:],
-            "goal_position": rotate_inverse(turn, goal)[:2],
+            "goal_position": np.array(rotate_inverse(turn, goal)[:2]),
         }
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:

@@ -24,8 +24,8 @@ from robot_wm.runtime.manifest import ParityThresholds, StateTensor, TensorSpec
 Arrays = Mapping[str, NDArray[Any]]  # tensor name -> [N, *tensor shape]
 
 _LOGITS, _LATENT_NOISE, _DRAW = "post_logits", "noise/latent", "next/stoch"
-# Outputs that a draw cannot change: they are computed before it.
-_BEFORE_DRAW = frozenset({_LOGITS, "surprise", "next/deter"})
+# Outputs that a draw cannot change, in the order in which they are computed: an error shows in the first it reaches.
+_BEFORE_DRAW = ("next/deter", _LOGITS, "surprise")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,8 @@ def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: Parity
     """Compare every tensor of ``expected`` with that of ``actual``, step by step.
 
     ``inputs`` gives the noise by which ties are known. A difference, or a value that is not finite, beyond
-    ``tolerance * max(1, |expected|)`` is a mismatch; the earliest tick is reported.
+    ``tolerance * max(1, |expected|)`` is a mismatch; the earliest tick's is reported, and there the tensor computed
+    first.
     """
     ticks = len(next(iter(expected.values())))
     near, differs = np.zeros(ticks, dtype=np.bool_), np.zeros(ticks, dtype=np.bool_)
@@ -67,8 +68,10 @@ def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: Parity
         differs = near & (expected[_DRAW] != actual[_DRAW]).reshape(ticks, -1).any(-1)
     largest: dict[str, float] = {}
     worst: Mismatch | None = None
-    for name, wanted in expected.items():
-        found = actual[name]
+    order = [name for name in _BEFORE_DRAW if name in expected]
+    order += [name for name in expected if name not in order]
+    for name in order:
+        wanted, found = expected[name], actual[name]
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))  # [N, *shape]
         error = np.where(np.isfinite(error), error, np.inf)

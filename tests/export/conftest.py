@@ -1,0 +1,137 @@
+"""Tiny agents with weights that matter, and rollouts for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
+from robot_wm_export.export import ExportReport, export_agent
+from robot_wm_export.onnx_export import export_op17
+from robot_wm_export.rollout import Rollout
+from robot_wm_export.tick_graph import TickGraph
+
+KINDS = ("proprio", "image", "both", "discrete")
+TICKS = 256
+
+
+@dataclass(frozen=True)
+class Case:
+    """An agent, its spec, a rollout and the graph that is exported."""
+
+    agent: DreamerAgent
+    spec: AgentSpec
+    rollout: Rollout
+    graph: TickGraph
+
+
+@pytest.fixture(scope="session")
+def make_case() -> Callable[[str], Case]:
+    """A case of one of KINDS, built anew at every call: it may be changed."""
+    return build
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def case(request: pytest.FixtureRequest) -> Case:
+    """A case of every kind; not to be changed."""
+    return build(request.param)
+
+
+@pytest.fixture(scope="session")
+def op17(case: Case) -> onnx.ModelProto:
+    """The opset-17 profile of the case; not to be changed."""
+    return export_op17(case.graph)
+
+
+@pytest.fixture(scope="session")
+def proprio() -> Case:
+    """The proprio case; not to be changed."""
+    return build("proprio")
+
+
+@pytest.fixture(scope="session")
+def exported(proprio: Case, tmp_path_factory: pytest.TempPathFactory) -> ExportReport:
+    """The proprio case as a bundle with both graphs; not to be changed."""
+    out = tmp_path_factory.mktemp("exported") / "agent.rwm"
+    return export_agent(proprio.agent, proprio.spec, proprio.rollout, {"git_commit": "abc", "steps": 7}, out)
+
+
+def build(kind: str) -> Case:
+    spec = make_spec(kind)
+    config = DreamerConfig(size="nano", deter=32, hidden=8, stoch=4, classes=3, depth=2, units=16, blocks=4)
+    agent = DreamerAgent(
+        config,
+        spec.model_inputs(),
+        spec.action_dim,
+        spec.action.is_discrete,
+        generator=torch.Generator().manual_seed(1),
+    ).eval()
+    # A new agent's heads are nearly or exactly zero, so that nothing wrong in them would show.
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        agent.actor.out.weight.normal_(std=0.5, generator=generator)
+        agent.critic.out.weight.normal_(std=0.2, generator=generator)
+        far = (torch.arange(config.bins) - config.bins // 2).abs() / (config.bins // 2)
+        agent.critic.out.bias.copy_(-40.0 * far)  # values of the order of one, as after training
+        for name, parameter in agent.named_parameters():
+            if name.endswith(("bias", "norm_scale")) and "critic.out" not in name:
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return Case(agent, spec, random_rollout(agent, spec), TickGraph(agent, spec))
+
+
+def make_spec(kind: str) -> AgentSpec:
+    vectors = (
+        ObservationField(name="position", shape=(3,), unit="rad"),
+        ObservationField(name="velocity", shape=(2,), unit="rad/s", scale=(0.1,)),
+    )
+    images = (ObservationField(name="camera", shape=(48, 48, 3), dtype="uint8", unit="1"),)
+    fields = {"proprio": vectors, "image": images, "both": (*images, *vectors), "discrete": vectors}[kind]
+    action: dict[str, Any] = {"mode": "position", "unit": "rad", "joints": ("a", "b", "c")}
+    if kind == "discrete":
+        action |= {"mode": "discrete", "unit": "1"}
+    return AgentSpec(
+        task="tiny",
+        robot="tiny",
+        control_rate_hz=50.0,
+        physics_rate_hz=500.0,
+        history_length=2,
+        observations=fields,
+        action=ActionSpec(**action),
+        firmware=FirmwareProfile(name="tiny"),
+    )
+
+
+def random_rollout(agent: DreamerAgent, spec: AgentSpec, ticks: int = TICKS) -> Rollout:
+    rng = np.random.default_rng(3)
+    observations = {
+        name: rng.integers(0, 256, (ticks, 1, *field.shape), dtype=np.uint8)
+        if field.dtype == "uint8"
+        else rng.normal(size=(ticks, 1, *field.shape), scale=2).astype(np.float32)
+        for name, field in spec.model_inputs().items()
+    }
+    latent, action = (agent.config.stoch, agent.config.classes), (agent.action_dim,)
+    noise_action = rng.gumbel(size=(ticks, 1, *action)) if agent.discrete else rng.normal(size=(ticks, 1, *action))
+    rollout = Rollout(
+        observations=observations,
+        is_first=(np.arange(ticks) % 50 == 0).astype(np.float32)[:, None],
+        noise_latent=rng.gumbel(size=(ticks, 1, *latent)).astype(np.float32),
+        noise_action=noise_action.astype(np.float32),
+    )
+    rollout.noise_latent[::3] = 0.0
+    rollout.noise_action[::3] = 0.0
+    return rollout
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A bundle's name that is free."""
+    return tmp_path / "agent.rwm"

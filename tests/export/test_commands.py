@@ -1,0 +1,82 @@
+"""`robot-wm export` and `robot-wm bench tick`, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from robot_wm.cli import run
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.learner import DreamerLearner
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.tasks import agent_spec, make_env
+from robot_wm.training import checkpoint
+from robot_wm.training.config import TrainConfig
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with one checkpoint of a new agent."""
+    folder = tmp_path_factory.mktemp("run")
+    dreamer = {"size": "nano", "deter": 32, "hidden": 8, "stoch": 4, "classes": 3, "units": 16, "blocks": 4}
+    config = TrainConfig.model_validate({"task": "cartpole_balance", "dreamer": dreamer, "run_dir": folder})
+    env = make_env(config.task)
+    spec = agent_spec(env)
+    env.close()
+    generator = torch.Generator().manual_seed(0)
+    agent = DreamerAgent(config.dreamer, spec.model_inputs(), spec.action_dim, False, generator=generator)
+    state = checkpoint.RunState(config=config, agent_spec=spec, env_steps=1234, replay_version=5, git_commit="abc")
+    checkpoint.save(folder, state, DreamerLearner(agent, config.dreamer, "cpu").state_dict(), {}, keep=1)
+    return folder
+
+
+def test_export_signs_packs_and_reports(trained, out, capsys):
+    key = out.parent / "robot.pem"
+    assert run(["export", "generate-key", "--out", str(key), "--json"]) == 0
+    public = json.loads(capsys.readouterr().out)["public_key"]
+    arguments = ["export", "--checkpoint", str(trained), "--out", str(out), "--sign", str(key), "--zip", "--json"]
+    assert run(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["signed"]
+    assert result["parity_ticks"] == 256
+    assert [row["graph"] for row in result["rows"]] == ["policy.op17.onnx", "policy.onnx"]
+    for path in (result["bundle"], result["zip"]):
+        with Bundle.open(path, public) as bundle:
+            lineage = bundle.manifest.lineage
+            assert (lineage.steps, lineage.replay_version, lineage.git_commit) == (1234, 5, "abc")
+            assert lineage.config["task"] == "cartpole_balance"
+
+
+@pytest.mark.parametrize(
+    ("change", "naming"),
+    [
+        ({"--checkpoint": "nowhere"}, "nowhere"),
+        ({"--out": "agent"}, ".rwm"),
+        ({"--sign": "nokey.pem"}, "nokey.pem"),
+        ({"--rollout-ticks": "10"}, "256"),
+        ({"--seed": "-1"}, "seed"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(trained, out, capsys, change, naming):
+    given = {"--checkpoint": str(trained), "--out": str(out)} | change
+    assert run(["export", *(word for pair in given.items() for word in pair)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert naming in captured.err
+    assert "Traceback" not in captured.err
+    assert not out.exists()
+
+
+def test_bench_tick_gives_every_engine_its_row(capsys):
+    assert run(["bench", "tick", "--sizes", "nano", "--ticks", "60", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert [row["engine"] for row in result["rows"]] == ["torch_eager", "onnxruntime", "controller"]
+    for row in result["rows"]:
+        assert (row["size"], row["obs"]) == ("nano", "proprio")
+        assert 0 < row["p50_us"] <= row["p99_us"] <= row["p999_us"] <= row["max_us"]
+    assert set(result["controller_over_onnxruntime"]) == {"nano"}
+    assert run(["bench", "tick", "--sizes", "nano,giant"]) == 2
+    assert "giant" in capsys.readouterr().err

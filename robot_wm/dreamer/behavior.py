@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import Noise, TensorBatch
+from robot_wm.dreamer.scan import gru_step
 from robot_wm.nn.categorical import sample
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return
@@ -28,19 +29,16 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
 
     Without gradients: the actor learns by REINFORCE, which needs none through the dynamics.
     """
-    config = agent.config
-    dtype = agent.dtype
-    horizon = noise.action.shape[0]
-    feature = torch.empty((horizon + 1, *start.shape), dtype=dtype, device=start.device)
+    rssm, horizon = agent.rssm, noise.action.shape[0]
+    plan = rssm.gru.plan()
     action = torch.empty_like(noise.action)
-    feature[0] = start
-    deter = start[:, : config.deter]
+    states = [start]
     for h in range(horizon):
-        action[h] = agent.actor(feature[h]).sample(noise.action[h])
-        deter = agent.rssm.gru(deter, feature[h, :, config.deter :], action[h].to(dtype))
-        feature[h + 1, :, : config.deter] = deter
-        feature[h + 1, :, config.deter :] = sample(agent.rssm.prior_probs(deter), noise.prior[h]).flatten(1)
-    return Imagined(feature, action)
+        action[h] = agent.actor(states[h].to(agent.dtype)).sample(noise.action[h])
+        deter, _ = gru_step(plan, states[h], plan.first_bias, rssm.gru.embed_action(action[h]))
+        stoch = sample(rssm.prior_probs(deter), noise.prior[h]).flatten(1)
+        states.append(torch.cat([deter, stoch], -1))
+    return Imagined(torch.stack(states).to(agent.dtype), action)
 
 
 class BehaviorLoss(NamedTuple):

@@ -49,7 +49,6 @@ class DreamerConfig(BaseModel):
     # Architecture
     blocks: int = Field(default=8, ge=1, description="G: blocks of the recurrent cell and the image decoder")
     prior_layers: int = Field(default=2, ge=1)
-    posterior_layers: int = Field(default=1, ge=1)
     encoder_layers: int = Field(default=3, ge=1)
     decoder_layers: int = Field(default=3, ge=1)
     reward_layers: int = Field(default=1, ge=1)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.encoder import Inputs
-from robot_wm.nn.layers import MLP, BlockLinear, ChannelNorm, Conv, Dense, Linear, norm_silu
+from robot_wm.nn.layers import MLP, BlockLinear, ChannelNorm, Conv, Dense, Linear
+from robot_wm.nn.norm_silu import norm_silu
 from robot_wm.nn.symlog import symexp, symlog
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.nn.block_gru import BlockGRU
 from robot_wm.nn.categorical import unimix_probs
-from robot_wm.nn.layers import MLP, Linear
+from robot_wm.nn.layers import MLP, Dense, Linear
 
 
 class RSSM(nn.Module):
@@ -24,7 +24,7 @@ class RSSM(nn.Module):
         self.gru = BlockGRU(
             deter=config.deter, stoch=self.stoch_size, action=action, hidden=config.hidden, blocks=config.blocks
         )
-        self.posterior = MLP(config.deter + embedding, config.hidden, config.posterior_layers)
+        self.posterior = Dense(config.deter + embedding, config.hidden)
         self.posterior_logits = Linear(config.hidden, self.stoch_size)
         self.prior = MLP(config.deter, config.hidden, config.prior_layers)
         self.prior_logits = Linear(config.hidden, self.stoch_size)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import TensorBatch
-from robot_wm.nn.categorical import kl, one_hot, sample, straight_through
+from robot_wm.dreamer.scan import ScanWeights, posterior_scan
+from robot_wm.nn.categorical import kl, one_hot
 
 
 class Posterior(NamedTuple):
@@ -36,24 +37,25 @@ def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
     odds [T, B, S, C]. A step with ``is_first`` forgets the latent and the action before it.
     """
     config = agent.config
-    dtype = agent.dtype
     length = batch.reward.shape[1] - 1
     keep = 1.0 - batch.is_first[:, 1:, None].transpose(0, 1).float()  # [T, B, 1]
-    action = (batch.action[:, :-1].transpose(0, 1) * keep).to(dtype)  # [T, B, A]: what led to each trained step
+    action = batch.action[:, :-1].transpose(0, 1) * keep  # [T, B, A]: what led to each trained step
     obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}  # [T*B, ...]
-    embedding = agent.encoder(obs, dtype).unflatten(0, (length, -1))  # [T, B, E]
-    deter = batch.deter.float()  # [B, D]
+    rssm = agent.rssm
+    before, weight = rssm.posterior, rssm.posterior.weight.split([config.deter, agent.encoder.size], 1)
+    embedding = F.linear(agent.encoder(obs, agent.dtype), weight[1], before.bias)  # [T*B, hidden]
     stoch = one_hot(batch.stoch.long(), config.classes, torch.float32).flatten(1)  # [B, S*C]
-    features, probs, drawn = [], [], []
-    for t in range(length):
-        deter = agent.rssm.gru(deter * keep[t], stoch * keep[t], action[t])
-        p = agent.rssm.posterior_probs(deter, embedding[t])
-        one = sample(p.detach(), odds[t])
-        stoch = straight_through(one, p).flatten(1)
-        drawn.append(one)
-        features.append(torch.cat([deter, stoch], -1))
-        probs.append(p)
-    return Posterior(torch.stack(features), torch.stack(probs), torch.stack(drawn).argmax(-1).to(torch.uint8))
+    feature, probs, classes = posterior_scan(
+        torch.cat([batch.deter, stoch], -1),
+        keep,
+        odds,
+        unimix=config.unimix,
+        action=rssm.gru.embed_action(action),
+        embedding=embedding.unflatten(0, (length, -1)),
+        plan=rssm.gru.plan(),
+        posterior=ScanWeights(weight[0], before.norm_scale, rssm.posterior_logits.weight, rssm.posterior_logits.bias),
+    )
+    return Posterior(feature, probs, classes)
 
 
 def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> WorldModelLoss:

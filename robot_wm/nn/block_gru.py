@@ -2,10 +2,33 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
-from robot_wm.nn.layers import BlockLinear, Dense, norm_silu
+from robot_wm.nn.layers import BlockLinear, Dense
+from robot_wm.nn.norm_silu import norm_silu
+
+# Up to this D a dense product with zeros between the blocks beats a batch of small ones and its two transpositions.
+_DENSE_DETER = 512
+
+
+class GRUPlan(NamedTuple):
+    """The cell's weights laid out for a scan: once an update instead of once a step.
+
+    ``first`` maps [deter | stoch] to [deter_in | stoch_in | hidden's share of deter]: one dense matrix
+    [D+Z, 2*hidden+D], or deter_in [D, hidden], stoch_in [Z, hidden] and blocks [G, D/G, D/G].
+    ``gates`` maps D to [reset | update | candidate], each D wide: [D, 3*D], or blocks [G, D/G, 3*D/G].
+    """
+
+    first: tuple[Tensor, ...]
+    first_bias: Tensor  # [2*hidden+D]
+    inputs_scale: Tensor  # [2, hidden]
+    shared: Tensor  # [3*hidden, D]: from deter_in, stoch_in and action_in to hidden
+    hidden_scale: Tensor  # [D]
+    gates: Tensor
+    gates_bias: Tensor  # [3, D], with the -1 of the update gate inside
 
 
 class BlockGRU(nn.Module):
@@ -28,10 +51,8 @@ class BlockGRU(nn.Module):
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """deter [B, D] float32, stoch [B, S*C], action [B, A] -> next deter [B, D] float32."""
         dtype = self.hidden.weight.dtype
-        # An action beyond [-1, 1] is what the environment clips it to.
-        action = action / torch.clamp(action.abs(), min=1.0)
         inputs = torch.cat(
-            [self.deter_in(deter.to(dtype)), self.stoch_in(stoch.to(dtype)), self.action_in(action.to(dtype))], -1
+            [self.deter_in(deter.to(dtype)), self.stoch_in(stoch.to(dtype)), self.embed_action(action)], -1
         )  # [B, 3*hidden]
         own = deter.to(dtype).unflatten(-1, (self.blocks, -1))  # [B, G, D/G]
         shared = inputs.unsqueeze(1).expand(-1, self.blocks, -1)  # [B, G, 3*hidden]
@@ -40,3 +61,43 @@ class BlockGRU(nn.Module):
         reset, candidate, update = (gate.flatten(1) for gate in gates.unbind(2))  # each [B, D]
         update = torch.sigmoid(update - 1.0)
         return update * torch.tanh(torch.sigmoid(reset) * candidate) + (1.0 - update) * deter
+
+    def embed_action(self, action: Tensor) -> Tensor:
+        """Action [..., A] -> [..., hidden]; an action beyond [-1, 1] is what the environment clips it to."""
+        action = action / torch.clamp(action.abs(), min=1.0)
+        return self.action_in(action.to(self.action_in.weight.dtype))
+
+    def plan(self) -> GRUPlan:
+        """Lay the weights out; differentiable, so that a gradient of the plan is one of the parameters."""
+        blocks, width = self.blocks, self.norm_scale.shape[0] // self.blocks
+        own = self.hidden.weight[:, :width]  # [G, D/G, D/G]
+        shared = self.hidden.weight[:, width:].transpose(0, 1).flatten(1)  # [3*hidden, D]
+        parts = (self.deter_in.weight.T, self.stoch_in.weight.T, own)
+        gates = self.gates.weight.unflatten(-1, (3, width))[:, :, [0, 2, 1]]  # [G, D/G, 3, D/G]
+        bias = self.gates.bias.view(blocks, 3, width)[:, [0, 2, 1]].transpose(0, 1).flatten(1)  # [3, D]
+        shift = torch.zeros_like(bias)
+        shift[1] = -1.0
+        dense = blocks * width <= _DENSE_DETER
+        if dense:
+            above = torch.cat([parts[0], parts[0].new_zeros(parts[0].shape), torch.block_diag(*own)], 1)
+            below = torch.cat(
+                [
+                    parts[1].new_zeros(parts[1].shape),
+                    parts[1],
+                    parts[1].new_zeros((parts[1].shape[0], own.shape[0] * width)),
+                ],
+                1,
+            )
+            first: tuple[Tensor, ...] = (torch.cat([above, below]),)
+            gates = torch.cat([torch.block_diag(*gates[:, :, k]) for k in range(3)], 1)  # [D, 3*D]
+        else:
+            first, gates = parts, gates.flatten(2)
+        return GRUPlan(
+            first=first,
+            first_bias=torch.cat([self.deter_in.bias, self.stoch_in.bias, self.hidden.bias]),
+            inputs_scale=torch.stack([self.deter_in.norm_scale, self.stoch_in.norm_scale]),
+            shared=shared,
+            hidden_scale=self.norm_scale,
+            gates=gates,
+            gates_bias=bias + shift,
+        )

@@ -29,11 +29,6 @@ def sample(probs: Tensor, odds: Tensor) -> Tensor:
     return one_hot((probs * odds).argmax(-1), probs.shape[-1], probs.dtype)
 
 
-def straight_through(drawn: Tensor, probs: Tensor) -> Tensor:
-    """The value of ``drawn`` with the gradient of ``probs``."""
-    return drawn + (probs - probs.detach())
-
-
 def kl(left: Tensor, right: Tensor) -> Tensor:
     """KL(left || right) in nats, summed over groups: two log-probabilities [..., S, C] -> [...]."""
     return (left.exp() * (left - right)).sum((-1, -2))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-NORM_EPSILON = 1e-4
+from robot_wm.nn.norm_silu import NORM_EPSILON, norm_silu
+
 # Standard deviation lost by cutting a normal distribution at two standard deviations.
 _TRUNCATION = 1.1368
 
@@ -25,17 +26,6 @@ def fan_in_normal_(weight: Tensor, fan_in: int, scale: float, generator: torch.G
             weight.zero_()
         else:
             nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
-
-
-def rms_norm(x: Tensor, scale: Tensor) -> Tensor:
-    """RMS normalisation over the last axis, in float32 whatever the input; returns float32."""
-    wide = x.float()
-    return wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + NORM_EPSILON) * scale
-
-
-def norm_silu(x: Tensor, scale: Tensor) -> Tensor:
-    """SiLU of the RMS norm, back in the input's dtype."""
-    return F.silu(rms_norm(x, scale)).to(x.dtype)
 
 
 class Initialised(nn.Module):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from robot_wm.nn.categorical import kl, one_hot, sample, straight_through, unimix_probs
+from robot_wm.nn.categorical import kl, one_hot, sample, unimix_probs
 
 
 def generator(seed=0):
@@ -43,14 +43,6 @@ def test_samples_follow_the_probabilities():
     drawn = sample(probs, gumbel.exp())
     assert torch.equal(drawn.sum(-1), torch.ones(40_000))
     torch.testing.assert_close(drawn.mean(0), probs[0], atol=0.01, rtol=0)
-
-
-def test_straight_through_has_the_value_of_one_and_the_gradient_of_the_other():
-    probs = torch.tensor([0.2, 0.8], requires_grad=True)
-    out = straight_through(torch.tensor([0.0, 1.0]), probs)
-    out.backward(torch.tensor([3.0, 5.0]))
-    torch.testing.assert_close(out.detach(), torch.tensor([0.0, 1.0]))
-    assert probs.grad.tolist() == [3.0, 5.0]
 
 
 def test_one_hot():

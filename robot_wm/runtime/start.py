@@ -1,0 +1,36 @@
+"""From a bundle to a controller that may be enabled: the one way on a robot, in a simulator and in a test bench."""
+
+from __future__ import annotations
+
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.controller import Controller
+from robot_wm.runtime.engine import Engine
+from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.runtime.parity import check_parity
+from robot_wm.runtime.safety import SafetyConfig
+
+
+def start_controller(
+    bundle: Bundle,
+    *,
+    engine: Engine | None = None,
+    config: SafetyConfig | None = None,
+    noise_seed: int | None = None,
+    threads: int = 1,
+) -> Controller:
+    """Activate an engine (default: ONNX Runtime on ``threads``), check it, and return the active controller.
+
+    ``Bundle.open`` has checked hashes and signature; here the engine replays the ticks that were recorded at export.
+    Raises UserError for an engine that computes anything else; nothing stays active then. The caller owns the
+    controller and deactivates it (or uses it as a context manager).
+    """
+    engine = engine or OnnxEngine(bundle.read(), bundle.manifest.state, threads=threads)
+    engine.activate()
+    try:
+        check_parity(engine, bundle)
+        controller = Controller(bundle, engine=engine, config=config, noise_seed=noise_seed)
+        controller.activate()
+    except BaseException:
+        engine.deactivate()
+        raise
+    return controller

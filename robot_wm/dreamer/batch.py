@@ -68,7 +68,8 @@ class Noise:
         device, rows = generator.device, batch * length
         latent = (config.stoch, config.classes)
         odds = torch.empty((rows * (config.horizon + 1), *latent), device=device)
-        odds.exponential_(generator=generator).reciprocal_()  # exp of a standard Gumbel
+        # exp(Gumbel) = -1 / log(uniform); several times faster on a CPU than drawing exponentials.
+        odds.uniform_(generator=generator).log_().neg_().reciprocal_()
         actions = torch.empty((config.horizon, rows, action), device=device)
         if discrete:
             actions.exponential_(generator=generator).log_().neg_()

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import Noise, TensorBatch
@@ -60,12 +59,13 @@ def behavior_loss(
     rows = feature.flatten(0, 1)  # [N, F], N = T*B
     imagined = imagine(agent, rows.detach(), noise)
     twohot = agent.critic.twohot
-    logits = agent.critic(imagined.feature)  # [H+1, N, bins]; gradients reach the critic only
+    logits = agent.critic(imagined.feature[:-1])  # [H, N, bins]; gradients reach the critic only
     with torch.no_grad():
         reward = agent.reward.mean(imagined.feature)  # [H+1, N]
         goes_on = torch.sigmoid(agent.cont(imagined.feature))  # [H+1, N], discount included
-        value = twohot.mean(logits)  # [H+1, N]
-        slow = agent.slow_critic.mean(imagined.feature)  # [H+1, N]
+        probs = torch.softmax(logits, -1)
+        value = torch.cat([twohot.expectation(probs), agent.critic.mean(imagined.feature[-1:])])  # [H+1, N]
+        slow = agent.slow_critic.mean(imagined.feature[:-1])  # [H, N]
         returns = lambda_return(reward, goes_on, None, value, mix=config.return_lambda)  # [H, N]
         weight = goes_on.cumprod(0)[:-1]  # [H, N]
         spread = scale.update(returns)
@@ -73,8 +73,8 @@ def behavior_loss(
     policy = agent.actor(imagined.feature[:-1])
     entropy = policy.entropy()  # [H, N]
     surrogate = policy.log_prob(imagined.action) * advantage + config.entropy_scale * entropy
-    log_probs = F.log_softmax(logits[:-1], -1)
-    critic = twohot.loss(log_probs, returns) + config.slow_scale * twohot.loss(log_probs, slow[:-1])
+    scales = (1.0, config.slow_scale)
+    critic = twohot.loss(logits, returns, slow, scales=scales, probs=probs)  # [H, N]
 
     with torch.no_grad():
         flags = torch.stack([batch.is_last, batch.is_terminal])[:, :, 1:].transpose(1, 2).float()
@@ -84,10 +84,8 @@ def behavior_loss(
         boot = returns[0].view(last.shape)  # [T, B]
         replay_returns = lambda_return(replay_reward, live, last, boot, mix=config.return_lambda)  # [T-1, B]
         replay_slow = slow[0].view(last.shape)[:-1]
-    replay_log_probs = F.log_softmax(agent.critic(feature[:-1].to(agent.dtype)), -1)
-    replay_critic = twohot.loss(replay_log_probs, replay_returns) + config.slow_scale * twohot.loss(
-        replay_log_probs, replay_slow
-    )
+    replay_logits = agent.critic(feature[:-1].to(agent.dtype))
+    replay_critic = twohot.loss(replay_logits, replay_returns, replay_slow, scales=scales)  # [T-1, B]
     losses = {
         "policy": -(weight * surrogate).mean(),
         "value": (weight * critic).mean(),

@@ -16,6 +16,7 @@ from torch import Tensor
 from robot_wm.nn import block_products as products
 from robot_wm.nn import norm_silu as norm
 from robot_wm.nn.block_gru import GRUPlan
+from robot_wm.nn.categorical import softmax
 
 
 class StepSaved(NamedTuple):
@@ -100,7 +101,7 @@ class _PosteriorScan(torch.autograd.Function):
             deter, step = gru_step(plan, state, base[t], None)
             unit, unit_norm = norm.forward(torch.addmm(embedding[t], deter.to(dtype), post.deter.T), post.scale)
             logits = torch.addmm(post.bias, unit, post.logits.T)
-            soft = torch.softmax(logits.float().view(batch, groups, classes), -1)
+            soft = softmax(logits.view(batch, groups, classes))
             index = (torch.lerp(soft, uniform, unimix) * odds[t]).argmax(-1)  # [B, S]
             states.append(state)
             state = features[t]

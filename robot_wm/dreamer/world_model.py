@@ -78,7 +78,7 @@ def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> W
     losses = {
         "dynamics": dynamics.clamp(min=config.free_nats).mean(),
         "representation": representation.clamp(min=config.free_nats).mean(),
-        "reward": agent.reward.twohot.loss(F.log_softmax(agent.reward(feature), -1), reward).mean(),
+        "reward": agent.reward.twohot.loss(agent.reward(feature), reward).mean(),
         "continue": F.binary_cross_entropy_with_logits(agent.cont(feature), goes_on),
     }
     losses.update({f"rec/{name}": loss for name, loss in agent.decoder.loss(feature, obs).items()})

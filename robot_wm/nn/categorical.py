@@ -10,9 +10,19 @@ import torch
 from torch import Tensor
 
 
+def softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last axis, float32 [..., S, C].
+
+    On a CPU torch vectorises over the last axis only where it is long; C is short, so the groups take its place.
+    """
+    if logits.device.type == "cpu" and not torch.onnx.is_in_onnx_export():
+        return torch.softmax(logits.float().transpose(-1, -2), -2).transpose(-1, -2).contiguous()
+    return torch.softmax(logits.float(), -1)
+
+
 def unimix_probs(logits: Tensor, unimix: float) -> Tensor:
-    """Softmax over the last axis mixed with ``unimix`` of the uniform distribution; float32 [..., S, C]."""
-    return torch.softmax(logits.float(), -1) * (1.0 - unimix) + unimix / logits.shape[-1]
+    """``softmax`` mixed with ``unimix`` of the uniform distribution; float32 [..., S, C]."""
+    return softmax(logits) * (1.0 - unimix) + unimix / logits.shape[-1]
 
 
 def one_hot(index: Tensor, classes: int, dtype: torch.dtype) -> Tensor:

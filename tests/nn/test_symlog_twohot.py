@@ -84,8 +84,25 @@ def test_loss_is_the_cross_entropy_with_the_whole_row():
     targets = torch.tensor([-1e12, -3.3, 0.0, 777.0])
     order = twohot.bins.argsort()
     rows = torch.stack([table(twohot, t.item()) for t in targets])
-    expected = -(rows * F.log_softmax(logits, -1)[:, order]).sum(-1)
-    torch.testing.assert_close(twohot.loss(F.log_softmax(logits, -1), targets), expected)
+    log_probs = F.log_softmax(logits, -1)[:, order]
+    torch.testing.assert_close(twohot.loss(logits, targets), -(rows * log_probs).sum(-1))
+    others = targets.flip(0)
+    both = twohot.loss(logits, targets, others, scales=(1.0, 0.5))
+    torch.testing.assert_close(both, -((rows + 0.5 * rows.flip(0)) * log_probs).sum(-1))
+
+
+def test_loss_has_the_gradient_of_the_written_out_form():
+    twohot = TwoHot(31)
+    logits = (30 * torch.randn(4, 31, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    targets, others = torch.tensor([-1e12, -3.3, 0.0, 777.0]), torch.tensor([0.1, 0.0, 3.0, 800.0])
+    pull = torch.tensor([1.0, -2.0, 0.5, 3.0])
+    (got,) = torch.autograd.grad(twohot.loss(logits, targets, others, scales=(1.0, 0.25)), logits, pull)
+    log_probs = F.log_softmax(logits, -1)
+    total = 0.0
+    for target, scale in ((targets, 1.0), (others, 0.25)):
+        index, weight = twohot.weights(target)
+        total = total - scale * (log_probs.gather(-1, index) * weight).sum(-1)
+    torch.testing.assert_close(got, torch.autograd.grad(total, logits, pull)[0])
 
 
 @pytest.mark.parametrize("bins", [1, 2, 254])

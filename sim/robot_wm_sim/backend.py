@@ -62,7 +62,7 @@ class PhysicsBackend(Protocol):
         """Build the scene. Raises UserError for a joint that the description lacks."""
 
     def run(self, drive: Drive, steps: int) -> None:
-        """Advance ``steps`` physics steps under ``drive``, then refresh ``state`` once."""
+        """Advance ``steps`` ≥ 1 physics steps under ``drive``, then refresh ``state`` once."""
 
     def place(
         self,

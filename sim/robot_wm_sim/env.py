@@ -47,7 +47,9 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._start = self.sim.save()
         self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
         self._first_seed: int | None = seed
-        self._dtypes = [(field.name, np.dtype(field.dtype)) for field in task.spec.observations]
+        vectors = [field for field in task.spec.observations if not field.is_image]
+        ends = np.cumsum([field.shape[0] for field in vectors]).tolist()
+        self._vectors = [(f.name, end - f.shape[0], end) for f, end in zip(vectors, ends, strict=True)]
         self._images = [field for field in task.spec.observations if field.is_image]
         self._last_action_fields = [f.name for f in task.spec.observations if f.source is Source.LAST_ACTION]
         # A zero action, in the model's units, is the last action of an episode that has not begun.
@@ -69,7 +71,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         return self._observe(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """One control period under an SI command [A], cut to the action space. Raises ValueError if not finite."""
+        """One control period under an SI command [A], cut to the action space; ValueError for NaN or another shape."""
         command = np.minimum(np.maximum(action, self._low), self._high)  # float64; a NaN stays one
         if command.shape != self._low.shape or math.isnan(command @ command):
             raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
@@ -95,7 +97,12 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         values = dict(self.task.observe(self.sim))
         for name in self._last_action_fields:
             values[name] = self._last_command
+        observation: Observation = {}
+        if self._vectors:
+            # One new array, cut into fields: an array for each costs several times as much.
+            flat = np.concatenate([values[name] for name, _, _ in self._vectors], dtype=np.float32, casting="same_kind")
+            observation = {name: flat[start:end] for name, start, end in self._vectors}
         for field in self._images:
             camera = self.task.scene.cameras[field.name]
-            values[field.name] = self.sim.render(camera, height=field.shape[0], width=field.shape[1])
-        return {name: np.array(values[name], dtype=dtype) for name, dtype in self._dtypes}
+            observation[field.name] = self.sim.render(camera, height=field.shape[0], width=field.shape[1])
+        return observation

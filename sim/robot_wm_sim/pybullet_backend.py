@@ -36,7 +36,6 @@ class Snapshot:
 
     state_id: int
     joint_effort: NDArray[np.float64]  # [J]
-    markers: dict[str, Sequence[float]]
 
 
 class PyBulletBackend(PhysicsBackend):
@@ -49,7 +48,6 @@ class PyBulletBackend(PhysicsBackend):
         self._dt = 1.0 / scene.physics_rate_hz
         self._markers: dict[str, int] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # link → place in the answer
-        self._marker_positions: dict[str, Sequence[float]] = {}
         with native_output_to_stderr():
             self._client: BulletClient | None = BulletClient(pybullet.DIRECT)
             client = self._client
@@ -63,6 +61,7 @@ class PyBulletBackend(PhysicsBackend):
         self._configure_dynamics(client)
         self._bind_calls(client._client)
         self.state = RobotState.zeros(len(self._joints))
+        self.state.base_position[:] = scene.robot.base_position  # for ever, if the base is fixed
         self._refresh()
 
     # -- building --------------------------------------------------------------------------------------------------
@@ -88,7 +87,6 @@ class PyBulletBackend(PhysicsBackend):
             )
             visual = client.createVisualShape(rgbaColor=marker.colour, **shape)
             self._markers[marker.name] = client.createMultiBody(baseVisualShapeIndex=visual)
-            self._marker_positions[marker.name] = (0.0, 0.0, 0.0)
 
     def _fixed_body(
         self,
@@ -150,6 +148,7 @@ class PyBulletBackend(PhysicsBackend):
         self._joints = [moving[name] for name in robot.joint_names]
         self._motors = [moving[motor.name] for motor in robot.motors]
         self._motor_rows = [robot.joint_names.index(motor.name) for motor in robot.motors]
+        self._motors_are_joints = self._motors == self._joints
         # Where each motor stands among the degrees of freedom, for inverse dynamics.
         self._motor_freedoms = [self._moving.index(index) for index in self._motors]
 
@@ -206,27 +205,37 @@ class PyBulletBackend(PhysicsBackend):
                 self._set_efforts(forces=efforts)
                 self._step()
         self._refresh()
-        self.state.joint_effort[self._motor_rows] = efforts
+        self.state.joint_effort[slice(None) if self._motors_are_joints else self._motor_rows] = efforts
 
     def _run_gains(self, drive: Drive, steps: int, gains: list[tuple[float, float, float]]) -> list[float]:
         """The drives' equation at every physics step; ``gains`` [M]: kp, kd, limit. Returns the last efforts [M]."""
         # clip(effort + kp*(p + v*t - q) + kd*(v - q')) = clip(target + ramp*t - kp*q - kd*q'), to keep the loop short.
-        target = (drive.effort + drive.kp * drive.position + drive.kd * drive.velocity).tolist()  # [M]
-        ramp = [kp * v * self._dt for (kp, _, _), v in zip(gains, drive.velocity.tolist(), strict=True)]  # a step
-        compensating, moving = self.scene.robot.gravity_compensation, any(ramp)
+        position, velocity, effort = drive.position.tolist(), drive.velocity.tolist(), drive.effort.tolist()  # [M] each
+        target = [
+            e + kp * p + kd * v
+            for e, p, v, (kp, kd, _) in zip(effort, position, velocity, gains)  # noqa: B905  strict costs time
+        ]
+        compensating, moving = self.scene.robot.gravity_compensation, any(velocity)
         joint_states, set_efforts, step = self._motor_states, self._set_efforts, self._step
+        states = self._motor_rows_now()  # read when the last period ended
         efforts: list[float] = []
-        for _ in range(steps):
+        for left in range(steps - 1, -1, -1):
             wanted = [t + g for t, g in zip(target, self._gravity_efforts())] if compensating else target  # noqa: B905
             efforts = [
                 hi if (u := w - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
-                for state, w, (kp, kd, hi) in zip(joint_states(), wanted, gains)  # noqa: B905  strict costs time
+                for state, w, (kp, kd, hi) in zip(states, wanted, gains)  # noqa: B905
             ]
             set_efforts(forces=efforts)
             step()
+            if left:
+                states = joint_states()
             if moving:
-                target = [t + r for t, r in zip(target, ramp)]  # noqa: B905
+                target = [t + kp * v * self._dt for t, v, (kp, _, _) in zip(target, velocity, gains)]  # noqa: B905
         return efforts
+
+    def _motor_rows_now(self) -> Sequence[tuple[float, ...]]:
+        """Position and velocity of each motor [M] at the last refresh."""
+        return self._rows if self._motors_are_joints else [self._rows[row] for row in self._motor_rows]
 
     def _gravity_efforts(self) -> list[float]:
         """What each motor [M] must give to hold a robot with a fixed base still against gravity."""
@@ -237,9 +246,9 @@ class PyBulletBackend(PhysicsBackend):
 
     def _refresh(self) -> None:
         """Read the robot's state from Bullet, once a control tick."""
-        state, rows = self.state, self._states()
-        state.joint_position[:] = [row[0] for row in rows]
-        state.joint_velocity[:] = [row[1] for row in rows]
+        state, self._rows = self.state, self._states()
+        state.joint_position[:] = [row[0] for row in self._rows]
+        state.joint_velocity[:] = [row[1] for row in self._rows]
         if self.scene.robot.fixed_base:
             return
         position, quaternion = self._base_pose()
@@ -284,7 +293,7 @@ class PyBulletBackend(PhysicsBackend):
 
     def save(self) -> Snapshot:
         """See PhysicsBackend.save."""
-        return Snapshot(self._world.saveState(), self.state.joint_effort.copy(), dict(self._marker_positions))
+        return Snapshot(self._world.saveState(), self.state.joint_effort.copy())
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
@@ -292,8 +301,6 @@ class PyBulletBackend(PhysicsBackend):
         self._world.resetBasePositionAndOrientation(self._robot, FAR_AWAY, (0.0, 0.0, 0.0, 1.0))
         self._world.performCollisionDetection()
         self._world.restoreState(snapshot.state_id)
-        for name, position in snapshot.markers.items():
-            self.move_marker(name, position)
         self.state.joint_effort[:] = snapshot.joint_effort
         self._refresh()
 
@@ -323,10 +330,7 @@ class PyBulletBackend(PhysicsBackend):
 
     def move_marker(self, name: str, position: Floats) -> None:
         """See PhysicsBackend.move_marker."""
-        self._marker_positions[name] = tuple(map(float, position))
-        self._world.resetBasePositionAndOrientation(
-            self._markers[name], self._marker_positions[name], (0.0, 0.0, 0.0, 1.0)
-        )
+        self._world.resetBasePositionAndOrientation(self._markers[name], position, (0.0, 0.0, 0.0, 1.0))
 
     def render(self, camera: Camera, *, height: int, width: int) -> NDArray[np.uint8]:
         """See PhysicsBackend.render."""

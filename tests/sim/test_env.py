@@ -142,6 +142,15 @@ def test_a_fall_terminates_and_does_not_truncate(build_env):
     assert abs(observation["pole_angle"][0]) > 0.8
 
 
+def test_a_fall_in_the_last_step_terminates_and_does_not_truncate(build_env):
+    env = build_env("cartpole_balance")
+    env.reset(seed=0)
+    for step in range(500):
+        env.sim.place(joint_position=np.array([0.0, 1.0 if step == 499 else 0.0]))
+        _, _, terminated, truncated, _ = env.step(np.zeros(1, np.float32))
+        assert (terminated, truncated) == (step == 499, False)
+
+
 def test_the_last_action_field_holds_the_command_that_was_executed():
     task = CartpoleBalance("proprio")
     field = ObservationField(name="last_action", shape=(1,), unit="N", source=Source.LAST_ACTION)

@@ -16,8 +16,13 @@ def test_targets_are_drawn_from_the_commands_ranges_and_shown(build_env):
     assert [(command.low, command.high) for command in env.agent_spec.commands] == list(
         zip(TARGET_LOW, TARGET_HIGH, strict=True)
     )
-    picture = env.reset(seed=0)[0]["camera"].astype(int)
-    assert ((picture[..., 0] > 100) & (picture[..., 1] + picture[..., 2] < 100)).sum() >= 3
+    places = []
+    for seed in (0, 1):
+        picture = env.reset(seed=seed)[0]["camera"].astype(int)
+        red = (picture[..., 0] > 100) & (3 * picture[..., 1] < picture[..., 0])
+        assert red.sum() >= 3
+        places.append(np.argwhere(red).mean(axis=0))
+    assert np.linalg.norm(places[0] - places[1]) > 3.0  # pixels
 
 
 @pytest.mark.parametrize(("distance", "expected"), [(0.0, 1.0), (0.029, 1.0), (0.43, 0.1), (0.23, 0.1**0.25)])

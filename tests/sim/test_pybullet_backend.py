@@ -91,19 +91,20 @@ def test_damping_of_the_robots_joints_takes_energy(build_sim):
     assert energy(sim.state) == pytest.approx(-POLE * GRAVITY * HALF, abs=1e-3)
 
 
-def test_drives_follow_their_equation(build_sim):
+@pytest.mark.parametrize("ahead", [0.01, 5.0, -5.0])  # rad; the last two ask for more than the motors have
+def test_drives_follow_their_equation(build_sim, ahead):
     sim = build_sim(Scene(robot=PANDA, physics_rate_hz=RATE_HZ))
     position = np.array([joint.home for joint in PANDA.joints])
     sim.place(joint_position=position, joint_velocity=np.full(len(position), 0.1))
     drive = Drive.holding_home(PANDA)
-    drive.position += 0.01
+    drive.position += ahead
     drive.velocity += 0.3
     sim.run(drive, 1)
     held = sim.state.joint_effort.copy()
     sim.place(joint_position=position, joint_velocity=np.full(len(position), 0.1))
     sim.run(free(PANDA), 1)
     gravity = sim.state.joint_effort.copy()
-    expected = np.clip(gravity + drive.kp * 0.01 + drive.kd * (0.3 - 0.1), -drive.limit, drive.limit)
+    expected = np.clip(gravity + drive.kp * ahead + drive.kd * (0.3 - 0.1), -drive.limit, drive.limit)
     np.testing.assert_allclose(held, expected, atol=1e-9)
 
 
@@ -232,13 +233,15 @@ def test_what_follows_a_restored_snapshot_is_bit_equal(build_sim):
 
     sim.run(drive, 33)
     sim.move_marker("ball", (0.2, 0.3, 0.1))
-    snapshot = sim.save()
+    snapshot, effort = sim.save(), sim.state.joint_effort.copy()
+    assert effort.any()
     first = go()
     for height in (0.0, 0.2):  # the second time from the air, without a contact
         sim.place(joint_position=np.zeros(6), base_position=(0.1, 0.1, height), base_quaternion=from_yaw(2.0))
         sim.move_marker("ball", (5.0, 5.0, 5.0))
         sim.run(drive, 7)
         sim.restore(snapshot)
+        np.testing.assert_array_equal(sim.state.joint_effort, effort)
         assert go() == first
 
 

@@ -146,6 +146,14 @@ def test_transform_of_a_batch_equals_its_rows_one_by_one(make_spec):
                 np.testing.assert_array_equal(batch[name][row], value[0])
 
 
+def test_an_agent_that_only_sees_needs_no_vectors(make_spec):
+    spec = make_spec(observations=(ObservationField(name="camera", shape=(4, 4, 3), dtype="uint8", unit="1"),))
+    image = np.ones((4, 4, 3), np.uint8)
+    transform = ObservationTransform(spec)
+    for first in (True, False):
+        np.testing.assert_array_equal(transform.push({"camera": image}, first)["camera"][0], image)
+
+
 def test_transform_refuses_buffers_and_fields_that_do_not_fit(make_spec):
     with pytest.raises(ValueError, match="obs/joint_position"):
         ObservationTransform(make_spec(), out={"joint_position": np.zeros((1, 5), np.float32)})

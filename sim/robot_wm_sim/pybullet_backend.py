@@ -22,7 +22,7 @@ from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.frames import Floats, conjugate, cross, multiply, rotate
-from robot_wm_sim.native_output import native_output_to_stderr
+from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
 from robot_wm_sim.scene import Camera, Scene
 
 FAR_AWAY = (0.0, 0.0, 1000.0)  # m
@@ -48,9 +48,10 @@ class PyBulletBackend(PhysicsBackend):
         self._dt = 1.0 / scene.physics_rate_hz
         self._markers: dict[str, int] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # link → place in the answer
-        with native_output_to_stderr():
+        with native_output_discarded():  # an "argv[0]=" at every connection
             self._client: BulletClient | None = BulletClient(pybullet.DIRECT)
-            client = self._client
+        client = self._client
+        with native_output_to_stderr():
             client.setPhysicsEngineParameter(
                 fixedTimeStep=self._dt, numSubSteps=0, deterministicOverlappingPairs=1, enableFileCaching=0
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from robot_wm.spec import AgentSpec
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.scene import Scene
 
+Vector = NDArray[Any] | Sequence[float]
 VIDEO = "video"  # the scene's camera that RobotEnv.render looks through
 
 
@@ -46,7 +47,7 @@ class Task(ABC):
         """Before each control step: a new operator's command, a push. ``rng`` is the episode's generator."""
 
     @abstractmethod
-    def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
+    def observe(self, sim: PhysicsBackend) -> Mapping[str, Vector]:
         """Sensor and command fields of the spec by name, raw SI; each is copied by the environment."""
 
     @abstractmethod

@@ -7,7 +7,7 @@ policies. A 50 Hz policy sets joint positions; the drives turn them into torque 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -141,12 +141,12 @@ class A1Velocity(Task):
         self._feet = locomotion.FeetInTheAir(len(FEET))
         self._motion = _Motion.of(sim)
 
-    def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
+    def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any] | Sequence[float]]:
         """IMU, command and joints; the trunk's velocity is not among them, as no sensor of the robot gives it."""
         return {
-            "angular_velocity": np.array(self._motion.rate),
-            "projected_gravity": np.array(self._motion.gravity),
-            "command": np.array(self._command),
+            "angular_velocity": self._motion.rate,
+            "projected_gravity": self._motion.gravity,
+            "command": self._command,
             "joint_position": sim.state.joint_position,
             "joint_velocity": sim.state.joint_velocity,
         }

@@ -1,0 +1,243 @@
+"""The A1 tasks: the contract of 45 numbers, rewards against the physics, and episodes that repeat bit by bit."""
+
+import warnings
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+
+from robot_wm.runtime.transform import scale, to_command, to_policy
+from robot_wm_sim import locomotion
+from robot_wm_sim.frames import rotate_inverse
+from robot_wm_sim.robots.a1 import A1, FEET, LIMBS, TRUNK
+
+TASKS = ("a1_stand", "a1_velocity")
+HOME = np.array([joint.home for joint in A1.joints], np.float32)
+UNITS = np.tile([0.125, 0.25, 0.25], 4).astype(np.float32)
+
+
+def rollout(env, *, seed, steps):
+    rng = np.random.default_rng(seed)
+    trace = [(env.reset(seed=seed)[0], 0.0, False, False)]
+    for _ in range(steps):
+        *result, _ = env.step(rng.uniform(env.action_space.low, env.action_space.high).astype(np.float32))
+        trace.append(tuple(result))
+        if result[2]:
+            break
+    return trace
+
+
+def bits(trace):
+    return [({name: value.tobytes() for name, value in obs.items()}, *rest) for obs, *rest in trace]
+
+
+@pytest.mark.parametrize("render", [False, True])
+@pytest.mark.parametrize("task", TASKS)
+def test_passes_gymnasiums_checker_without_a_display(build_env, monkeypatch, task, render):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice on SI ranges, which are meant
+        check_env(build_env(task, render=render, observation="both"))
+
+
+def test_the_contract(build_env):
+    spec = build_env("a1_velocity").agent_spec
+    assert (spec.control_rate_hz, spec.physics_rate_hz, spec.history_length) == (50, 500, 6)
+    assert {field.name: field.shape[0] for field in spec.observations} == {
+        "angular_velocity": 3,
+        "projected_gravity": 3,
+        "command": 3,
+        "joint_position": 12,
+        "joint_velocity": 12,
+        "last_action": 12,
+    }
+    assert sum(shape.shape[0] for shape in spec.model_inputs().values()) == 6 * 45
+    assert spec.action.joints[:4] == ("FR_hip_joint", "FR_upper_joint", "FR_lower_joint", "FL_hip_joint")
+    assert [limits.effort for limits in spec.action.limits] == [20, 55, 55] * 4
+    assert spec.firmware.kp == (20.0,) * 12
+    assert spec.firmware.kd == (0.5,) * 12
+    assert [(field.name, field.low, field.high) for field in spec.commands] == [
+        ("linear_x", -1, 1),
+        ("linear_y", -1, 1),
+        ("angular_z", -1, 1),
+    ]
+
+
+def test_the_graph_sees_legged_gyms_numbers(build_env):
+    env = build_env("a1_velocity")
+    env.reset(seed=0)
+    action = np.linspace(-0.3, 0.3, 12, dtype=np.float32)  # model units: all of it lies inside the joints' limits
+    command = to_command(env.agent_spec.action, action)
+    np.testing.assert_allclose(command, HOME + UNITS * 3 * action, rtol=1e-6)
+    observation = env.step(command)[0]
+    fields = {field.name: scale(field, observation[field.name]) for field in env.agent_spec.observations}
+    np.testing.assert_allclose(fields["last_action"], 3 * action, atol=1e-5)  # policy units
+    np.testing.assert_allclose(to_policy(env.agent_spec.action, observation["last_action"]), action, atol=1e-5)
+    np.testing.assert_allclose(fields["angular_velocity"], 0.25 * observation["angular_velocity"])
+    np.testing.assert_allclose(fields["joint_velocity"], 0.05 * observation["joint_velocity"])
+    np.testing.assert_allclose(fields["joint_position"], observation["joint_position"] - HOME, atol=1e-6)
+    np.testing.assert_array_equal(fields["command"], observation["command"])
+
+
+def test_sensors_report_the_trunk_in_its_own_axes(build_env):
+    env = build_env("a1_velocity")
+    env.reset(seed=0)
+    tilt = np.sin(0.2), 0.0, 0.0, np.cos(0.2)  # rolled by 0.4 rad, to the right
+    env.sim.place(
+        joint_position=HOME.astype(float),
+        base_position=(0, 0, 2),
+        base_quaternion=tilt,
+        base_angular_velocity=(0, 0, 1),
+    )
+    observation = env.step(HOME)[0]
+    np.testing.assert_allclose(observation["projected_gravity"], [0, -np.sin(0.4), -np.cos(0.4)], atol=0.03)
+    assert np.linalg.norm(observation["projected_gravity"]) == pytest.approx(1, abs=1e-6)
+    state = env.sim.state
+    np.testing.assert_allclose(
+        observation["angular_velocity"], rotate_inverse(state.base_quaternion, state.base_angular_velocity), atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    ("observation", "fields"),
+    [("image", ["command", "camera"]), ("both", 7)],
+)
+def test_pictures(build_env, task, observation, fields):
+    env = build_env(task, observation=observation)
+    values, _ = env.reset(seed=0)
+    assert list(values) == fields or len(values) == fields
+    assert values["camera"].shape == (64, 64, 3)
+    assert values["camera"].std() > 10  # ground, sky and posts
+    for _ in range(3):
+        values = env.step(env.action_space.sample())[0]
+    assert values["camera"].dtype == np.uint8
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_seed_fixes_an_episode_whatever_ran_before(build_env, task):
+    used, fresh = build_env(task), build_env(task)
+    first = rollout(used, seed=3, steps=60)
+    rollout(used, seed=4, steps=80)
+    assert bits(rollout(used, seed=3, steps=60)) == bits(first)
+    assert bits(rollout(fresh, seed=3, steps=60)) == bits(first)
+    assert bits(rollout(fresh, seed=4, steps=60)) != bits(first)
+
+
+def test_physics_goes_on_bit_equally_from_a_snapshot_on_the_ground(build_env):
+    env = build_env("a1_stand")
+    env.reset(seed=0)
+    for _ in range(40):
+        env.step(HOME)
+    snapshot, wiggle = env.sim.save(), np.sin(np.arange(30))[:, None] * 0.1 + HOME
+
+    def go_on():
+        env.sim.restore(snapshot)
+        return [env.step(command.astype(np.float32))[0]["joint_position"].tobytes() for command in wiggle]
+
+    assert go_on() == go_on()
+
+
+def test_the_home_pose_stands_for_twenty_seconds(build_env):
+    env = build_env("a1_stand", render=True)
+    env.reset(seed=3)
+    total, ticks, ended = 0.0, 0, False
+    while not ended:
+        _, reward, terminated, truncated, info = env.step(HOME)
+        total, ticks, ended = total + reward, ticks + 1, terminated or truncated
+    assert (ticks, terminated, truncated) == (1000, False, True)
+    assert info["success"] is True
+    assert 0.25 < env.sim.state.base_position[2] < 0.35  # m
+    assert (env.sim.contact_forces(FEET) > 10).all()  # N
+    assert env.sim.contact_forces((TRUNK, *FEET)).sum() == pytest.approx(12.46 * 9.81, rel=0.02)
+    assert 0.9 * 30 < total < 30  # of 1.5 a second
+    assert env.render().shape == (240, 320, 3)
+    assert env.render().std() > 10
+
+
+def test_an_episode_ends_when_the_trunk_touches_the_ground(build_env):
+    env = build_env("a1_velocity")
+    env.reset(seed=0)
+    on_its_back = (1.0, 0.0, 0.0, 0.0)
+    env.sim.place(joint_position=HOME.astype(float), base_position=(0, 0, 0.2), base_quaternion=on_its_back)
+    for tick in range(50):
+        _, _, terminated, truncated, info = env.step(HOME)
+        if terminated:
+            break
+    assert 0 < tick < 49
+    assert not truncated
+    assert info["success"] is False
+    assert env.sim.contact_forces((TRUNK,))[0] > 1
+
+
+def test_an_operator_asks_for_something_else_every_ten_seconds(build_env):
+    env = build_env("a1_velocity")
+    commands = [env.reset(seed=1)[0]["command"]]
+    while len(commands) < 1001:
+        observation, _, terminated, truncated, _ = env.step(HOME)
+        assert not terminated
+        commands.append(observation["command"])
+    assert truncated
+    changes = [tick for tick in range(1, 1001) if (commands[tick] != commands[tick - 1]).any()]
+    assert changes == [500]
+    wishes = np.array([env.reset()[0]["command"] for _ in range(60)])
+    assert (np.abs(wishes) <= 1).all()
+    assert (wishes.max(0) > 0.7).all()
+    assert (wishes.min(0) < -0.7).all()
+
+
+def test_standing_asks_for_no_speed(build_env):
+    env = build_env("a1_stand")
+    assert not env.reset(seed=1)[0]["command"].any()
+    assert not env.step(HOME)[0]["command"].any()
+
+
+def test_terms_are_those_of_the_physics(build_env):
+    env = build_env("a1_velocity")
+    rng = np.random.default_rng(0)
+    observation, _ = env.reset(seed=0)
+    before = env.sim.state.joint_velocity.copy()
+    last = HOME
+    for _ in range(20):
+        wanted = observation["command"]
+        command = (HOME + UNITS * rng.uniform(-0.5, 0.5, 12)).astype(np.float32)
+        observation, reward, _, _, info = env.step(command)
+        state, terms = env.sim.state, info["terms"]
+        vx, vy, vz = rotate_inverse(state.base_quaternion, state.base_linear_velocity)
+        roll, pitch, yaw = rotate_inverse(state.base_quaternion, state.base_angular_velocity)
+        expected = {
+            "linear_velocity": np.exp(-((wanted[0] - vx) ** 2 + (wanted[1] - vy) ** 2) / 0.25),
+            "yaw_rate": np.exp(-((wanted[2] - yaw) ** 2) / 0.25),
+            "vertical_velocity": vz**2,
+            "tilting_rate": roll**2 + pitch**2,
+            "torque": (state.joint_effort**2).sum(),
+            "joint_acceleration": (((state.joint_velocity - before) / 0.02) ** 2).sum(),
+            "action_rate": (((command - last) / UNITS) ** 2).sum(),
+            "collision": (env.sim.contact_forces(LIMBS) > 0.1).sum(),
+        }
+        for name, value in expected.items():
+            assert terms[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name
+        assert reward == pytest.approx(0.02 * sum(locomotion.WEIGHTS[name] * value for name, value in terms.items()))
+        before, last = state.joint_velocity.copy(), command
+
+
+def test_torque_is_that_of_the_drives_and_stays_inside_their_limits(build_env):
+    env = build_env("a1_velocity")
+    env.reset(seed=0)
+    env.sim.place(joint_position=HOME.astype(float), base_position=(0, 0, 2))  # in the air
+    limits = np.tile([20.0, 55.0, 55.0], 4)
+    worst = np.zeros(12)
+    for tick in range(60):
+        env.step(env.action_space.high if tick % 2 else env.action_space.low)
+        worst = np.maximum(worst, np.abs(env.sim.state.joint_effort))
+        assert (np.abs(env.sim.state.joint_effort) <= limits).all()
+    assert (worst > 1).all()
+
+
+def test_commands_stop_at_the_joints_limits(build_env):
+    space = build_env("a1_velocity").action_space
+    low, high = np.array([joint.limits.position for joint in A1.joints]).T
+    assert (space.low >= low).all()
+    assert (space.high <= high).all()
+    np.testing.assert_allclose(space.low[:2], [-0.1 - 0.375, 0.8 - 0.75], rtol=1e-5)
+    assert space.high[2] == pytest.approx(-0.916297857297)  # the knee stops before -1.5 + 0.75

@@ -22,8 +22,8 @@ Positive = cyclopts.validators.Number(gt=0)
 
 def bench_sim(
     *,
-    steps: Annotated[int, Parameter(validator=Positive)] = 2000,
-    repeats: Annotated[int, Parameter(validator=Positive)] = 21,
+    steps: Annotated[int, Parameter(validator=Positive)] = 500,
+    repeats: Annotated[int, Parameter(validator=Positive)] = 61,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Measure raw PyBullet (stepSimulation and PD torque of the A1, 500 Hz) against the a1_velocity environment.

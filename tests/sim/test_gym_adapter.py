@@ -281,7 +281,8 @@ def test_deepmind_control_walker(walker):
 
 PIXELS = f"""
 from robot_wm.tasks import make_env
-env = make_env({WALKER!r}, action_repeat=2, observation="image", render_kwargs={{"width": 64, "height": 64, "camera_id": 0}})
+lens = {{"width": 64, "height": 64, "camera_id": 0}}
+env = make_env({WALKER!r}, action_repeat=2, observation="image", render_kwargs=lens)
 image = env.reset(seed=0)[0]["image"]
 print(image.shape, image.std() > 10)
 """

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +44,7 @@ POSTS = 8  # in the agent's pictures, on a ring; without them flat ground shows 
 POST_RING_M = 4.0
 
 
-@dataclass(frozen=True)
-class _Motion:
+class _Motion(NamedTuple):
     """The trunk in its own axes."""
 
     velocity: Vector  # m/s

@@ -27,7 +27,11 @@ def cartpole():
 
 @pytest.fixture(scope="module")
 def agent(cartpole) -> DreamerAgent:
-    spec = agent_spec(cartpole)
+    return agent_of(cartpole)
+
+
+def agent_of(env) -> DreamerAgent:
+    spec = agent_spec(env)
     config = DreamerConfig(size="nano", deter=32, hidden=8, stoch=4, classes=3, units=16, blocks=4)
     generator = torch.Generator().manual_seed(0)
     return DreamerAgent(config, spec.model_inputs(), spec.action_dim, False, generator=generator).eval()
@@ -50,6 +54,13 @@ def test_a_recording_of_a_real_task(cartpole, agent):
     if spec.history_length > 1:
         first = next(iter(rollout.observations.values()))[starts[1], 0].reshape(spec.history_length, -1)
         assert (first == first[0]).all()
+
+
+def test_episodes_that_do_not_end_are_cut_so_that_four_fit():
+    env = make_env("cartpole_swingup", seed=0)  # swinging up, the pole cannot fall
+    rollout = record_rollout(agent_of(env), env, 256, seed=5)
+    env.close()
+    assert np.flatnonzero(rollout.is_first[:, 0]).tolist() == [0, 64, 128, 192]
 
 
 def test_the_same_seed_gives_the_same_recording(cartpole, agent):

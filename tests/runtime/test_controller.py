@@ -55,6 +55,9 @@ def test_the_model_sees_scaled_history_and_its_own_last_command(controller, agen
     controller.step(frame(q=(0.4, 0.2)) | {"last_action": np.float32([9, 9])}, PERIOD_S)
     np.testing.assert_array_equal(obs["obs/last_action"][0], np.concatenate([rest, rest, first]))
     np.testing.assert_array_equal(obs["obs/joint_position"][0, 4:], scale(q, [0.4, 0.2]))
+    controller.start_episode()  # training's episodes begin with the zero action as their last
+    controller.step(frame(q=(0.4, 0.2)), 0.0)
+    np.testing.assert_array_equal(obs["obs/last_action"][0], np.tile(rest, 3))
 
 
 def test_the_executed_action_and_not_the_wish_goes_back_to_the_model(controller):

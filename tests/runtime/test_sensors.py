@@ -125,8 +125,8 @@ def test_operator_commands_are_cut_to_what_the_agent_knows(make_spec):
     )
     transform = ObservationTransform(spec)
     sensors = Sensors(spec, transform)
-    assert sensors.read({"wish": np.float32([7.0, -0.5])}, 0.0) == 0
-    np.testing.assert_array_equal(transform.raw["wish"], [[1.0, -0.5]])
+    assert sensors.read({"wish": np.float32([7.0, -7.0])}, 0.0) == 0
+    np.testing.assert_array_equal(transform.raw["wish"], [[1.0, -1.0]])
     assert sensors.read({"wish": np.float32([np.inf, 0.0])}, 0.0) == Fault.NOT_FINITE
 
 

@@ -14,8 +14,8 @@ from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 
 if TYPE_CHECKING:
+    from robot_wm.evaluation.closed_loop import Env, OnTick
     from robot_wm.runtime.controller import Command
-    from robot_wm_sim.closed_loop import Env, OnTick
 
 Positive = Parameter(validator=Number(gt=0))
 NotNegative = Parameter(validator=Number(gte=0))
@@ -70,12 +70,12 @@ def run(
     json
         Print the result as one JSON object.
     """
+    from robot_wm.evaluation.closed_loop import run_closed_loop
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.safety import SafetyConfig
     from robot_wm.runtime.start import start_controller
     from robot_wm.spec import require_same
     from robot_wm.tasks import agent_spec, backend_name, make_env
-    from robot_wm_sim.closed_loop import run_closed_loop
 
     if video is not None and video.suffix != ".mp4":
         raise UserError(f"--video: {video}: a file name ending in .mp4 is needed")

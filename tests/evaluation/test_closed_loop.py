@@ -22,8 +22,8 @@ from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle
-from robot_wm_sim.closed_loop import run_closed_loop
-from robot_wm_sim.run_command import task_options
+from robot_wm.evaluation.closed_loop import run_closed_loop
+from robot_wm.evaluation.run_command import task_options
 
 TICKS = 256
 AT_ONCE = SafetyConfig(soft_start_s=0)

@@ -1,0 +1,257 @@
+"""`robot-wm quickstart`: the whole way on one task, in minutes: learn, export, check, run, report."""
+
+from __future__ import annotations
+
+import json as json_module
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from robot_wm.atomic import atomic_file
+from robot_wm.console import emit, messages, progress
+from robot_wm.errors import UserError
+
+if TYPE_CHECKING:
+    from robot_wm.dreamer.rollouts import OpenLoop
+    from robot_wm.evaluation.closed_loop import ClosedLoopResult
+    from robot_wm.training.loop import Trainer
+    from robot_wm_export.report import Picture
+
+PRESET = "quickstart"
+EVALUATION_EPISODES = 10
+REALTIME_EPISODES = 1
+PERFECT_RETURN = 500.0
+_PREDICTED_STEPS = 120
+_SEED_OFFSET = 7919  # the last evaluation sees starts that the evaluations during training did not
+
+
+def quickstart(
+    *,
+    run_dir: Path = Path("runs/quickstart"),
+    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    time_limit_s: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Learn to balance a pole, export the agent, run it in real time through the robot's controller, and report.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run: train/, agent.rwm/, report.html and report.json.
+    seed
+        Seeds networks, environments and noise.
+    time_limit_s
+        Longest time to learn, s; by default the preset's (about seven minutes).
+    force
+        Replace an earlier quickstart in that folder.
+    json
+        Print the report as one JSON object.
+    """
+    from robot_wm.training.config import TrainConfig, preset_path
+
+    settings: dict[str, Any] = yaml.safe_load(preset_path(PRESET).read_text())
+    settings |= {"run_dir": run_dir / "train", "seed": seed}
+    if time_limit_s is not None:
+        settings["time_limit_s"] = time_limit_s
+    config = TrainConfig(**settings)
+    _clear(run_dir, force)
+
+    from robot_wm.training.command import RoundReport
+    from robot_wm.training.loop import Trainer
+
+    started = time.monotonic()
+    console = messages()
+    console.print(f"1/4  learning {config.task} (size {config.dreamer.size}) in {config.folder}")
+    trainer = Trainer(config)
+    with progress(console) as bar:
+        trainer.train(RoundReport(bar, config.task))
+    if trainer.stopped_by == "signal":
+        console.print(f"stopped and saved in {trainer.run}; start again with: robot-wm quickstart --force")
+        raise KeyboardInterrupt
+    console.print("2/4  exporting and checking parity")
+    exported = _export(trainer, run_dir / "agent.rwm")
+    console.print(f"3/4  evaluating {EVALUATION_EPISODES} episodes, then {REALTIME_EPISODES} in real time")
+    evaluated, live = _run(run_dir / "agent.rwm", config.task)
+    console.print("4/4  writing the report")
+    report = {
+        "task": config.task,
+        "seed": seed,
+        "return_mean": evaluated["return_mean"],
+        "return_std": evaluated["return_std"],
+        "returns": evaluated["returns"],
+        "episodes": evaluated["episodes"],
+        "env_steps": trainer.state.env_steps,
+        "updates": trainer.state.updates,
+        "training_s": round(trainer.state.wall_s, 1),
+        "stopped_by": trainer.stopped_by,
+        "parity": exported,
+        "realtime": live.as_dict(),
+        "bundle": str(run_dir / "agent.rwm"),
+        "total_s": round(time.monotonic() - started, 1),
+    }
+    write(run_dir, report, _pictures(trainer, live))
+    emit(_summary(report, run_dir) if not json else report, as_json=json, title="quickstart")
+
+
+def _clear(run_dir: Path, force: bool) -> None:
+    """Make room for a new run; only what a quickstart writes is ever removed."""
+    mine = [run_dir / name for name in ("train", "agent.rwm", "report.html", "report.json")]
+    there = [path for path in mine if path.exists()]
+    if there and not force:
+        raise UserError(
+            f"{run_dir}: holds a quickstart already; add --force to replace it, or choose another --run-dir"
+        )
+    for path in there:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _export(trainer: Trainer, out: Path) -> dict[str, Any]:
+    """Write the best agent's bundle; returns the parity figures."""
+    from robot_wm.tasks import make_env
+    from robot_wm.training.checkpoint import load_agent
+    from robot_wm_export.export import export_agent, summary
+    from robot_wm_export.rollout import record_rollout
+
+    loaded = load_agent(trainer.run)
+    env = make_env(trainer.config.task, seed=trainer.config.seed, render=False, **trainer.config.task_options)
+    try:
+        rollout = record_rollout(loaded.agent, env, 512, trainer.config.seed)
+    finally:
+        env.close()
+    with messages().status("exporting") as status:
+        report = export_agent(loaded.agent, loaded.spec, rollout, loaded.lineage, out, on_stage=status.update)
+    figures = summary(report)
+    return {key: figures[key] for key in ("parity_ticks", "rows")}
+
+
+def _run(bundle: Path, task: str) -> tuple[dict[str, Any], ClosedLoopResult]:
+    """Evaluate the bundle through the controller, then run it against the clock."""
+    from robot_wm.evaluation.closed_loop import run_closed_loop
+    from robot_wm.evaluation.eval_command import evaluate_bundle
+    from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.safety import SafetyConfig
+    from robot_wm.runtime.start import start_controller
+    from robot_wm.tasks import make_env
+    from robot_wm.training.evaluation import EVALUATION_SEED
+
+    seed = EVALUATION_SEED + _SEED_OFFSET
+    with progress() as bar:
+        row = bar.add_task("evaluate", total=EVALUATION_EPISODES, note="")
+        evaluated = evaluate_bundle(
+            bundle,
+            option={},
+            episodes=EVALUATION_EPISODES,
+            seed=seed,
+            done=lambda count: bar.update(row, completed=count),
+        )
+        live_row = bar.add_task("real time", total=REALTIME_EPISODES, note="")
+        with Bundle.open(bundle) as opened:
+            env = make_env(task, seed=seed)
+            try:
+                with start_controller(opened, config=SafetyConfig(soft_start_s=0.0)) as controller:
+                    live = run_closed_loop(
+                        controller,
+                        env,
+                        episodes=REALTIME_EPISODES,
+                        realtime=True,
+                        seed=seed,
+                        on_episode=lambda episode: bar.update(
+                            live_row, advance=1, note=f"return {episode.episode_return:.1f}"
+                        ),
+                    )
+            finally:
+                env.close()
+    return evaluated, live
+
+
+def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
+    from robot_wm.training import scalars
+    from robot_wm.training.open_loop import prediction_figure
+    from robot_wm_export.report import latency_histogram, learning_curve, picture
+
+    return [
+        picture(
+            "Learning curve",
+            "Return of training episodes (with exploration noise) and of greedy evaluations. The best evaluated "
+            "agent is the one that was exported.",
+            learning_curve(scalars.read(trainer.run), best_possible=PERFECT_RETURN),
+        ),
+        picture(
+            "Imagined and real",
+            "One recorded sequence (solid) and the world model's prediction of it (dashed), in the units that the "
+            "model sees. Left of the grey line it sees the observations, right of it only the actions.",
+            prediction_figure(_prediction(trainer), trainer.spec),
+        ),
+        picture(
+            "Controller latency in real time",
+            "Time from observation to command in the torch-free controller that also runs on the robot, one thread.",
+            latency_histogram(live.latency_us, 1e6 / live.control_rate_hz),
+        ),
+    ]
+
+
+def _prediction(trainer: Trainer) -> OpenLoop:
+    """Open loop through the newest recorded episode, which noisy actions make more telling than a quiet one."""
+    from robot_wm.dreamer.batch import TensorBatch
+    from robot_wm.replay.sampler import SequenceSampler
+
+    episode = list(trainer.store.episodes())[-1]
+    length = min(_PREDICTED_STEPS, episode.length - 1)
+    sampler = SequenceSampler(
+        trainer.spec,
+        capacity_steps=episode.length,
+        length=length,
+        deter=trainer.config.dreamer.deter,
+        stoch=trainer.config.dreamer.stoch,
+    )
+    sampler.add_episode(episode)  # its first window is fresh, so it is the one that is drawn
+    return trainer.learner.open_loop(TensorBatch.from_numpy(sampler.sample(1), trainer.device), context=length // 8)
+
+
+def write(run_dir: Path, report: dict[str, Any], pictures: list[Picture]) -> None:
+    """Write report.json and report.html."""
+    from robot_wm_export.report import write_report
+
+    with atomic_file(run_dir / "report.json") as temporary:
+        temporary.write_text(json_module.dumps(report, indent=2))
+    summary = _summary(report, run_dir)
+    write_report(
+        run_dir / "report.html",
+        task=report["task"],
+        subtitle="DreamerV3 learned it in simulation; ONNX Runtime and the robot's controller ran it.",
+        headline=[
+            (f"mean return of {report['episodes']} episodes", f"{report['return_mean']:.0f} / {PERFECT_RETURN:.0f}"),
+            ("learning", f"{report['training_s'] / 60:.1f} min"),
+            ("controller tick, median", f"{report['realtime']['p50_us']:.0f} µs"),
+            ("late commands", str(report["realtime"]["deadline_misses"])),
+        ],
+        pictures=pictures,
+        rows=summary,
+    )
+
+
+def _summary(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
+    """The report in a table's width."""
+    live = report["realtime"]
+    return {
+        "mean return": f"{report['return_mean']:.1f} ± {report['return_std']:.1f} of {PERFECT_RETURN:.0f} "
+        f"({report['episodes']} episodes)",
+        "learned in": f"{report['training_s']:.0f} s, {report['env_steps']} steps, {report['updates']} updates",
+        "parity": f"largest error {max(row['largest_error'] for row in report['parity']['rows']):.1e} "
+        f"over {report['parity']['parity_ticks']} ticks",
+        "real-time return": f"{live['return_mean']:.1f}",
+        "controller tick": f"p50 {live['p50_us']:.0f} µs, p99 {live['p99_us']:.0f} µs, "
+        f"max {live['max_us']:.0f} µs; {live['deadline_misses']} deadline misses in {live['ticks']} ticks",
+        "bundle": report["bundle"],
+        "report": str(run_dir / "report.html"),
+        "total": f"{report['total_s']:.0f} s",
+    }

@@ -1,0 +1,136 @@
+"""`robot-wm eval`: the return of a checkpoint, or of a bundle through the controller that runs on the robot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from robot_wm.console import emit, progress
+from robot_wm.errors import UserError
+
+
+def evaluate_command(
+    *,
+    checkpoint: Path | None = None,
+    bundle: Path | None = None,
+    task: str | None = None,
+    option: dict[str, str | int | float | bool] | None = None,
+    episodes: Annotated[int, Parameter(validator=Number(gt=0))] = 10,
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    public_key: Path | None = None,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Measure the return of greedy episodes with seeds that training does not use.
+
+    Parameters
+    ----------
+    checkpoint
+        Folder of a run (its best checkpoint, else the newest) or of one checkpoint; computed by torch.
+    bundle
+        Folder agent.rwm or agent.rwm.zip; computed by the runtime controller, safety filter included.
+    task
+        Task to run, by default the agent's own; it must have the same AgentSpec.
+    option
+        Options of the task, such as --option.backend pybullet; by default those that it was trained with.
+    episodes
+        Episodes to run.
+    seed
+        Seeds the episodes [default: a fixed one that training does not use].
+    public_key
+        Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
+    json
+        Print the result as one JSON object.
+    """
+    from robot_wm.training.evaluation import EVALUATION_SEED
+
+    if (checkpoint is None) == (bundle is None):
+        raise UserError("eval takes either --checkpoint or --bundle")
+    chosen = EVALUATION_SEED if seed is None else seed
+    with progress() as bar:
+        row = bar.add_task("evaluate", total=episodes, note="")
+
+        def done(count: int) -> None:
+            bar.update(row, completed=count)
+
+        if checkpoint is not None:
+            result = _of_checkpoint(checkpoint, task, option or {}, episodes, chosen, done)
+        else:
+            assert bundle is not None
+            result = evaluate_bundle(
+                bundle, task=task, option=option or {}, episodes=episodes, seed=chosen, public_key=public_key, done=done
+            )
+    emit(result, as_json=json, title=str(checkpoint or bundle))
+
+
+def _of_checkpoint(
+    path: Path, task: str | None, option: dict[str, Any], episodes: int, seed: int, done: Any
+) -> dict[str, Any]:
+    from robot_wm.spec import require_same
+    from robot_wm.tasks import agent_spec, make_env
+    from robot_wm.training.checkpoint import load_agent
+    from robot_wm.training.evaluation import evaluate
+
+    loaded = load_agent(path)
+    config = loaded.state.config
+    name = task or config.task
+    options = (config.task_options if name == config.task else {}) | option
+    env = make_env(name, render=False, **options)
+    try:
+        require_same(loaded.spec, agent_spec(env), origin=f"{loaded.path}: task {name}")
+    finally:
+        env.close()
+    result = evaluate(loaded.agent, name, options, episodes=episodes, seed=seed, on_episode=done)
+    return {"task": name, **result, "checkpoint": str(loaded.path)}
+
+
+def evaluate_bundle(
+    path: Path,
+    *,
+    task: str | None = None,
+    option: dict[str, Any],
+    episodes: int,
+    seed: int,
+    public_key: Path | None = None,
+    done: Any = lambda count: None,
+) -> dict[str, Any]:
+    """Run a bundle's episodes as fast as they go; the keys of `training.evaluation.evaluate`, and latency in µs."""
+    from robot_wm.evaluation.closed_loop import run_closed_loop
+    from robot_wm.evaluation.run_command import task_options
+    from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.safety import SafetyConfig
+    from robot_wm.runtime.start import start_controller
+    from robot_wm.tasks import backend_name, make_env
+
+    finished: list[Any] = []
+
+    def on_episode(result: Any) -> None:
+        finished.append(result)
+        done(len(finished))
+
+    with Bundle.open(path, public_key) as opened:
+        name = task or opened.spec.task
+        options = task_options(opened.manifest.lineage.config, name) | option
+        env = make_env(name, seed=seed, render=False, **options)
+        try:
+            with start_controller(opened, config=SafetyConfig(soft_start_s=0.0)) as controller:
+                result = run_closed_loop(
+                    controller, env, episodes=episodes, realtime=False, seed=seed, on_episode=on_episode
+                )
+        finally:
+            env.close()
+    return {
+        "task": name,
+        "return_mean": float(result.returns.mean()),
+        "return_std": float(result.returns.std()),
+        "success_rate": result.success_rate,
+        "episodes": episodes,
+        "backend": backend_name(name, options),
+        "length_mean": sum(episode.ticks for episode in result.episodes) / episodes,
+        "returns": [round(float(value), 3) for value in result.returns],
+        "p50_us": result.latency.p50_us,
+        "p99_us": result.latency.p99_us,
+        "bundle": str(path),
+    }

@@ -142,13 +142,12 @@ class EpisodeStore:
             self._index = index.extended(batch)
             self._pending = []
         self._commits += 1
-        committed = self.version
         if self._commits % self.options.every_commits == 0 or upkeep.over_quota(self):
             try:
                 upkeep.run(self)
             except UserError as error:  # the episodes are safe: tell, and try again after the next commit
                 _log.warning("%s", error)
-        return max(committed, self.version)
+        return self.version
 
     def next_number(self) -> int:
         """Number that the next episode gets."""

@@ -29,7 +29,7 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
     Without gradients: the actor learns by REINFORCE, which needs none through the dynamics.
     """
     rssm, horizon = agent.rssm, noise.action.shape[0]
-    plan = rssm.gru.plan()
+    plan = rssm.gru.plan(wide=True)
     action = torch.empty_like(noise.action)
     states = [start]
     for h in range(horizon):

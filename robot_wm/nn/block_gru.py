@@ -67,31 +67,30 @@ class BlockGRU(nn.Module):
         action = action / torch.clamp(action.abs(), min=1.0)
         return self.action_in(action.to(self.action_in.weight.dtype))
 
-    def plan(self) -> GRUPlan:
-        """Lay the weights out; differentiable, so that a gradient of the plan is one of the parameters."""
+    def plan(self, *, wide: bool = False) -> GRUPlan:
+        """Lay the weights out; differentiable, so that a gradient of the plan is one of the parameters.
+
+        ``wide``: for hundreds of rows a step, where arithmetic costs more than the number of kernels.
+        """
         blocks, width = self.blocks, self.norm_scale.shape[0] // self.blocks
         own = self.hidden.weight[:, :width]  # [G, D/G, D/G]
         shared = self.hidden.weight[:, width:].transpose(0, 1).flatten(1)  # [3*hidden, D]
-        parts = (self.deter_in.weight.T, self.stoch_in.weight.T, own)
+        parts: tuple[Tensor, ...] = (self.deter_in.weight.T, self.stoch_in.weight.T, own)
         gates = self.gates.weight.unflatten(-1, (3, width))[:, :, [0, 2, 1]]  # [G, D/G, 3, D/G]
         bias = self.gates.bias.view(blocks, 3, width)[:, [0, 2, 1]].transpose(0, 1).flatten(1)  # [3, D]
         shift = torch.zeros_like(bias)
         shift[1] = -1.0
-        dense = blocks * width <= _DENSE_DETER
+        first, dense = parts, blocks * width <= _DENSE_DETER
         if dense:
-            above = torch.cat([parts[0], parts[0].new_zeros(parts[0].shape), torch.block_diag(*own)], 1)
-            below = torch.cat(
-                [
-                    parts[1].new_zeros(parts[1].shape),
-                    parts[1],
-                    parts[1].new_zeros((parts[1].shape[0], own.shape[0] * width)),
-                ],
-                1,
-            )
-            first: tuple[Tensor, ...] = (torch.cat([above, below]),)
+            deter_in, stoch_in, _ = parts
+            deter, stoch = deter_in.shape[0], stoch_in.shape[0]
+            above = [deter_in, torch.zeros_like(deter_in), torch.block_diag(*own)]
+            below = [torch.zeros_like(stoch_in), stoch_in, stoch_in.new_zeros((stoch, deter))]
+            first = (torch.cat([torch.cat(above, 1), torch.cat(below, 1)]),)
+        if dense and not wide:
             gates = torch.cat([torch.block_diag(*gates[:, :, k]) for k in range(3)], 1)  # [D, 3*D]
         else:
-            first, gates = parts, gates.flatten(2)
+            gates = gates.flatten(2)  # [G, D/G, 3*D/G]
         return GRUPlan(
             first=first,
             first_bias=torch.cat([self.deter_in.bias, self.stoch_in.bias, self.hidden.bias]),

@@ -1,0 +1,26 @@
+"""``robot-wm bench learner``: the keys that others read, and refusals."""
+
+import json
+
+import pytest
+
+from robot_wm.dreamer.bench_learner import bench_learner
+from robot_wm.errors import UserError
+
+
+@pytest.mark.parametrize(("obs", "params"), [("proprio", 180_487), ("image", 225_418)])
+def test_prints_one_object_with_its_units(capsys, obs, params):
+    bench_learner(size="nano", obs=obs, updates=2, batch_size=2, batch_length=3, horizon=2, threads=1, json=True)
+    result = json.loads(capsys.readouterr().out)
+    named = ("params", "median_ms", "p10_ms", "p90_ms", "first_step_s", "peak_mib", "device", "size", "obs")
+    assert set(named) <= result.keys()
+    assert (result["params"], result["device"], result["size"], result["obs"]) == (params, "cpu", "nano", obs)
+    assert 0 < result["p10_ms"] <= result["median_ms"] <= result["p90_ms"]
+    assert result["first_step_s"] > 0
+    assert result["peak_mib"] > 0
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "abacus", "meta"])
+def test_device_that_is_not_there_is_refused(device):
+    with pytest.raises(UserError, match=f"--device {device}"):
+        bench_learner(size="nano", device=device, updates=1)

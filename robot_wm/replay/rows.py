@@ -1,9 +1,9 @@
 """How an episode lies in the table: one row an episode.
 
 Why not one row a step: an episode is what is committed, dropped, merged, skipped when damaged and read back, so each
-of these is one row; its arrays are contiguous and come back without a copy (measured: one read of a 2.5 MB episode
-runs at over 1 GB/s, against a filter over step rows of 20 ms an episode); and a digest per row finds a flipped bit,
-which the file format itself does not (9 of 10 flipped bits are read back without a word).
+of these is one row, and a digest per row finds what the file format does not: of 150 single flipped bits in a data
+file 136 raised no error. Speed does not decide: the same 100 episodes of 200 steps, stored both ways, read alike
+(one episode 0.6-0.9 ms, all of them within noise), before and after their files are joined.
 Shape letters: L steps of an episode.
 """
 

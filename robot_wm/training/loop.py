@@ -177,7 +177,7 @@ class Trainer:
             sampled = time.perf_counter()
             result = self.learner.update(tensors)
             self.sampler.write_latents(
-                batch.index[:, 1:], result.deter.float().cpu().numpy(), result.stoch.cpu().numpy()
+                batch.index[:, 1:], result.deter.half().cpu().numpy(), result.stoch.cpu().numpy()
             )
             self._last_metrics = result.metrics
             self.state.updates += 1

@@ -29,6 +29,7 @@ def prediction_figure(prediction: OpenLoop, spec: AgentSpec, *, sequence: int = 
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 1.8 * (len(spec.observations) + 1)), layout="constrained")
+    figure.suptitle("solid: recorded, dashed: predicted", fontsize=9)
     rows = figure.subplots(len(spec.observations) + 1, 1, squeeze=False)[:, 0]
     steps = np.arange(prediction.actual_reward.shape[1])
     for axes, field in zip(rows, spec.observations, strict=False):

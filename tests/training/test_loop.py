@@ -19,7 +19,7 @@ from robot_wm.training.loop import Trainer, TrainingDivergedError
 def update(trainer: Trainer) -> None:
     batch = trainer.sampler.sample(trainer.config.dreamer.batch_size)
     result = trainer.learner.update(TensorBatch.from_numpy(batch, trainer.device))
-    trainer.sampler.write_latents(batch.index[:, 1:], result.deter.float().numpy(), result.stoch.numpy())
+    trainer.sampler.write_latents(batch.index[:, 1:], result.deter.half().numpy(), result.stoch.numpy())
 
 
 def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):

@@ -77,6 +77,8 @@ def export(
             make_zip=make_zip,
             on_stage=status.update,
         )
+    for name, resolution in report.manifest.parity.thresholds.resolution.items():
+        console.print(f"warning: {name} is only accurate to {resolution:.3g} in float32; the critic is hardly trained")
     emit(summary(report), as_json=json, title="Bundle")
 
 

@@ -16,7 +16,7 @@ from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm_export.onnx_export import export_newest, export_op17
 from robot_wm_export.rollout import Rollout, check_rollout
 from robot_wm_export.tick_graph import TickGraph
-from robot_wm_export.torch_parity import check_graph, run_torch, surprise_levels
+from robot_wm_export.torch_parity import check_graph, run_torch, surprise_levels, with_resolution
 
 _EXPORTERS = {POLICY_OP17: export_op17, POLICY: export_newest}
 
@@ -57,6 +57,7 @@ def export_agent(
     thresholds = ParityThresholds()
     on_stage("running torch over the rollout")
     torch_run = run_torch(graph, rollout, thresholds)
+    thresholds = with_resolution(thresholds, graph, torch_run)
     graphs, results, outputs = {}, {}, {}
     for name in profiles:
         on_stage(f"exporting {name}")
@@ -88,7 +89,10 @@ def export_agent(
 
 
 def summary(report: ExportReport) -> dict[str, Any]:
-    """The report as plain values: paths, size in bytes, and per graph the parity figures."""
+    """The report as plain values: paths, size in bytes, and per graph the parity figures.
+
+    ``coarse_resolution`` is empty for a trained agent; see ``ParityThresholds.resolution``.
+    """
     manifest = report.manifest
     rows = [
         {
@@ -109,5 +113,6 @@ def summary(report: ExportReport) -> dict[str, Any]:
         "task": manifest.spec.task,
         "spec_sha256": manifest.spec_sha256,
         "parity_ticks": manifest.parity.ticks,
+        "coarse_resolution": manifest.parity.thresholds.resolution,
         "rows": rows,
     }

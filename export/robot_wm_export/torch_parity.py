@@ -26,6 +26,10 @@ Arrays = dict[str, NDArray[Any]]
 # How far a nearly tied discrete choice is pushed apart, as a multiple of the gap that counts as a tie.
 _DECISIVE = 10.0
 
+# Error of a float32 sum after two different softmaxes, relative to the sum of its terms' magnitudes: 16 half-ulps.
+# Seen between torch and ONNX Runtime: up to 6e-7.
+_ROUNDING = 16 * 2.0**-24
+
 
 def run_torch(graph: TickGraph, rollout: Rollout, thresholds: ParityThresholds) -> Recording:
     """Run the agent eagerly over a rollout, its own state fed back: every input, state included, and every output.
@@ -50,6 +54,21 @@ def run_torch(graph: TickGraph, rollout: Rollout, thresholds: ParityThresholds) 
             _separate_choices(graph, made, inputs["noise/action"][tick], thresholds.min_logit_gap)
         current = {state.input: made[state.output] for state in graph.state}
     return Recording(inputs={entry.name: inputs[entry.name] for entry in graph.inputs}, outputs=outputs)
+
+
+@torch.inference_mode()
+def with_resolution(thresholds: ParityThresholds, graph: TickGraph, torch_run: Recording) -> ParityThresholds:
+    """``thresholds`` with the critic's float32 resolution over the recorded ticks, if it is coarser than the tolerance.
+
+    The value is a sum over bins of up to 4.85e8; before the critic has learned that most of them are out of the
+    question, huge terms cancel, and what is left has the rounding error of the terms. A trained critic has none of it.
+    """
+    probs = torch.softmax(graph.agent.critic(_features(torch_run.outputs)), -1)  # [N, bins]
+    terms = (probs * graph.agent.critic.twohot.bins.abs()).sum(-1)  # [N]
+    resolution = float(terms.max()) * _ROUNDING
+    if not resolution > thresholds.tolerance:  # also where it is not a number: the comparison will say so
+        return thresholds
+    return thresholds.model_copy(update={"resolution": {"value": resolution}})
 
 
 def check_graph(
@@ -114,8 +133,13 @@ def _free_run(engine: Engine, graph: TickGraph, inputs: Mapping[str, NDArray[Any
 
 @torch.inference_mode()
 def _separate_choices(graph: TickGraph, made: Mapping[str, NDArray], noise: NDArray, min_gap: float) -> None:
-    feature = torch.cat([torch.from_numpy(made["next/deter"]), torch.from_numpy(made["next/stoch"]).flatten(1)], -1)
-    perturbed = graph.agent.actor(feature).first.numpy() + noise  # [1, A]
+    perturbed = graph.agent.actor(_features(made)).first.numpy() + noise  # [1, A]
     best, second = np.argsort(-perturbed[0], kind="stable")[:2]
     if perturbed[0, best] - perturbed[0, second] < min_gap:
         noise[0, best] += _DECISIVE * min_gap
+
+
+def _features(outputs: Mapping[str, NDArray]) -> torch.Tensor:
+    """What the heads saw: [N, D + S*C]; outputs of one tick or of N."""
+    deter, stoch = torch.from_numpy(outputs["next/deter"]), torch.from_numpy(outputs["next/stoch"])
+    return torch.cat([deter.flatten(1), stoch.flatten(1)], -1)

@@ -102,6 +102,11 @@ class ParityThresholds(_Frozen):
     min_logit_gap: Positive = Field(
         default=1e-3, description="a tick whose two best perturbed logits are closer than this may sample either class"
     )
+    resolution: dict[TensorName, Positive] = Field(
+        default_factory=dict,
+        description="error that float32 itself makes, in the tensor's unit, where it exceeds the tolerance: the value"
+        " of a hardly trained critic is a small difference of huge sums",
+    )
 
 
 class ParityResult(_Frozen):

@@ -58,8 +58,8 @@ def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: Parity
     """Compare every tensor of ``expected`` with that of ``actual``, step by step.
 
     ``inputs`` gives the noise by which ties are known. A difference, or a value that is not finite, beyond
-    ``tolerance * max(1, |expected|)`` is a mismatch; the earliest tick's is reported, and there the tensor computed
-    first.
+    ``tolerance * max(1, |expected|)`` (and the thresholds' ``resolution``) is a mismatch; the earliest tick's is
+    reported, and there the tensor computed first.
     """
     ticks = len(next(iter(expected.values())))
     near, differs = np.zeros(ticks, dtype=np.bool_), np.zeros(ticks, dtype=np.bool_)
@@ -72,8 +72,10 @@ def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: Parity
     order += [name for name in expected if name not in order]
     for name in order:
         wanted, found = expected[name], actual[name]
+        # Where float32 cannot tell values apart any finer, no engine can be asked to.
+        floor = max(1.0, thresholds.resolution.get(name, 0.0) / thresholds.tolerance)
         with np.errstate(invalid="ignore", over="ignore"):
-            error = np.abs(found - wanted) / np.maximum(1.0, np.abs(wanted))  # [N, *shape]
+            error = np.abs(found - wanted) / np.maximum(floor, np.abs(wanted))  # [N, *shape]
         error = np.where(np.isfinite(error), error, np.inf)
         if name not in _BEFORE_DRAW:
             error[differs] = 0.0

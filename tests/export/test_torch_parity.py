@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from robot_wm.errors import UserError
 from robot_wm.runtime.manifest import POLICY_OP17, ParityThresholds
 from robot_wm_export.onnx_export import export_op17
-from robot_wm_export.torch_parity import check_graph, run_torch, surprise_levels
+from robot_wm_export.torch_parity import check_graph, run_torch, surprise_levels, with_resolution
 
 THRESHOLDS = ParityThresholds()
 
@@ -91,6 +91,29 @@ def test_a_difference_below_the_tolerance_passes_and_is_reported(model, torch_ru
     )
     with pytest.raises(UserError, match="value"):
         check_graph(model, proprio.graph, recorded, THRESHOLDS, origin="graph")
+
+
+def test_a_hardly_trained_critic_is_compared_as_finely_as_float32_can(make_case):
+    case = make_case("proprio")
+    with torch.no_grad():  # nearly uniform over bins of up to 4.85e8: rounding alone exceeds the tolerance
+        case.agent.critic.out.weight.mul_(1e-3)
+        case.agent.critic.out.bias.zero_()
+    recorded = run_torch(case.graph, case.rollout, THRESHOLDS)
+    thresholds = with_resolution(THRESHOLDS, case.graph, recorded)
+    # Uniform probabilities: the mean magnitude of a bin, here 2.6e7.
+    mean = case.agent.critic.twohot.bins.abs().double().mean().item()
+    assert thresholds.resolution["value"] == pytest.approx(16 * 2**-24 * mean, rel=0.05)
+    model = export_op17(case.graph).SerializeToString()
+    check_graph(model, case.graph, recorded, thresholds, origin="graph")
+    # Wrong by more than rounding is still wrong.
+    wrong = recorded.outputs["value"] + np.float32(3 * thresholds.resolution["value"])
+    recorded = dataclasses.replace(recorded, outputs=recorded.outputs | {"value": wrong})
+    with pytest.raises(UserError, match="value"):
+        check_graph(model, case.graph, recorded, thresholds, origin="graph")
+
+
+def test_a_trained_critic_needs_no_allowance(proprio, torch_run):
+    assert with_resolution(THRESHOLDS, proprio.graph, torch_run) == THRESHOLDS
 
 
 def test_ties_are_counted_and_a_free_running_flip_is_reported_not_refused(make_case):

@@ -91,6 +91,14 @@ def test_the_tolerance_is_relative_with_a_floor_of_one(name, index, within, beyo
     assert found.actual == pytest.approx(beyond)
 
 
+def test_the_resolution_is_an_absolute_floor_for_its_tensor_only():
+    inputs, outputs = arrays()
+    coarse = ParityThresholds(resolution={"surprise": 0.5})
+    assert compare(inputs, outputs, changed(outputs, "surprise", (1, 0), 20.45), coarse).mismatch is None
+    assert compare(inputs, outputs, changed(outputs, "surprise", (1, 0), 20.55), coarse).mismatch is not None
+    assert compare(inputs, outputs, changed(outputs, "action", (1, 0, 0), 0.51), coarse).mismatch is not None
+
+
 @given(value=st.sampled_from([np.nan, np.inf, -np.inf]), tick=st.integers(0, 3))
 def test_what_is_not_finite_is_a_mismatch(value, tick):
     inputs, outputs = arrays()

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from robot_wm.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,6 +56,11 @@ def agent_spec(env: gymnasium.Env[Any, Any]) -> AgentSpec:
 def backend_name(task: str, options: Mapping[str, Any]) -> str:
     """Name of the physics behind a task: an option of our own tasks; any other environment brings its own."""
     return "gymnasium" if task.startswith(GYM_PREFIX) else str(options.get("backend", DEFAULT_BACKEND))
+
+
+def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Give options that came as text (from a command line) the types that YAML would: ``2``, ``0.5``, ``true``."""
+    return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in options.items()}
 
 
 def _entry(task: str) -> EntryPoint:

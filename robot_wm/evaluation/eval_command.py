@@ -17,7 +17,7 @@ def evaluate_command(
     checkpoint: Path | None = None,
     bundle: Path | None = None,
     task: str | None = None,
-    option: dict[str, str | int | float | bool] | None = None,
+    option: dict[str, str] | None = None,
     episodes: Annotated[int, Parameter(validator=Number(gt=0))] = 10,
     seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     public_key: Path | None = None,
@@ -69,14 +69,14 @@ def _of_checkpoint(
     path: Path, task: str | None, option: dict[str, Any], episodes: int, seed: int, done: Any
 ) -> dict[str, Any]:
     from robot_wm.spec import require_same
-    from robot_wm.tasks import agent_spec, make_env
+    from robot_wm.tasks import agent_spec, make_env, parse_options
     from robot_wm.training.checkpoint import load_agent
     from robot_wm.training.evaluation import evaluate
 
     loaded = load_agent(path)
     config = loaded.state.config
     name = task or config.task
-    options = (config.task_options if name == config.task else {}) | option
+    options = (config.task_options if name == config.task else {}) | parse_options(option)
     env = make_env(name, render=False, **options)
     try:
         require_same(loaded.spec, agent_spec(env), origin=f"{loaded.path}: task {name}")
@@ -102,7 +102,7 @@ def evaluate_bundle(
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.safety import SafetyConfig
     from robot_wm.runtime.start import start_controller
-    from robot_wm.tasks import backend_name, make_env
+    from robot_wm.tasks import backend_name, make_env, parse_options
 
     finished: list[Any] = []
 
@@ -112,7 +112,7 @@ def evaluate_bundle(
 
     with Bundle.open(path, public_key) as opened:
         name = task or opened.spec.task
-        options = task_options(opened.manifest.lineage.config, name) | option
+        options = task_options(opened.manifest.lineage.config, name) | parse_options(option)
         env = make_env(name, seed=seed, render=False, **options)
         try:
             with start_controller(opened, config=SafetyConfig(soft_start_s=0.0)) as controller:

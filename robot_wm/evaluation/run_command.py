@@ -75,7 +75,7 @@ def run(
     from robot_wm.runtime.safety import SafetyConfig
     from robot_wm.runtime.start import start_controller
     from robot_wm.spec import require_same
-    from robot_wm.tasks import agent_spec, backend_name, make_env
+    from robot_wm.tasks import agent_spec, backend_name, make_env, parse_options
 
     if video is not None and video.suffix != ".mp4":
         raise UserError(f"--video: {video}: a file name ending in .mp4 is needed")
@@ -83,7 +83,7 @@ def run(
     config = SafetyConfig(soft_start_s=soft_start_s, surprise_limit_nats=surprise_limit_nats)
     with Bundle.open(bundle, public_key) as opened:
         task = task or opened.spec.task
-        options = task_options(opened.manifest.lineage.config, task) | (option or {})
+        options = task_options(opened.manifest.lineage.config, task) | parse_options(option or {})
         env = make_env(task, seed=seed, render=video is not None, **options)
         try:
             require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {task}")

@@ -85,6 +85,7 @@ class Stepper:
             is_last=now.is_last,
             is_terminal=now.is_terminal,
             success=now.success,
+            seed=now.seed,
             deter=acted.deter,
             stoch=acted.stoch,
             policy="random" if random else policy,

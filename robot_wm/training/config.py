@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
+from robot_wm.tasks import parse_options
 
 OptionValue = bool | int | float | str
 
@@ -56,6 +58,11 @@ class TrainConfig(BaseModel):
     time_limit_s: PositiveFloat | None = Field(default=None, description="stop after this long, s")
 
     dreamer: DreamerConfig = Field(default_factory=DreamerConfig)
+
+    @field_validator("task_options", mode="before")
+    @classmethod
+    def _typed(cls, options: Any) -> Any:
+        return parse_options(options) if isinstance(options, Mapping) else options
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:

@@ -44,6 +44,7 @@ class PoolStep:
     is_last: np.ndarray  # [N] bool
     is_terminal: np.ndarray  # [N] bool
     success: np.ndarray  # [N] float32
+    seed: np.ndarray  # [N] int64, with which the running episode was reset
 
 
 class EnvPool:
@@ -138,6 +139,7 @@ class EnvPool:
             is_last=slots.is_last.copy(),
             is_terminal=slots.is_terminal.copy(),
             success=slots.success.copy(),
+            seed=slots.seed.copy(),
         )
 
     def close(self) -> None:

@@ -32,11 +32,10 @@ class Experience:
         store: EpisodeStore,
         *,
         envs: int,
-        seed: int,
         backend: str,
     ) -> None:
         self._spec, self._sampler, self._store = spec, sampler, store
-        self._seed, self._backend = seed, backend
+        self._backend = backend
         self._running: list[list[dict[str, np.ndarray]]] = [[] for _ in range(envs)]
 
     def add(self, transition: Transition) -> list[Finished]:
@@ -49,13 +48,13 @@ class Experience:
                 self._running[n] = []  # a resumed run starts anew: what ran before the stop has no end
             self._running[n].append(row | {f"obs/{name}": value for name, value in obs.items()})
             if row["is_last"]:
-                episode = self._episode(self._running[n], transition.policy)
+                episode = self._episode(self._running[n], transition.policy, int(transition.seed[n]))
                 self._running[n] = []
                 self._store.append([episode])
                 finished.append(Finished(episode.episode_return, episode.length - 1, float(transition.success[n])))
         return finished
 
-    def _episode(self, rows: list[dict[str, np.ndarray]], policy: str) -> Episode:
+    def _episode(self, rows: list[dict[str, np.ndarray]], policy: str, seed: int) -> Episode:
         columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
         return Episode(
             obs={field.name: columns[f"obs/{field.name}"] for field in self._spec.observations},
@@ -64,7 +63,7 @@ class Experience:
                 kind="sim",
                 task=self._spec.task,
                 robot=self._spec.robot,
-                seed=self._seed,
+                seed=seed,
                 backend=self._backend,
                 policy=policy,
             ),

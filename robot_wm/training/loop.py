@@ -87,7 +87,6 @@ class Trainer:
             self.sampler,
             self.store,
             envs=config.envs,
-            seed=config.seed,
             backend=backend_name(config.task, config.task_options),
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)

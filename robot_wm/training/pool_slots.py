@@ -17,7 +17,8 @@ class PoolSlots:
 
     The layout follows from the spec and N alone, so both sides compute it and only the buffer is passed on.
     ``obs`` [N, *shape]; ``action`` [N, A] float32; ``reward``, ``success`` [N] float32; ``is_first``, ``is_last``,
-    ``is_terminal`` [N] bool. ``success`` is 1 or 0, or NaN where the task told none.
+    ``is_terminal`` [N] bool; ``seed`` [N] int64, of the running episode. ``success`` is 1 or 0, or NaN where the
+    task told none.
     """
 
     def __init__(self, spec: AgentSpec, envs: int, buffer: memoryview | bytearray) -> None:
@@ -32,6 +33,7 @@ class PoolSlots:
         self.is_first = arrays["is_first"]
         self.is_last = arrays["is_last"]
         self.is_terminal = arrays["is_terminal"]
+        self.seed = arrays["seed"]
 
     @staticmethod
     def nbytes(spec: AgentSpec, envs: int) -> int:
@@ -49,6 +51,7 @@ def _layout(spec: AgentSpec, envs: int) -> Iterator[tuple[str, tuple[int, ...], 
         ("is_first", (envs,), "bool"),
         ("is_last", (envs,), "bool"),
         ("is_terminal", (envs,), "bool"),
+        ("seed", (envs,), "int64"),
     ]
     end = 0
     for name, shape, dtype in fields:

@@ -9,6 +9,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
 
+import numpy as np
+
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
@@ -24,7 +26,8 @@ class EnvGroup:
 
     def __init__(self, task: str, options: Mapping[str, Any], seeds: Sequence[int], first: int) -> None:
         self._envs: list[Any] = []
-        self._seeds: list[int | None] = list(seeds)  # each is used by the first reset only
+        # Every episode gets a seed of its own, so that a stored episode can be started again by itself.
+        self._seeds = [np.random.default_rng(seed) for seed in seeds]
         self._first = first
         try:
             for seed in seeds:
@@ -53,8 +56,9 @@ class EnvGroup:
             env.close()
 
     def _reset(self, index: int, slots: PoolSlots) -> None:
-        seed, self._seeds[index] = self._seeds[index], None
+        seed = int(self._seeds[index].integers(2**31))
         observation, info = self._envs[index].reset(seed=seed)
+        slots.seed[self._first + index] = seed
         self._write(index, slots, observation, info, reward=0.0)
         slots.is_first[self._first + index] = True
 

@@ -23,6 +23,7 @@ class Transition:
     is_last: NDArray[np.bool_]  # [N]
     is_terminal: NDArray[np.bool_]  # [N]
     success: NDArray[np.float32]  # [N] 1, 0, or NaN where the task told none
+    seed: NDArray[np.int64]  # [N] with which the running episode was reset
     deter: NDArray[np.float16]  # [N, D] the actor's posterior at this step
     stoch: NDArray[np.uint8]  # [N, S] class indices of it
     policy: str  # who acted: 'random' or the learner's step

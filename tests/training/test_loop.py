@@ -11,6 +11,7 @@ import torch
 from robot_wm.dreamer.learner import TensorBatch
 from robot_wm.errors import UserError
 from robot_wm.replay.store import EpisodeStore
+from robot_wm.tasks import make_env
 from robot_wm.training import checkpoint, scalars
 from robot_wm.training.checkpoint import load_agent
 from robot_wm.training.loop import Trainer, TrainingDivergedError
@@ -57,6 +58,20 @@ def test_what_the_store_holds_is_what_the_simulator_did(tiny):
     # Physics: with the pole near upright a push to the right moves the cart to the right one step later.
     change = np.diff(episode.obs["cart_velocity"][:, 0])
     assert np.corrcoef(change, episode.action[:-1, 0])[0, 1] > 0.9
+
+
+def test_a_stored_episode_can_be_simulated_again_from_its_seed_and_actions(tiny):
+    trainer = Trainer(tiny(steps=120, prefill_steps=120))
+    trainer.train()
+    env = make_env("cartpole_balance")
+    episodes = list(trainer.store.episodes())
+    assert len({episode.source.seed for episode in episodes}) == len(episodes)
+    for episode in episodes[-2:]:
+        observation, _ = env.reset(seed=episode.source.seed)
+        for t, action in enumerate(episode.action[:-1]):
+            assert all(np.array_equal(observation[name], values[t]) for name, values in episode.obs.items())
+            observation, reward, *_ = env.step(action)
+            assert np.float32(reward) == episode.reward[t + 1]
 
 
 def test_resume_continues_bit_for_bit(tiny):

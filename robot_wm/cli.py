@@ -38,9 +38,11 @@ def run(arguments: Sequence[str]) -> int:
     try:
         build_app()(list(arguments), exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
-        return _refuse(_reason(error.__cause__) if isinstance(error.__cause__, ValidationError) else str(error))
+        if isinstance(error.__cause__, ValidationError):
+            return _refuse(str(UserError.from_validation(error.__cause__, origin="option")))
+        return _refuse(str(error))
     except ValidationError as error:
-        return _refuse(_reason(error))
+        return _refuse(str(UserError.from_validation(error, origin="option")))
     except UserError as error:
         return _refuse(str(error))
     except KeyboardInterrupt:
@@ -50,13 +52,6 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return 0
     return 0
-
-
-def _reason(error: ValidationError) -> str:
-    """The first thing that pydantic found wrong, with the field's dotted name and the value."""
-    first = error.errors()[0]
-    field, value = ".".join(map(str, first["loc"])), str(first["input"])[:80]
-    return f"{field}: {first['msg']} (got {value!r})" if field else first["msg"]
 
 
 def _refuse(message: str) -> int:

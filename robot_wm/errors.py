@@ -19,5 +19,7 @@ class UserError(Exception):
     def from_validation(cls, error: ValidationError, *, origin: str) -> UserError:
         """The first problem of a failed pydantic validation: ``origin``, the field's dotted path and its value."""
         first = error.errors()[0]
-        path = ".".join(str(part) for part in first["loc"]) or "(whole)"
-        return cls(f"{origin}: {path}: {first['msg']} (got {str(first['input'])[:80]!r})")
+        path, message = ".".join(str(part) for part in first["loc"]), first["msg"].removeprefix("Value error, ")
+        if not path and first["type"] == "value_error":  # a rule between fields, which the message names
+            return cls(f"{origin}: {message}")
+        return cls(f"{origin}: {path or '(whole)'}: {message} (got {str(first['input'])[:80]!r})")

@@ -50,10 +50,11 @@ def evaluate_command(
         raise UserError("eval takes either --checkpoint or --bundle")
     chosen = EVALUATION_SEED if seed is None else seed
     with progress() as bar:
-        row = bar.add_task("evaluate", total=episodes, note="")
+        # Shown once something runs, so that a refusal stays one line.
+        row = bar.add_task("evaluate", total=episodes, note="", visible=False)
 
         def done(count: int) -> None:
-            bar.update(row, completed=count)
+            bar.update(row, completed=count, visible=True)
 
         if checkpoint is not None:
             result = _of_checkpoint(checkpoint, task, option or {}, episodes, chosen, done)

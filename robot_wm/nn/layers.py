@@ -7,6 +7,7 @@ can be built on the meta device to count parameters, and two builds with one see
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,12 @@ def fan_in_normal_(weight: Tensor, fan_in: int, scale: float, generator: torch.G
             nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std, generator=generator)
 
 
-class Initialised(nn.Module):
+class Initialised(nn.Module, ABC):
     """A module that fills its own parameters from a generator."""
 
+    @abstractmethod
     def initialise(self, generator: torch.Generator | None) -> None:
         """Draw the parameters that this module owns itself."""
-        raise NotImplementedError
 
 
 def initialise(module: nn.Module, generator: torch.Generator | None) -> None:

@@ -119,9 +119,7 @@ def read_state(path: Path) -> RunState:
     except OSError as error:
         raise UserError(f"{file}: cannot read the checkpoint: {error.strerror}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "(whole)"
-        raise UserError(f"{file}: {where}: {first['msg']} (got {str(first['input'])[:80]!r})") from None
+        raise UserError.from_validation(error, origin=str(file)) from None
 
 
 def read_learner(path: Path) -> dict[str, Tensor]:
@@ -149,7 +147,7 @@ def load_agent(path: Path) -> LoadedAgent:
     agent.load_state_dict(_agent_part(read_learner(path), path))
     lineage = {
         "git_commit": state.git_commit,
-        "config": state.config.model_dump(mode="json"),
+        "config": state.config.model_dump(mode="json", exclude={"run_dir"}),  # a path of this machine says nothing
         "replay_version": state.replay_version,
         "env_steps": state.env_steps,
         "updates": state.updates,

@@ -42,6 +42,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self.action_space = action_space(task.spec.action)
         low, high = command_bounds(task.spec.action)
         self._low, self._high = low.astype(np.float64), high.astype(np.float64)  # [A]
+        self._shape = self._low.shape
         self._physics_steps = task.spec.physics_steps
         self.sim = load_backend(backend)(task.scene)
         self._start = self.sim.save()
@@ -73,7 +74,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period under an SI command [A], cut to the action space; ValueError for NaN or another shape."""
         command = np.minimum(np.maximum(action, self._low), self._high)  # float64; a NaN stays one
-        if command.shape != self._low.shape or math.isnan(command @ command):
+        if command.shape != self._shape or math.isnan(sum(command.tolist())):
             raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
         self.task.advance(self.sim, self.np_random)
         self.sim.run(self._commands.update(command, self.sim.state.joint_position), self._physics_steps)
@@ -100,7 +101,11 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         observation: Observation = {}
         if self._vectors:
             # One new array, cut into fields: an array for each costs several times as much.
-            flat = np.concatenate([values[name] for name, _, _ in self._vectors], dtype=np.float32, casting="same_kind")
+            numbers: list[float] = []
+            for name, _, _ in self._vectors:
+                value = values[name]
+                numbers += value.tolist() if isinstance(value, np.ndarray) else value
+            flat = np.array(numbers, dtype=np.float32)
             observation = {name: flat[start:end] for name, start, end in self._vectors}
         for field in self._images:
             camera = self.task.scene.cameras[field.name]

@@ -28,6 +28,16 @@ def rotate_inverse(quaternion: Floats, vector: Floats) -> Vector:
     return rotate(conjugate(quaternion), vector)
 
 
+def axes(quaternion: Floats) -> tuple[Vector, Vector, Vector]:
+    """The x, y and z axis of the rotated frame in the outer frame; a vector's products with them turn it inwards."""
+    x, y, z, w = map(float, quaternion)
+    return (
+        (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)),
+        (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)),
+        (2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)),
+    )
+
+
 def conjugate(quaternion: Floats) -> tuple[float, float, float, float]:
     """The opposite rotation."""
     x, y, z, w = map(float, quaternion)

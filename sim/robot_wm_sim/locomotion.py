@@ -32,12 +32,12 @@ WEIGHTS: Mapping[str, float] = {
 
 def total(terms: Mapping[str, float], *, period_s: float) -> float:
     """Reward of one control step of ``period_s`` seconds."""
-    return period_s * sum(WEIGHTS[name] * value for name, value in terms.items())
+    return period_s * sum([WEIGHTS[name] * value for name, value in terms.items()])
 
 
 def tracking(*errors: float) -> float:
     """1 without an error, falling with the sum of squared errors (m/s or rad/s)."""
-    return math.exp(-sum(error * error for error in errors) / TRACKING_SIGMA)
+    return math.exp(-(math.hypot(*errors) ** 2) / TRACKING_SIGMA)
 
 
 def squares(values: Sequence[float]) -> float:
@@ -52,7 +52,7 @@ def squared_change(now: Sequence[float], before: Sequence[float]) -> float:
 
 def collisions(forces: Sequence[float]) -> float:
     """How many links, of which none should touch anything, do; forces in N."""
-    return float(sum(force > LIMB_CONTACT_N for force in forces))
+    return float(sum([force > LIMB_CONTACT_N for force in forces]))
 
 
 class FeetInTheAir:

@@ -21,7 +21,7 @@ from pybullet_utils.bullet_client import BulletClient
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
-from robot_wm_sim.frames import Floats, conjugate, cross, multiply, rotate
+from robot_wm_sim.frames import Floats, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
 from robot_wm_sim.scene import Camera, Scene
 
@@ -150,6 +150,7 @@ class PyBulletBackend(PhysicsBackend):
         self._motors = [moving[motor.name] for motor in robot.motors]
         self._motor_rows = [robot.joint_names.index(motor.name) for motor in robot.motors]
         self._motors_are_joints = self._motors == self._joints
+        self._base_is_fixed, self._compensating = robot.fixed_base, robot.gravity_compensation
         # Where each motor stands among the degrees of freedom, for inverse dynamics.
         self._motor_freedoms = [self._moving.index(index) for index in self._motors]
 
@@ -174,30 +175,34 @@ class PyBulletBackend(PhysicsBackend):
         # Bullet reports the pose of the base's principal axes at its centre of mass, not of its link frame.
         self._inertial_offset: tuple[float, ...] = offset  # [3] m, in the link frame
         self._inertial_turn: tuple[float, ...] = turn  # [4]
-        self._inertial_turn_back = conjugate(turn)  # [4]
+        self._link_in_inertial = pybullet.invertTransform(offset, turn)  # position [3] m, quaternion [4]
         self._base_is_inertial = max(map(abs, (*offset, *turn[:3]))) < 1e-9
 
     def _bind_calls(self, client_id: int) -> None:
         """Bind what every tick calls: BulletClient looks a function up and wraps it anew at each access."""
-        robot, world = self._robot, {"physicsClientId": client_id}
-        self._states = partial(pybullet.getJointStates, robot, self._joints, **world)
-        self._motor_states = partial(pybullet.getJointStates, robot, self._motors, **world)
+        robot, self._client_id = self._robot, client_id
+        # By position where Bullet's order allows it: parsing keywords is a good part of such a call.
+        self._states = partial(pybullet.getJointStates, robot, self._joints, client_id)
+        self._moving_states = partial(pybullet.getJointStates, robot, self._moving, client_id)
+        self._step = partial(pybullet.stepSimulation, client_id)
+        self._base_pose = partial(pybullet.getBasePositionAndOrientation, robot, client_id)
+        self._base_velocity = partial(pybullet.getBaseVelocity, robot, client_id)
+        self._inverse_dynamics = partial(pybullet.calculateInverseDynamics, robot, physicsClientId=client_id)
+        self._contacts = partial(pybullet.getContactPoints, robot, physicsClientId=client_id)
         self._set_efforts = partial(
-            pybullet.setJointMotorControlArray, robot, self._motors, pybullet.TORQUE_CONTROL, **world
+            pybullet.setJointMotorControlArray,
+            robot,
+            self._motors,
+            pybullet.TORQUE_CONTROL,
+            physicsClientId=client_id,
         )
-        self._moving_states = partial(pybullet.getJointStates, robot, self._moving, **world)
-        self._inverse_dynamics = partial(pybullet.calculateInverseDynamics, robot, **world)
-        self._step = partial(pybullet.stepSimulation, **world)
-        self._base_pose = partial(pybullet.getBasePositionAndOrientation, robot, **world)
-        self._base_velocity = partial(pybullet.getBaseVelocity, robot, **world)
-        self._contacts = partial(pybullet.getContactPoints, robot, **world)
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
     def run(self, drive: Drive, steps: int) -> None:
         """See PhysicsBackend.run."""
         kp, kd, limits = drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist()  # [M] each
-        if any(kp) or any(kd) or self.scene.robot.gravity_compensation:
+        if any(kp) or any(kd) or self._compensating:
             efforts = self._run_gains(drive, steps, list(zip(kp, kd, limits, strict=True)))
         else:
             efforts = np.clip(drive.effort, -drive.limit, drive.limit).tolist()
@@ -216,22 +221,28 @@ class PyBulletBackend(PhysicsBackend):
             e + kp * p + kd * v
             for e, p, v, (kp, kd, _) in zip(effort, position, velocity, gains)  # noqa: B905  strict costs time
         ]
-        compensating, moving = self.scene.robot.gravity_compensation, any(velocity)
-        joint_states, set_efforts, step = self._motor_states, self._set_efforts, self._step
+        compensating, moving = self._compensating, any(velocity)
+        # Called directly and not through _bind_calls: at 500 Hz even a wrapper shows.
+        client, robot, motors = self._client_id, self._robot, self._motors
+        read, apply, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
+        mode = pybullet.TORQUE_CONTROL
         states = self._motor_rows_now()  # read when the last period ended
         efforts: list[float] = []
+        wanted = target
         for left in range(steps - 1, -1, -1):
-            wanted = [t + g for t, g in zip(target, self._gravity_efforts())] if compensating else target  # noqa: B905
+            if compensating:
+                wanted = [t + g for t, g in zip(target, self._gravity_efforts())]  # noqa: B905
             efforts = [
                 hi if (u := w - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
                 for state, w, (kp, kd, hi) in zip(states, wanted, gains)  # noqa: B905
             ]
-            set_efforts(forces=efforts)
-            step()
+            apply(robot, motors, mode, forces=efforts, physicsClientId=client)
+            step(client)
             if left:
-                states = joint_states()
+                states = read(robot, motors, client)
             if moving:
                 target = [t + kp * v * self._dt for t, v, (kp, _, _) in zip(target, velocity, gains)]  # noqa: B905
+                wanted = target
         return efforts
 
     def _motor_rows_now(self) -> Sequence[tuple[float, ...]]:
@@ -247,22 +258,20 @@ class PyBulletBackend(PhysicsBackend):
 
     def _refresh(self) -> None:
         """Read the robot's state from Bullet, once a control tick."""
-        state, self._rows = self.state, self._states()
-        state.joint_position[:] = [row[0] for row in self._rows]
-        state.joint_velocity[:] = [row[1] for row in self._rows]
-        if self.scene.robot.fixed_base:
-            return
-        position, quaternion = self._base_pose()
-        linear, angular = self._base_velocity()
-        if not self._base_is_inertial:
-            quaternion = multiply(quaternion, self._inertial_turn_back)
-            # [3] m, from the link frame to the centre of mass, and that point's velocity about the link frame
-            ax, ay, az = arm = rotate(quaternion, self._inertial_offset)
-            sx, sy, sz = cross(angular, arm)
-            position = (position[0] - ax, position[1] - ay, position[2] - az)
-            linear = (linear[0] - sx, linear[1] - sy, linear[2] - sz)
-        state.base_position[:], state.base_quaternion[:] = position, quaternion
-        state.base_linear_velocity[:], state.base_angular_velocity[:] = linear, angular
+        self._rows = rows = self._states()
+        measured = [row[0] for row in rows] + [row[1] for row in rows]
+        if not self._base_is_fixed:
+            position, quaternion = self._base_pose()
+            linear, angular = self._base_velocity()
+            if not self._base_is_inertial:
+                centre = position
+                position, quaternion = pybullet.multiplyTransforms(position, quaternion, *self._link_in_inertial)
+                # [3] m, from the link frame to the centre of mass; then that point's velocity about the link frame
+                arm = (centre[0] - position[0], centre[1] - position[1], centre[2] - position[2])
+                sx, sy, sz = cross(angular, arm)
+                linear = (linear[0] - sx, linear[1] - sy, linear[2] - sz)
+            measured += (*position, *quaternion, *linear, *angular)
+        self.state.block[: len(measured)] = measured
 
     # -- placing and snapshots -------------------------------------------------------------------------------------
 
@@ -318,9 +327,10 @@ class PyBulletBackend(PhysicsBackend):
     def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
         """See PhysicsBackend.contact_forces."""
         names = tuple(links)
-        if names not in self._contact_places:
-            self._contact_places[names] = {self._link(name): index for index, name in enumerate(names)}
-        place, total = self._contact_places[names], [0.0] * len(names)
+        place = self._contact_places.get(names)
+        if place is None:
+            place = self._contact_places[names] = {self._link(name): index for index, name in enumerate(names)}
+        total = [0.0] * len(names)
         for contact in self._contacts():
             # (flag, bodyA, bodyB, linkA, linkB, ..., [9] normal force); a contact with itself counts on both links.
             if contact[3] in place:
@@ -363,7 +373,7 @@ class PyBulletBackend(PhysicsBackend):
     @property
     def bullet_ids(self) -> tuple[int, int, list[int]]:
         """Bullet's numbers of this world's client, of the robot and of its motors [M], to measure Bullet bare."""
-        return self._world._client, self._robot, self._motors
+        return self._client_id, self._robot, self._motors
 
     @property
     def _world(self) -> BulletClient:

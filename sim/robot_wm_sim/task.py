@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +18,12 @@ Vector = NDArray[Any] | Sequence[float]
 VIDEO = "video"  # the scene's camera that RobotEnv.render looks through
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What a control step brought."""
 
     reward: float
     terminated: bool = False
-    info: Mapping[str, Any] = field(default_factory=dict)  # "success": bool where the task knows success
+    info: Mapping[str, Any] = MappingProxyType({})  # "success": bool where the task knows success
 
 
 class Task(ABC):

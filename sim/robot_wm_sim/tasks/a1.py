@@ -18,7 +18,7 @@ from robot_wm_sim import locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
-from robot_wm_sim.frames import Vector, conjugate, rotate
+from robot_wm_sim.frames import Vector, axes
 from robot_wm_sim.robots.a1 import A1, FEET, LIMBS, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.scene import Camera, Marker, Scene
 from robot_wm_sim.task import VIDEO, Outcome, Task
@@ -54,11 +54,13 @@ class _Motion(NamedTuple):
     @classmethod
     def of(cls, sim: PhysicsBackend) -> _Motion:
         state = sim.state
-        inward = conjugate(state.base_quaternion.tolist())
+        (a, b, c), (d, e, f), (g, h, i) = axes(state.base_quaternion.tolist())
+        x, y, z = state.base_linear_velocity.tolist()
+        p, q, r = state.base_angular_velocity.tolist()
         return cls(
-            velocity=rotate(inward, state.base_linear_velocity.tolist()),
-            rate=rotate(inward, state.base_angular_velocity.tolist()),
-            gravity=rotate(inward, (0.0, 0.0, -1.0)),
+            velocity=(a * x + b * y + c * z, d * x + e * y + f * z, g * x + h * y + i * z),
+            rate=(a * p + b * q + c * r, d * p + e * q + f * r, g * p + h * q + i * r),
+            gravity=(-c, -f, -i),
         )
 
 

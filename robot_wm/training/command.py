@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
-    """Fill what no flag gave from `--config`, then from `--preset`."""
+    """Fill what no flag gave from `--config`, then from `--preset`, then, on `--resume`, from the run itself."""
     given = {argument.name: argument.tokens[-1].value for argument in arguments if argument.tokens}
     files = [Path(given["--config"])] if "--config" in given else []
     files += [preset_path(given["--preset"])] if "--preset" in given else []
@@ -27,6 +27,20 @@ def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.Ar
         if not file.is_file():
             raise UserError(f"{file}: no such file (--config)")
         cyclopts.config.Yaml(file, use_commands_as_keys=False)(app, commands, arguments)
+    if "--resume" in given and "--run-dir" in given:
+        saved = saved_settings(Path(given["--run-dir"]))
+        cyclopts.config.Dict(saved, use_commands_as_keys=False, source=given["--run-dir"])(app, commands, arguments)
+
+
+def saved_settings(run: Path) -> dict[str, Any]:
+    """The settings that a run was saved with, without those that were left unset; UserError if there is none."""
+    from robot_wm.training import checkpoint
+
+    newest = checkpoint.latest_path(run)
+    if newest is None:
+        raise UserError(f"{run}: no checkpoint to resume from")
+    config = checkpoint.read_state(newest).config
+    return config.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
 
 
 app = cyclopts.App(name="train", help="Learn a task: collect, learn, evaluate, save.", config=_layers)
@@ -43,7 +57,8 @@ def train(
 ) -> None:
     """Learn a task: collect, learn, evaluate, save.
 
-    Ctrl-C finishes the update in hand, saves, and exits with code 130; `--resume` goes on from there.
+    Ctrl-C finishes the update in hand, saves, and exits with code 130; `--resume --run-dir …` goes on from there, with
+    the settings of the run where no flag says otherwise.
 
     Parameters
     ----------
@@ -52,7 +67,7 @@ def train(
     preset
         Shipped settings; a YAML file and flags win over it.
     resume
-        Continue the run in its folder from its newest checkpoint.
+        Continue the run in --run-dir from its newest checkpoint and with its settings.
     json
         Print the result as one JSON object.
     """
@@ -63,7 +78,7 @@ def train(
         trainer.train(RoundReport(bar, "train"))
     emit(result(trainer), as_json=json, title=str(trainer.run))
     if trainer.stopped_by == "signal":
-        messages().print(f"stopped and saved; continue with: robot-wm train --resume --run-dir {trainer.run} …")
+        messages().print(f"stopped and saved; continue with: robot-wm train --resume --run-dir {trainer.run}")
         raise KeyboardInterrupt
 
 

@@ -14,6 +14,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from robot_wm.cli import run as robot_wm
 from robot_wm.errors import UserError
+from robot_wm.evaluation.closed_loop import run_closed_loop
+from robot_wm.evaluation.run_command import task_options
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage, Parity, StateTensor, TensorSpec
 from robot_wm.runtime.onnx_engine import OnnxEngine
@@ -22,8 +24,6 @@ from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle
-from robot_wm.evaluation.closed_loop import run_closed_loop
-from robot_wm.evaluation.run_command import task_options
 
 TICKS = 256
 AT_ONCE = SafetyConfig(soft_start_s=0)

@@ -6,6 +6,7 @@ import yaml
 from robot_wm import cli
 from robot_wm.errors import UserError
 from robot_wm.training.config import TrainConfig, preset_path
+from robot_wm.training.loop import Trainer
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ def test_flags_win_over_yaml_over_preset_over_defaults(parsed, tmp_path):
 def test_task_options_keep_their_types(parsed):
     config = parsed("--task-options.observation", "image", "--task-options.action_repeat", "2")
     assert config.task_options == {"observation": "image", "action_repeat": 2}
+
+
+def test_resume_takes_the_settings_of_the_run_where_no_flag_says_otherwise(parsed, tiny):
+    config = tiny(steps=64, task_options={"observation": "proprio"})
+    Trainer(config).train()
+    again = parsed("--resume", "--run-dir", str(config.folder), "--steps", "999")
+    assert again == config.model_copy(update={"steps": 999})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""The whole way in seconds: learn a little, export, check parity, run in real time, report; then eval and run again."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+
+def robot_wm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "robot_wm", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory):
+    run = tmp_path_factory.mktemp("quickstart")
+    done = robot_wm("quickstart", "--run-dir", str(run), "--time-limit-s", "5", "--json")
+    assert done.returncode == 0, done.stderr
+    return run, json.loads(done.stdout)
+
+
+def test_it_leaves_a_report_with_its_three_pictures_and_a_bundle(quickstart):
+    run, report = quickstart
+    assert json.loads((run / "report.json").read_text()) == report
+    page = (run / "report.html").read_text()
+    assert len(re.findall(r'src="data:image/png;base64,iVBOR', page)) == 3
+    for title in ("Learning curve", "Imagined and real", "Controller latency"):
+        assert title in page
+    assert report["updates"] > 0
+    assert report["episodes"] == 10
+    assert report["realtime"]["realtime"] is True
+    assert report["realtime"]["ticks"] > 10
+    assert {row["graph"] for row in report["parity"]["rows"]} == {"policy.op17.onnx", "policy.onnx"}
+    assert (run / "agent.rwm" / "manifest.json").is_file()
+    assert str(run) not in (run / "agent.rwm" / "manifest.json").read_text()
+
+
+def test_the_checkpoint_and_the_bundle_are_the_same_agent(quickstart):
+    run, _ = quickstart
+    common = ("--episodes", "3", "--json")
+    torch_side = json.loads(robot_wm("eval", "--checkpoint", str(run / "train"), *common).stdout)
+    bundle_side = json.loads(robot_wm("eval", "--bundle", str(run / "agent.rwm"), *common).stdout)
+    keys = {"return_mean", "return_std", "success_rate", "episodes", "backend"}
+    for result in (torch_side, bundle_side):
+        assert keys <= result.keys()
+        assert (result["episodes"], result["backend"], result["success_rate"]) == (3, "pybullet", None)
+    # Other starts, the same hardly trained policy: both fall early.
+    assert 0.3 < torch_side["length_mean"] / bundle_side["length_mean"] < 3
+
+
+def test_a_second_one_does_not_overwrite_the_first(quickstart):
+    run, _ = quickstart
+    done = robot_wm("quickstart", "--run-dir", str(run))
+    assert done.returncode == 2
+    assert "--force" in done.stderr
+    assert (run / "report.json").is_file()
+
+
+def test_eval_refuses_another_task(quickstart):
+    run, _ = quickstart
+    done = robot_wm("eval", "--bundle", str(run / "agent.rwm"), "--task", "cartpole_swingup", "--episodes", "1")
+    assert done.returncode == 2
+    assert "made for another agent" in done.stderr

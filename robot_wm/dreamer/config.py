@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from cyclopts import Parameter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Size = Literal["nano", "1m", "12m", "25m", "50m", "100m", "200m"]
@@ -32,7 +33,8 @@ class DreamerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: Size = Field(default="12m", description="preset of the widths below")
+    # On a command line that has this config under a name of its own, plain --size is meant.
+    size: Annotated[Size, Parameter(alias="--size")] = Field(default="12m", description="preset of the widths below")
 
     # Widths: those of ``size`` where not given.
     deter: int = Field(default=_DEFAULT["deter"], ge=8, description="D: deterministic state, units")

@@ -26,7 +26,7 @@ PRESET = "quickstart"
 EVALUATION_EPISODES = 10
 REALTIME_EPISODES = 1
 PERFECT_RETURN = 500.0
-_PREDICTED_STEPS = 120
+_PREDICTED_STEPS = 80
 _SEED_OFFSET = 7919  # the last evaluation sees starts that the evaluations during training did not
 
 
@@ -188,7 +188,8 @@ def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
         picture(
             "Imagined and real",
             "One recorded sequence (solid) and the world model's prediction of it (dashed), in the units that the "
-            "model sees. Left of the grey line it sees the observations, right of it only the actions.",
+            "model sees. Left of the grey line it sees the observations, right of it only the actions. A balanced pole is "
+            "unstable, so every small error of the prediction grows.",
             prediction_figure(_prediction(trainer), trainer.spec),
         ),
         picture(

@@ -45,6 +45,10 @@ def run(arguments: Sequence[str]) -> int:
         return _refuse(str(UserError.from_validation(error, origin="option")))
     except UserError as error:
         return _refuse(str(error))
+    except ModuleNotFoundError as error:  # a robot has the light core only
+        if (error.name or "robot_wm").startswith("robot_wm"):
+            raise
+        return _refuse(f"this command needs {error.name}, which is not installed: pip install 'robot-wm[all]'")
     except KeyboardInterrupt:
         messages().print("interrupted")
         return INTERRUPTED

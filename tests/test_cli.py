@@ -74,3 +74,23 @@ def test_tasks_json_lists_the_tasks_and_a_spec():
     spec = json.loads(robot_wm("tasks", "cartpole_balance", "--json").stdout)
     assert spec["task"] == "cartpole_balance"
     assert spec["control_rate_hz"] == 50
+
+
+def test_the_light_core_says_what_a_command_needs(tmp_path):
+    """With an import path on which torch cannot be found, as on a robot."""
+    script = (
+        "import sys, importlib.abc\n"
+        "class NoTorch(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'lance', 'gymnasium'):\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, NoTorch())\n"
+        "from robot_wm.cli import run\n"
+        "sys.exit(run(sys.argv[1:]))"
+    )
+    for arguments in ("train", "replay log x", "tasks", "eval --checkpoint x"):
+        command = [sys.executable, "-c", script, *arguments.split()]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert "which is not installed: pip install 'robot-wm[all]'" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1

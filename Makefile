@@ -16,9 +16,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(BIN)/robot-wm quickstart
 
+# One thread: the tests' matrices are tiny, and threads that wait for each other on busy cores cost minutes.
 test: $(VENV)/.installed lint
 	$(BIN)/coverage erase
-	$(BIN)/pytest --cov --cov-report=term:skip-covered --durations=10
+	OMP_NUM_THREADS=1 $(BIN)/pytest --cov --cov-report=term:skip-covered --durations=10
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -188,8 +188,8 @@ def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
         picture(
             "Imagined and real",
             "One recorded sequence (solid) and the world model's prediction of it (dashed), in the units that the "
-            "model sees. Left of the grey line it sees the observations, right of it only the actions. A balanced pole is "
-            "unstable, so every small error of the prediction grows.",
+            "model sees. Left of the grey line it sees the observations, right of it only the actions. A balanced pole "
+            "is unstable, so every small error of the prediction grows.",
             prediction_figure(_prediction(trainer), trainer.spec),
         ),
         picture(

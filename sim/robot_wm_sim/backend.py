@@ -93,7 +93,7 @@ class PhysicsBackend(Protocol):
     def link_pose(self, link: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Position [3] m and quaternion [4] (x, y, z, w) of a link's frame in the world."""
 
-    def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
+    def contact_forces(self, links: Sequence[str]) -> list[float]:
         """Sum of normal contact forces on each named link, [K] N, in the last physics step."""
 
     def move_marker(self, name: str, position: Floats) -> None:

@@ -22,8 +22,8 @@ Positive = cyclopts.validators.Number(gt=0)
 
 def bench_sim(
     *,
-    steps: Annotated[int, Parameter(validator=Positive)] = 500,
-    repeats: Annotated[int, Parameter(validator=Positive)] = 61,
+    steps: Annotated[int, Parameter(validator=Positive)] = 200,
+    repeats: Annotated[int, Parameter(validator=Positive)] = 151,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Measure raw PyBullet (stepSimulation and PD torque of the A1, 500 Hz) against the a1_velocity environment.
@@ -110,27 +110,36 @@ def _work(pipe: Connection, steps: int) -> None:
 def _raw_loop() -> Callable[[int], int]:
     """The least that a PD torque loop over PyBullet needs in Python: two batched calls and one step.
 
-    It holds the robot's home pose in the same world that the environment uses. Nothing is read for a policy, and no
-    reward is computed.
+    It holds the robot's home pose from the same start and for as long as the environment's episode, so that Bullet
+    has the same motion and the same contacts to compute. Nothing is read for a policy, and no reward is computed.
     """
-    import numpy as np
     import pybullet
 
+    from robot_wm.tasks import make_env
+    from robot_wm_sim.env import RobotEnv
     from robot_wm_sim.pybullet_backend import PyBulletBackend
     from robot_wm_sim.robots.a1 import A1
-    from robot_wm_sim.tasks.a1 import A1Velocity
 
-    world = PyBulletBackend(A1Velocity("proprio").scene)
-    home = [motor.home for motor in A1.motors]
+    env = make_env(TASK).unwrapped
+    assert isinstance(env, RobotEnv)
+    env.reset(seed=SEED)
+    world = env.sim
+    assert isinstance(world, PyBulletBackend)
+    client, body, joints = world.bullet_ids
+    start = world.save()
+    period = env.task.step_limit * env.agent_spec.physics_steps  # physics steps of an episode
     limits = [motor.limits.effort or 0.0 for motor in A1.motors]
-    world.place(joint_position=np.array(home), base_position=A1.base_position)
     kp, kd = A1.motors[0].kp, A1.motors[0].kd
-    targets = [kp * position for position in home]
+    targets = [kp * motor.home for motor in A1.motors]
+    taken = 0
 
     def run(steps: int) -> int:
+        nonlocal taken
         states, control, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
         torque = pybullet.TORQUE_CONTROL
-        client, body, joints = world.bullet_ids
+        if taken >= period:
+            world.restore(start)
+            taken = 0
         for _ in range(steps):
             efforts = [
                 hi if (u := target - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
@@ -138,6 +147,7 @@ def _raw_loop() -> Callable[[int], int]:
             ]
             control(body, joints, torque, forces=efforts, physicsClientId=client)
             step(client)
+        taken += steps
         return steps
 
     return run

@@ -203,7 +203,7 @@ class PyBulletBackend(PhysicsBackend):
         """See PhysicsBackend.run."""
         kp, kd, limits = drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist()  # [M] each
         if any(kp) or any(kd) or self._compensating:
-            efforts = self._run_gains(drive, steps, list(zip(kp, kd, limits, strict=True)))
+            efforts = self._run_gains(drive, steps, kp, kd, limits)
         else:
             efforts = np.clip(drive.effort, -drive.limit, drive.limit).tolist()
             for _ in range(steps):
@@ -213,13 +213,15 @@ class PyBulletBackend(PhysicsBackend):
         self._refresh()
         self.state.joint_effort[slice(None) if self._motors_are_joints else self._motor_rows] = efforts
 
-    def _run_gains(self, drive: Drive, steps: int, gains: list[tuple[float, float, float]]) -> list[float]:
-        """The drives' equation at every physics step; ``gains`` [M]: kp, kd, limit. Returns the last efforts [M]."""
+    def _run_gains(
+        self, drive: Drive, steps: int, kps: list[float], kds: list[float], limits: list[float]
+    ) -> list[float]:
+        """The drives' equation at every physics step, gains and limits [M]. Returns the last efforts [M]."""
         # clip(effort + kp*(p + v*t - q) + kd*(v - q')) = clip(target + ramp*t - kp*q - kd*q'), to keep the loop short.
         position, velocity, effort = drive.position.tolist(), drive.velocity.tolist(), drive.effort.tolist()  # [M] each
         target = [
             e + kp * p + kd * v
-            for e, p, v, (kp, kd, _) in zip(effort, position, velocity, gains)  # noqa: B905  strict costs time
+            for e, p, v, kp, kd in zip(effort, position, velocity, kps, kds)  # noqa: B905  strict costs time
         ]
         compensating, moving = self._compensating, any(velocity)
         # Called directly and not through _bind_calls: at 500 Hz even a wrapper shows.
@@ -234,14 +236,14 @@ class PyBulletBackend(PhysicsBackend):
                 wanted = [t + g for t, g in zip(target, self._gravity_efforts())]  # noqa: B905
             efforts = [
                 hi if (u := w - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
-                for state, w, (kp, kd, hi) in zip(states, wanted, gains)  # noqa: B905
+                for state, w, kp, kd, hi in zip(states, wanted, kps, kds, limits)  # noqa: B905
             ]
             apply(robot, motors, mode, forces=efforts, physicsClientId=client)
             step(client)
             if left:
                 states = read(robot, motors, client)
             if moving:
-                target = [t + kp * v * self._dt for t, v, (kp, _, _) in zip(target, velocity, gains)]  # noqa: B905
+                target = [t + kp * v * self._dt for t, v, kp in zip(target, velocity, kps)]  # noqa: B905
                 wanted = target
         return efforts
 
@@ -324,7 +326,7 @@ class PyBulletBackend(PhysicsBackend):
         state = self._world.getLinkState(self._robot, index, computeForwardKinematics=1)
         return np.array(state[4]), np.array(state[5])
 
-    def contact_forces(self, links: Sequence[str]) -> NDArray[np.float64]:
+    def contact_forces(self, links: Sequence[str]) -> list[float]:
         """See PhysicsBackend.contact_forces."""
         names = tuple(links)
         place = self._contact_places.get(names)
@@ -337,7 +339,7 @@ class PyBulletBackend(PhysicsBackend):
                 total[place[contact[3]]] += contact[9]
             if contact[2] == self._robot and contact[4] in place:
                 total[place[contact[4]]] += contact[9]
-        return np.array(total)
+        return total
 
     def move_marker(self, name: str, position: Floats) -> None:
         """See PhysicsBackend.move_marker."""

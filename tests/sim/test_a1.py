@@ -148,8 +148,8 @@ def test_the_home_pose_stands_for_twenty_seconds(build_env):
     assert (ticks, terminated, truncated) == (1000, False, True)
     assert info["success"] is True
     assert 0.25 < env.sim.state.base_position[2] < 0.35  # m
-    assert (env.sim.contact_forces(FEET) > 10).all()  # N
-    assert env.sim.contact_forces((TRUNK, *FEET)).sum() == pytest.approx(12.46 * 9.81, rel=0.02)
+    assert min(env.sim.contact_forces(FEET)) > 10  # N
+    assert sum(env.sim.contact_forces((TRUNK, *FEET))) == pytest.approx(12.46 * 9.81, rel=0.02)
     assert 0.9 * 30 < total < 30  # of 1.5 a second
     assert env.render().shape == (240, 320, 3)
     assert env.render().std() > 10
@@ -213,7 +213,7 @@ def test_terms_are_those_of_the_physics(build_env):
             "torque": (state.joint_effort**2).sum(),
             "joint_acceleration": (((state.joint_velocity - before) / 0.02) ** 2).sum(),
             "action_rate": (((command - last) / UNITS) ** 2).sum(),
-            "collision": (env.sim.contact_forces(LIMBS) > 0.1).sum(),
+            "collision": sum(force > 0.1 for force in env.sim.contact_forces(LIMBS)),
         }
         for name, value in expected.items():
             assert terms[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name

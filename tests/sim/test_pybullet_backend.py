@@ -198,7 +198,7 @@ def test_contact_forces_carry_the_weight(build_sim):
     sim.run(Drive.holding_home(RACECAR), 500)
     forces = sim.contact_forces([*wheels, "base_link"])
     assert sum(forces[:4]) == pytest.approx((4.2 + 0.1 + 4 * 0.34 + 2 * 0.1) * GRAVITY, rel=0.02)
-    assert (forces[:4] > 5.0).all()
+    assert min(forces[:4]) > 5.0
     assert forces[4] == 0.0
 
 

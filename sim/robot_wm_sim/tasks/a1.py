@@ -161,7 +161,7 @@ class A1Velocity(Task):
         roll_rate, pitch_rate, yaw_rate = motion.rate
         wanted_x, wanted_y, wanted_yaw = self._command
         # Plain lists: a dozen numbers are added up faster by math than by NumPy.
-        trunk, *others = sim.contact_forces(CONTACT_LINKS).tolist()
+        trunk, *others = sim.contact_forces(CONTACT_LINKS)
         velocity = sim.state.joint_velocity.tolist()
         action = (command / UNITS).tolist()  # policy units; where their zero lies does not matter to a change
         terms = {

@@ -78,7 +78,9 @@ def export(
             on_stage=status.update,
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
-        console.print(f"warning: {name} is only accurate to {resolution:.3g} in float32; the critic is hardly trained")
+        console.print(
+            f"warning: {name} is resolved to {resolution:.3g} in float32: the critic is hardly trained, or values are large"
+        )
     emit(summary(report), as_json=json, title="Bundle")
 
 

@@ -21,7 +21,10 @@ class Collector(Protocol):
         """Steps that have been finished since the last call, oldest first; may wait a little for the first one."""
 
     def publish(self, agent: DreamerAgent, *, policy: str, random: bool, steps_permitted: int) -> None:
-        """Act with these weights from now on (``random``: uniformly), up to ``steps_permitted`` policy steps in all."""
+        """Act with these weights from now on (``random``: uniformly).
+
+        ``steps_permitted`` is how many policy steps the train ratio allows since this collector was started.
+        """
 
     def rng_state(self) -> torch.Tensor:
         """State of the actor's noise, for a checkpoint."""

@@ -147,7 +147,7 @@ class Trainer:
             self.agent,
             policy=str(state.updates),
             random=state.env_steps < config.prefill_steps,
-            steps_permitted=int(learned_steps) + _LEAD_STEPS * config.envs,
+            steps_permitted=int(learned_steps) + _LEAD_STEPS * config.envs - self._start_steps,
         )
 
     def _collect(self, collector: Collector) -> None:

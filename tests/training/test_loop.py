@@ -164,6 +164,19 @@ def test_an_actor_in_its_own_process_is_not_stalled_by_a_learner_that_hangs(tiny
     )
 
 
+def test_a_simulated_actor_process_keeps_to_the_train_ratio_also_after_a_resume(tiny):
+    arrived = []
+
+    def watch(running: Trainer) -> None:
+        arrived.append(running.state.env_steps)
+
+    config = tiny(steps=400, actor="process", envs=1)
+    Trainer(config).train(watch)
+    Trainer(config.model_copy(update={"steps": 800}), resume=True).train(watch)
+    # 64 steps ahead are allowed, and a few more may be under way: no round of the loop finds more than these.
+    assert max(np.diff(arrived)) <= 64 + 8
+
+
 def test_a_dying_actor_process_is_reported(tiny):
     trainer = Trainer(tiny(steps=100_000, actor="process", task_options={"observation": "proprio"}))
 

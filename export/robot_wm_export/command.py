@@ -79,7 +79,7 @@ def export(
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
         console.print(
-            f"warning: {name} is resolved to {resolution:.3g} in float32: the critic is hardly trained, or values are large"
+            f"warning: float32 resolves {name} to {resolution:.3g}: the critic is hardly trained, or its values are large"
         )
     emit(summary(report), as_json=json, title="Bundle")
 

@@ -78,9 +78,7 @@ def export(
             on_stage=status.update,
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
-        console.print(
-            f"warning: float32 resolves {name} to {resolution:.3g}: the critic is hardly trained, or its values are large"
-        )
+        console.print(f"warning: float32 resolves {name} to {resolution:.3g}: a hardly trained critic, or large values")
     emit(summary(report), as_json=json, title="Bundle")
 
 

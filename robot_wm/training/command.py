@@ -94,7 +94,7 @@ def result(trainer: Trainer) -> dict[str, Any]:
         "wall_s": round(state.wall_s, 1),
         "stopped_by": trainer.stopped_by,
         "best_return": state.best_return,
-        "episode_return": trainer.metrics.get("episode/return"),
+        "episode_return": trainer.recent_return,
         "replay_version": state.replay_version,
     }
 
@@ -111,10 +111,9 @@ class RoundReport:
         state = trainer.state
         if self._task is None:
             self._task = self._bar.add_task(self._label, total=trainer.config.steps, note="", completed=0)
-        recent = [episode.episode_return for episode in trainer.recent]
         note = f"{state.updates} updates"
-        if recent:
-            note += f", return {sum(recent) / len(recent):.1f}"
+        if trainer.recent_return is not None:
+            note += f", return {trainer.recent_return:.1f}"
         if state.best_return is not None:
             note += f", best {state.best_return:.1f}"
         self._bar.update(self._task, completed=state.env_steps, note=note)

@@ -31,7 +31,7 @@ from robot_wm.training.config import TrainConfig
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.evaluation import evaluate
 from robot_wm.training.experience import Experience, Finished
-from robot_wm.training.open_loop import draw_prediction
+from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
 from robot_wm.training.scalars import ScalarLog
 from robot_wm.training.stopping import StopRequest
 
@@ -90,7 +90,6 @@ class Trainer:
             backend=backend_name(config.task, config.task_options),
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
-        self.metrics: dict[str, float] = {}  # the newest row of scalars
         self.stopped_by = "steps"
         self._last_metrics: dict[str, torch.Tensor] = {}
         self._marks: dict[str, int] = {}
@@ -130,6 +129,11 @@ class Trainer:
                 self.store.flush()
                 collector.close()
         return state
+
+    @property
+    def recent_return(self) -> float | None:
+        """Mean return of the last training episodes; None before the first has ended."""
+        return float(np.mean([episode.episode_return for episode in self.recent])) if self.recent else None
 
     def _collector(self) -> Collector:
         config = self.config
@@ -208,9 +212,9 @@ class Trainer:
     def _write_scalars(self) -> None:
         state = self.state
         values = {name: float(value) for name, value in self._last_metrics.items()}
-        if self.recent:
+        if self.recent_return is not None:
             last = list(self.recent)
-            values["episode/return"] = float(np.mean([episode.episode_return for episode in last]))
+            values["episode/return"] = self.recent_return
             values["episode/length"] = float(np.mean([episode.length for episode in last]))
             success = [episode.success for episode in last]
             if not np.isnan(success).any():
@@ -226,7 +230,6 @@ class Trainer:
             * self.config.dreamer.batch_length
             / max(1, state.env_steps - self.config.prefill_steps),
         }
-        self.metrics = values
         self._log.scalars(state.env_steps, values)
 
     def _evaluate(self) -> None:
@@ -243,8 +246,13 @@ class Trainer:
 
     def _predict(self) -> None:
         batch = TensorBatch.from_numpy(self.sampler.sample(self.config.dreamer.batch_size), self.device)
-        image = draw_prediction(self.learner.open_loop(batch), self.spec)
-        self._log.image(self.state.env_steps, "open_loop", image)
+        context = max(1, self.config.dreamer.batch_length // 4)
+        prediction, step = self.learner.open_loop(batch, context=context), self.state.env_steps
+        self._log.image(step, "open_loop", draw_prediction(prediction, self.spec))
+        for field in self.spec.observations:
+            if field.is_image:
+                path = self.run / "open_loop" / f"{field.name}_{step:09d}.gif"
+                write_video(path, prediction_video(prediction, field.name), rate_hz=self.spec.control_rate_hz)
 
     def _check_finite(self) -> None:
         name = self.learner.first_nonfinite()

@@ -1,15 +1,17 @@
-"""Imagined against real: one picture of an open-loop prediction.
+"""Imagined against real: a picture of an open-loop prediction, and a video where there is a camera.
 
 The model sees the first steps of a recorded sequence and then runs on its own with the recorded actions.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.atomic import atomic_file
 from robot_wm.dreamer.rollouts import OpenLoop
 from robot_wm.spec import AgentSpec, ObservationField
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _LINES = 6  # elements of a vector field that are drawn
 _FRAMES = 8  # camera frames that are drawn
+_SEQUENCES = 4  # sequences of a video
 
 
 def prediction_figure(prediction: OpenLoop, spec: AgentSpec, *, sequence: int = 0) -> Figure:
@@ -61,6 +64,28 @@ def draw_prediction(prediction: OpenLoop, spec: AgentSpec) -> NDArray[np.uint8]:
     canvas = FigureCanvasAgg(prediction_figure(prediction, spec))
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def prediction_video(prediction: OpenLoop, field: str) -> NDArray[np.uint8]:
+    """Frames [T, B' * height, 3 * width, 3] of an image field: recorded, predicted and their difference around grey.
+
+    The first few sequences of the batch, one above the other. Of what is not RGB the last channel is shown as grey.
+    """
+    actual = prediction.actual[field][:_SEQUENCES].cpu().numpy()  # [B', T, H, W, C] in 0..1
+    predicted = prediction.predicted[field][:_SEQUENCES].cpu().numpy()
+    frames = np.concatenate([actual, predicted, (predicted - actual + 1) / 2], axis=3)  # [B', T, H, 3W, C]
+    joined = np.concatenate(list(frames), axis=1)  # [T, B'*H, 3W, C]
+    if joined.shape[-1] != 3:
+        joined = np.repeat(joined[..., -1:], 3, axis=-1)
+    return (np.clip(joined, 0, 1) * 255).astype(np.uint8)
+
+
+def write_video(path: Path, frames: NDArray[np.uint8], *, rate_hz: float) -> None:
+    """Write frames [T, H, W, C] as an animated GIF."""
+    import imageio.v3 as imageio
+
+    with atomic_file(path) as temporary:
+        imageio.imwrite(temporary, frames, extension=".gif", duration=1000 / rate_hz, loop=0)
 
 
 def _lines(axes: Axes, steps: NDArray, actual: NDArray, predicted: NDArray, field: ObservationField) -> None:

@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/robot-wm quickstart
+	$(BIN)/robot-wm quickstart --force
 
 # One thread: the tests' matrices are tiny, and threads that wait for each other on busy cores cost minutes.
 test: $(VENV)/.installed lint

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 
 def messages() -> Console:
@@ -26,15 +26,19 @@ def messages() -> Console:
 
 def progress(console: Console | None = None) -> Progress:
     """A progress bar with counts, elapsed time and ETA, on stderr."""
+
+    def whole() -> Column:
+        return Column(no_wrap=True)  # where the line is too long, the note is cut and no number
+
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}", table_column=whole()),
+        BarColumn(bar_width=16, table_column=whole()),
+        MofNCompleteColumn(table_column=whole()),
+        TimeElapsedColumn(table_column=whole()),
+        TextColumn("ETA", table_column=whole()),
+        TimeRemainingColumn(table_column=whole()),
+        TextColumn("{task.fields[note]}", table_column=Column(overflow="ellipsis")),
         console=console or messages(),
     )
 

@@ -70,7 +70,7 @@ def quickstart(
     console.print(f"1/4  learning {config.task} (size {config.dreamer.size}) in {config.folder}")
     trainer = Trainer(config)
     with progress(console) as bar:
-        trainer.train(RoundReport(bar, config.task))
+        trainer.train(RoundReport(bar, "learn"))
     if trainer.stopped_by == "signal":
         console.print(f"stopped and saved in {trainer.run}; start again with: robot-wm quickstart --force")
         raise KeyboardInterrupt

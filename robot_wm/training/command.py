@@ -109,11 +109,16 @@ class RoundReport:
     def __call__(self, trainer: Trainer) -> None:
         """Show steps, updates, return and loss."""
         state = trainer.state
+        steps, limit_s = trainer.config.steps, trainer.config.time_limit_s
+        # With a time limit the bar counts seconds: steps would promise an end that the limit forestalls.
         if self._task is None:
-            self._task = self._bar.add_task(self._label, total=trainer.config.steps, note="", completed=0)
-        note = f"{state.updates} updates"
+            label = self._label if limit_s is None else f"{self._label}, s"
+            self._task = self._bar.add_task(label, total=limit_s or steps, note="")
+        done = state.env_steps if limit_s is None else max(trainer.running_s, limit_s * state.env_steps / steps)
+        parts = [f"{state.updates} updates"]
         if trainer.recent_return is not None:
-            note += f", return {trainer.recent_return:.1f}"
+            parts.insert(0, f"return {trainer.recent_return:.1f}")
         if state.best_return is not None:
-            note += f", best {state.best_return:.1f}"
-        self._bar.update(self._task, completed=state.env_steps, note=note)
+            parts.insert(1, f"best {state.best_return:.1f}")
+        note = ", ".join(parts)
+        self._bar.update(self._task, completed=int(done), note=note)

@@ -91,6 +91,7 @@ class Trainer:
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
         self.stopped_by = "steps"
+        self.running_s = 0.0  # since `train` was called
         self._last_metrics: dict[str, torch.Tensor] = {}
         self._marks: dict[str, int] = {}
         self._start_steps = self.state.env_steps
@@ -111,13 +112,14 @@ class Trainer:
                     self._publish(collector)
                     self._collect(collector)
                     self._learn(stop)
-                    state.wall_s = wall_before + time.monotonic() - started
+                    self.running_s = time.monotonic() - started
+                    state.wall_s = wall_before + self.running_s
                     report(self)
                     self._periodic()
                     if stop.requested:
                         self.stopped_by = "signal"
                         break
-                    if config.time_limit_s is not None and time.monotonic() - started >= config.time_limit_s:
+                    if config.time_limit_s is not None and self.running_s >= config.time_limit_s:
                         self.stopped_by = "time limit"
                         break
                     if self.stopped_by == "return":

@@ -67,6 +67,7 @@ class ProcessCollector:
             transitions=context.Queue(),
         )
         arguments = (config.model_dump_json(), spec.to_json(), seed, self._shared)
+        self._published = ""  # name of the weights that the actor was given last
         self._process = context.Process(target=_act, args=arguments, name="robot-wm actor", daemon=False)
         self._process.start()
 
@@ -88,13 +89,15 @@ class ProcessCollector:
     def publish(self, agent: DreamerAgent, *, policy: str, random: bool, steps_permitted: int) -> None:
         """Hand the actor new weights and its allowance of policy steps."""
         shared = self._shared
+        shared.random.value, shared.permitted.value = int(random), steps_permitted
+        if policy == self._published:
+            return  # the same weights: a round without an update must not copy them all
         vector = _vector(agent)
         with shared.lock:
             shared.weights.copy_(vector)
             shared.version.value += 1
-            shared.random.value = int(random)
-            shared.policy_step.value = int(policy) if policy.isdigit() else 0
-        shared.permitted.value = steps_permitted
+            shared.policy_step.value = int(policy)
+        self._published = policy
 
     def rng_state(self) -> Tensor:
         """State of the actor's noise after its latest step."""

@@ -21,7 +21,7 @@ class Collector(Protocol):
         """Steps that have been finished since the last call, oldest first; may wait a little for the first one."""
 
     def publish(self, agent: DreamerAgent, *, policy: str, random: bool, steps_permitted: int) -> None:
-        """Act with these weights from now on (``random``: uniformly).
+        """Act with these weights from now on (``random``: uniformly); ``policy`` is the update that they are from.
 
         ``steps_permitted`` is how many policy steps the train ratio allows since this collector was started.
         """

@@ -103,7 +103,7 @@ class Trainer:
         ``report`` is called after every round of collecting and learning. Raises TrainingDivergedError.
         """
         state, config = self.state, self.config
-        collector = self._collector()
+        collector = self._source = self._collector()
         started, wall_before = time.monotonic(), state.wall_s
         with StopRequest() as stop, ScalarLog(self.run, resume_step=state.env_steps or None) as log:
             self._log = log
@@ -124,7 +124,6 @@ class Trainer:
                         break
                     if self.stopped_by == "return":
                         break
-                self._actor_rng = collector.rng_state()
                 self._check_finite()
                 self._save()
             finally:
@@ -168,7 +167,6 @@ class Trainer:
             self.state.env_steps += transition.envs
             self.state.episodes += len(finished)
             self.recent.extend(finished)
-        self._actor_rng = collector.rng_state()
         self._times["collect"] += time.perf_counter() - begin
 
     def _learn(self, stop: StopRequest) -> None:
@@ -267,8 +265,7 @@ class Trainer:
         """Write a checkpoint; a tag keeps the replay version that it names for as long as the checkpoint is kept."""
         self.state.replay_version = self.store.flush()
         learner = dict(self.learner.state_dict())
-        if self._actor_rng is not None:
-            learner[_ACTOR_RNG] = self._actor_rng
+        learner[_ACTOR_RNG] = self._source.rng_state()
         path = checkpoint.save(
             self.run, self.state, learner, self.sampler.state_dict(), keep=self.config.checkpoints_kept
         )

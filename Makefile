@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 # One stamp per install: done again when a dependency list changes.
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt ros2_ws/src/robot_wm/setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[all,dev,ros-wheels]' --editable ros2_ws/src/robot_wm
 	touch $@
 
 demo: $(VENV)/.installed

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.jumps import JumpMonitor
 from robot_wm.runtime.transform import Float32, ObservationTransform
 from robot_wm.spec import AgentSpec, ObservationField, Source
 
 # Plain integers: combining IntFlag members costs a microsecond each time.
 _MISSING, _TYPE, _SHAPE = int(Fault.MISSING_FIELD), int(Fault.WRONG_TYPE), int(Fault.WRONG_SHAPE)
-_NOT_FINITE, _STALE, _CLOCK = int(Fault.NOT_FINITE), int(Fault.STALE), int(Fault.CLOCK)
+_NOT_FINITE, _STALE, _CLOCK, _JUMP = int(Fault.NOT_FINITE), int(Fault.STALE), int(Fault.CLOCK), int(Fault.JUMP)
 
 _LARGEST = 1e18  # no SI reading of a robot is larger, and products of smaller ones stay finite in float32
 
@@ -50,6 +51,7 @@ class Sensors:
         self._measured_from: Float32 | None = None if source is None else transform.raw[source[0]][0]  # [O]
         self._measured_index = np.array([] if source is None else source[1], dtype=np.intp)  # [A]
         self._measured: Float32 = np.zeros(self._measured_index.size, dtype=np.float32)  # [A]
+        self._jumps = JumpMonitor(spec, {name: buffer[0] for name, buffer in transform.raw.items()})
         fields = [field for field in spec.observations if field.source is not Source.LAST_ACTION]
         # One tuple a field: the loop over them is the tick's.
         self._fields = [(field.name, field, transform.raw[field.name][0], field.shape) for field in fields]
@@ -65,6 +67,7 @@ class Sensors:
     def forget_clock(self) -> None:
         """Accept any time next: after a pause the clock may be another one."""
         self._last_now_s = -math.inf
+        self._jumps.forget()
         for name in self._last_stamps:
             self._last_stamps[name] = -math.inf
 
@@ -105,6 +108,8 @@ class Sensors:
                 if not field.is_image and not np.abs(buffer).max() <= _LARGEST
             ]
             faults |= self._fault(_NOT_FINITE, f"{', '.join(bad)}: not finite")
+        if not faults and (jump := self._jumps.jumped(self._last_now_s)):
+            return self._fault(_JUMP, jump)
         return faults
 
     def _unusual(self, name: str, field: ObservationField, buffer: np.ndarray[Any, Any], value: object) -> int:

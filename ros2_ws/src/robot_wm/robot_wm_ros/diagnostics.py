@@ -1,0 +1,151 @@
+"""What the agent says of itself on /diagnostics: one status, its level chosen by fixed rules.
+
+=====  ==========================================================================================
+level  when
+=====  ==========================================================================================
+ERROR  e-stop, damp mode, or a fault of the engine (it raised, or its output is not finite)
+STALE  the node is active and has not ticked for ``STALE_AFTER_S``
+WARN   hold mode or any other fault; deadlines missed since the last report; surprise above its
+       limit; the rate off by more than ``RATE_TOLERANCE``; a recording that stopped or has holes;
+       a real-time request that the kernel refused; a temperature above ``HOT_C``
+OK     otherwise, also while nobody has enabled the agent
+=====  ==========================================================================================
+
+The first row that applies is the level; the message lists every reason, the gravest first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.latency import LatencySummary
+from robot_wm.runtime.modes import Mode
+from robot_wm.runtime.realtime import Grant
+
+STALE_AFTER_S = 1.0
+RATE_TOLERANCE = 0.1  # of the wanted rate
+HOT_C = 85.0  # a Jetson begins to throttle a little above
+
+_ENGINE_FAULTS = {Fault.ENGINE.name, Fault.OUTPUT_NOT_FINITE.name}
+_GRAVEST_FIRST = (DiagnosticStatus.ERROR, DiagnosticStatus.STALE, DiagnosticStatus.WARN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentStatus:
+    """Everything that a report tells. NaN stands for what is not known (yet)."""
+
+    mode: Mode
+    lifecycle: str  # the label of the lifecycle state: "unconfigured", "inactive", "active", "finalized"
+    rate_hz: float  # ticks a second since the last report
+    wanted_rate_hz: float
+    latency: LatencySummary  # of the controller's ticks
+    tick_age_s: float  # since the last tick
+    deadline_misses: int  # since activation
+    new_deadline_misses: int = 0  # since the last report
+    surprise_nats: float = math.nan  # of the last tick
+    surprise_limit_nats: float | None = None  # None or 0: no limit
+    fault_names: tuple[str, ...] = ()  # of the last tick
+    detail: str = ""  # those faults in words
+    engine: str = ""
+    bundle_sha256: str = ""
+    spec_hash: str = ""
+    temperatures_c: Mapping[str, float] = field(default_factory=dict)
+    received: int = 0  # samples of the trigger topic since activation
+    superseded: int = 0  # of those, the ones that a newer one replaced before a tick could use them
+    recorder_written: int = 0  # ticks
+    recorder_dropped: int = 0  # ticks
+    recorder_error: str = ""  # why the recording stopped
+    realtime: tuple[Grant, ...] = ()
+
+
+def diagnostic_array(stamp: Time, *, hardware_id: str, status: AgentStatus, name: str = "agent") -> DiagnosticArray:
+    """The message for /diagnostics. ``name`` tells this agent from those in other namespaces."""
+    reasons = sorted(_reasons(status), key=lambda reason: _GRAVEST_FIRST.index(reason[0]))
+    array = DiagnosticArray()
+    array.header.stamp = stamp
+    array.status = [
+        DiagnosticStatus(
+            level=reasons[0][0] if reasons else DiagnosticStatus.OK,
+            name=name,
+            message="; ".join(text for _, text in reasons) or _calm(status),
+            hardware_id=hardware_id,
+            values=[KeyValue(key=key, value=value) for key, value in _values(status).items()],
+        )
+    ]
+    return array
+
+
+def _calm(status: AgentStatus) -> str:
+    return status.mode.value.replace("_", " ") if status.lifecycle == "active" else status.lifecycle
+
+
+def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
+    error, stale, warn = _GRAVEST_FIRST
+    if status.mode is Mode.ESTOP:
+        yield error, "e-stop: call ~/reset to leave it"
+    if status.mode is Mode.DAMP:
+        yield error, "damping: a fault lasted; call ~/enable to drive again"
+    if status.lifecycle == "active" and not status.tick_age_s <= STALE_AFTER_S:
+        yield stale, f"no tick for {status.tick_age_s:.1f} s"
+    if status.mode is Mode.HOLD:
+        yield warn, "holding"
+    if status.fault_names:
+        is_engine = not _ENGINE_FAULTS.isdisjoint(status.fault_names)
+        yield error if is_engine else warn, f"{' '.join(status.fault_names)}: {status.detail or 'no detail'}"
+    if status.new_deadline_misses:
+        yield warn, f"{status.new_deadline_misses} deadlines missed since the last report"
+    if status.surprise_limit_nats and status.surprise_nats > status.surprise_limit_nats:
+        yield warn, f"surprise {status.surprise_nats:.3g} nats, limit {status.surprise_limit_nats:.3g}"
+    if abs(status.rate_hz - status.wanted_rate_hz) > RATE_TOLERANCE * status.wanted_rate_hz:
+        yield warn, f"{status.rate_hz:.4g} Hz, wanted {status.wanted_rate_hz:.4g} Hz"
+    if status.recorder_error:
+        yield warn, f"recording stopped: {status.recorder_error}"
+    if status.recorder_dropped:
+        yield warn, f"the recording lacks {status.recorder_dropped} ticks"
+    for grant in status.realtime:
+        if not grant.granted:
+            yield warn, str(grant)
+    for zone, celsius in status.temperatures_c.items():
+        if celsius > HOT_C:
+            yield warn, f"{zone} is {celsius:.1f} °C hot"
+
+
+def _values(status: AgentStatus) -> dict[str, str]:
+    latency = status.latency
+    numbers: dict[str, float] = {
+        "rate_hz": status.rate_hz,
+        "wanted_rate_hz": status.wanted_rate_hz,
+        "tick_age_s": status.tick_age_s,
+        "ticks": latency.count,
+        "latency_p50_us": latency.p50_us,
+        "latency_p99_us": latency.p99_us,
+        "latency_p999_us": latency.p999_us,
+        "latency_max_us": latency.max_us,
+        "deadline_misses": status.deadline_misses,
+        "new_deadline_misses": status.new_deadline_misses,
+        "surprise_nats": status.surprise_nats,
+        "surprise_limit_nats": status.surprise_limit_nats or math.inf,
+        "received_samples": status.received,
+        "superseded_samples": status.superseded,
+        "recorder_written_ticks": status.recorder_written,
+        "recorder_dropped_ticks": status.recorder_dropped,
+        **{f"temperature_{zone}_c": celsius for zone, celsius in status.temperatures_c.items()},
+    }
+    return {
+        "mode": status.mode.value,
+        "lifecycle": status.lifecycle,
+        "faults": " ".join(status.fault_names),
+        "fault_detail": status.detail,
+        **{key: str(value) if isinstance(value, int) else f"{value:.6g}" for key, value in numbers.items()},
+        "engine": status.engine,
+        "bundle_sha256": status.bundle_sha256,
+        "spec_sha256": status.spec_hash,
+        "recorder_error": status.recorder_error,
+        **{f"realtime_{grant.what.replace(' ', '_')}": str(grant) for grant in status.realtime},
+    }

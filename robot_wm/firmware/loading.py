@@ -1,0 +1,104 @@
+"""Read the YAML files of firmware_configs, by name or by path, with errors that name file, key, value and unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from robot_wm.errors import UserError
+from robot_wm.firmware.board_model import BoardConfig
+from robot_wm.firmware.robot_model import RobotConfig
+
+_PACKAGE = "firmware_configs"
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def load_robot(name_or_path: str | Path) -> RobotConfig:
+    """The robot of that name, or of the YAML file at that path; UserError for a file that cannot be used."""
+    return _load(name_or_path, "robots", RobotConfig)
+
+
+def load_board(name_or_path: str | Path) -> BoardConfig:
+    """The board of that name, or of the YAML file at that path; UserError for a file that cannot be used."""
+    return _load(name_or_path, "boards", BoardConfig)
+
+
+def known(room: str) -> list[str]:
+    """Names of the ``robots`` or ``boards`` that come with the library."""
+    folder = files(_PACKAGE) / room
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
+
+
+def parse(text: str, model: type[_Model], *, origin: str) -> _Model:
+    """Validate YAML text; UserError naming ``origin``, the key, its value and what it should be."""
+    try:
+        twice = next(_repeated(yaml.compose(text, Loader=yaml.SafeLoader)), None)
+        body = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{origin}: not YAML: {' '.join(str(error).split())}") from None
+    if twice is not None:
+        raise UserError(f"{origin}: line {twice.start_mark.line + 1}: key {twice.value} stands there twice")
+    if not isinstance(body, dict):
+        raise UserError(f"{origin}: a mapping of keys to values is needed")
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        meaning = _meaning(model, error.errors()[0]["loc"])
+        line = str(UserError.from_validation(error, origin=origin))
+        raise UserError(f"{line} [{meaning}]" if meaning else line) from None
+
+
+def _load(name_or_path: str | Path, room: str, model: type[_Model]) -> _Model:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        origin = str(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot read it: {getattr(error, 'strerror', None) or error}") from None
+    else:
+        names = known(room)
+        if str(name_or_path) not in names:
+            one = room.removesuffix("s")
+            raise UserError(f"unknown {one} {str(name_or_path)!r}; known: {', '.join(names)}, or the path of a .yaml")
+        origin = f"{_PACKAGE}/{room}/{name_or_path}.yaml"
+        text = (files(_PACKAGE) / room / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    return parse(text, model, origin=origin)
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+    """Keys that a mapping has twice: YAML keeps the last, silently, and with it a joint's wrong limits."""
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                yield key
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated(item)
+
+
+def _meaning(model: type[BaseModel], path: tuple[int | str, ...]) -> str:
+    """Description of the field at a validation error's path, which starts with its unit."""
+    current: type[BaseModel] | None = model
+    description = ""
+    for part in path:
+        field = current.model_fields.get(str(part)) if current is not None else None
+        if field is not None:
+            description = field.description or ""
+            current = next(_models(field.annotation), None)
+    return description
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)

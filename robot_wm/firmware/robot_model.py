@@ -1,0 +1,141 @@
+"""RobotConfig: what the drives of one robot are set to, and which agents they were tuned for.
+
+One YAML file of firmware_configs/robots each. Everything is in SI units, at the joint's side of the gearbox.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from robot_wm.firmware.frozen import Count, FrozenModel, NotNegative
+from robot_wm.spec import JointLimits, Name, Positive
+
+DriveType = Literal["moteus", "odrive", "dynamixel", "vesc", "closed"]
+ControlMode = Literal["position", "velocity", "effort"]
+UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}$")]
+# Names of links and files that udev makes: no slash, quote or blank may break out of a rule.
+DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,14}$")]
+
+# What a drive cannot be set up without; a closed drive keeps these to itself.
+_OPEN_DRIVE_NEEDS = (
+    "bus_id",
+    "gear_ratio",
+    "current_limit_a",
+    "temperature_limit_c",
+    "torque_constant_nm_per_a",
+    "pole_pairs",
+)
+
+
+class Bus(FrozenModel):
+    """An adapter of the robot's computer: what its drives hang on, or a sensor such as the IMU."""
+
+    kind: Literal["can", "serial", "ethernet"]
+    bitrate: Count | None = Field(default=None, description="bit/s; of CAN, its arbitration phase")
+    data_bitrate: Count | None = Field(default=None, description="bit/s of CAN FD's data phase; none: classic CAN")
+    usb_vendor_id: UsbId | None = Field(default=None, description="four hexadecimal digits, quoted; see lsusb")
+    usb_product_id: UsbId | None = Field(default=None, description="four hexadecimal digits, quoted; see lsusb")
+    usb_serial: Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]+$")] | None = Field(
+        default=None, description="serial number, where two adapters are of one kind"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Bus:
+        if (self.usb_vendor_id is None) != (self.usb_product_id is None):
+            raise ValueError("usb_vendor_id and usb_product_id go together")
+        if self.usb_serial is not None and self.usb_vendor_id is None:
+            raise ValueError("usb_serial needs usb_vendor_id and usb_product_id")
+        if self.kind == "can" and self.bitrate is None:
+            raise ValueError("a can bus needs bitrate (bit/s)")
+        if self.data_bitrate is not None and self.kind != "can":
+            raise ValueError(f"data_bitrate is for a can bus, not for {self.kind}")
+        return self
+
+
+class RobotJoint(FrozenModel):
+    """One driven joint. What only an open drive can be told is None on a closed one."""
+
+    unit: Literal["rad", "m"] = Field(default="rad", description="rad of a rotating joint, m of a sliding one")
+    limits: JointLimits = Field(description="what the drive enforces: rad, rad/s, N·m, or m, m/s, N")
+    urdf: JointLimits | None = Field(default=None, description="limits of the robot's description, same units")
+    kp: NotNegative = Field(description="N·m/rad or N/m, position gain of the drive")
+    kd: NotNegative = Field(description="N·m·s/rad or N·s/m, velocity gain of the drive")
+    watchdog_s: Positive | None = Field(default=None, description="s without a command until the drive damps")
+    current_limit_a: Positive | None = Field(default=None, description="A, of a phase")
+    temperature_limit_c: Positive | None = Field(default=None, description="°C, at which the drive stops")
+    bus: DeviceName | None = Field(default=None, description="name of one of the robot's buses")
+    bus_id: Annotated[int, Field(ge=0)] | None = Field(default=None, description="number on the bus")
+    gear_ratio: Positive | None = Field(default=None, description="motor turns per joint turn, or rad per m")
+    torque_constant_nm_per_a: Positive | None = Field(default=None, description="N·m/A, at the motor's shaft")
+    pole_pairs: Count | None = Field(default=None, description="1, pairs of magnetic poles of the rotor")
+    direction: Literal[1, -1] = Field(default=1, description="1 or -1: whether the motor turns with the joint")
+    settings: dict[str, float | int | str] = Field(default={}, description="what only this drive type knows")
+
+    @model_validator(mode="after")
+    def _driven(self) -> RobotJoint:
+        for key in ("velocity", "effort"):
+            if getattr(self.limits, key) is None:
+                raise ValueError(f"limits.{key}: a driven joint needs one")
+        return self
+
+
+class RobotConfig(FrozenModel):
+    """A robot as its drives know it; ``joints`` are all with a motor, in the order of the MCU's arrays."""
+
+    name: Name = Field(description="name of this profile, by which commands find it")
+    description: str
+    robot: str = Field(description="AgentSpec.robot of the agents that may drive it")
+    firmware: str = Field(description="AgentSpec.firmware.name of the agents that may drive it")
+    drive_type: DriveType
+    urdf: str = Field(default="", description="where the description is from whose limits the joints repeat")
+    control_rate_hz: Positive = Field(description="Hz, of the agent's commands")
+    command_timeout_s: Positive = Field(description="s without a command until the firmware damps")
+    control_modes: tuple[ControlMode, ...] = Field(min_length=1, description="commands that the drives take")
+    action_mode: ControlMode = Field(description="command that the agents were trained to give")
+    buses: dict[DeviceName, Bus] = Field(default={})
+    joints: dict[Name, RobotJoint] = Field(min_length=1)
+    couplings: dict[Name, tuple[str, ...]] = Field(
+        default={}, description="action names that stand for several joints, such as drive for four wheels"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> RobotConfig:
+        if self.action_mode not in self.control_modes:
+            raise ValueError(f"action_mode {self.action_mode} is not among control_modes {self.control_modes}")
+        for coupling, members in self.couplings.items():
+            missing = [name for name in members if name not in self.joints]
+            if missing or not members:
+                raise ValueError(f"couplings.{coupling}: not a joint: {', '.join(missing) or 'nothing named'}")
+            if coupling in self.joints:
+                raise ValueError(f"couplings.{coupling}: a joint has that name too")
+        for name, joint in self.joints.items():
+            if joint.bus is not None and joint.bus not in self.buses:
+                raise ValueError(f"joints.{name}.bus: {joint.bus} is not among buses ({', '.join(self.buses)})")
+        if self.drive_type != "closed":
+            self._require_open_drives()
+        return self
+
+    def _require_open_drives(self) -> None:
+        taken: dict[tuple[str, int], str] = {}
+        for name, joint in self.joints.items():
+            for key in ("bus", *_OPEN_DRIVE_NEEDS):
+                if getattr(joint, key) is None:
+                    meaning = RobotJoint.model_fields[key].description
+                    raise ValueError(f"joints.{name}.{key}: a {self.drive_type} drive needs it ({meaning})")
+            place = (str(joint.bus), int(joint.bus_id or 0))
+            # A VESC drives a motor and a servo under one id.
+            if place in taken and self.drive_type != "vesc":
+                raise ValueError(f"joints.{name}.bus_id: {taken[place]} has number {place[1]} on {place[0]} too")
+            taken[place] = name
+
+    def joints_of(self, action_name: str) -> tuple[str, ...]:
+        """Names of the joints that an action's name moves; empty for a name that this robot lacks."""
+        if action_name in self.joints:
+            return (action_name,)
+        return self.couplings.get(action_name, ())
+
+    def watchdog_s(self, joint: str) -> float:
+        """Time without a command after which this joint damps: its drive's own, or the robot's."""
+        return self.joints[joint].watchdog_s or self.command_timeout_s

@@ -7,13 +7,15 @@ manifest, list of files, hashes. Nothing here parses a graph; that is the engine
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -42,7 +44,9 @@ _Read = Callable[[str, int], bytes]  # (file name, largest size in bytes) -> con
 class Bundle:
     """A verified bundle: every file is listed, has its size and hash, and nothing else lies beside it.
 
-    ``path`` is the folder with the files. A zip's temporary folder goes with ``close()`` (or the ``with`` block).
+    ``path`` is the folder with the files, links resolved: what is opened stays what it is when a link is switched.
+    A folder is held by a shared lock while it is open, so that the store of installed bundles leaves it alone.
+    The lock, and a zip's temporary folder, go with ``close()`` (or the ``with`` block).
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Bundle:
         manifest_sha256: str,
         *,
         signature_checked: bool,
+        lock: int | None = None,
         temporary: tempfile.TemporaryDirectory[str] | None = None,
     ):
         """Use ``Bundle.open``, which checks; this only holds what was checked."""
@@ -60,6 +65,7 @@ class Bundle:
         self.manifest_sha256 = manifest_sha256
         self.signature_checked = signature_checked
         self._temporary = temporary
+        self._unlock = None if lock is None else weakref.finalize(self, os.close, lock)
 
     @classmethod
     def open(cls, path: str | Path, public_key: str | Path | None = None, *, cache: Path | None = None) -> Bundle:
@@ -72,7 +78,7 @@ class Bundle:
         path = Path(path)
         try:
             if path.is_dir():
-                return _open_folder(path, public_key)
+                return _open_folder(path.resolve(), public_key)
             if path.is_file():
                 return _open_zip(path, public_key, cache)
         except OSError as error:
@@ -105,7 +111,9 @@ class Bundle:
             return read_recording(file, self.manifest, origin=str(self.path / PARITY))
 
     def close(self) -> None:
-        """Remove a zip's temporary folder; harmless otherwise, and when done twice."""
+        """Give up the folder, and remove it if it is a zip's temporary one; harmless when done twice."""
+        if self._unlock is not None:
+            self._unlock()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -119,6 +127,17 @@ class Bundle:
 
 
 def _open_folder(path: Path, public_key: str | Path | None) -> Bundle:
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # there are file systems without locks
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _open_listed(path, public_key, lock)
+    except BaseException:
+        os.close(lock)
+        raise
+
+
+def _open_listed(path: Path, public_key: str | Path | None, lock: int) -> Bundle:
     names = []
     with os.scandir(path) as entries:
         for entry in entries:
@@ -136,7 +155,7 @@ def _open_folder(path: Path, public_key: str | Path | None) -> Bundle:
     for name, expected in manifest.files.items():
         with _open_plain(path / name) as source:
             _copy_checked(source, None, name, expected, origin=str(path))
-    return _checked_bundle(path, raw, manifest, public_key)
+    return _checked_bundle(path, raw, manifest, public_key, lock=lock)
 
 
 def _open_zip(path: Path, public_key: str | Path | None, cache: Path | None) -> Bundle:
@@ -180,7 +199,7 @@ def _open_zip(path: Path, public_key: str | Path | None, cache: Path | None) -> 
             # Not unpacked yet, or damaged since: the zip has what is right.
             with atomic_directory(target) as fresh:
                 unpack(fresh)
-        return _checked_bundle(target, raw, manifest, public_key)
+            return _open_folder(target, public_key)
 
 
 def _checked_manifest(
@@ -212,12 +231,18 @@ def _checked_bundle(
     manifest: Manifest,
     public_key: str | Path | None,
     *,
+    lock: int | None = None,
     temporary: tempfile.TemporaryDirectory[str] | None = None,
 ) -> Bundle:
     with _open_plain(path / PARITY) as file:
         check_recording(file, manifest, origin=str(path / PARITY))
     return Bundle(
-        path, manifest, hashlib.sha256(raw).hexdigest(), signature_checked=public_key is not None, temporary=temporary
+        path,
+        manifest,
+        hashlib.sha256(raw).hexdigest(),
+        signature_checked=public_key is not None,
+        lock=lock,
+        temporary=temporary,
     )
 
 

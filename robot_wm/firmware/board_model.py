@@ -5,11 +5,13 @@ One YAML file of firmware_configs/boards each: power mode, clocks, CPUs, priorit
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyAddress, model_validator
+from pydantic import Field, model_validator
 
 from robot_wm.firmware.frozen import Count, FrozenModel
+from robot_wm.spec import Positive
 
 # SCHED_FIFO takes 1 to 99; 99 is the kernel's own (migration, watchdog), and starving those hangs the machine.
 RtPriority = Annotated[int, Field(ge=1, le=98)]
@@ -53,6 +55,11 @@ class Cpu(FrozenModel):
             raise ValueError(f"control core {self.control} is not among the isolated {self.isolated}")
         return self
 
+    @property
+    def others(self) -> tuple[int, ...]:
+        """Cores that are left to the system."""
+        return tuple(core for core in range(self.count) if core not in self.isolated)
+
 
 class Priorities(FrozenModel):
     """SCHED_FIFO priorities. The control thread outranks DDS: a late sample is stale, a late command is a fault."""
@@ -71,8 +78,9 @@ class Dds(FrozenModel):
     """The middleware and the network interfaces that it may use."""
 
     rmw: Literal["rmw_fastrtps_cpp", "rmw_cyclonedds_cpp"]
-    interfaces: tuple[IPvAnyAddress, ...] = Field(
-        default=(), description="IP addresses of this computer that DDS may use; none: every interface"
+    # Addresses and no names: Fast DDS knows interfaces by name only since 2.14, and Humble has 2.6.
+    interfaces: tuple[IPv4Address, ...] = Field(
+        default=(), description="IPv4 addresses of this computer that DDS may use; none: every interface"
     )
     shared_memory: bool = Field(description="true or false: whether processes of this computer may share memory")
 
@@ -97,8 +105,9 @@ class BoardConfig(FrozenModel):
     module: str = Field(description="what the maker calls it")
     jetpack: str | None = Field(default=None, description="version that the modes were looked up for; None: no Jetson")
     l4t: str | None = Field(default=None, description="Jetson Linux version of that JetPack")
+    ros_distro: Literal["humble", "jazzy", "kilted"] = Field(description="ROS 2 distribution of this Ubuntu release")
     memory_mib: Count | None = Field(default=None, description="MiB of memory, shared with the GPU on a Jetson")
-    memory_bandwidth_gb_s: float | None = Field(default=None, gt=0, description="GB/s")
+    memory_bandwidth_gb_s: Positive | None = Field(default=None, description="GB/s")
     power_mode: PowerMode | None = None
     clocks: Clocks | None = None
     cpu: Cpu

@@ -1,0 +1,117 @@
+"""`robot-wm firmware`: render a robot's settings in their real formats, and check an agent against them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from robot_wm.console import emit, messages
+from robot_wm.errors import UserError
+from robot_wm.firmware.check import check_robot, require_robot
+from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.urdf import urdf_limits
+
+app = cyclopts.App(name="firmware", help="Drive and computer settings of a robot: render them, check an agent.")
+
+
+@app.command
+def render(
+    *,
+    robot: str,
+    board: str,
+    out: Path,
+    bundle: Path | None = None,
+    public_key: Path | None = None,
+    force: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Write drive settings, systemd units, DDS profiles, udev rules and an MCU header into a new folder.
+
+    Parameters
+    ----------
+    robot
+        Name of a robot (see `robot-wm firmware list`), or the path of its YAML file.
+    board
+        Name of the computer on the robot, or the path of its YAML file.
+    out
+        Folder to write; it appears when all is written.
+    bundle
+        Bundle that will run there: it is checked against the robot first, and the header carries its spec's hash.
+    public_key
+        Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
+    force
+        Replace the folder if it was rendered before.
+    """
+    from robot_wm.firmware.render import render_all, write_all
+    from robot_wm.runtime.bundle import Bundle
+
+    robot_config, board_config = load_robot(robot), load_board(board)
+    spec = None
+    if bundle is not None:
+        with Bundle.open(bundle, public_key) as opened:
+            spec = opened.spec
+        require_robot(spec, robot_config, origin=str(bundle))
+    files = render_all(robot_config, board_config, spec=spec)
+    write_all(files, out, force=force)
+    messages().print(f"{out}: {len(files)} files; {out / 'README.md'} says where each goes", markup=False)
+
+
+@app.command
+def check(
+    *,
+    bundle: Path,
+    robot: str,
+    urdf: Path | None = None,
+    public_key: Path | None = None,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Check that a bundle's agent may drive a robot: limits nest, gains and names are equal, watchdogs make sense.
+
+    Parameters
+    ----------
+    bundle
+        Folder agent.rwm, or agent.rwm.zip.
+    robot
+        Name of a robot (see `robot-wm firmware list`), or the path of its YAML file.
+    urdf
+        Description of the robot, whose limits replace those that the YAML file repeats.
+    public_key
+        Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
+    json
+        Print the result as one JSON object.
+    """
+    from robot_wm.runtime.bundle import Bundle
+
+    config = load_robot(robot)
+    limits = urdf_limits(urdf, config.joints) if urdf is not None else None
+    with Bundle.open(bundle, public_key) as opened:
+        spec = opened.spec
+    violations = check_robot(spec, config, urdf=limits)
+    result: dict[str, Any] = {
+        "robot": config.name,
+        "bundle": str(bundle),
+        "spec_hash": spec.content_hash(),
+        "violations": len(violations),
+        "rows": [{"where": v.where, "found": v.inner, "but": v.outer, "rule": v.rule} for v in violations],
+    }
+    emit(result, as_json=json, title=f"{bundle.name} on {config.name}")
+    if violations:
+        raise UserError(f"{bundle}: {len(violations)} rules of robot {config.name} do not hold; first: {violations[0]}")
+
+
+@app.command(name="list")
+def list_known(*, json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+    """List the robots and boards that come with the library.
+
+    Parameters
+    ----------
+    json
+        Print the result as one JSON object.
+    """
+    robots = [load_robot(name) for name in known("robots")]
+    boards = [load_board(name) for name in known("boards")]
+    rows = [{"kind": "robot", "name": r.name, "drives": r.drive_type, "what": r.description} for r in robots]
+    rows += [{"kind": "board", "name": b.name, "drives": "", "what": b.module} for b in boards]
+    emit({"rows": rows}, as_json=json)

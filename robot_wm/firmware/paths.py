@@ -1,0 +1,17 @@
+"""Where things are on the robot's computer, for every rendered file that names another."""
+
+from __future__ import annotations
+
+CONFIG = "/etc/robot_wm"
+LIBRARY = "/usr/local/lib/robot_wm"
+STATE = "/var/lib/robot_wm"
+
+AGENT_PARAMETERS = f"{CONFIG}/agent.yaml"
+ROBOT_CONFIG = f"{CONFIG}/robot.yaml"
+FASTDDS_PROFILES = f"{CONFIG}/fastdds.xml"
+CYCLONEDDS_CONFIG = f"{CONFIG}/cyclonedds.xml"
+START_AGENT = f"{LIBRARY}/start-agent"
+START_BOARD = f"{LIBRARY}/start-board"
+BUNDLE = f"{STATE}/agent.rwm"
+AGENT_UNIT = "robot-wm-agent.service"
+BOARD_UNIT = "robot-wm-board.service"

@@ -1,0 +1,64 @@
+"""All files of one robot on one computer, rendered together and written as one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from robot_wm.atomic import atomic_directory
+from robot_wm.errors import UserError
+from robot_wm.firmware import paths
+from robot_wm.firmware.board_model import BoardConfig
+from robot_wm.firmware.dds import render_dds
+from robot_wm.firmware.jetson import render_jetson
+from robot_wm.firmware.joint_drives import render_drives
+from robot_wm.firmware.mcu_header import render_mcu_header
+from robot_wm.firmware.rendered import RenderedFile, fill_template
+from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.firmware.systemd import render_systemd
+from robot_wm.firmware.udev import render_udev
+from robot_wm.spec import AgentSpec
+
+MANIFEST = "README.md"
+# How a folder of ours is known again, before --force replaces it.
+_MARK = "Rendered by `robot-wm firmware`"
+
+
+def render_all(robot: RobotConfig, board: BoardConfig, *, spec: AgentSpec | None = None) -> list[RenderedFile]:
+    """Every file, the manifest last; ``spec`` is that of the bundle that will run, if it is known."""
+    rendered = [
+        *render_drives(robot),
+        *render_mcu_header(robot, spec),
+        *render_systemd(robot, board),
+        *render_jetson(board),
+        *render_dds(board),
+        *render_udev(robot),
+        RenderedFile("robot.yaml", robot_yaml(robot), paths.ROBOT_CONFIG, "what the agent checks its bundle against"),
+    ]
+    text = fill_template("README.md", robot=robot, board=board, files=rendered, mark=_MARK, paths=paths)
+    return [*rendered, RenderedFile(MANIFEST, text, "nowhere: it is this list", "what each file is and where it goes")]
+
+
+def robot_yaml(robot: RobotConfig) -> str:
+    """The robot as YAML that loads to an equal RobotConfig."""
+    body = robot.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+
+
+def write_all(files: list[RenderedFile], folder: Path, *, force: bool = False) -> None:
+    """Write the files as ``folder``, whole or not at all.
+
+    Raises UserError for a folder that is there already; with ``force`` only for one that was not rendered here.
+    """
+    if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
+        if not force:
+            raise UserError(f"{folder}: is there already; --force replaces it")
+        manifest = folder / MANIFEST
+        if not (manifest.is_file() and _MARK in manifest.read_text(errors="replace")):
+            raise UserError(f"{folder}: was not rendered by robot-wm firmware; it is not replaced")
+    with atomic_directory(folder) as temporary:
+        for file in files:
+            path = temporary / file.name
+            path.write_text(file.text, encoding="utf-8")
+            path.chmod(0o755 if file.executable else 0o644)

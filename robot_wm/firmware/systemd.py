@@ -1,0 +1,52 @@
+"""systemd units: the agent under real-time scheduling, stopped so that it can damp its robot first.
+
+How a unit ends matters more than how it starts. `ros2 launch` forwards SIGINT to its nodes but not SIGTERM, hence
+KillSignal=SIGINT; with KillMode=control-group the node would get it twice (from systemd and from launch), with
+KillMode=process it would outlive a launch that was killed: mixed signals launch alone and kills what is left.
+"""
+
+from __future__ import annotations
+
+from robot_wm.firmware import paths
+from robot_wm.firmware.board_model import BoardConfig
+from robot_wm.firmware.rendered import RenderedFile, fill_template
+from robot_wm.firmware.robot_model import RobotConfig
+
+# launch waits 5 s after SIGINT before it sends its nodes SIGTERM, and another 5 s before SIGKILL.
+STOP_TIMEOUT_S = 15
+
+
+def render_systemd(robot: RobotConfig, board: BoardConfig, *, bundle: str = paths.BUNDLE) -> list[RenderedFile]:
+    """The agent's unit, the script that it starts, the agent's parameters and, with isolated CPUs, their drop-in."""
+    values = {"robot": robot, "board": board, "paths": paths, "bundle": bundle, "stop_timeout_s": STOP_TIMEOUT_S}
+    rendered = [
+        RenderedFile(
+            paths.AGENT_UNIT,
+            fill_template("agent.service", **values),
+            f"/etc/systemd/system/{paths.AGENT_UNIT}",
+            "starts the agent at boot, under SCHED_FIFO",
+        ),
+        RenderedFile(
+            "start-agent",
+            fill_template("start-agent.bash", **values),
+            paths.START_AGENT,
+            "sources ROS 2 and becomes ros2 launch",
+            executable=True,
+        ),
+        RenderedFile(
+            "agent.yaml",
+            fill_template("agent.yaml", **values),
+            paths.AGENT_PARAMETERS,
+            "parameters of the agent node",
+        ),
+    ]
+    if board.cpu.isolated:
+        rendered.append(
+            RenderedFile(
+                "robot-wm-cpus.conf",
+                fill_template("cpus.conf", **values),
+                "/etc/systemd/system.conf.d/robot-wm-cpus.conf",
+                "keeps every other service off the agent's CPUs",
+            )
+        )
+    return rendered

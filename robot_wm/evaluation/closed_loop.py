@@ -6,7 +6,6 @@ does not add up unseen. A simulator that is slower than the clock misses its dea
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.controller import Command, Controller
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.latency import LatencyRing, LatencySummary
+from robot_wm.runtime.latency import LatencySummary
+from robot_wm.runtime.pace import Pace
 from robot_wm.spec import require_same
 from robot_wm.tasks import agent_spec
 
@@ -120,7 +120,7 @@ def run_closed_loop(
     controller.latency.clear()
     limit = None if max_episode_s is None else max(1, round(max_episode_s * spec.control_rate_hz))
     record = _Record()
-    pace = _Pace(spec.control_period_s) if realtime else None
+    pace = Pace(spec.control_period_s) if realtime else None
     results = []
     for number in range(episodes):
         observation, _ = env.reset(seed=None if seed is None else seed + number)
@@ -156,7 +156,7 @@ def _episode(
     env: Env,
     observation: dict[str, NDArray[Any]],
     limit: int | None,
-    pace: _Pace | None,
+    pace: Pace | None,
     record: _Record,
     on_tick: OnTick | None,
 ) -> EpisodeResult:
@@ -192,33 +192,3 @@ class _Record:
         self.modes[command.mode.value] += 1
         if command.fault_bits:
             self.faults.update(fault.name.lower() for fault in Fault if fault & command.fault_bits and fault.name)
-
-
-class _Pace:
-    """Keeps ticks to a grid of absolute times."""
-
-    def __init__(self, period_s: float) -> None:
-        self._period_s = period_s
-        self.misses = 0
-        self.wake_up = LatencyRing()  # us after the tick was due
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin a new grid now."""
-        self._due_s = time.monotonic()
-
-    def wait(self) -> float:
-        """Sleep until the next tick is due and return the time."""
-        now_s = time.monotonic()
-        while now_s < self._due_s:
-            time.sleep(self._due_s - now_s)
-            now_s = time.monotonic()
-        self.wake_up.add((now_s - self._due_s) * 1e6)
-        return now_s
-
-    def done(self) -> None:
-        """The command is out: was it in time? Then the next tick of the grid, leaving out those that are past."""
-        late_s = time.monotonic() - self._due_s
-        if late_s > self._period_s:
-            self.misses += 1
-        self._due_s += self._period_s * max(1, int(late_s / self._period_s))

@@ -74,8 +74,17 @@ class CommandDrive:
         self.drive.velocity[self._motor] = 0.0
         self.drive.effort[self._motor] = 0.0
 
-    def update(self, command: NDArray[np.float64], joint_position: NDArray[np.float64]) -> Drive:
-        """The drive for the next control period. ``command`` [A] in SI, ``joint_position`` [J] now."""
+    def update(
+        self,
+        command: NDArray[np.float64],
+        joint_position: NDArray[np.float64],
+        *,
+        elapsed_s: float | None = None,
+    ) -> Drive:
+        """The drive for the next control period. ``command`` [A] in SI, ``joint_position`` [J] now.
+
+        ``elapsed_s`` is how long the last one was held: a control period unless a command comes off the beat.
+        """
         drive, motor = self.drive, self._motor
         if self._straight and self._mode == "position":
             drive.position[:] = command
@@ -86,8 +95,9 @@ class CommandDrive:
         elif self._mode == "effort":
             drive.effort[motor] = wanted
         else:
-            # Where the set-point ended the last period.
-            start = drive.position[motor] + drive.velocity[motor] * self._period_s
+            # Where the set-point has come to.
+            held_s = self._period_s if elapsed_s is None else elapsed_s
+            start = drive.position[motor] + drive.velocity[motor] * held_s
             here = joint_position[self._joint]
             start = np.clip(np.clip(start, here - self._lead, here + self._lead), self._low, self._high)
             end = np.clip(start + wanted * self._period_s, self._low, self._high)

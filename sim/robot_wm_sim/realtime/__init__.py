@@ -1,0 +1,1 @@
+"""A task's robot in real time: physics, firmware, sensors and their faults, without ROS."""

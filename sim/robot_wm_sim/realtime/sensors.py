@@ -1,0 +1,78 @@
+"""Reads a simulated robot as its sensors would: encoders, IMU, odometry, cameras, and the task's own estimates.
+
+Joint, IMU and odometry values come from the physics state, whatever the task is; a field on any other topic (a tool
+pose, a goal in the robot's frame) is taken from the task. Shape letters: J joints, N joints and couplings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm.spec import ObservationField, Source
+from robot_wm_sim.backend import PhysicsBackend
+from robot_wm_sim.frames import rotate_inverse
+from robot_wm_sim.realtime.sample import Sample
+from robot_wm_sim.task import Task
+
+# Topics that say what the physics state says.
+STATE_TOPICS = ("joint_states", "imu/data", "odom")
+
+
+class Sensors:
+    """The sensors of a task's robot in one backend."""
+
+    def __init__(self, task: Task, sim: PhysicsBackend) -> None:
+        self._task, self._sim = task, sim
+        robot = task.scene.robot
+        self.joint_names = (*robot.joint_names, *robot.couplings)  # [N]
+        # A coupling reads the mean of its joints: [N, J], rows add up to 1.
+        self._mix = np.zeros((len(self.joint_names), len(robot.joints)))
+        for row, name in enumerate(self.joint_names):
+            members = robot.couplings.get(name, (name,))
+            self._mix[row, robot.index(members)] = 1.0 / len(members)
+        self._is_plain = not robot.couplings
+        self._physics_period_s = 1.0 / task.scene.physics_rate_hz
+        self._up = np.array([0.0, 0.0, task.scene.gravity])  # m/s²: what an accelerometer at rest shows
+        self._velocity_before = np.zeros(3)  # m/s, world axes, a physics step ago
+        sensors = [field for field in task.spec.observations if field.source is Source.SENSOR]
+        self.images: list[ObservationField] = [field for field in sensors if field.is_image]
+        self._estimates = [f.name for f in sensors if not f.is_image and f.topic not in STATE_TOPICS]
+
+    def before_step(self) -> None:
+        """Call before each physics step, and after the robot was put somewhere: accelerations are differences."""
+        self._velocity_before[:] = self._sim.state.base_linear_velocity
+
+    def read(self, time_s: float) -> Sample:
+        """A reading of now, without pictures."""
+        state = self._sim.state
+        turn = state.base_quaternion
+        acceleration = (state.base_linear_velocity - self._velocity_before) / self._physics_period_s
+        estimates = {}
+        if self._estimates:
+            values = self._task.observe(self._sim)
+            estimates = {name: np.array(values[name], dtype=np.float64) for name in self._estimates}
+        return Sample(
+            time_s=time_s,
+            joint_names=self.joint_names,
+            joint_position=self._mixed(state.joint_position),
+            joint_velocity=self._mixed(state.joint_velocity),
+            joint_effort=self._mixed(state.joint_effort),
+            orientation=turn.copy(),
+            angular_velocity=np.array(rotate_inverse(turn, state.base_angular_velocity)),
+            linear_acceleration=np.array(rotate_inverse(turn, acceleration + self._up)),
+            base_position=state.base_position.copy(),
+            linear_velocity=np.array(rotate_inverse(turn, state.base_linear_velocity)),
+            fields=estimates,
+        )
+
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """What the spec's cameras see now, by field: uint8 [H, W, 3]."""
+        cameras = self._task.scene.cameras
+        return {
+            field.name: self._sim.render(cameras[field.name], height=field.shape[0], width=field.shape[1])
+            for field in self.images
+        }
+
+    def _mixed(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+        return joints.copy() if self._is_plain else self._mix @ joints

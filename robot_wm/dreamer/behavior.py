@@ -9,8 +9,8 @@ from torch import Tensor
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import Noise, TensorBatch
-from robot_wm.dreamer.scan import gru_step
-from robot_wm.nn.categorical import sample
+from robot_wm.dreamer.cells import imagined_step
+from robot_wm.nn.compiled import cell
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return
 
@@ -28,16 +28,14 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
 
     Without gradients: the actor learns by REINFORCE, which needs none through the dynamics.
     """
-    rssm, horizon = agent.rssm, noise.action.shape[0]
-    plan = rssm.gru.plan(wide=True)
-    action = torch.empty_like(noise.action)
-    states = [start]
-    for h in range(horizon):
-        action[h] = agent.actor(states[h].to(agent.dtype)).sample(noise.action[h])
-        deter, _ = gru_step(plan, states[h], plan.first_bias, rssm.gru.embed_action(action[h]))
-        stoch = sample(rssm.prior_probs(deter), noise.prior[h]).flatten(1)
-        states.append(torch.cat([deter, stoch], -1))
-    return Imagined(torch.stack(states).to(agent.dtype), action)
+    plan = agent.rssm.gru.plan(wide=True)
+    advance = cell(imagined_step, start.device)
+    features, actions = [start], []
+    for noise_action, odds in zip(noise.action, noise.prior, strict=True):
+        feature, action = advance(agent, plan, features[-1], noise_action, odds)
+        features.append(feature)
+        actions.append(action)
+    return Imagined(torch.stack(features).to(agent.dtype), torch.stack(actions))
 
 
 class BehaviorLoss(NamedTuple):
@@ -55,9 +53,14 @@ def behavior_loss(
     feature [T, B, F] float32 are the posterior's, with their gradients: the replayed critic loss trains the world
     model too, while imagination starts from a detached copy.
     """
+    imagined = imagine(agent, feature.detach().flatten(0, 1), noise)
+    return cell(_terms, feature.device)(agent, batch, feature, imagined, scale)
+
+
+def _terms(
+    agent: DreamerAgent, batch: TensorBatch, feature: Tensor, imagined: Imagined, scale: PercentileScale
+) -> BehaviorLoss:
     config = agent.config
-    rows = feature.flatten(0, 1)  # [N, F], N = T*B
-    imagined = imagine(agent, rows.detach(), noise)
     twohot = agent.critic.twohot
     logits = agent.critic(imagined.feature[:-1])  # [H, N, bins]; gradients reach the critic only
     with torch.no_grad():

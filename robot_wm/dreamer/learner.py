@@ -11,6 +11,7 @@ from torch import Tensor
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import Noise, TensorBatch
 from robot_wm.dreamer.behavior import behavior_loss
+from robot_wm.dreamer.captured import CapturedFunction
 from robot_wm.dreamer.compute_copy import ComputeCopy, FlatAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.rollouts import ObservedSequences, OpenLoop, observe_sequences, open_loop
@@ -20,9 +21,11 @@ from robot_wm.errors import UserError
 from robot_wm.nn.laprop import LaProp
 from robot_wm.nn.percentile import PercentileScale
 
+_WARM_UP = 3  # runs before a capture: compilers, libraries and the allocator settle
+
 
 class UpdateResult(NamedTuple):
-    """What one update gives back; everything stays on the device."""
+    """What one update gives back; everything stays on the device, and is valid until the next update."""
 
     metrics: dict[str, Tensor]  # 0-d float32 each
     deter: Tensor  # [B, T, D] float32, posterior of steps 1..T, for the replay
@@ -34,10 +37,17 @@ class DreamerLearner:
 
     An update is a pure function of parameters, batch and noise with static shapes: it neither branches on values
     nor waits for the device. Computes in bfloat16 on CUDA, with float32 parameters, unless the config says otherwise.
+    ``capture``: on CUDA the first update records the whole of it as one graph, which later ones replay.
     """
 
     def __init__(
-        self, agent: DreamerAgent, config: DreamerConfig, device: torch.device | str, *, seed: int = 0
+        self,
+        agent: DreamerAgent,
+        config: DreamerConfig,
+        device: torch.device | str,
+        *,
+        seed: int = 0,
+        capture: bool = True,
     ) -> None:
         if config != agent.config:
             raise ValueError("the learner's config differs from the agent's")
@@ -60,6 +70,8 @@ class DreamerLearner:
         self.return_scale = PercentileScale(
             rate=config.return_rate, low=config.return_low, high=config.return_high, limit=config.return_limit
         ).to(self.device)
+        self._captures = capture and self.device.type == "cuda"
+        self._captured: CapturedFunction[UpdateResult] | None = None
         names = list(self._flat.trained.named)
         fields = [f"obs/{name}" for name in self.agent.inputs.vectors]
         self._watch = FiniteWatch(
@@ -85,6 +97,27 @@ class DreamerLearner:
 
     def update(self, batch: TensorBatch, noise: Noise | None = None) -> UpdateResult:
         """One optimiser step on B sequences of T trained steps; ``noise`` is drawn from the generator if not given."""
+        if noise is not None or not self._captures:
+            return self._update(batch, noise)
+        if self._captured is None or not self._captured.takes(batch):
+            self._captured = self._capture(batch)
+        return self._captured(batch)
+
+    def _capture(self, batch: TensorBatch) -> CapturedFunction[UpdateResult]:
+        """Record the update; parameters, optimiser and generator are afterwards as they were."""
+        before, first_bad = self.state_dict(), self._watch.first.clone()
+        side = torch.cuda.Stream(self.device)
+        side.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP):
+                self._update(batch, None)
+        torch.cuda.current_stream(self.device).wait_stream(side)
+        captured = CapturedFunction(lambda example: self._update(example, None), batch, self.generator)
+        self.load_state_dict(before)
+        self._watch.first.copy_(first_bad)
+        return captured
+
+    def _update(self, batch: TensorBatch, noise: Noise | None) -> UpdateResult:
         noise = self.draw_noise(batch) if noise is None else noise
         self._copy.refresh()
         scales = self._loss_scales()

@@ -10,8 +10,10 @@ from torch.nn import functional as F
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import TensorBatch
-from robot_wm.dreamer.scan import ScanWeights, posterior_scan
+from robot_wm.dreamer.cells import ScanWeights
+from robot_wm.dreamer.scan import posterior_scan
 from robot_wm.nn.categorical import kl, one_hot
+from robot_wm.nn.compiled import cell
 
 
 class Posterior(NamedTuple):
@@ -63,13 +65,21 @@ def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> W
 
     The KL is summed over groups, then cut at the free nats. All losses are means over T and B.
     """
-    config = agent.config
     posterior = observe(agent, batch, odds)
-    rows = posterior.feature.flatten(0, 1)  # [T*B, F]
+    losses, *entropies = cell(_terms, odds.device)(agent, batch, posterior.feature, posterior.probs)
+    return WorldModelLoss(losses, posterior, *entropies)
+
+
+def _terms(
+    agent: DreamerAgent, batch: TensorBatch, feature: Tensor, probs: Tensor
+) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Losses, and entropies of prior and posterior, from the posterior's features and probabilities."""
+    config = agent.config
+    rows = feature.flatten(0, 1)  # [T*B, F]
     dtype = agent.dtype
-    feature = rows.to(dtype)
-    prior = agent.rssm.prior_probs(feature[:, : config.deter]).log()  # [T*B, S, C]
-    post = posterior.probs.flatten(0, 1).log()  # [T*B, S, C]
+    low = rows.to(dtype)
+    prior = agent.rssm.prior_probs(low[:, : config.deter]).log()  # [T*B, S, C]
+    post = probs.flatten(0, 1).log()  # [T*B, S, C]
     dynamics, representation = kl(post.detach(), prior), kl(post, prior.detach())  # [T*B]
     obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}
     reward = batch.reward[:, 1:].transpose(0, 1).flatten()  # [T*B]
@@ -78,12 +88,12 @@ def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> W
     losses = {
         "dynamics": dynamics.clamp(min=config.free_nats).mean(),
         "representation": representation.clamp(min=config.free_nats).mean(),
-        "reward": agent.reward.twohot.loss(agent.reward(feature), reward).mean(),
-        "continue": F.binary_cross_entropy_with_logits(agent.cont(feature), goes_on),
+        "reward": agent.reward.twohot.loss(agent.reward(low), reward).mean(),
+        "continue": F.binary_cross_entropy_with_logits(agent.cont(low), goes_on),
     }
-    losses.update({f"rec/{name}": loss for name, loss in agent.decoder.loss(feature, obs).items()})
+    losses.update({f"rec/{name}": loss for name, loss in agent.decoder.loss(low, obs).items()})
     with torch.no_grad():
         groups = rows.shape[0]
         prior_entropy = -(prior.exp() * prior).sum() / groups
         posterior_entropy = -(post.exp() * post).sum() / groups
-    return WorldModelLoss(losses, posterior, prior_entropy, posterior_entropy)
+    return losses, prior_entropy, posterior_entropy

@@ -12,6 +12,8 @@ from robot_wm.nn.norm_silu import norm_silu
 
 # Up to this D a dense product with zeros between the blocks beats a batch of small ones and its two transpositions.
 _DENSE_DETER = 512
+# A GPU has the arithmetic to spare: the first product of a few rows stays dense as long as its weights fit the cache.
+_DENSE_DETER_GPU = 2048
 
 
 class GRUPlan(NamedTuple):
@@ -76,12 +78,16 @@ class BlockGRU(nn.Module):
         own = self.hidden.weight[:, :width]  # [G, D/G, D/G]
         shared = self.hidden.weight[:, width:].transpose(0, 1).flatten(1)  # [3*hidden, D]
         parts: tuple[Tensor, ...] = (self.deter_in.weight.T, self.stoch_in.weight.T, own)
-        gates = self.gates.weight.unflatten(-1, (3, width))[:, :, [0, 2, 1]]  # [G, D/G, 3, D/G]
-        bias = self.gates.bias.view(blocks, 3, width)[:, [0, 2, 1]].transpose(0, 1).flatten(1)  # [3, D]
+        # Stacked rather than indexed by a list, which would be copied from the host.
+        reset, candidate, update = self.gates.weight.unflatten(-1, (3, width)).unbind(2)
+        gates = torch.stack([reset, update, candidate], 2)  # [G, D/G, 3, D/G]
+        reset, candidate, update = self.gates.bias.view(blocks, 3, width).unbind(1)
+        bias = torch.stack([reset, update, candidate]).flatten(1)  # [3, D]
         shift = torch.zeros_like(bias)
         shift[1] = -1.0
         first, dense = parts, blocks * width <= _DENSE_DETER
-        if dense:
+        few_rows_on_gpu = own.is_cuda and not wide and blocks * width <= _DENSE_DETER_GPU
+        if dense or few_rows_on_gpu:
             deter_in, stoch_in, _ = parts
             deter, stoch = deter_in.shape[0], stoch_in.shape[0]
             above = [deter_in, torch.zeros_like(deter_in), torch.block_diag(*own)]

@@ -19,7 +19,7 @@ def _joined(x: Tensor) -> Tensor:
 def first(x: Tensor, base: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
     """[deter | stoch] [N, D+Z] -> [deter_in | stoch_in | own] [N, 2*hidden+D], plus ``base`` (same shape or a row)."""
     if len(weights) == 1:
-        return torch.addmm(base, x, weights[0])
+        return base + x @ weights[0]
     deter_in, stoch_in, own = weights
     deter = x[:, : deter_in.shape[0]]
     parts = [deter @ deter_in, x[:, deter_in.shape[0] :] @ stoch_in, _joined(_blocks(deter, own.shape[0]) @ own)]

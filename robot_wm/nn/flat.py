@@ -7,32 +7,45 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+# Every parameter begins at a multiple of so many elements: matrix units want 16 bytes, and a bfloat16 copy has the
+# same places. What lies between is zero and stays so.
+_ALIGNMENT = 8
+
 
 class FlatParameters:
-    """Moves parameters into one float32 buffer [P] and makes them views of it, in the order given."""
+    """Moves parameters into one buffer [P] of their dtype and makes them views of it, in the order given."""
 
     def __init__(self, named: Mapping[str, nn.Parameter]) -> None:
         self.named = dict(named)
         self.shapes = [p.shape for p in named.values()]
         self.sizes = [p.numel() for p in named.values()]
-        self.flat = torch.cat([p.detach().reshape(-1) for p in named.values()])  # [P]
+        self._gaps = [-size % _ALIGNMENT for size in self.sizes]
+        self._room = [size + gap for size, gap in zip(self.sizes, self._gaps, strict=True)]
+        self.flat = self._joined([p.detach() for p in named.values()])  # [P]
         self.tensors = self.views(self.flat)
         for parameter, view in zip(named.values(), self.tensors, strict=True):
             parameter.data = view
-        self.repeats = torch.tensor(self.sizes, device=self.flat.device)
+        room = torch.tensor(self._room, device=self.flat.device)
+        # [P] number of the parameter that an element belongs to: looking it up is cheaper than repeating values.
+        self._owner = torch.repeat_interleave(torch.arange(len(room), device=room.device), room).int()
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """Cut a buffer like ``flat`` into views with the parameters' shapes."""
-        parts = flat.split(self.sizes)
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        parts = zip(flat.split(self._room), self.sizes, self.shapes, strict=True)
+        return [part[:size].view(shape) for part, size, shape in parts]
 
     def gather(self, tensors: Sequence[Tensor]) -> Tensor:
         """Tensors in the parameters' order -> one new float32 buffer [P]."""
-        return torch.cat([t.reshape(-1).float() for t in tensors])
+        return self._joined([tensor.float() for tensor in tensors])
+
+    def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
+        nothing = tensors[0].new_zeros(_ALIGNMENT)
+        parts = [(tensor.reshape(-1), nothing[:gap]) for tensor, gap in zip(tensors, self._gaps, strict=True)]
+        return torch.cat([part for pair in parts for part in pair])
 
     def spread(self, values: Tensor) -> Tensor:
         """One value a tensor [N] -> one value an element [P]."""
-        return torch.repeat_interleave(values, self.repeats, output_size=self.flat.shape[0])
+        return values.index_select(0, self._owner)
 
     def span(self, names: Collection[str]) -> slice:
         """Elements of the named parameters, which must be neighbours."""
@@ -40,5 +53,5 @@ class FlatParameters:
         first, count = inside.index(True), sum(inside)
         if count != len(names) or not all(inside[first : first + count]):
             raise ValueError(f"parameters are not contiguous: {sorted(names)}")
-        start = sum(self.sizes[:first])
-        return slice(start, start + sum(self.sizes[first : first + count]))
+        start = sum(self._room[:first])
+        return slice(start, start + sum(self._room[first : first + count]))

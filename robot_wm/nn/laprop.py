@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from robot_wm.nn.compiled import cell
 from robot_wm.nn.flat import FlatParameters
 
 
@@ -52,16 +53,41 @@ class LaProp:
         self.parameter_norms = torch.stack(torch._foreach_norm(self.parameters.tensors))
         self.gradient_norms = torch.stack(torch._foreach_norm(self.parameters.views(grad)))
         allowed = self.clip * self.parameter_norms.clamp(min=self.clip_floor)
-        grad *= self.parameters.spread(1.0 / torch.clamp(self.gradient_norms / allowed, min=1.0))
-
+        shrink = self.parameters.spread(1.0 / torch.clamp(self.gradient_norms / allowed, min=1.0))  # [P]
         rate = self.learning_rate * torch.clamp(self.steps / max(self.warmup, 1), max=1.0)
         if self.warmup == 0:
             rate = torch.full_like(rate, self.learning_rate)
         self.steps += 1
-        self.rms.mul_(self.beta_rms).addcmul_(grad, grad, value=1.0 - self.beta_rms)
-        spread = self.rms / (1.0 - self.beta_rms**self.steps).float()
-        grad /= spread.sqrt_().add_(self.epsilon)
-        self.momentum.lerp_(grad, 1.0 - self.beta_momentum)
-        pace = rate / (1.0 - self.beta_momentum**self.steps)
-        self.parameters.flat.addcmul_(self.momentum, pace.float(), value=-1.0)
+        cell(_move, grad.device)(
+            self.parameters.flat,
+            self.momentum,
+            self.rms,
+            grad,
+            shrink,
+            (1.0 - self.beta_rms**self.steps).float(),
+            (rate / (1.0 - self.beta_momentum**self.steps)).float(),
+            self.beta_momentum,
+            self.beta_rms,
+            self.epsilon,
+        )
         return rate.float()
+
+
+def _move(
+    flat: Tensor,
+    momentum: Tensor,
+    rms: Tensor,
+    grad: Tensor,
+    shrink: Tensor,
+    rms_bias: Tensor,
+    pace: Tensor,
+    beta_momentum: float,
+    beta_rms: float,
+    epsilon: float,
+) -> None:
+    """One step of all parameters in place; every tensor [P], but rms_bias and pace 0-d."""
+    grad *= shrink
+    rms.mul_(beta_rms).addcmul_(grad, grad, value=1.0 - beta_rms)
+    grad /= (rms / rms_bias).sqrt_().add_(epsilon)
+    momentum.lerp_(grad, 1.0 - beta_momentum)
+    flat.addcmul_(momentum, pace, value=-1.0)

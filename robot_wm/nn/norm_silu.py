@@ -94,8 +94,8 @@ class _NormSilu(torch.autograd.Function):
 
 
 def norm_silu(x: Tensor, scale: Tensor) -> Tensor:
-    """``plain_norm_silu`` in fewer kernels; the plain form where an exporter is tracing."""
-    if torch.onnx.is_in_onnx_export():
+    """``plain_norm_silu`` in fewer kernels; the plain form where an exporter or a compiler, which fuses, is tracing."""
+    if torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
         return plain_norm_silu(x, scale)
     if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
         return _NormSilu.apply(x, scale)  # type: ignore[no-any-return]

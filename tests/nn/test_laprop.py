@@ -73,5 +73,10 @@ def test_flat_parameters_stay_the_same_objects_and_share_the_buffer():
     flat = FlatParameters({"a": parameter, "b": nn.Parameter(torch.zeros(4))})
     flat.flat += 1
     assert parameter.tolist() == [[2.0, 2.0, 2.0], [2.0, 2.0, 2.0]]
-    assert flat.span({"b"}) == slice(6, 10)
-    assert flat.spread(torch.tensor([1.0, 2.0])).tolist() == [1.0] * 6 + [2.0] * 4
+    # Each begins at a multiple of eight elements.
+    assert flat.span({"b"}) == slice(8, 16)
+    assert flat.spread(torch.tensor([1.0, 2.0])).tolist() == [1.0] * 8 + [2.0] * 8
+    assert (
+        flat.gather([torch.full((2, 3), 2.0), torch.full((4,), 3.0)]).tolist()
+        == [2.0] * 6 + [0.0] * 2 + [3.0] * 4 + [0.0] * 4
+    )

@@ -70,7 +70,7 @@ class PosteriorStep(NamedTuple):
     unit: Tensor  # [B, U] the posterior's hidden layer
     unit_norm: norm.NormSaved
     soft: Tensor  # [B, S, C] probabilities before unimix
-    index: Tensor  # [B, S] drawn classes
+    classes: Tensor  # [B, S] drawn
 
 
 def mixed(soft: Tensor, unimix: float) -> Tensor:
@@ -97,9 +97,9 @@ def posterior_step(
     before = embedding + deter.to(plan.shared.dtype) @ post.deter.T
     unit, unit_norm = norm.forward(before, post.scale)
     soft = softmax(torch.addmm(post.bias, unit, post.logits.T).view(odds.shape))
-    index = (mixed(soft, unimix) * odds).argmax(-1)
-    drawn = one_hot(index, odds.shape[-1], torch.float32).flatten(1)
-    return PosteriorStep(torch.cat([deter, drawn], -1), state, step, unit, unit_norm, soft, index)
+    classes = (mixed(soft, unimix) * odds).argmax(-1)
+    drawn = one_hot(classes, odds.shape[-1], torch.float32).flatten(1)
+    return PosteriorStep(torch.cat([deter, drawn], -1), state, step, unit, unit_norm, soft, classes)
 
 
 class StepLocal(NamedTuple):

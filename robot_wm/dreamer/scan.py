@@ -69,12 +69,13 @@ class _PosteriorScan(torch.autograd.Function):
             feature = step.feature
             steps.append(step)
         saved: PosteriorStep = _stack(steps)
-        index = saved.index.to(torch.uint8)
-        ctx.mark_non_differentiable(index)
+        classes = saved.classes.to(torch.uint8)
+        ctx.mark_non_differentiable(classes)
         ctx.save_for_backward(keep, saved.feature, saved.soft, *flat)
-        ctx.saved = saved._replace(feature=None, soft=None)  # inner values: neither inputs nor outputs, so no cycle
+        nothing = start.new_empty(0)
+        ctx.saved = saved._replace(feature=nothing, soft=nothing)  # the rest is no output, so that no cycle arises
         ctx.unimix = unimix
-        return saved.feature, mixed(saved.soft, unimix), index
+        return saved.feature, mixed(saved.soft, unimix), classes
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robot_wm.firmware.drives import RENDERERS
+from robot_wm.firmware.drives import HOW_TO_APPLY, RENDERERS
 from robot_wm.firmware.drives.joint import JointDrive
 from robot_wm.firmware.rendered import RenderedFile
 from robot_wm.firmware.robot_model import RobotConfig
@@ -12,7 +12,7 @@ def render_drives(robot: RobotConfig) -> list[RenderedFile]:
     """Settings of every drive in its maker's format; nothing for closed drives."""
     texts = RENDERERS[robot.drive_type](robot.name, joint_drives(robot))
     purpose = f"settings of the {robot.drive_type} drives"
-    return [RenderedFile(name, text, "the drives, with their maker's tool", purpose) for name, text in texts.items()]
+    return [RenderedFile(name, text, HOW_TO_APPLY[robot.drive_type], purpose) for name, text in texts.items()]
 
 
 def joint_drives(robot: RobotConfig) -> list[JointDrive]:

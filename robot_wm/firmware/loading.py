@@ -53,6 +53,12 @@ def parse(text: str, model: type[_Model], *, origin: str) -> _Model:
         raise UserError(f"{line} [{meaning}]" if meaning else line) from None
 
 
+def robot_yaml(robot: RobotConfig) -> str:
+    """The robot as YAML that loads to an equal RobotConfig."""
+    body = robot.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+
+
 def _load(name_or_path: str | Path, room: str, model: type[_Model]) -> _Model:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:

@@ -12,6 +12,6 @@ FASTDDS_PROFILES = f"{CONFIG}/fastdds.xml"
 CYCLONEDDS_CONFIG = f"{CONFIG}/cyclonedds.xml"
 START_AGENT = f"{LIBRARY}/start-agent"
 START_BOARD = f"{LIBRARY}/start-board"
-BUNDLE = f"{STATE}/agent.rwm"
+BUNDLE = f"{STATE}/bundles/current"  # link that `robot-wm bundle install` moves
 AGENT_UNIT = "robot-wm-agent.service"
 BOARD_UNIT = "robot-wm-board.service"

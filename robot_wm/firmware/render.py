@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from robot_wm.atomic import atomic_directory
 from robot_wm.errors import UserError
 from robot_wm.firmware import paths
@@ -13,6 +11,7 @@ from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.dds import render_dds
 from robot_wm.firmware.jetson import render_jetson
 from robot_wm.firmware.joint_drives import render_drives
+from robot_wm.firmware.loading import robot_yaml
 from robot_wm.firmware.mcu_header import render_mcu_header
 from robot_wm.firmware.rendered import RenderedFile, fill_template
 from robot_wm.firmware.robot_model import RobotConfig
@@ -38,12 +37,6 @@ def render_all(robot: RobotConfig, board: BoardConfig, *, spec: AgentSpec | None
     ]
     text = fill_template("README.md", robot=robot, board=board, files=rendered, mark=_MARK, paths=paths)
     return [*rendered, RenderedFile(MANIFEST, text, "nowhere: it is this list", "what each file is and where it goes")]
-
-
-def robot_yaml(robot: RobotConfig) -> str:
-    """The robot as YAML that loads to an equal RobotConfig."""
-    body = robot.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
 
 
 def write_all(files: list[RenderedFile], folder: Path, *, force: bool = False) -> None:

@@ -14,11 +14,19 @@ from robot_wm.firmware.robot_model import RobotConfig
 
 # launch waits 5 s after SIGINT before it sends its nodes SIGTERM, and another 5 s before SIGKILL.
 STOP_TIMEOUT_S = 15
+# Distributions with Fast DDS 2, which reads its profiles' path from a variable that Fast DDS 3 complains about.
+_FAST_DDS_2 = ("humble", "jazzy")
 
 
-def render_systemd(robot: RobotConfig, board: BoardConfig, *, bundle: str = paths.BUNDLE) -> list[RenderedFile]:
+def render_systemd(robot: RobotConfig, board: BoardConfig) -> list[RenderedFile]:
     """The agent's unit, the script that it starts, the agent's parameters and, with isolated CPUs, their drop-in."""
-    values = {"robot": robot, "board": board, "paths": paths, "bundle": bundle, "stop_timeout_s": STOP_TIMEOUT_S}
+    values = {
+        "robot": robot,
+        "board": board,
+        "paths": paths,
+        "stop_timeout_s": STOP_TIMEOUT_S,
+        "fastdds_2": board.ros_distro in _FAST_DDS_2,
+    }
     rendered = [
         RenderedFile(
             paths.AGENT_UNIT,

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from robot_wm.firmware.drives import HOW_TO_APPLY, RENDERERS
 from robot_wm.firmware.drives.joint import JointDrive
 from robot_wm.firmware.rendered import RenderedFile
 from robot_wm.firmware.robot_model import RobotConfig
+
+# What a RobotJoint and a JointDrive call by one name.
+_AS_THEY_ARE = (
+    "bus",
+    "bus_id",
+    "gear_ratio",
+    "kp",
+    "kd",
+    "current_limit_a",
+    "temperature_limit_c",
+    "torque_constant_nm_per_a",
+    "pole_pairs",
+    "direction",
+    "settings",
+)
 
 
 def render_drives(robot: RobotConfig) -> list[RenderedFile]:
@@ -19,24 +36,16 @@ def joint_drives(robot: RobotConfig) -> list[JointDrive]:
     """The joints as their drives see them, in order; none for closed drives, which nobody can set up."""
     if robot.drive_type == "closed":
         return []
-    return [
-        JointDrive(
-            name=name,
-            bus=joint.bus,
-            bus_id=joint.bus_id,
-            gear_ratio=joint.gear_ratio,
-            position_limits=joint.limits.position,
-            velocity_limit=joint.limits.velocity,
-            effort_limit=joint.limits.effort,
-            kp=joint.kp,
-            kd=joint.kd,
-            current_limit_a=joint.current_limit_a,
-            temperature_limit_c=joint.temperature_limit_c,
-            watchdog_s=robot.watchdog_s(name),
-            torque_constant_nm_per_a=joint.torque_constant_nm_per_a,
-            pole_pairs=joint.pole_pairs,
-            direction=joint.direction,
-            settings=joint.settings,
-        )
-        for name, joint in robot.joints.items()
-    ]
+    return [JointDrive(**_drive(robot, name)) for name in robot.joints]
+
+
+def _drive(robot: RobotConfig, name: str) -> dict[str, Any]:
+    """Fields of a JointDrive; RobotConfig has seen to it that an open drive lacks none."""
+    joint = robot.joints[name]
+    return {key: getattr(joint, key) for key in _AS_THEY_ARE} | {
+        "name": name,
+        "position_limits": joint.limits.position,
+        "velocity_limit": joint.limits.velocity,
+        "effort_limit": joint.limits.effort,
+        "watchdog_s": robot.watchdog_s(name),
+    }

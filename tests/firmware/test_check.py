@@ -77,6 +77,14 @@ def test_firmware_narrower_than_the_spec_is_named_for_spec_and_filter(specs, a1)
     assert "[-1.0471975512, 4.18879020479] rad" in str(violations[0])
 
 
+@pytest.mark.parametrize("position", [(-1.0, 4.2), (-1.1, 4.0)], ids=["lower end", "upper end"])
+def test_each_end_of_a_range_counts(position, specs, a1):
+    violations = check_robot(specs["a1"], with_limits(a1, "FR_upper_joint", position=position))
+    rules = [violation.rule for violation in violations]
+    # One end reaches beyond the description, the other stops short of what the agent may ask for.
+    assert rules == ["URDF ⊇ firmware", "firmware ⊇ AgentSpec", "firmware ⊇ safety filter"]
+
+
 def test_a_limit_that_the_spec_lacks_is_unlimited(specs, a1):
     limits = tuple(limit.model_copy(update={"velocity": None}) for limit in specs["a1"].action.limits)
     violations = check_robot(with_action(specs["a1"], limits=limits), a1)

@@ -12,6 +12,7 @@ import yaml
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.command import app
+from robot_wm.firmware.joint_drives import joint_drives
 from robot_wm.firmware.loading import known, load_board, load_robot, parse, robot_yaml
 from robot_wm.firmware.render import MANIFEST, render_all
 from robot_wm.firmware.robot_model import RobotConfig
@@ -149,3 +150,25 @@ def test_the_robot_needs_no_templates_to_check_its_agent():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_drive_is_told_what_the_robots_file_says():
+    body = yaml.safe_load(robot_yaml(load_robot("cartpole")))
+    body |= {"drive_type": "odrive", "buses": {"can0": {"kind": "can", "bitrate": 500000}}}
+    told = {
+        "bus": "can0",
+        "bus_id": 3,
+        "gear_ratio": 20.0,
+        "current_limit_a": 40.0,
+        "temperature_limit_c": 80.0,
+        "torque_constant_nm_per_a": 0.05,
+        "pole_pairs": 7,
+        "direction": -1,
+        "settings": {"a": 1},
+    }
+    body["joints"]["slider"] |= told | {"watchdog_s": 0.05}
+    (drive,) = joint_drives(parse(yaml.safe_dump(body, sort_keys=False), RobotConfig, origin="test"))
+    assert {key: getattr(drive, key) for key in told} == told
+    assert (drive.name, drive.kp, drive.kd, drive.watchdog_s) == ("slider", 0.0, 0.0, 0.05)
+    assert (drive.position_limits, drive.velocity_limit, drive.effort_limit) == ((-1.8, 1.8), 10.0, 10.0)
+    assert joint_drives(load_robot("cartpole")) == []  # closed

@@ -108,6 +108,14 @@ def test_a_float_literal_reads_back_as_the_same_float32(value):
     assert np.float32(text[:-1]) == np.float32(value)
 
 
+def test_a_joint_may_have_a_watchdog_of_its_own():
+    robot = load_robot("cartpole")
+    slider = robot.joints["slider"].model_copy(update={"watchdog_s": 0.033})
+    (header,) = render_mcu_header(robot.model_copy(update={"joints": {"slider": slider}}))
+    assert "33000u" in header.text
+    assert "#define ROBOT_WM_COMMAND_TIMEOUT_US 100000u" in header.text
+
+
 def test_no_watchdog_rounds_to_none():
     assert microseconds(1e-9) == 1
     assert microseconds(0.1) == 100_000

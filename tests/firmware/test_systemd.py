@@ -87,8 +87,8 @@ def test_the_unit_asks_for_what_the_board_says(board):
         assert sorted(map(int, others)) == sorted(set(range(config.cpu.count)) - set(config.cpu.isolated))
     parameters = yaml.safe_load(files["agent.yaml"])["/**/agent"]["ros__parameters"]
     assert parameters["fifo_priority"] == config.priorities.control
-    assert parameters["cpu_affinity"] == ([] if config.cpu.control is None else [config.cpu.control])
-    assert set(parameters["cpu_affinity"]) <= set(config.cpu.isolated)
+    # Left out rather than empty: ROS gives an empty list no type.
+    assert parameters.get("cpu_affinity") == (None if config.cpu.control is None else [config.cpu.control])
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,6 @@ class Cpu(FrozenModel):
 
     count: Count = Field(description="cores, online in the power mode")
     isolated: tuple[CpuIndex, ...] = Field(default=(), description="core numbers, for the agent alone")
-    control: CpuIndex | None = Field(default=None, description="core number, of the control thread; one of isolated")
 
     @model_validator(mode="after")
     def _consistent(self) -> Cpu:
@@ -51,8 +50,6 @@ class Cpu(FrozenModel):
             raise ValueError(f"all {self.count} cores are isolated: none is left for the system")
         if 0 in self.isolated:
             raise ValueError("core 0 takes the interrupts and cannot be isolated")
-        if self.control is not None and self.control not in self.isolated:
-            raise ValueError(f"control core {self.control} is not among the isolated {self.isolated}")
         return self
 
     @property
@@ -62,15 +59,15 @@ class Cpu(FrozenModel):
 
 
 class Priorities(FrozenModel):
-    """SCHED_FIFO priorities. The control thread outranks DDS: a late sample is stale, a late command is a fault."""
+    """SCHED_FIFO priorities. Control loop and DDS share one: the middleware's threads carry the loop's messages."""
 
-    control: RtPriority = Field(description="1 to 98, SCHED_FIFO, of the control thread")
-    dds: RtPriority = Field(description="1 to 98, SCHED_FIFO, of every other thread of the agent, DDS's among them")
+    agent: RtPriority = Field(description="1 to 98, SCHED_FIFO, of the control loop and DDS once the agent is up")
+    launch: RtPriority = Field(description="1 to 98, SCHED_FIFO, of ros2 launch, and of the agent while it starts")
 
     @model_validator(mode="after")
     def _ordered(self) -> Priorities:
-        if self.dds >= self.control:
-            raise ValueError(f"dds priority {self.dds} is not below control priority {self.control}")
+        if self.launch >= self.agent:
+            raise ValueError(f"launch priority {self.launch} is not below agent priority {self.agent}")
         return self
 
 

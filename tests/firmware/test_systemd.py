@@ -73,9 +73,9 @@ def test_the_unit_asks_for_what_the_board_says(board):
     files = rendered("a1", board)
     service = section(files[paths.AGENT_UNIT], "Service")
     assert service["CPUSchedulingPolicy"] == "fifo"
-    assert int(service["CPUSchedulingPriority"]) == config.priorities.dds
-    # The control thread raises itself, without being root, as far as this.
-    assert int(service["LimitRTPRIO"]) == config.priorities.control > config.priorities.dds
+    assert int(service["CPUSchedulingPriority"]) == config.priorities.launch
+    # The agent raises itself, without being root, as far as this.
+    assert int(service["LimitRTPRIO"]) == config.priorities.agent > config.priorities.launch
     assert service["LimitMEMLOCK"] == "infinity"
     assert service["MemoryMax"] == f"{config.engine.memory_budget_mib}M"
     assert service["Restart"] == "on-failure"
@@ -86,9 +86,9 @@ def test_the_unit_asks_for_what_the_board_says(board):
         others = section(files["robot-wm-cpus.conf"], "Manager")["CPUAffinity"].split()
         assert sorted(map(int, others)) == sorted(set(range(config.cpu.count)) - set(config.cpu.isolated))
     parameters = yaml.safe_load(files["agent.yaml"])["/**/agent"]["ros__parameters"]
-    assert parameters["fifo_priority"] == config.priorities.control
+    assert parameters["fifo_priority"] == config.priorities.agent
     # Left out rather than empty: ROS gives an empty list no type.
-    assert parameters.get("cpu_affinity") == (None if config.cpu.control is None else [config.cpu.control])
+    assert parameters.get("cpu_affinity") == (list(config.cpu.isolated) or None)
 
 
 @pytest.mark.parametrize(

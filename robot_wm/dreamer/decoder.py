@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.encoder import Inputs
-from robot_wm.nn.layers import MLP, BlockLinear, ChannelNorm, Conv, Dense, Linear
+from robot_wm.nn.layers import MLP, BlockLinear, Dense, Linear, NormSilu
 from robot_wm.nn.norm_silu import norm_silu
 from robot_wm.nn.symlog import symexp, symlog
+from robot_wm.nn.upsampled_conv import UpsampledConv
 
 
 class ImageDecoder(nn.Module):
@@ -29,9 +30,9 @@ class ImageDecoder(nn.Module):
         self.from_stoch = Linear(2 * config.units, pixels * depths[-1])
         self.norm_scale = nn.Parameter(torch.ones(depths[-1]))
         pairs = list(zip(depths[:0:-1], depths[-2::-1], strict=True))
-        self.convs = nn.ModuleList(Conv(a, b, config.image_kernel) for a, b in pairs)
-        self.norms = nn.ModuleList(ChannelNorm(b) for _, b in pairs)
-        self.last = Conv(depths[0], inputs.channels, config.image_kernel)
+        self.convs = nn.ModuleList(UpsampledConv(a, b, config.image_kernel) for a, b in pairs)
+        self.norms = nn.ModuleList(NormSilu(b) for _, b in pairs)
+        self.last = UpsampledConv(depths[0], inputs.channels, config.image_kernel)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Feature [N, D+S*C] -> channels in 0..1, [N, height, width, channels] float32."""
@@ -40,11 +41,10 @@ class ImageDecoder(nn.Module):
         x = self.from_deter(deter).view(deter.shape[0], self.blocks, height, width, -1)  # [N, G, h, w, c/G]
         x = x.permute(0, 2, 3, 1, 4).flatten(3)  # [N, h, w, c]
         x = x + self.from_stoch(self.stoch_in(stoch)).view(x.shape)
-        x = norm_silu(x, self.norm_scale).permute(0, 3, 1, 2)  # [N, c, h, w]
+        x = norm_silu(x, self.norm_scale)
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = norm(conv(F.interpolate(x, scale_factor=2.0, mode="nearest")))
-        x = self.last(F.interpolate(x, scale_factor=2.0, mode="nearest"))
-        return torch.sigmoid(x.float()).permute(0, 2, 3, 1)
+            x = norm(conv(x))  # [N, 2h, 2w, c]
+        return torch.sigmoid(self.last(x).float())
 
 
 class Decoder(nn.Module):

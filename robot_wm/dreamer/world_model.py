@@ -45,7 +45,7 @@ def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
     obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}  # [T*B, ...]
     rssm = agent.rssm
     before, weight = rssm.posterior, rssm.posterior.weight.split([config.deter, agent.encoder.size], 1)
-    embedding = F.linear(agent.encoder(obs, agent.dtype), weight[1], before.bias)  # [T*B, hidden]
+    embedding = F.linear(cell(_encode, odds.device)(agent, obs), weight[1], before.bias)  # [T*B, hidden]
     stoch = one_hot(batch.stoch.long(), config.classes, torch.float32).flatten(1)  # [B, S*C]
     feature, probs, classes = posterior_scan(
         torch.cat([batch.deter, stoch], -1),
@@ -58,6 +58,11 @@ def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
         posterior=ScanWeights(weight[0], before.norm_scale, rssm.posterior_logits.weight, rssm.posterior_logits.bias),
     )
     return Posterior(feature, probs, classes)
+
+
+def _encode(agent: DreamerAgent, obs: dict[str, Tensor]) -> Tensor:
+    embedding: Tensor = agent.encoder(obs, agent.dtype)
+    return embedding
 
 
 def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> WorldModelLoss:

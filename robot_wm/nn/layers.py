@@ -109,6 +109,18 @@ class MLP(nn.Sequential):
         super().__init__(*(Dense(inputs if i == 0 else units, units) for i in range(layers)))
 
 
+class NormSilu(nn.Module):
+    """RMS norm over the last axis, then SiLU."""
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.norm_scale = nn.Parameter(torch.ones(units))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., units] -> same shape and dtype."""
+        return norm_silu(x, self.norm_scale)
+
+
 class ChannelNorm(nn.Module):
     """RMS norm over the channels of an image [N, C, height, width], then SiLU."""
 

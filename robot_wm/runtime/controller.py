@@ -182,22 +182,29 @@ class Controller:
         self._sensors.forget_clock()
 
     def step(
-        self, observation: Mapping[str, NDArray[Any]], now_s: float, stamps_s: Mapping[str, float] | None = None
+        self,
+        observation: Mapping[str, NDArray[Any]],
+        now_s: float,
+        stamps_s: Mapping[str, float] | None = None,
+        *,
+        faults: int = 0,
+        why: str = "",
     ) -> Command:
         """Run one tick: one raw SI frame in, the command out. Never raises for what is in its arguments.
 
         ``observation`` maps each field of the spec to its array (read during the call, never kept); a ``last_action``
         field is filled in here. ``now_s`` is this tick's time on any monotonic clock and ``stamps_s`` when each field
-        was measured or received, on the same one; without it every field counts as fresh.
+        was measured or received, on the same one; without it every field counts as fresh. ``faults`` are bits of
+        ``Fault`` that the caller found (a silent sensor, ticks too late), ``why`` tells them in words.
         """
         if not self._active:
             raise RuntimeError("the controller is not active: call activate() first")
         begin_ns = perf_counter_ns()
         command, safety, sensors = self._command, self._safety, self._sensors
-        faults = sensors.read(observation, now_s, stamps_s)
+        faults |= sensors.read(observation, now_s, stamps_s)
         # Only a robot that does not follow its commands may be elsewhere than they say.
         measured = sensors.measured_position() if safety.damp and not faults else None
-        command.detail = sensors.detail
+        command.detail = f"{why}; {sensors.detail}" if why and sensors.detail else why or sensors.detail
         asks = not faults and safety.mode not in _RESTING
         if asks:
             for view in self._last_actions:

@@ -18,4 +18,5 @@ class Fault(IntFlag):
     ENGINE = 64  # the engine raised
     OUTPUT_NOT_FINITE = 128  # the engine's action, value or surprise is NaN or infinite
     SURPRISE = 256  # above the threshold for several ticks in a row
+    DEADLINE = 512  # whoever calls the controller was late for several ticks in a row
     JUMP = 1024  # a joint reads a position that it cannot have reached since its last sound reading

@@ -98,6 +98,18 @@ def test_stale_and_future_stamps_stop_the_policy(controller):
     assert controller.mode is Mode.HOLD
 
 
+def test_a_fault_that_the_caller_found_stops_the_policy_and_is_told_before_the_others(controller):
+    assert controller.step(frame(), 0.0).faults == Fault.NONE
+    command = controller.step(frame(), PERIOD_S, faults=int(Fault.DEADLINE), why="3 ticks late")
+    assert (command.faults, command.mode, command.detail) == (Fault.DEADLINE, Mode.HOLD, "3 ticks late")
+    assert (command.infer_us, math.isnan(command.value)) == (0.0, True)
+    stamps = {"joint_position": 0.07, "gyro": 0.02}  # gyro may be 0.05 s old
+    command = controller.step(frame(), 4 * PERIOD_S, stamps, faults=int(Fault.DEADLINE), why="4 ticks late")
+    assert command.faults == Fault.DEADLINE | Fault.STALE
+    assert command.detail.startswith("4 ticks late; gyro: 0.06 s old")
+    assert controller.step(frame(), 5 * PERIOD_S).faults == Fault.NONE
+
+
 def test_nothing_is_asked_of_the_engine_before_enable_and_after_estop(controller):
     controller.disable()
     assert math.isnan(controller.step(frame(), 0.0).value)

@@ -55,7 +55,11 @@ def test_the_end_stops_hold_the_cart_and_do_not_end_a_swing_up(build_env):
 
 
 def test_swing_up_starts_hanging_and_tells_direction_not_angle(build_env):
-    observation, _ = build_env("cartpole_swingup").reset(seed=0)
+    env = build_env("cartpole_swingup")
+    observation, _ = env.reset(seed=0)
+    # A robot's node reads the elements of joint_states by these labels.
+    labels = {field.name: field.labels for field in env.agent_spec.observations}
+    assert labels["pole_direction"] == ("sin(hinge)", "cos(hinge)")
     sine, cosine = observation["pole_direction"]
     assert cosine < -0.99
     assert math.hypot(sine, cosine) == pytest.approx(1.0)

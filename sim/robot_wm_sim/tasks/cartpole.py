@@ -120,7 +120,7 @@ class CartpoleSwingup(_Cartpole):
     task = "cartpole_swingup"
 
     def _angle_field(self) -> ObservationField:
-        return _field("pole_direction", "1", ("sin", "cos"), 1.0)
+        return _field("pole_direction", "1", ("sin(hinge)", "cos(hinge)"), 1.0)
 
     def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
         """Hanging, near the middle, nearly at rest: ±0.1 m, π ± 0.1 rad, ±0.1 m/s, ±0.1 rad/s."""

@@ -1,0 +1,48 @@
+"""What every binding of a topic's messages to observation fields has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from numpy.typing import NDArray
+
+from robot_wm.errors import UserError
+from robot_wm.spec import ObservationField
+
+# A field and the array of its shape and type that messages are written into.
+Target = tuple[ObservationField, NDArray[Any]]
+
+
+class Binding(ABC):
+    """Copies the messages of one topic into the arrays of its fields. Made from ``list[Target]``; may raise UserError.
+
+    ``copy`` returns "" or what is wrong with the message; then the arrays' content means nothing. It raises for
+    nothing that a message may hold. Numbers that are not finite pass: finding them is the Controller's.
+    """
+
+    message_type: ClassVar[type]
+
+    def __init__(self, targets: list[Target]) -> None:
+        self._targets = targets
+
+    @abstractmethod
+    def copy(self, message: Any) -> str:
+        """Write one message into the targets' arrays."""
+
+
+def refusal(field: ObservationField, why: str) -> UserError:
+    """The error for a field that no message can fill."""
+    return UserError(
+        f"observation {field.name}: topic {field.topic!r}, unit {field.unit!r}, labels {list(field.labels)}: {why}"
+    )
+
+
+def element_units(field: ObservationField) -> tuple[str, ...]:
+    """Unit of each element; ``unit`` is one for all, or a list with commas."""
+    units = tuple(unit.strip() for unit in field.unit.split(","))
+    if len(units) == 1:
+        return units * field.shape[0]
+    if len(units) != field.shape[0]:
+        raise refusal(field, f"{len(units)} units for {field.shape[0]} elements")
+    return units

@@ -1,0 +1,99 @@
+"""The agent's command as the messages that ros2_control's controllers take."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.exceptions import NameValidationException
+from rclpy.node import Node
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from robot_wm.errors import UserError
+from robot_wm.spec import ActionSpec
+from robot_wm_ros.qos import COMMANDS
+
+COMMAND_TYPES = ("float64_multi_array", "joint_trajectory")
+_TRAJECTORY_ARRAYS = {"position": "positions", "velocity": "velocities", "effort": "effort"}
+
+
+class CommandPublisher:
+    """Publishes commands, from the spec's joint order to the controller's. Its one message is written anew each time.
+
+    Float64MultiArray goes to a forward_command_controller, which takes exactly its own joints in its own order.
+    JointTrajectory has one point, due a control period from now: a header's stamp of zero means now.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        action: ActionSpec,
+        *,
+        controller: str,
+        command_type: str,
+        controller_joints: Sequence[str],
+        period_s: float,
+    ) -> None:
+        """Raises UserError for joints that are not the spec's.
+
+        ``controller`` "" stands for forward_<mode>_controller, no ``controller_joints`` for the spec's order.
+        """
+        if action.is_discrete:
+            raise UserError(f"no controller takes a discrete action: {', '.join(action.joints)}")
+        if command_type not in COMMAND_TYPES:
+            raise UserError(f"command_type {command_type!r} is not one of {', '.join(COMMAND_TYPES)}")
+        joints = list(controller_joints) or list(action.joints)
+        self._order = _order(action.joints, joints)  # [A]
+        controller = controller or f"forward_{action.mode}_controller"
+        self._message: Float64MultiArray | JointTrajectory
+        zeros = [0.0] * len(joints)
+        if command_type == COMMAND_TYPES[0]:
+            self.topic = f"{controller}/commands"
+            self._message = Float64MultiArray(data=zeros)
+            values = self._message.data
+        else:
+            self.topic = f"{controller}/joint_trajectory"
+            array = _TRAJECTORY_ARRAYS[action.mode]
+            point = JointTrajectoryPoint(**{array: zeros})
+            point.time_from_start.sec, point.time_from_start.nanosec = divmod(round(period_s * 1e9), 1_000_000_000)
+            self._message = JointTrajectory(joint_names=joints, points=[point])
+            values = getattr(point, array)
+        self._values = np.frombuffer(values)  # [A] the message's own memory
+        try:
+            self._publisher = node.create_publisher(type(self._message), self.topic, COMMANDS)
+        except NameValidationException as error:
+            raise UserError(f"controller {controller!r} is no name of a topic: {error}") from None
+        self._node = node
+
+    def publish(self, command: NDArray[np.float32]) -> None:
+        """Publish a command [A], SI, in the spec's order. ValueError, and no message, if it is not finite."""
+        values = self._values
+        values[:] = command.take(self._order)
+        # Finite float32 numbers have a finite sum in float64, and no other numbers have.
+        if not math.isfinite(np.add.reduce(values)):
+            raise ValueError(f"a command that is not finite was to be published: {values.tolist()}")
+        self._publisher.publish(self._message)
+
+    def destroy(self) -> None:
+        """Take the publisher off the node."""
+        self._node.destroy_publisher(self._publisher)
+
+
+def _order(joints: Sequence[str], controller_joints: list[str]) -> NDArray[np.intp]:
+    """Where the spec has each of the controller's joints, [A]."""
+    missing = [name for name in joints if name not in controller_joints]
+    unknown = [name for name in controller_joints if name not in joints]
+    if missing or unknown or len(controller_joints) != len(joints):
+        twice = sorted({name for name in controller_joints if controller_joints.count(name) > 1})
+        raise UserError(
+            "controller_joints must be the agent's joints in the controller's order; "
+            + "; ".join(f"{what}: {', '.join(names)}" for what, names in _named(missing, unknown, twice))
+        )
+    return np.array([list(joints).index(name) for name in controller_joints], dtype=np.intp)
+
+
+def _named(missing: list[str], unknown: list[str], twice: list[str]) -> list[tuple[str, list[str]]]:
+    return [(what, names) for what, names in (("missing", missing), ("unknown", unknown), ("twice", twice)) if names]

@@ -15,6 +15,7 @@ Velocity Limit         gear · limit · 60 / 2π / 0.229 rpm; also Profile Veloc
                        limit"
 Current Limit          effort / (gear · torque constant) / 2.69 mA. It bounds torque in the current modes only
 PWM Limit              885 · effort / (gear · stall torque) in the other modes, where voltage is all there is to bound
+                       torque by; it bounds the no-load speed in the same ratio
 Temperature Limit      limit, °C
 Bus Watchdog           watchdog / 20 ms; the servo then stops. 0 clears the error that follows
 Drive Mode             bit 0: direction
@@ -55,7 +56,7 @@ def render_dynamixel(robot: str, joints: Sequence[JointDrive]) -> dict[str, str]
     buses: dict[str, list[JointDrive]] = {}
     for joint in joints:
         buses.setdefault(joint.bus, []).append(joint)
-    return {f"dynamixel/{bus}.csv": _csv(members) for bus, members in buses.items()}
+    return {f"dynamixel_{bus}.csv": _csv(members) for bus, members in buses.items()}
 
 
 def _csv(joints: Sequence[JointDrive]) -> str:

@@ -37,7 +37,7 @@ _DERATE = 0.1  # of the velocity limit; our choice, the factory's 2 rev/s is mor
 def render_moteus(robot: str, joints: Sequence[JointDrive]) -> dict[str, str]:
     """One ``conf set`` file a joint, named after it; UserError for what the controller cannot be told."""
     keys = load_keys("moteus")
-    return {f"moteus/{joint.name}.cfg": _text(_values(keys, joint)) for joint in joints}
+    return {f"moteus_{joint.name}.cfg": _text(_values(keys, joint)) for joint in joints}
 
 
 def _values(keys: KeyList, joint: JointDrive) -> dict[str, Number]:

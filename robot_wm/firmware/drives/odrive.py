@@ -50,7 +50,7 @@ _TORQUE_BAND = 0.1  # of the velocity limit, over which torque fades in torque m
 def render_odrive(robot: str, joints: Sequence[JointDrive]) -> dict[str, str]:
     """One JSON file a joint, named after it; UserError for what the drive cannot be told."""
     keys = load_keys("odrive")
-    return {f"odrive/{joint.name}.json": _text(keys, _values(keys, joint)) for joint in joints}
+    return {f"odrive_{joint.name}.json": _text(keys, _values(keys, joint)) for joint in joints}
 
 
 def _values(keys: KeyList, joint: JointDrive) -> dict[str, Number]:

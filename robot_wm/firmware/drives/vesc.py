@@ -56,8 +56,8 @@ def render_vesc(robot: str, joints: Sequence[JointDrive]) -> dict[str, str]:
         controllers.setdefault((joint.bus, joint.bus_id), []).append(joint)
     for members in controllers.values():
         motor, servo = _motor_and_servo(members)
-        files[f"vesc/{motor.name}_motor.xml"] = _xml("MCConfiguration", _motor_values(motor_keys, app_keys, motor))
-        files[f"vesc/{motor.name}_app.xml"] = _xml("APPConfiguration", _app_values(motor_keys, app_keys, motor, servo))
+        files[f"vesc_{motor.name}_motor.xml"] = _xml("MCConfiguration", _motor_values(motor_keys, app_keys, motor))
+        files[f"vesc_{motor.name}_app.xml"] = _xml("APPConfiguration", _app_values(motor_keys, app_keys, motor, servo))
     return files
 
 

@@ -127,15 +127,15 @@ def test_a_servo_takes_no_motor_settings(bench):
 
 
 def test_drive_keys_pass_through_settings(bench):
-    text = bench.render("moteus", bench.joint("moteus", settings={"servo.max_voltage": 40}))["moteus/knee.cfg"]
+    text = bench.render("moteus", bench.joint("moteus", settings={"servo.max_voltage": 40}))["moteus_knee.cfg"]
     assert "conf set servo.max_voltage 40.0\n" in text
     files = bench.render(
         "vesc", bench.joint("vesc", settings={"foc_motor_r": 0.015, "app_to_use": 3, "l_max_vin": 25.25})
     )
-    assert "<foc_motor_r>0.015</foc_motor_r>" in files["vesc/knee_motor.xml"]
-    assert "<l_max_vin>25.2</l_max_vin>" in files["vesc/knee_motor.xml"]  # travels in tenths of a volt
-    assert "<app_to_use>3</app_to_use>" in files["vesc/knee_app.xml"]
-    assert "app_to_use" not in files["vesc/knee_motor.xml"]
+    assert "<foc_motor_r>0.015</foc_motor_r>" in files["vesc_knee_motor.xml"]
+    assert "<l_max_vin>25.2</l_max_vin>" in files["vesc_knee_motor.xml"]  # travels in tenths of a volt
+    assert "<app_to_use>3</app_to_use>" in files["vesc_knee_app.xml"]
+    assert "app_to_use" not in files["vesc_knee_motor.xml"]
 
 
 def test_a_key_misspelt_in_a_renderer_is_refused(bench):

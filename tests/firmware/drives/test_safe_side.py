@@ -38,9 +38,9 @@ def tight_float(told, limit):
 
 
 @given(limits=LIMITS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_moteus(bench, limits):
-    v = bench.read_moteus(bench.render("moteus", bench.joint("moteus", **limits))["moteus/knee.cfg"])
+    v = bench.read_moteus(bench.render("moteus", bench.joint("moteus", **limits))["moteus_knee.cfg"])
     low, high = limits["position_limits"]
     tight_float(v["servopos.position_max"] * TAU, high)
     tight_float(-v["servopos.position_min"] * TAU, -low)
@@ -54,9 +54,9 @@ def test_moteus(bench, limits):
 
 
 @given(limits=LIMITS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_odrive(bench, limits):
-    v = bench.read_odrive(bench.render("odrive", bench.joint("odrive", **limits))["odrive/knee.json"])
+    v = bench.read_odrive(bench.render("odrive", bench.joint("odrive", **limits))["odrive_knee.json"])
     gear = limits["gear_ratio"]
     tight_float(v["axis0.controller.config.vel_limit"] * TAU / gear, limits["velocity_limit"])
     tight_float(v["axis0.config.torque_soft_max"] * gear, limits["effort_limit"])
@@ -70,10 +70,10 @@ def test_odrive(bench, limits):
 
 
 @given(limits=LIMITS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_vesc(bench, limits):
     files = bench.render("vesc", bench.joint("vesc", settings={"timeout_brake_current_a": 0}, **limits))
-    v = bench.read_vesc(files["vesc/knee_motor.xml"], "MCConfiguration")
+    v = bench.read_vesc(files["vesc_knee_motor.xml"], "MCConfiguration")
     gear = limits["gear_ratio"]
     for key, sign in (("l_max_erpm", 1), ("l_min_erpm", -1)):
         tight_float(sign * v[key] * TAU / 60 / 7 / gear, limits["velocity_limit"])
@@ -82,17 +82,17 @@ def test_vesc(bench, limits):
     tight_float(v["l_abs_current_max"], limits["current_limit_a"])
     tight(v["l_temp_fet_end"], limits["temperature_limit_c"], 1.0)
     assert v["l_temp_fet_start"] < v["l_temp_fet_end"]
-    app = bench.read_vesc(files["vesc/knee_app.xml"], "APPConfiguration")
+    app = bench.read_vesc(files["vesc_knee_app.xml"], "APPConfiguration")
     assert app["timeout_msec"] >= 1  # 0 is off
     tight(app["timeout_msec"] / 1000 + 0.01, limits["watchdog_s"], 0.001)
 
 
 @given(limits=LIMITS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_dynamixel(bench, limits):
     # Currents that the servo's table has; the other limits are free.
     limits = limits | {"gear_ratio": 1.0, "torque_constant_nm_per_a": 1.78, "velocity_limit": limits["velocity_limit"]}
-    writes = bench.read_dynamixel(bench.render("dynamixel", bench.joint("dynamixel", **limits))["dynamixel/dxl.csv"])
+    writes = bench.read_dynamixel(bench.render("dynamixel", bench.joint("dynamixel", **limits))["dynamixel_dxl.csv"])
     v = {item: int.from_bytes(data, "little") for _, _, data, item in writes}
     count = TAU / 4096
     low, high = limits["position_limits"]

@@ -10,7 +10,7 @@ NEAR = 1e-6  # a float32 has 24 bits
 @pytest.fixture(scope="session")
 def moteus(bench):
     def read(**changes):
-        return bench.read_moteus(bench.render("moteus", bench.joint("moteus", **changes))["moteus/knee.cfg"])
+        return bench.read_moteus(bench.render("moteus", bench.joint("moteus", **changes))["moteus_knee.cfg"])
 
     return read
 
@@ -18,7 +18,7 @@ def moteus(bench):
 @pytest.fixture(scope="session")
 def odrive(bench):
     def read(**changes):
-        return bench.read_odrive(bench.render("odrive", bench.joint("odrive", **changes))["odrive/knee.json"])
+        return bench.read_odrive(bench.render("odrive", bench.joint("odrive", **changes))["odrive_knee.json"])
 
     return read
 
@@ -27,8 +27,8 @@ def odrive(bench):
 def vesc(bench):
     def read(**changes):
         files = bench.render("vesc", bench.joint("vesc", **changes))
-        return bench.read_vesc(files["vesc/knee_motor.xml"], "MCConfiguration") | bench.read_vesc(
-            files["vesc/knee_app.xml"], "APPConfiguration"
+        return bench.read_vesc(files["vesc_knee_motor.xml"], "MCConfiguration") | bench.read_vesc(
+            files["vesc_knee_app.xml"], "APPConfiguration"
         )
 
     return read
@@ -38,7 +38,7 @@ def vesc(bench):
 def dynamixel(bench):
     def read(**changes):
         writes = bench.read_dynamixel(
-            bench.render("dynamixel", bench.joint("dynamixel", **changes))["dynamixel/dxl.csv"]
+            bench.render("dynamixel", bench.joint("dynamixel", **changes))["dynamixel_dxl.csv"]
         )
         return {item: int.from_bytes(data, "little", signed=item == "Goal Current") for _, _, data, item in writes}
 
@@ -74,7 +74,7 @@ def test_moteus_turns_for_ever_and_backwards_and_watches_the_motor(moteus):
 
 
 def test_moteus_names_itself_first_and_saves_last(bench):
-    lines = bench.render("moteus", bench.joint("moteus"))["moteus/knee.cfg"].splitlines()
+    lines = bench.render("moteus", bench.joint("moteus"))["moteus_knee.cfg"].splitlines()
     assert lines[0] == "conf set id.id 3"  # on the wrong controller, all that follows fails
     assert lines[-1] == "conf write"
 
@@ -156,11 +156,11 @@ def test_a_vesc_drives_a_motor_and_a_servo(bench):
         "vesc", name="steering", watchdog_s=0.05, settings={"output": "servo", "timeout_brake_current_a": None}
     )
     files = bench.render("vesc", motor, servo)
-    assert sorted(files) == ["vesc/knee_app.xml", "vesc/knee_motor.xml"]
-    app = bench.read_vesc(files["vesc/knee_app.xml"], "APPConfiguration")
+    assert sorted(files) == ["vesc_knee_app.xml", "vesc_knee_motor.xml"]
+    app = bench.read_vesc(files["vesc_knee_app.xml"], "APPConfiguration")
     assert app["servo_out_enable"] == 1
     assert app["timeout_msec"] == 40  # the shorter watchdog of the two
-    alone = bench.render("vesc", motor)["vesc/knee_app.xml"]
+    alone = bench.render("vesc", motor)["vesc_knee_app.xml"]
     assert bench.read_vesc(alone, "APPConfiguration")["servo_out_enable"] == 0
 
 
@@ -197,7 +197,7 @@ def test_dynamixel_bounds_torque_by_current_where_the_mode_does(dynamixel):
 
 def test_dynamixel_writes_come_in_an_order_that_the_servo_takes(bench):
     second = bench.joint("dynamixel", name="wrist", bus_id=4)
-    writes = bench.read_dynamixel(bench.render("dynamixel", bench.joint("dynamixel"), second)["dynamixel/dxl.csv"])
+    writes = bench.read_dynamixel(bench.render("dynamixel", bench.joint("dynamixel"), second)["dynamixel_dxl.csv"])
     assert [number for number, *_ in writes] == sorted(number for number, *_ in writes)
     own = [(address, data) for number, address, data, _ in writes if number == 3]
     assert own[0] == (64, b"\x00")  # torque off before any write to EEPROM
@@ -209,7 +209,7 @@ def test_dynamixel_writes_come_in_an_order_that_the_servo_takes(bench):
 
 def test_one_file_a_bus_of_dynamixels(bench):
     files = bench.render("dynamixel", bench.joint("dynamixel"), bench.joint("dynamixel", name="left", bus="left"))
-    assert sorted(files) == ["dynamixel/dxl.csv", "dynamixel/left.csv"]
+    assert sorted(files) == ["dynamixel_dxl.csv", "dynamixel_left.csv"]
 
 
 def test_a_closed_drive_gets_nothing(bench):

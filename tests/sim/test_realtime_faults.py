@@ -83,6 +83,14 @@ def test_a_fault_acts_in_its_time_only_and_never_on_the_sample_itself(fault):
         assert changed is None or differences(changed)
 
 
+def test_of_faults_that_follow_each_other_exactly_one_is_on():
+    rows = [{"at_s": round(0.1 * k, 1), "duration_s": 0.1, "kind": "jump", "joint": "a", "delta": k} for k in range(40)]
+    player = FaultPlayer(FaultSchedule.model_validate({"faults": rows}))
+    for step in range(1000):  # of physics at 250 Hz
+        changed = player.apply(make_sample(), step / 250 + 7.3 - 7.3)
+        assert changed.joint_position[0] - 1.0 == step // 25
+
+
 def test_stop_lets_nothing_through():
     assert play({"kind": "stop"}) is None
 

@@ -12,6 +12,7 @@ from robot_wm.errors import UserError
 from robot_wm.spec import Finite, Positive
 
 LONGEST_S = 1e8  # three years: a stamp moved by as much is still one that a message can hold
+_GRAIN_S = 1e-6  # much less than a physics step
 JointName = Annotated[str, Field(min_length=1)]
 
 
@@ -23,7 +24,8 @@ class _Fault(BaseModel):
 
     def is_active(self, time_s: float) -> bool:
         """Whether it is on, ``time_s`` after the schedule's start."""
-        return self.at_s <= time_s < self.at_s + self.duration_s
+        # Where one fault ends and the next begins, rounding must not let both act, nor none.
+        return self.at_s <= time_s + _GRAIN_S < self.at_s + self.duration_s
 
 
 class Stop(_Fault):

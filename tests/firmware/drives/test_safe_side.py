@@ -5,6 +5,8 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robot_wm.firmware.drives.keys import Key
+
 TAU = math.tau
 FLOAT32 = 2.0**-23  # relative distance of two neighbouring float32
 DOUBLE = 1e-12  # what going there and back in double costs
@@ -106,3 +108,11 @@ def test_dynamixel(bench, limits):
     tight(v["Temperature Limit"], limits["temperature_limit_c"], 1.0)
     tight(v["Bus Watchdog"] * 0.02, limits["watchdog_s"], 0.02)
     assert v["Bus Watchdog"] >= 1
+
+
+@given(value=number(-1e6, 1e6), key=st.sampled_from([{"type": "float32"}, {"type": "fixed16", "step": 0.1}]))
+@settings(max_examples=300, deadline=None)
+def test_a_number_as_it_is_written_keeps_to_its_side(value, key):
+    # Before any drive rounds it: a tool may compare the text with a limit, in double.
+    assert Key(**key).fit(value, "below") <= value + (1 + abs(value)) * DOUBLE
+    assert Key(**key).fit(value, "above") >= value - (1 + abs(value)) * DOUBLE

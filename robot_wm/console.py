@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -70,4 +71,5 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    # What is shown may come from a file, and [brackets] in it are no markup.
+    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))

@@ -201,7 +201,7 @@ class AgentSpec(_Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"observation names are not unique: {names}")
         ratio = self.physics_rate_hz / self.control_rate_hz
-        if abs(ratio - round(ratio)) > 1e-9 or round(ratio) < 1:
+        if not math.isfinite(ratio) or abs(ratio - round(ratio)) > 1e-9 or round(ratio) < 1:
             raise ValueError(
                 f"physics_rate_hz {self.physics_rate_hz} is not a multiple of control_rate_hz {self.control_rate_hz}"
             )

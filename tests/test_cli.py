@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from robot_wm.console import emit
+
 COMMANDS = ("bench", "doctor", "eval", "export", "quickstart", "replay", "run", "tasks", "train")
 
 
@@ -94,3 +96,10 @@ def test_the_light_core_says_what_a_command_needs(tmp_path):
         assert done.returncode == 2, done.stderr
         assert "which is not installed: pip install 'robot-wm[all]'" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_what_a_table_shows_is_no_markup(capsys):
+    emit({"task": "[/red] a[b]", "rows": [{"name": "[/x]"}]}, as_json=False)
+    shown = capsys.readouterr().out
+    assert "[/red] a[b]" in shown
+    assert "[/x]" in shown

@@ -24,6 +24,8 @@ _END_MAGIC = b"PK\x05\x06"
 _ZIP64_LOCATOR_MAGIC = b"PK\x06\x07"
 _ZIP64_LOCATOR_BYTES = 20
 _MAX_ENTRY_BYTES = 512  # a central directory entry: 46 bytes, the name, and a little extra
+# Weights hardly shrink; a file of an untrained agent may be mostly zeros, but is small.
+_MAX_RATIO, _SMALL_BYTES = 20, 2**26
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -47,9 +49,9 @@ def open_archive(file: IO[bytes], *, origin: str, max_entries: int) -> Iterator[
     The names themselves are the caller's to check against those it expects; entries are never extracted by name.
     """
     try:
-        _check_directory(file, origin=origin, max_entries=max_entries)
+        size = _check_directory(file, origin=origin, max_entries=max_entries)
         with zipfile.ZipFile(file) as archive:
-            _check_entries(archive, origin=origin)
+            _check_entries(archive, size=size, origin=origin)
             yield archive
     except _DAMAGE as error:
         raise UserError(f"{origin}: damaged zip file: {str(error)[:120] or type(error).__name__!r}") from None
@@ -71,7 +73,8 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes | Path]]) -> No
                 shutil.copyfileobj(source, target, 2**20)
 
 
-def _check_directory(file: IO[bytes], *, origin: str, max_entries: int) -> None:
+def _check_directory(file: IO[bytes], *, origin: str, max_entries: int) -> int:
+    """Size of the file in bytes."""
     # zipfile parses the whole directory before we could count it, so its size is bounded here first.
     tail_bytes = _END_RECORD.size + _ZIP64_LOCATOR_BYTES
     size = file.seek(0, 2)
@@ -88,10 +91,14 @@ def _check_directory(file: IO[bytes], *, origin: str, max_entries: int) -> None:
             f"{origin}: {entries} entries in {directory_bytes} bytes of zip directory; at most {max_entries}"
         )
     file.seek(0)
+    return size
 
 
-def _check_entries(archive: zipfile.ZipFile, *, origin: str) -> None:
+def _check_entries(archive: zipfile.ZipFile, *, size: int, origin: str) -> None:
     seen: set[str] = set()
+    packed = sum(entry.compress_size for entry in archive.infolist())
+    if packed > size:
+        raise UserError(f"{origin}: entries of {packed} bytes in a file of {size}: they overlap, or it is cut short")
     for entry in archive.infolist():
         name = entry.filename
         parts = name.split("/")
@@ -105,6 +112,10 @@ def _check_entries(archive: zipfile.ZipFile, *, origin: str) -> None:
             raise UserError(f"{origin}: entry {name[:80]!r} is encrypted")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise UserError(f"{origin}: entry {name[:80]!r} uses compression method {entry.compress_type}")
+        if entry.file_size > _MAX_RATIO * entry.compress_size + _SMALL_BYTES:
+            raise UserError(
+                f"{origin}: entry {name[:80]!r} unpacks {entry.compress_size} bytes to {entry.file_size}: a zip bomb"
+            )
         if name in seen:
             raise UserError(f"{origin}: entry {name[:80]!r} is there twice")
         seen.add(name)

@@ -26,6 +26,7 @@ from robot_wm.runtime.archive import open_archive
 from robot_wm.runtime.manifest import (
     MANIFEST,
     MAX_FILES,
+    MAX_MANIFEST_BYTES,
     PARITY,
     POLICY_OP17,
     SIGNATURE,
@@ -36,7 +37,6 @@ from robot_wm.runtime.recording import Recording, check_recording, read_recordin
 from robot_wm.runtime.signature import SIGNATURE_BYTES, load_public_key, require_signature
 from robot_wm.spec import AgentSpec
 
-_MAX_MANIFEST_BYTES = 16 * 2**20
 _CHUNK_BYTES = 2**20
 _Read = Callable[[str, int], bytes]  # (file name, largest size in bytes) -> content
 
@@ -182,7 +182,7 @@ def _open_zip(path: Path, public_key: str | Path | None, cache: Path | None) -> 
                 with archive.open(name) as source, (folder / name).open("xb") as target:
                     _copy_checked(source, target, name, entry, origin=str(path))
             for name in sorted({MANIFEST, SIGNATURE} & set(names)):
-                (folder / name).write_bytes(read(name, _MAX_MANIFEST_BYTES))
+                (folder / name).write_bytes(read(name, MAX_MANIFEST_BYTES))
 
         if cache is None:
             temporary = tempfile.TemporaryDirectory(prefix="robot_wm_bundle_")
@@ -208,9 +208,7 @@ def _checked_manifest(
     present = set(names)
     if MANIFEST not in present:
         raise UserError(f"{origin}: has no {MANIFEST}")
-    raw = read(MANIFEST, _MAX_MANIFEST_BYTES + 1)
-    if len(raw) > _MAX_MANIFEST_BYTES:
-        raise UserError(f"{origin}: {MANIFEST} is larger than {_MAX_MANIFEST_BYTES} bytes")
+    raw = read(MANIFEST, MAX_MANIFEST_BYTES + 1)
     signature = read(SIGNATURE, SIGNATURE_BYTES + 1) if SIGNATURE in present else None
     if signature is not None and len(signature) != SIGNATURE_BYTES:
         raise UserError(f"{origin}: {SIGNATURE} is not {SIGNATURE_BYTES} bytes long")

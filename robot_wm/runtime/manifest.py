@@ -7,6 +7,7 @@ Shape letters: B = 1 always, D deter, S stoch groups, C classes, A action dimens
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Annotated, Any, Literal
 
@@ -29,6 +30,9 @@ MAX_FILE_BYTES = 2**31  # a protobuf, hence an ONNX file, cannot be larger
 MAX_TOTAL_BYTES = 2**33
 MAX_TENSOR_ELEMENTS = 2**26
 MAX_PARITY_TICKS = 2**16
+MAX_MANIFEST_BYTES = 2**22
+# Every wrong value costs the parser's error report about 2 kB and 30 us, and it reports them all.
+MAX_MANIFEST_VALUES = 12_000
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
@@ -189,6 +193,16 @@ class Manifest(_Frozen):
         for name, shape in (("action", (1, self.spec.action_dim)), ("value", (1,)), ("surprise", (1,))):
             if shapes.get(name) != shape:
                 raise ValueError(f"outputs: {name} must have shape {shape}, not {shapes.get(name)}")
+        for state in self.state:
+            if state.name == "action" and state.shape != (1, self.spec.action_dim):
+                raise ValueError(f"state action must have shape {(1, self.spec.action_dim)}, not {state.shape}")
+        # The draw of a latent: noise is added to logits, and the two best of at least two classes are compared.
+        shapes |= {tensor.name: tensor.shape for tensor in (*self.inputs(), *self.all_outputs())}
+        draw = [shapes[name] for name in ("post_logits", "noise/latent", "next/stoch") if name in shapes]
+        if "post_logits" in shapes and (len(set(draw)) > 1 or draw[0][-1] < 2):
+            raise ValueError(
+                f"post_logits, noise/latent and next/stoch must have one shape, of 2 classes or more: {draw}"
+            )
         return self
 
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -214,10 +228,25 @@ class Manifest(_Frozen):
     @classmethod
     def from_json(cls, raw: bytes, *, origin: str = MANIFEST) -> Manifest:
         """Parse and check a manifest; raises UserError naming ``origin``, the field and its value."""
+        if len(raw) > MAX_MANIFEST_BYTES:
+            raise UserError(f"{origin}: larger than {MAX_MANIFEST_BYTES} bytes")
+        if raw.count(b",") > MAX_MANIFEST_VALUES:
+            raise UserError(f"{origin}: more than {MAX_MANIFEST_VALUES} values")
         try:
-            return cls.model_validate_json(raw)
+            manifest = cls.model_validate_json(raw)
+            json.loads(raw, object_pairs_hook=lambda pairs: _unique(pairs, origin))
+            return manifest
         except ValidationError as error:
             raise UserError.from_validation(error, origin=origin) from None
+
+
+def _unique(pairs: list[tuple[str, Any]], origin: str) -> None:
+    # Of two equal keys every parser may believe another one.
+    seen = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise UserError(f"{origin}: key {key[:80]} is there twice")
+        seen.add(key)
 
 
 def json_lineage(values: dict[str, Any]) -> Lineage:

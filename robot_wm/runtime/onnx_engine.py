@@ -6,6 +6,7 @@ thread, and they leave the garbage collector nothing to do. The state is two buf
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Array, EngineError
-from robot_wm.runtime.manifest import StateTensor
+from robot_wm.runtime.graph_check import require_plain_graph
+from robot_wm.runtime.manifest import MAX_TENSOR_ELEMENTS, StateTensor
 
+_MAX_RANK = 5
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
@@ -63,13 +66,27 @@ class OnnxEngine:
         options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        source = str(self._graph) if isinstance(self._graph, Path) else self._graph
+        # What was checked as ONNX must not be taken for ONNX Runtime's own format.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
-            session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise UserError(f"{self._origin}: ONNX Runtime cannot load it: {str(error).splitlines()[0]}") from None
-        given = self._in_one_block(session.get_inputs())
-        made = {node.name: self._buffer(node) for node in session.get_outputs()}
+            graph = self._graph.read_bytes() if isinstance(self._graph, Path) else self._graph
+        except OSError as error:
+            raise UserError(f"{self._origin}: cannot read the graph: {error.strerror}") from None
+        require_plain_graph(graph, origin=self._origin)
+        try:
+            # Its fallback to other providers would try the same again and print to stdout.
+            session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+            inputs = {node.name: node for node in session.get_inputs()}
+            outputs = {node.name: node for node in session.get_outputs()}
+            for nodes in (inputs, outputs):
+                self._require_bounded(nodes)
+        except UserError:
+            raise
+        except Exception as error:  # ONNX Runtime's share no base class; a name may not even be text
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+            raise UserError(f"{self._origin}: ONNX Runtime cannot load it: {reason}") from None
+        given = self._in_one_block(inputs)
+        made = {name: self._buffer(node) for name, node in outputs.items()}
         for state in self._state_specs:
             for name, tensors in ((state.input, given), (state.output, made)):
                 if name not in tensors or tensors[name].shape != state.shape or tensors[name].dtype != np.float32:
@@ -79,9 +96,21 @@ class OnnxEngine:
         self._bindings = (self._bind(0), self._bind(1))
         self.clear_state()
 
-    def _in_one_block(self, nodes: Sequence[Any]) -> dict[str, Array]:
+    def _require_bounded(self, nodes: Mapping[str, Any]) -> None:
+        # Before anything is allocated: a graph can declare a tensor of any size.
+        for name, node in nodes.items():
+            fixed = all(isinstance(length, int) and length > 0 for length in node.shape)
+            if node.type not in _DTYPES or not fixed or len(node.shape) > _MAX_RANK:
+                raise UserError(
+                    f"{self._origin}: tensor {name[:80]} is {node.type} {str(node.shape)[:80]};"
+                    " fixed float32 or uint8 needed"
+                )
+        if sum(math.prod(node.shape) for node in nodes.values()) > MAX_TENSOR_ELEMENTS:
+            raise UserError(f"{self._origin}: inputs and outputs have more than {MAX_TENSOR_ELEMENTS} elements in all")
+
+    def _in_one_block(self, nodes: Mapping[str, Any]) -> dict[str, Array]:
         """Buffers in which the float32 inputs lie end to end, so that a caller can fill several in one pass."""
-        buffers = {node.name: self._buffer(node) for node in nodes}
+        buffers = {name: self._buffer(node) for name, node in nodes.items()}
         floats = {name: buffer for name, buffer in buffers.items() if buffer.dtype == np.float32}
         block = np.zeros(sum(buffer.size for buffer in floats.values()), dtype=np.float32)
         start = 0
@@ -91,10 +120,6 @@ class OnnxEngine:
         return buffers
 
     def _buffer(self, node: Any) -> Array:
-        if node.type not in _DTYPES or not all(isinstance(length, int) for length in node.shape):
-            raise UserError(
-                f"{self._origin}: tensor {node.name} is {node.type} {node.shape}; fixed float32 or uint8 needed"
-            )
         return np.zeros(node.shape, dtype=_DTYPES[node.type])
 
     def _bind(self, phase: int) -> Any:

@@ -9,7 +9,7 @@ Shape letters: N ticks, S stoch groups, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
-from robot_wm.runtime.engine import Engine
+from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.manifest import ParityThresholds, StateTensor, TensorSpec
 
+Shape = tuple[int, ...]
 Arrays = Mapping[str, NDArray[Any]]  # tensor name -> [N, *tensor shape]
 
 _LOGITS, _LATENT_NOISE, _DRAW = "post_logits", "noise/latent", "next/stoch"
@@ -116,7 +117,7 @@ def replay(
 
     ``state`` and ``outputs`` are the manifest's. Raises UserError for an engine with other tensors.
     """
-    require_tensors(engine, inputs, state, outputs)
+    require_tensors(engine, {name: array.shape[1:] for name, array in inputs.items()}, state, outputs)
     ticks = len(next(iter(inputs.values())))
     made = {
         name: np.empty((ticks, *shape), dtype=np.float32)
@@ -136,15 +137,20 @@ def replay(
 
 
 def require_tensors(
-    engine: Engine, inputs: Iterable[str], state: Sequence[StateTensor], outputs: Sequence[TensorSpec]
+    engine: Engine, inputs: Mapping[str, Shape], state: Sequence[StateTensor], outputs: Sequence[TensorSpec]
 ) -> None:
-    """Refuse (UserError) an active engine whose graph takes or gives other tensors than these."""
-    for kind, names, present in (
-        ("input", set(inputs) - {entry.input for entry in state}, set(engine.inputs)),
-        ("output", {tensor.name for tensor in outputs}, set(engine.outputs)),
+    """Refuse (UserError) an active engine whose graph takes or gives other tensors than these, by name and shape."""
+    states = {entry.input for entry in state}
+    for kind, wanted, views in (
+        ("input", {name: shape for name, shape in inputs.items() if name not in states}, engine.inputs),
+        ("output", {tensor.name: tensor.shape for tensor in outputs}, engine.outputs),
     ):
-        if odd := sorted(names ^ present):
-            raise UserError(f"the engine's graph does not fit the manifest: {kind} {odd[0]} is missing or unknown")
+        found = {name: view.shape for name, view in views.items()}
+        if odd := sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)):
+            raise UserError(
+                f"the engine's graph does not fit the manifest: {kind} {odd[0][:100]} has shape"
+                f" {found.get(odd[0])}, not {wanted.get(odd[0])} (None: there is none)"
+            )
 
 
 def check_parity(engine: Engine, bundle: Bundle) -> Comparison:
@@ -153,7 +159,10 @@ def check_parity(engine: Engine, bundle: Bundle) -> Comparison:
     Names the tensor, the tick and both values. Afterwards the engine has its initial state again.
     """
     recording = bundle.recording()
-    outputs = replay(engine, recording.inputs, bundle.manifest.state, bundle.manifest.outputs)
+    try:
+        outputs = replay(engine, recording.inputs, bundle.manifest.state, bundle.manifest.outputs)
+    except EngineError as error:
+        raise UserError(f"{bundle.path}: this engine fails on a recorded tick: {str(error)[:300]}") from None
     for buffer in engine.inputs.values():
         buffer.fill(0)
     engine.clear_state()

@@ -8,6 +8,7 @@ shape is known from the manifest, and a header that says otherwise is refused be
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -101,8 +102,8 @@ def _header(source: IO[bytes], *, origin: str) -> tuple[tuple[int, ...], bool, n
         if npy.read_magic(source) != (1, 0):
             raise ValueError("not NPY version 1.0")
         return npy.read_array_header_1_0(source, max_header_size=_MAX_HEADER_BYTES)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise UserError(f"{origin}: damaged header: {str(error).splitlines()[0][:120]}") from None
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError) as error:
+        raise UserError(f"{origin}: damaged header: {str(error)[:120]}") from None
 
 
 def _npy_bytes(array: NDArray[Any]) -> bytes:

@@ -101,7 +101,7 @@ def test_activation_pairs_with_deactivation(agent):
 
 
 def test_graphs_that_do_not_fit_are_refused(agent, tmp_path):
-    with pytest.raises(UserError, match="cannot load"):
+    with pytest.raises(UserError, match="not an ONNX model"):
         OnnxEngine(b"no graph", ()).activate()
     with pytest.raises(UserError, match=r"gone\.onnx"):
         OnnxEngine(tmp_path / "gone.onnx", ()).activate()

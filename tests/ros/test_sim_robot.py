@@ -83,6 +83,15 @@ def start(spawn):
     return run
 
 
+@pytest.fixture
+def own_signals():
+    """What a node's main does to signals ends with the test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def stamp_ns(message):
     return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
 
@@ -250,7 +259,7 @@ def test_a_racecar_shows_its_pictures_at_the_camera_s_rate(start, peer):
         ("a1_velocity", {"watchdog_s": 0.001}, "watchdog_s must be at least a physics step, 0.002 s"),
         ("a1_velocity", {"sensor_rate_hz": -1.0}, "parameter sensor_rate_hz: "),
         ("a1_velocity", {"seed": "many"}, "parameter seed: "),
-        ("a1_velocity", {"command_type": "twist"}, "parameter command_type: 'twist' is neither"),
+        ("a1_velocity", {"command_type": "twist"}, "parameter command_type: 'twist' is not one of"),
         ("a1_velocity", {"controller_joints": "[FR_hip_joint]"}, "parameter controller_joints: FR_hip_joint are not"),
         ("a1_velocity", {"task_options": "[observation]"}, "parameter task_options: 'observation' is not name=value"),
         ("a1_velocity", {"speed": 2.0}, "parameter speed: 2 needs publish_clock"),
@@ -258,7 +267,7 @@ def test_a_racecar_shows_its_pictures_at_the_camera_s_rate(start, peer):
         ("gym:gymnasium:CartPole-v1", {}, "it has no robot that could be simulated"),
     ],
 )
-def test_a_bad_parameter_is_one_line_and_exit_code_2(task, parameters, message, domain, capfd):
+def test_a_bad_parameter_is_one_line_and_exit_code_2(task, parameters, message, domain, own_signals, capfd):
     arguments = [word for key, value in {"task": task, **parameters}.items() for word in ("-p", f"{key}:={value}")]
     assert main(["--ros-args", *arguments]) == 2
     errors = capfd.readouterr().err.splitlines()

@@ -2,65 +2,60 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.realtime import RealtimeConfig
 from robot_wm.tasks import parse_options
+from robot_wm_ros.commands import COMMAND_TYPES
+from robot_wm_ros.declaration import Declaration, declare, values
 from robot_wm_sim.realtime.fault_schedule import FaultSchedule
 from robot_wm_sim.realtime.noise import SensorNoise
 
-COMMAND_TYPES = ("float64_multi_array", "joint_trajectory")
-_NOISE = SensorNoise()
-_RATE, _LONGEST_S = (0.0, 20_000.0), (0.0, 60.0)
-
-# Name, default (for arrays the type: an empty one has none), range or None, description with its unit.
-_PARAMETERS: tuple[tuple[str, Any, tuple[float, float] | None, str], ...] = (
-    ("task", "", None, "task whose robot this is, such as a1_velocity"),
-    ("task_options", Parameter.Type.STRING_ARRAY, None, "options of the task as name=value, e.g. observation=proprio"),
-    ("seed", 0, (0, 2**31 - 1), "of start poses and noise"),
-    ("sensor_rate_hz", 0.0, _RATE, "samples, Hz; 0: one a physics step"),
-    ("camera_rate_hz", 0.0, _RATE, "pictures, Hz, at most one a sample; 0: the task's control rate"),
-    ("controller", "", None, "commands come on <controller>/...; empty: forward_<mode>_controller"),
-    ("command_type", COMMAND_TYPES[0], None, " or ".join(COMMAND_TYPES)),
-    (
-        "controller_joints",
-        Parameter.Type.STRING_ARRAY,
-        None,
-        "order of a Float64MultiArray's values; empty: the task's",
+_NOISE, _REALTIME = SensorNoise(), RealtimeConfig()
+_RATE, _LATENCY = (0.0, 20_000.0), (0.0, 10.0)
+_row = partial(Declaration, read_only=True)
+_DECLARATIONS = (
+    _row("task", "", "task whose robot this is, such as a1_velocity; required"),
+    _row("task_options", Parameter.Type.STRING_ARRAY, "options of the task, each as name=value: observation=proprio"),
+    _row("seed", 0, "of start poses and noise", limits=(0, 2**31 - 1)),
+    _row("sensor_rate_hz", 0.0, "Hz, samples; 0: one a physics step", limits=_RATE),
+    _row("camera_rate_hz", 0.0, "Hz, pictures, at most one a sample; 0: the task's control rate", limits=_RATE),
+    _row("controller", "", "commands come on <controller>/...; empty: forward_<mode>_controller"),
+    _row("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
+    _row("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the task's"),
+    _row("damp_topic", "agent/damp", "std_msgs/Bool, latched: true brakes with kd only"),
+    _row(
+        "watchdog_s", 0.0, "s without a command until the drives brake; 0: five control periods", limits=(0.0, 3600.0)
     ),
-    ("damp_topic", "agent/damp", None, "std_msgs/Bool, latched: true brakes with kd only"),
-    ("watchdog_s", 0.0, _LONGEST_S, "the drives brake after so long without a command, s; 0: five control periods"),
-    ("faults", "", None, "path of a fault schedule (YAML); empty: none"),
-    ("play_faults_at_start", True, None, "false: the schedule begins when ~/play_faults is called"),
-    ("noise", False, None, "whether sensors are noisy"),
-    ("noise_joint_position", _NOISE.joint_position, (0.0, 10.0), "standard deviation, rad or m"),
-    ("noise_joint_velocity", _NOISE.joint_velocity, (0.0, 100.0), "standard deviation, rad/s or m/s"),
-    ("noise_angular_velocity", _NOISE.angular_velocity, (0.0, 100.0), "standard deviation of the IMU's rates, rad/s"),
-    ("noise_gravity", _NOISE.gravity, (0.0, 1.0), "standard deviation of gravity's direction in the base's frame"),
-    ("sensor_latency_s", 0.0, _LONGEST_S, "a reading is so old when it is stamped, s"),
-    ("action_latency_s", 0.0, _LONGEST_S, "a command reaches the drives so long after its receipt, s"),
-    ("publish_clock", False, None, "publish /clock and stamp with simulated time, for nodes with use_sim_time"),
-    ("speed", 1.0, (0.01, 100.0), "simulated seconds in a real one; other than 1 only with publish_clock"),
-    ("trace", False, None, "publish ~/applied and ~/sampled, for latency measurements"),
-    ("fifo_priority", 0, (0, 99), "SCHED_FIFO priority; 0: ordinary scheduling"),
-    ("lock_memory", False, None, "mlockall"),
-    ("cpu_affinity", Parameter.Type.INTEGER_ARRAY, None, "CPUs that the process may run on; empty: any"),
-    ("freeze_gc", True, None, "keep the garbage collector off what exists at the start"),
+    _row("faults", "", "path of a fault schedule (YAML); empty: none"),
+    _row("play_faults_at_start", True, "false: the schedule begins when ~/play_faults is called"),
+    _row("noise", False, "whether sensors are noisy"),
+    _row("noise_joint_position", _NOISE.joint_position, "rad or m, standard deviation", limits=(0.0, 10.0)),
+    _row("noise_joint_velocity", _NOISE.joint_velocity, "rad/s or m/s, standard deviation", limits=(0.0, 100.0)),
+    _row("noise_angular_velocity", _NOISE.angular_velocity, "rad/s, standard deviation", limits=(0.0, 100.0)),
+    _row("noise_gravity", _NOISE.gravity, "rad, standard deviation of the tilt", limits=(0.0, 1.0)),
+    _row("sensor_latency_s", 0.0, "s, so old is a reading when it is stamped", limits=_LATENCY),
+    _row("action_latency_s", 0.0, "s from a command's receipt until it reaches the drives", limits=_LATENCY),
+    _row("publish_clock", False, "publish /clock and stamp with simulated time, for nodes with use_sim_time"),
+    _row("speed", 1.0, "simulated s in a real one; other than 1 only with publish_clock", limits=(0.01, 100.0)),
+    _row("trace", False, "publish ~/applied and ~/sampled, for latency measurements"),
+    _row("fifo_priority", _REALTIME.fifo_priority, "SCHED_FIFO priority; 0: ordinary scheduling", limits=(0, 99)),
+    _row("lock_memory", _REALTIME.lock_memory, "keep all memory from being swapped out (mlockall)"),
+    _row("cpu_affinity", Parameter.Type.INTEGER_ARRAY, "CPUs that the process may run on; empty: any"),
+    _row("freeze_gc", _REALTIME.freeze_gc, "keep the garbage collector off what exists at the start"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class SimParameters:
-    """The node's parameters, checked; see ``_PARAMETERS`` for units. None: as the task has it."""
+    """The node's parameters, checked; None: as the task has it."""
 
     task: str
     task_options: dict[str, Any]
@@ -86,52 +81,36 @@ class SimParameters:
     @classmethod
     def declare(cls, node: Node) -> SimParameters:
         """Declare every parameter on the node and read them. Raises UserError naming the parameter and its value."""
-        values: dict[str, Any] = {}
-        for name, default, limits, description in _PARAMETERS:
-            descriptor = ParameterDescriptor(description=description, read_only=True)
-            if limits is not None and isinstance(default, float):
-                descriptor.floating_point_range = [FloatingPointRange(from_value=limits[0], to_value=limits[1])]
-            elif limits is not None:
-                descriptor.integer_range = [IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]), step=1)]
-            try:
-                values[name] = node.declare_parameter(name, default, descriptor).value
-            except ParameterException as error:
-                raise UserError(f"parameter {name}: {error}") from None
-        return cls._checked(values)
+        declare(node, _DECLARATIONS)
+        return cls.of(values(node, _DECLARATIONS))
 
     @classmethod
-    def _checked(cls, values: dict[str, Any]) -> SimParameters:
-        if values["command_type"] not in COMMAND_TYPES:
-            raise UserError(
-                f"parameter command_type: {values['command_type']!r} is neither {' nor '.join(COMMAND_TYPES)}"
-            )
-        if not math.isclose(values["speed"], 1.0) and not values["publish_clock"]:
-            raise UserError(f"parameter speed: {values['speed']:g} needs publish_clock, or nobody else keeps pace")
+    def of(cls, given: dict[str, Any]) -> SimParameters:
+        """From values by name. Raises UserError for those that do not go together, and for a bad file of faults."""
+        if given["speed"] != 1.0 and not given["publish_clock"]:
+            raise UserError(f"parameter speed: {given['speed']:g} needs publish_clock, or nobody else keeps pace")
+        rest = dict(given)
         noise = SensorNoise(
-            joint_position=values.pop("noise_joint_position"),
-            joint_velocity=values.pop("noise_joint_velocity"),
-            angular_velocity=values.pop("noise_angular_velocity"),
-            gravity=values.pop("noise_gravity"),
+            **{
+                name: rest.pop(f"noise_{name}")
+                for name in ("joint_position", "joint_velocity", "angular_velocity", "gravity")
+            }
         )
         realtime = RealtimeConfig(
-            fifo_priority=values.pop("fifo_priority"),
-            lock_memory=values.pop("lock_memory"),
-            cpu_affinity=tuple(values.pop("cpu_affinity") or ()),
-            freeze_gc=values.pop("freeze_gc"),
+            cpu_affinity=tuple(rest.pop("cpu_affinity")),
+            **{name: rest.pop(name) for name in ("fifo_priority", "lock_memory", "freeze_gc")},
         )
-        path = values["faults"]
-        changed = {
-            "task_options": _options(values["task_options"] or ()),
-            "controller_joints": tuple(values["controller_joints"] or ()),
-            "sensor_rate_hz": values["sensor_rate_hz"] or None,
-            "camera_rate_hz": values["camera_rate_hz"] or None,
-            "watchdog_s": values["watchdog_s"] or None,
+        path = given["faults"]
+        read = {
+            "task_options": _options(given["task_options"]),
+            "controller_joints": tuple(given["controller_joints"]),
             "faults": FaultSchedule.load(Path(path)) if path else FaultSchedule(),
             "faults_path": path,
-            "noise": noise if values["noise"] else None,
+            "noise": noise if given["noise"] else None,
             "realtime": realtime,
+            **{name: given[name] or None for name in ("sensor_rate_hz", "camera_rate_hz", "watchdog_s")},
         }
-        return cls(**(values | changed))
+        return cls(**(rest | read))
 
 
 def _options(pairs: list[str] | tuple[()]) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class Controller:
 
     def step(
         self,
-        observation: Mapping[str, NDArray[Any]],
+        observation: Mapping[str, NDArray[Any] | None],
         now_s: float,
         stamps_s: Mapping[str, float] | None = None,
         *,
@@ -192,10 +192,10 @@ class Controller:
     ) -> Command:
         """Run one tick: one raw SI frame in, the command out. Never raises for what is in its arguments.
 
-        ``observation`` maps each field of the spec to its array (read during the call, never kept); a ``last_action``
-        field is filled in here. ``now_s`` is this tick's time on any monotonic clock and ``stamps_s`` when each field
-        was measured or received, on the same one; without it every field counts as fresh. ``faults`` are bits of
-        ``Fault`` that the caller found (a silent sensor, ticks too late), ``why`` tells them in words.
+        ``observation`` maps each field of the spec to its array (read during the call, never kept) or None; a
+        ``last_action`` field is filled in here. ``now_s`` is this tick's time on any monotonic clock and ``stamps_s``
+        when each field was measured or received, on the same one; without it every field counts as fresh. ``faults``
+        are bits of ``Fault`` that the caller found (a silent sensor, ticks too late), ``why`` tells them in words.
         """
         if not self._active:
             raise RuntimeError("the controller is not active: call activate() first")

@@ -1,0 +1,73 @@
+"""From a bundle's path to a controller that is checked, warm and ready to be enabled."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+
+from robot_wm.errors import UserError
+from robot_wm.firmware.check import require_robot
+from robot_wm.firmware.loading import load_robot
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.controller import Controller
+from robot_wm.runtime.start import start_controller
+from robot_wm.spec import AgentSpec
+from robot_wm_ros.parameters import AgentParameters
+
+WARM_UP_TICKS = 50
+
+
+@dataclass(frozen=True)
+class LoadedAgent:
+    """A verified bundle and its running controller."""
+
+    bundle: Bundle
+    controller: Controller
+    spec: AgentSpec  # the bundle's own; the controller's has another rate where that is overridden
+
+
+def load_agent(parameters: AgentParameters, undo: ExitStack) -> LoadedAgent:
+    """Open, verify and check the bundle, start its engine and warm it up; ``undo`` gets what gives all of it back.
+
+    Raises UserError in one line that names the cause.
+    """
+    if not parameters.bundle:
+        raise UserError("parameter bundle: is not set; it takes the path of an agent.rwm or agent.rwm.zip")
+    bundle = undo.enter_context(Bundle.open(parameters.bundle, parameters.public_key or None))
+    spec = bundle.spec
+    if parameters.robot_config:
+        require_robot(spec, load_robot(parameters.robot_config), origin=parameters.bundle)
+    if parameters.rate_override_hz:
+        bundle = _at_rate(bundle, parameters.rate_override_hz)
+    controller = start_controller(bundle, config=parameters.safety, threads=parameters.threads)
+    undo.callback(controller.deactivate)
+    warm_up(controller)
+    return LoadedAgent(bundle, controller, spec)
+
+
+def warm_up(controller: Controller, ticks: int = WARM_UP_TICKS) -> None:
+    """Run ticks on zeros, so that the first real one is not a slow one; nothing of them stays.
+
+    The engine has replayed the bundle's recording by now; the tick around it has not run yet.
+    """
+    spec = controller.spec
+    zeros = {field.name: np.zeros(field.shape, dtype=field.dtype) for field in spec.observations}
+    controller.enable()
+    for tick in range(ticks):
+        command = controller.step(zeros, tick * spec.control_period_s)
+    controller.disable()
+    controller.engine.clear_state()
+    controller.start_episode()
+    controller.latency.clear()
+    command.tick = 0
+
+
+def _at_rate(bundle: Bundle, rate_hz: float) -> Bundle:
+    """The same bundle with a spec that runs at another rate; opened and verified already."""
+    spec = bundle.spec
+    steps = max(1, round(spec.physics_rate_hz / rate_hz))
+    changed = spec.model_copy(update={"control_rate_hz": rate_hz, "physics_rate_hz": rate_hz * steps})
+    manifest = bundle.manifest.model_copy(update={"spec": changed})
+    return Bundle(bundle.path, manifest, bundle.manifest_sha256, signature_checked=bundle.signature_checked)

@@ -1,0 +1,91 @@
+"""What a person asks of the agent: ``~/enable``, ``~/estop``, ``~/reset``, and the e-stop as a topic.
+
+They are there as long as the node, so that an e-stop is heard in every state of it and outlives a new configuration.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Bool
+from std_srvs.srv import SetBool, Trigger
+
+from robot_wm.runtime.modes import Mode
+from robot_wm_ros.qos import LATCHED, SENSORS
+from robot_wm_ros.running_agent import RunningAgent, SubscriptionEventCallbacks
+
+
+class HasAgent(Protocol):
+    """A node that may be configured."""
+
+    agent: RunningAgent | None
+
+
+class Operator:
+    """Serves people's requests to the agent that a node has at the time."""
+
+    def __init__(self, node: Node, owner: HasAgent) -> None:
+        self._log, self._owner = node.get_logger(), owner
+        self.estopped = False  # latched until ~/reset
+        node.create_service(SetBool, "~/enable", self._on_enable)
+        node.create_service(Trigger, "~/estop", self._on_estop)
+        node.create_service(Trigger, "~/reset", self._on_reset)
+        # A latched subscription hears the last word of a latched publisher, and nobody else's: so there are two.
+        for qos in (LATCHED, SENSORS):
+            self._listen(node, qos)
+
+    def _listen(self, node: Node, qos: QoSProfile) -> None:
+        node.create_subscription(
+            Bool, "estop", self._on_topic, qos, event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False)
+        )
+
+    def estop(self, by: str) -> None:
+        """Stop, at once and until ``~/reset``."""
+        if not self.estopped:
+            self._log.error(f"e-stop by {by}: latched until ~/reset")
+        self.estopped = True
+        agent = self._owner.agent
+        if agent is not None and agent.controller.mode is not Mode.ESTOP:
+            agent.controller.estop()
+            agent.ticker.tick_now()
+
+    def _on_topic(self, message: Bool) -> None:
+        if message.data:
+            self.estop("topic")
+
+    def _on_estop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.estop("service")
+        response.success, response.message = True, "stopped; ~/reset leaves this"
+        return response
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self.estopped = False
+        agent = self._owner.agent
+        mode = Mode.INACTIVE if agent is None else agent.controller.reset()
+        response.success, response.message = True, f"{mode.value}; ~/enable drives again"
+        self._log.info(f"reset by service: {mode.value}")
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success, response.message = self._enable() if request.data else self._disable()
+        self._log.info(f"enable {request.data} by service: {response.message}")
+        return response
+
+    def _enable(self) -> tuple[bool, str]:
+        agent = self._owner.agent
+        if agent is None or not agent.ticker.driving:
+            return False, "the node is not active: change_state first"
+        if self.estopped:
+            return False, "e-stop is latched: ~/reset first"
+        agent.ticker.lateness.clear()
+        return True, agent.controller.enable().value
+
+    def _disable(self) -> tuple[bool, str]:
+        agent = self._owner.agent
+        if agent is None:
+            return True, "the node is not configured"
+        mode = agent.controller.disable()
+        agent.ticker.tick_now()
+        return True, mode.value

@@ -1,0 +1,57 @@
+"""What the agent says beside its commands: whether the firmware should damp, and the times of every tick."""
+
+from __future__ import annotations
+
+from array import array
+
+from rclpy.node import Node
+from std_msgs.msg import Bool, UInt64MultiArray
+
+from robot_wm_ros.qos import LATCHED, TRACE
+
+
+class DampFlag:
+    """``~/damp``: true asks the firmware to brake with kd only, whatever the command says."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(Bool, "~/damp", LATCHED)
+        self.value = True
+        self.repeat()
+
+    def set(self, value: bool) -> None:
+        """Publish, if it is a change."""
+        if value != self.value:
+            self.value = value
+            self.repeat()
+
+    def repeat(self) -> None:
+        """Publish again, for firmware that missed the change."""
+        self._publisher.publish(Bool(data=self.value))
+
+    def destroy(self) -> None:
+        """Take the publisher off the node."""
+        self._node.destroy_publisher(self._publisher)
+
+
+class TracePublisher:
+    """``~/trace``: [sequence, stamp, receipt, inference, safety, publish], times in ns of the system's clock.
+
+    ``stamp`` is the header's of the sample (its receipt, where it has none); the last three are when that stage ended.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(UInt64MultiArray, "~/trace", TRACE)
+        self._message = UInt64MultiArray(data=[0] * 6)
+        self._data: array[int] = self._message.data
+
+    def publish(self, *values: int) -> None:
+        """Publish one tick's row."""
+        for place, value in enumerate(values):
+            self._data[place] = value
+        self._publisher.publish(self._message)
+
+    def destroy(self) -> None:
+        """Take the publisher off the node."""
+        self._node.destroy_publisher(self._publisher)

@@ -11,13 +11,12 @@ import math
 import signal
 import sys
 import time
-from types import FrameType
+from threading import Event
 from typing import Any
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSPresetProfiles, QoSProfile, ReliabilityPolicy
+from rclpy.qos import QoSPresetProfiles, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import Bool, Float64MultiArray, String, UInt64MultiArray
@@ -27,13 +26,15 @@ from trajectory_msgs.msg import JointTrajectory
 from robot_wm.errors import UserError
 from robot_wm.runtime.pace import Pace
 from robot_wm.runtime.realtime import apply_realtime
+from robot_wm_ros.commands import COMMAND_TYPES
+from robot_wm_ros.qos import LATCHED, TRACE
 from robot_wm_ros.sensor_messages import SensorMessages
-from robot_wm_ros.sim_parameters import COMMAND_TYPES, SimParameters
+from robot_wm_ros.sim_parameters import SimParameters
+from robot_wm_ros.spin import Spinner
 from robot_wm_sim.realtime.fault_player import FaultPlayer
 from robot_wm_sim.realtime.physics_clock import PhysicsClock
 from robot_wm_sim.realtime.simulated_robot import SimulatedRobot
 
-LONGEST_WAIT_S = 0.1  # so that a signal is heard in time
 WARN_EVERY_S = 2.0
 SIMULATED_START_NS = 1_000_000_000  # a simulated time of zero would mean that there is no clock
 
@@ -41,15 +42,14 @@ SIMULATED_START_NS = 1_000_000_000  # a simulated time of zero would mean that t
 _SENSORS = QoSPresetProfiles.SYSTEM_DEFAULT.value
 # Deep enough that a burst is counted to the last; of two commands at once the later one counts.
 _COMMANDS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
-_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-_TRACE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class SimRobot:
-    """The node ``sim_robot``. ``run`` is its only loop; nothing of it but ``stop`` may be called from elsewhere."""
+    """The node ``sim_robot``. ``run`` is its only loop, which ``stop`` ends; nothing may be called from elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Event) -> None:
         """Raises UserError for a bad parameter."""
+        self._stop = stop
         self._node = node = Node("sim_robot")
         self._parameters = parameters = SimParameters.declare(node)
         self._robot = robot = SimulatedRobot.of_task(
@@ -76,26 +76,26 @@ class SimRobot:
         self._given_up_s = 0.0
 
         self._subscribe_commands()
-        node.create_subscription(Bool, parameters.damp_topic, self._on_damp, _LATCHED)
+        node.create_subscription(Bool, parameters.damp_topic, self._on_damp, LATCHED)
         node.create_service(Trigger, "~/estop", self._on_estop)
         node.create_service(Trigger, "~/reset", self._on_reset)
         node.create_service(Trigger, "~/play_faults", self._on_play_faults)
-        self._firmware_publisher = node.create_publisher(String, "~/firmware", _LATCHED)
-        self._faults_publisher = node.create_publisher(String, "~/active_faults", _LATCHED)
+        self._firmware_publisher = node.create_publisher(String, "~/firmware", LATCHED)
+        self._faults_publisher = node.create_publisher(String, "~/active_faults", LATCHED)
         self._clock_publisher = node.create_publisher(Clock, "/clock", 10) if parameters.publish_clock else None
         self._trace = parameters.trace
         if self._trace:
-            self._applied = node.create_publisher(UInt64MultiArray, "~/applied", _TRACE)
-            self._sampled = node.create_publisher(UInt64MultiArray, "~/sampled", _TRACE)
+            self._applied = node.create_publisher(UInt64MultiArray, "~/applied", TRACE)
+            self._sampled = node.create_publisher(UInt64MultiArray, "~/sampled", TRACE)
             self._applied_message, self._sampled_message = (UInt64MultiArray(data=[0, 0]) for _ in range(2))
 
         self._period_s = 1.0 / (parameters.sensor_rate_hz or spec.physics_rate_hz * parameters.speed)
         self._camera_period_s = 1.0 / (parameters.camera_rate_hz or spec.control_rate_hz)  # physics time
         self._next_picture_s = 0.0
         self._physics_clock = PhysicsClock(spec.physics_rate_hz, speed=parameters.speed)
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(node)
-        self._stopping = False
+        self._pace = Pace(self._period_s)
+        self._spinner = Spinner(node)
+        self.ticks = 0
 
     def _subscribe_commands(self) -> None:
         parameters, action = self._parameters, self._robot.spec.action
@@ -118,7 +118,7 @@ class SimRobot:
     # -- the loop --------------------------------------------------------------------------------------------------
 
     def run(self) -> None:
-        """Simulate and publish until ``stop``."""
+        """Simulate and publish until the node is stopped."""
         log = self._node.get_logger()
         for grant in apply_realtime(self._parameters.realtime):
             if grant.granted:
@@ -130,35 +130,41 @@ class SimRobot:
             f"simulating {spec.robot} of {spec.task}: physics {spec.physics_rate_hz:g} Hz, "
             f"sensors {1 / self._period_s:g} Hz, watchdog {self._robot.firmware.watchdog_s:g} s"
         )
-        pace = Pace(self._period_s)
         self._physics_clock.start(time.monotonic(), steps=self._robot.steps)
-        while not self._stopping:
-            left_s = pace.remaining_s()
-            if left_s > 0.0:
-                self._executor.spin_once(timeout_sec=min(left_s, LONGEST_WAIT_S))
-                continue
-            pace.begin()
-            self._tick()
-            pace.done()
-            self._set_rate(pace)
-            self._executor.spin_once(timeout_sec=0.0)  # a loop that is late all the time must still hear its operator
+        self._pace.restart()
+        self._spinner.run(self)
         log.info(
-            f"{self._sequence} samples, {pace.misses} turns late by more than a period, {self._received} commands, "
-            f"{self._robot.refused} refused, physics stood still for {self._physics_clock.given_up_s:.3f} s"
+            f"{self._sequence} samples, {self._pace.misses} turns late by more than a period, "
+            f"{self._received} commands, {self._robot.refused} refused, "
+            f"physics stood still for {self._physics_clock.given_up_s:.3f} s"
         )
 
-    def stop(self, *_: int | FrameType | None) -> None:
-        """End ``run``; a signal handler."""
-        self._stopping = True
+    @property
+    def stopping(self) -> bool:
+        """Whether the loop is to end."""
+        return self._stop.is_set()
 
     def close(self) -> None:
         """Free physics and node."""
-        self._executor.shutdown()
+        self._spinner.shutdown()
         self._robot.close()
         self._node.destroy_node()
 
-    def _tick(self) -> None:
-        """One sample."""
+    def patience_s(self) -> float:
+        """Until the next sample is due."""
+        return self._pace.remaining_s()
+
+    def watch(self) -> None:
+        """Take and publish the next sample if it is due."""
+        if self._pace.remaining_s() > 0.0:
+            return
+        self._pace.begin()
+        self._sample()
+        self._pace.done()
+        self._set_rate()
+        self.ticks += 1
+
+    def _sample(self) -> None:
         self._catch_up()
         robot = self._robot
         if robot.has_cameras and robot.time_s >= self._next_picture_s:
@@ -181,7 +187,6 @@ class SimRobot:
                 data = self._sampled_message.data
                 data[0], data[1] = self._sequence, faulty.stamp_ns
                 self._sampled.publish(self._sampled_message)
-        self._report()
 
     def _catch_up(self) -> None:
         """Bring physics up to now."""
@@ -189,14 +194,14 @@ class SimRobot:
         if due:
             self._robot.advance(due)
 
-    def _set_rate(self, pace: Pace) -> None:
+    def _set_rate(self) -> None:
         flood_hz = self._faults.rate_hz(self._robot.time_s - self._faults_from_s)
         period_s = self._period_s if flood_hz is None else 1.0 / flood_hz
-        if period_s != pace.period_s:
-            pace.period_s = period_s
-            pace.restart()
+        if period_s != self._pace.period_s:
+            self._pace.period_s = period_s
+            self._pace.restart()
 
-    def _report(self) -> None:
+    def report(self) -> None:
         """Say what has changed."""
         robot = self._robot
         mode = robot.firmware.mode.value
@@ -266,15 +271,16 @@ class SimRobot:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; exit code 0, or 2 for bad parameters."""
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        node = SimRobot()
+        node = SimRobot(stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         rclpy.shutdown()
         return 2
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, node.stop)
     try:
         node.run()
     finally:

@@ -28,7 +28,7 @@ from rclpy.parameter import Parameter
 
 from robot_wm.errors import UserError
 from robot_wm_ros import parameters
-from robot_wm_ros.operator import Operator
+from robot_wm_ros.operator_requests import Operator
 from robot_wm_ros.running_agent import RunningAgent
 from robot_wm_ros.spin import Spinner
 

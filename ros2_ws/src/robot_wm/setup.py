@@ -24,8 +24,7 @@ setup(
     description="Runs a learned world-model agent on a robot",
     license="Apache-2.0",
     entry_points={
-        "console_scripts": [],
         # `robot-wm` finds its commands by entry point; it imports no ROS.
-        "robot_wm.commands": [],
+        "robot_wm.commands": ["hil = robot_wm_ros.hil.command:hil"],
     },
 )

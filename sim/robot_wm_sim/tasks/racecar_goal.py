@@ -98,7 +98,7 @@ class RacecarGoal(Task):
             "wheel_speed": state.joint_velocity[WHEEL_ROWS].mean(keepdims=True),
             "steering_angle": state.joint_position[HINGE_ROWS].mean(keepdims=True),
             "linear_velocity": np.array(rotate_inverse(turn, state.base_linear_velocity)[:2]),
-            "yaw_rate": state.base_angular_velocity[2:],
+            "yaw_rate": np.array(rotate_inverse(turn, state.base_angular_velocity)[2:]),
             "goal_position": np.array(rotate_inverse(turn, goal)[:2]),
         }
 

@@ -1,0 +1,246 @@
+"""`robot-wm hil`: latency of an agent with a simulated robot in the loop, beside a bare echo's."""
+
+from __future__ import annotations
+
+import json as json_format
+import os
+import platform
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from robot_wm.console import emit, messages
+from robot_wm.errors import UserError
+
+if TYPE_CHECKING:
+    from robot_wm_ros.hil.measure import Measurement
+    from robot_wm_ros.hil.rig import RigConfig
+
+Positive = Annotated[float, Parameter(validator=Number(gt=0))]
+# ROS 2 domains whose ports are below those that Linux hands out, less the few that people choose by hand.
+_DOMAINS = range(20, 100)
+
+
+def hil(
+    *,
+    bundle: Path,
+    rate: Positive | None = None,
+    rates: str = "",
+    seconds: Positive = 60.0,
+    out: Path | None = None,
+    deadline_ms: Positive | None = None,
+    sensor_rate: Positive | None = None,
+    priority: Annotated[int, Parameter(validator=Number(gte=0, lte=99))] = 50,
+    cpus: str = "",
+    engine: str = "onnx",
+    planner: str = "none",
+    public_key: Path | None = None,
+    echo: bool = True,
+    robot_host: str | None = None,
+    robot_python: str = "python3",
+    robot_bundle: str | None = None,
+    agent_external: Annotated[bool, Parameter(negative="")] = False,
+    domain_id: Annotated[int | None, Parameter(validator=Number(gte=0, lte=232))] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Measure an agent's latency over DDS with a simulated robot: stage by stage, and end to end.
+
+    End to end is from a sample's stamp to the receipt of its command by the robot. A bare echo node takes turns with
+    the agent and shows the physical limit of the machine. For an agent like the ones that the goals are for:
+
+        robot-wm train --task a1_velocity --size 1m --steps 2000 --run-dir runs/a1_1m
+        robot-wm export --checkpoint runs/a1_1m --out a1_1m.rwm
+        robot-wm hil --bundle a1_1m.rwm --rate 200 --seconds 60 --out hil
+
+    Parameters
+    ----------
+    bundle
+        Folder agent.rwm, or agent.rwm.zip.
+    rate
+        Control rate in Hz, for the measurement only; by default the bundle's own.
+    rates
+        Several control rates, such as 50,100,200,500: one run each, and a table.
+    seconds
+        Time measured of the agent, in s, at each rate; the echo takes as long again.
+    out
+        Folder for hil.json and hil.png (with --rates hil_<rate>hz.png).
+    deadline_ms
+        A command that arrives later than this after its sample's stamp is a miss; by default the control period.
+    sensor_rate
+        Samples a second, in Hz; by default the control rate. With more the agent decimates.
+    priority
+        SCHED_FIFO priority of robot, agent and echo; 0 leaves the scheduler alone.
+    cpus
+        CPUs for agent and echo, such as 2,3; by default any.
+    engine
+        The agent's engine.
+    planner
+        The agent's planner.
+    public_key
+        Ed25519 public key (PEM) that the bundle must be signed for.
+    echo
+        Measure the bare echo, too.
+    robot_host
+        Run agent and echo on this computer, over ssh without a password; the simulator stays here. Latency is then
+        a round trip on the clock of this computer.
+    robot_python
+        Python on that computer which finds ROS 2 and robot_wm: ssh reads no profile, so usually a two-line script
+        that sources both and ends in exec python3 "$@".
+    robot_bundle
+        Path of the same bundle on that computer; by default as here.
+    agent_external
+        Wait for an agent that somebody starts by hand on another computer; what to type there is shown.
+    domain_id
+        ROS 2 domain; by default one that is drawn.
+    json
+        Print the result as one JSON object.
+    """
+    wanted = _rates(rates) if rates else [rate]
+    if rates and rate is not None:
+        raise UserError("--rate and --rates: give one of them")
+    if agent_external and (robot_host is not None or rates):
+        raise UserError("--agent-external: an agent started by hand runs at one rate, and not over --robot-host")
+    try:
+        import rclpy  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            f"hil needs ROS 2 ({error}): source /opt/ros/<distro>/setup.bash, or pip install 'robot-wm[ros-wheels]'"
+        ) from None
+    from robot_wm.evaluation.run_command import task_options
+    from robot_wm.runtime.bundle import Bundle
+    from robot_wm_ros.hil.report import quantities, row
+    from robot_wm_ros.hil.rig import RigConfig
+
+    with Bundle.open(bundle, public_key) as opened:
+        spec, sha256 = opened.spec, opened.manifest_sha256
+        options = task_options(opened.manifest.lineage.config, spec.task)
+    config = RigConfig(
+        bundle=bundle.resolve(),
+        spec=spec,
+        rate_hz=spec.control_rate_hz,
+        sensor_rate_hz=spec.control_rate_hz,
+        seconds=seconds,
+        domain_id=random.choice(_DOMAINS) if domain_id is None else domain_id,
+        task_options=options,
+        agent={"engine": engine, "planner": planner}
+        | ({"public_key": str(public_key.resolve())} if public_key else {}),
+        priority=priority,
+        cpus=_cpus(cpus),
+        robot_host=robot_host,
+        robot_python=robot_python,
+        robot_bundle=robot_bundle,
+        by_hand=agent_external,
+    )
+    about = {
+        "bundle": str(bundle),
+        "bundle_sha256": sha256,
+        "task": spec.task,
+        "spec_sha256": spec.content_hash(),
+        "engine": engine,
+        "host": _host(),
+        "robot_host": robot_host,
+    }
+    runs = []
+    for each in wanted:
+        rate_hz = each or spec.control_rate_hz
+        picture = out and out / ("hil.png" if not rates else f"hil_{rate_hz:g}hz.png")
+        runs.append(
+            _run(
+                replace(config, rate_hz=rate_hz, sensor_rate_hz=sensor_rate or rate_hz),
+                deadline_ms=deadline_ms or 1e3 / rate_hz,
+                echo=echo and not agent_external,
+                picture=picture,
+            )
+        )
+    result = about | ({"rows": [row(run) for run in runs], "runs": runs} if rates else runs[0])
+    if out is not None:
+        _write(out / "hil.json", result)
+    if json:
+        emit(result, as_json=True)
+        return
+    shown = {name: value for name, value in result.items() if not isinstance(value, dict | list)}
+    emit(shown | {"rows": result.get("rows") or quantities(result)}, as_json=False, title=f"hil {bundle.name}")
+
+
+def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | None) -> dict[str, Any]:
+    """Measure at one rate."""
+    from robot_wm_ros.hil.measure import Measurement
+    from robot_wm_ros.hil.report import figures
+    from robot_wm_ros.hil.rig import SEGMENT_S, Rig
+
+    segments = max(1, round(config.seconds / SEGMENT_S))
+    agent, bare = Measurement(), Measurement() if echo else None
+    with Rig(config) as rig, messages().status("") as status:
+        for number in range(segments):
+            status.update(f"{config.rate_hz:g} Hz: agent, segment {number + 1} of {segments}")
+            agent += rig.measure_agent(config.seconds / segments)
+            if bare is not None:
+                status.update(f"{config.rate_hz:g} Hz: bare echo, segment {number + 1} of {segments}")
+                bare += rig.measure_echo(config.seconds / segments)
+        realtime, modes = rig.realtime, rig.modes
+    if picture is not None:
+        _plot(picture, agent, bare, title=f"{config.spec.task} at {config.rate_hz:g} Hz")
+    return {
+        "rate_hz": config.rate_hz,
+        "rate_overridden": config.rate_hz != config.spec.control_rate_hz,
+        "spec_rate_hz": config.spec.control_rate_hz,
+        "sensor_rate_hz": config.sensor_rate_hz,
+        "seconds": config.seconds,
+        "segments": segments,
+        "clock": "one host: stages and end to end" if config.one_clock else "robot's: end to end is a round trip",
+        "sched_fifo": bool(realtime) and all("granted" in answer for answer in realtime.values()),
+        "realtime": realtime,
+        "agent_modes": modes,
+        **figures(agent, bare, deadline_ms=deadline_ms),
+    }
+
+
+def _plot(path: Path, agent: Measurement, echo: Measurement | None, *, title: str) -> None:
+    from robot_wm_ros.hil.plot import plot_histograms
+
+    distributions = {"end to end": agent.end_to_end, "policy": agent.policy}
+    plot_histograms(path, distributions | ({"bare echo": echo.end_to_end} if echo else {}), title=title)
+
+
+def _write(path: Path, result: dict[str, Any]) -> None:
+    from robot_wm.atomic import atomic_file
+
+    with atomic_file(path) as temporary:
+        temporary.write_text(json_format.dumps(result, indent=2))
+
+
+def _rates(text: str) -> list[float | None]:
+    try:
+        rates = [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--rates {text}: expected numbers in Hz with commas, such as 50,100,200,500") from None
+    for rate in rates:
+        if not 0 < rate < float("inf"):
+            raise UserError(f"--rates {text}: {rate:g} Hz is not positive")
+    return list(rates)
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if text)
+    except ValueError:
+        raise UserError(f"--cpus {text}: expected CPU numbers with commas, such as 2,3") from None
+
+
+def _host() -> dict[str, Any]:
+    from rclpy.utilities import get_rmw_implementation_identifier
+
+    return {
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "kernel": platform.release(),
+        "preempt_rt": Path("/sys/kernel/realtime").exists(),
+        "python": platform.python_version(),
+        "ros_distro": os.environ.get("ROS_DISTRO"),
+        "rmw": get_rmw_implementation_identifier(),
+    }

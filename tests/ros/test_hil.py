@@ -112,7 +112,7 @@ def test_the_echo_answers_every_sample_with_its_positions(node, spawn, length, a
 
 def test_one_run_end_to_end(make_bundle, domain, tmp_path):
     bundle = make_bundle(TASK)
-    arguments = ("--bundle", bundle, "--rate", 50, "--seconds", 4, "--out", tmp_path / "out", "--domain-id", domain)
+    arguments = ("--bundle", bundle, "--rate", 50, "--seconds", 3, "--out", tmp_path / "out", "--domain-id", domain)
     done = run_hil(*arguments, "--sensor-rate", 100, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -127,9 +127,9 @@ def test_one_run_end_to_end(make_bundle, domain, tmp_path):
         values = result[name]
         assert 0 < values["p50_ms"] <= values["p99_ms"] <= values["p999_ms"] <= values["max_ms"]
         assert values["jitter_ms"] > 0
-    # Four seconds at 50 Hz; a machine that others keep busy may miss some, and never makes more.
-    assert 100 < result["end_to_end"]["count"] + result["unanswered"] <= 202
-    assert 100 < result["echo"]["count"] + result["echo"]["unanswered"] <= 402
+    # Three seconds at 50 Hz, sampled at 100; a machine that others keep busy may miss some, and never makes more.
+    assert 75 < result["end_to_end"]["count"] + result["unanswered"] <= 152
+    assert 150 < result["echo"]["count"] + result["echo"]["unanswered"] <= 302
 
     fates = [result[name] for name in ("processed", "decimated", "superseded", "lost", "unaccounted")]
     assert sum(fates) == result["published"]
@@ -150,7 +150,7 @@ def test_several_rates_make_a_table(make_bundle, domain):
     result = json.loads(done.stdout)
     assert [row["rate_hz"] for row in result["rows"]] == [25.0, 50.0]
     assert [run["rate_hz"] for run in result["runs"]] == [25.0, 50.0]
-    assert result["rows"][1]["end_to_end_p99_ms"] == result["runs"][1]["end_to_end"]["p99_ms"]
+    assert result["rows"][1]["p99_ms"] == result["runs"][1]["end_to_end"]["p99_ms"]
     assert result["rows"][0]["echo_p99_ms"] is None
 
 
@@ -264,7 +264,7 @@ def test_the_probe_reports_what_others_have_started(make_bundle, node, spawn, do
 
     start("robot_wm_ros.sim_robot", {"task": TASK, "sensor_rate_hz": 50.0, "trace": True})
     agent = start("robot_wm_ros.agent", {"bundle": str(bundle), "trace": True})
-    parameters = {"bundle": str(bundle), "seconds": 2.0, "out": str(tmp_path)}
+    parameters = {"bundle": str(bundle), "seconds": 1.0, "out": str(tmp_path)}
     probe = start("robot_wm_ros.hil.probe", parameters)
     wait = waiting(node)
     wait(lambda: node.count_subscribers("agent/trace") == 1, "probe")
@@ -275,7 +275,7 @@ def test_the_probe_reports_what_others_have_started(make_bundle, node, spawn, do
     client.deactivate()
     client.close()
     result = json.loads((tmp_path / "hil.json").read_text())
-    assert 20 < result["end_to_end"]["count"] <= 101
+    assert 20 < result["end_to_end"]["count"] <= 51
     assert (result["unaccounted"], result["unheard"]) == (0, 0)
     assert agent.returncode is None
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Positive = Annotated[float, Parameter(validator=Number(gt=0))]
 # ROS 2 domains whose ports are below those that Linux hands out, less the few that people choose by hand.
 _DOMAINS = range(20, 100)
+_MET = {True: "met", False: "MISSED", None: "not measured"}
 
 
 def hil(
@@ -112,7 +113,7 @@ def hil(
         ) from None
     from robot_wm.evaluation.run_command import task_options
     from robot_wm.runtime.bundle import Bundle
-    from robot_wm_ros.hil.report import quantities, row
+    from robot_wm_ros.hil.report import row
     from robot_wm_ros.hil.rig import RigConfig
 
     with Bundle.open(bundle, public_key) as opened:
@@ -162,8 +163,18 @@ def hil(
     if json:
         emit(result, as_json=True)
         return
+    emit(_for_people(result), as_json=False, title=f"hil {bundle.name}")
+
+
+def _for_people(result: dict[str, Any]) -> dict[str, Any]:
+    """What fits into two tables: plain values and goals, then rates or distributions."""
+    from robot_wm_ros.hil.report import quantities
+
     shown = {name: value for name, value in result.items() if not isinstance(value, dict | list)}
-    emit(shown | {"rows": result.get("rows") or quantities(result)}, as_json=False, title=f"hil {bundle.name}")
+    for name, goal in result.get("goals", {}).items():
+        measured, limit = (value if value is None else f"{value:.4g}" for value in (goal["measured"], goal["limit"]))
+        shown[f"goal: {name}"] = f"{measured} <= {limit}: {_MET[goal['met']]}"
+    return shown | {"rows": result.get("rows") or quantities(result)}
 
 
 def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | None) -> dict[str, Any]:
@@ -182,6 +193,11 @@ def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | N
                 status.update(f"{config.rate_hz:g} Hz: bare echo, segment {number + 1} of {segments}")
                 bare += rig.measure_echo(config.seconds / segments)
         realtime, modes = rig.realtime, rig.modes
+    if set(modes) - {"active"}:
+        messages().print(f"warning: the agent ended in {', '.join(modes)}: in hold and damp it may not ask its policy")
+    for process, answer in realtime.items():
+        if "REFUSED" in answer:
+            messages().print(f"warning: {process}: {answer}", soft_wrap=True)
     if picture is not None:
         _plot(picture, agent, bare, title=f"{config.spec.task} at {config.rate_hz:g} Hz")
     return {
@@ -192,7 +208,7 @@ def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | N
         "seconds": config.seconds,
         "segments": segments,
         "clock": "one host: stages and end to end" if config.one_clock else "robot's: end to end is a round trip",
-        "sched_fifo": bool(realtime) and all("granted" in answer for answer in realtime.values()),
+        "sched_fifo": bool(realtime) and all("REFUSED" not in answer for answer in realtime.values()),
         "realtime": realtime,
         "agent_modes": modes,
         **figures(agent, bare, deadline_ms=deadline_ms),

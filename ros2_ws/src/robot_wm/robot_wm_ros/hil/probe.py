@@ -28,6 +28,7 @@ from robot_wm_ros.hil.rig import FETCH_S, SETTLE_S, WARM_UP_S
 
 REPORT_S = 5.0
 _SETTLE_NS = round(SETTLE_S * 1e9)
+_FOR_EVER_NS = 2**63
 
 
 class Probe:
@@ -59,10 +60,11 @@ class Probe:
             self._sleep(FETCH_S)
         self._sleep(WARM_UP_S)
         start_ns = last_ns = time.time_ns()
-        end_s = time.monotonic() + (self._seconds or float("inf"))
-        while not self._stopping and time.monotonic() < end_s:
-            self._sleep(min(REPORT_S, end_s - time.monotonic()))
-            until_ns = time.time_ns() - 2 * _SETTLE_NS
+        end_ns = start_ns + round(self._seconds * 1e9) if self._seconds else _FOR_EVER_NS
+        while not self._stopping and last_ns < end_ns:
+            settled_s = (end_ns + 2 * _SETTLE_NS - time.time_ns()) * 1e-9
+            self._sleep(min(REPORT_S, settled_s))
+            until_ns = min(time.time_ns() - 2 * _SETTLE_NS, end_ns)
             log.info(summary(self._figures((last_ns, until_ns))))
             last_ns = until_ns
         if self._out is not None:

@@ -46,7 +46,7 @@ class AgentNode(LifecycleNode):
         self.lifecycle = "unconfigured"
         self._undo = ExitStack()
         self._report_s = 0.0  # steady clock
-        parameters.declare(self)
+        parameters.declare_all(self)
         self.add_on_set_parameters_callback(self._on_parameters)
         self._operator = Operator(self, self)
         self._spinner = Spinner(self)
@@ -173,7 +173,7 @@ class AgentNode(LifecycleNode):
     # -- parameters -------------------------------------------------------------------------------------------------
 
     def _on_parameters(self, changes: list[Parameter[Any]]) -> SetParametersResult:
-        reason = parameters.refusal(self, changes, self.lifecycle)
+        reason = parameters.refusal(changes, self.lifecycle)
         if not reason and self.agent is not None:
             for change in changes:
                 if change.name == "trace":

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException, ParameterUninitializedException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -18,67 +15,81 @@ from robot_wm.runtime.safety import SafetyConfig
 from robot_wm_ros.bindings import COMMAND_TIMEOUTS, STAMP_SOURCES
 from robot_wm_ros.command_velocity import VELOCITY_TYPES
 from robot_wm_ros.commands import COMMAND_TYPES
+from robot_wm_ros.declaration import Declaration, declare, values
 
 ENGINES = ("onnx",)
 PLANNERS = ("none",)
 _SAFETY = SafetyConfig()
 _REALTIME = RealtimeConfig()
 
+# Can be changed in any state; all others only while the node is unconfigured.
+LIVE = ("trace",)
 
-@dataclass(frozen=True)
-class _Entry:
-    """One parameter. ``default`` is a type where the default is an empty array, which has no type of its own."""
-
-    name: str
-    default: Any
-    description: str
-    limits: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-    read_only: bool = False  # can only be given at the node's start
-    live: bool = False  # can be changed in any state; all others only while the node is unconfigured
-
-
-_SECONDS, _COUNT = (0.0, 3600.0), (0, 1_000_000)
-_ENTRIES = (
-    _Entry("bundle", "", "path of the agent's bundle, a folder or a zip of one; required"),
-    _Entry("public_key", "", "path of a PEM Ed25519 key that must have signed the bundle; empty: unsigned will do"),
-    _Entry("robot_config", "", "path or name of a firmware robot YAML that the bundle must fit; empty: unchecked"),
-    _Entry("engine", ENGINES[0], "what computes the policy", choices=ENGINES),
-    _Entry("planner", PLANNERS[0], "what looks ahead before acting", choices=PLANNERS),
-    _Entry("controller", "", "commands go to <controller>/...; empty: forward_<mode>_controller"),
-    _Entry("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
-    _Entry("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the agent's"),
-    _Entry("stamp_source", STAMP_SOURCES[0], "what tells a sample's age: its header, or receipt where clocks differ",
-                 choices=STAMP_SOURCES),
-    _Entry("command_timeout", COMMAND_TIMEOUTS[0], "an operator's command that is too old: stand still, or a fault",
-                 choices=COMMAND_TIMEOUTS),
-    _Entry("command_velocity_type", "auto", "message of cmd_vel; auto: whichever is published",
-                 choices=tuple(VELOCITY_TYPES)),
-    _Entry("rate_override_hz", 0.0, "Hz, for latency measurements only; 0: the rate the agent was trained at",
-                 limits=(0.0, 2000.0)),
-    _Entry("trace", False, "publish ~/trace, the times of every tick in ns", live=True),
-    _Entry("record", "", "folder for a recording of every tick (MCAP); empty: none"),
-    _Entry("record_queue", 1024, "ticks that may wait for the disk before they are dropped", limits=(1, 1_000_000)),
-    _Entry("soft_start_s", _SAFETY.soft_start_s, "s, blend from standing to the policy", limits=_SECONDS),
-    _Entry("hold_s", _SAFETY.hold_s, "s, a fault may last before the robot is damped", limits=_SECONDS),
-    _Entry("recover_ticks", _SAFETY.recover_ticks, "sound ticks in a row that end a hold", limits=(1, 1_000_000)),
-    _Entry("surprise_limit_nats", 0.0, "nats, more is a fault; 0: reported only", limits=(0.0, 1e9)),
-    _Entry("surprise_ticks", _SAFETY.surprise_ticks, "ticks in a row above the limit that make the fault",
-                 limits=(1, 1_000_000)),
-    _Entry("deadline_s", 0.0, "s from a sample's arrival to its command's departure; 0: the control period",
-                 limits=_SECONDS),
-    _Entry("deadline_miss_limit", 10, "ticks in a row over the deadline that make a fault; 0: counted only",
-                 limits=_COUNT),
-    _Entry("threads", 1, "of the engine", limits=(1, 256)),
-    _Entry("fifo_priority", _REALTIME.fifo_priority, "SCHED_FIFO priority; 0: ordinary scheduling",
-                 limits=(0, 99), read_only=True),
-    _Entry("lock_memory", _REALTIME.lock_memory, "keep all memory from being swapped out (mlockall)", read_only=True),
-    _Entry("cpu_affinity", Parameter.Type.INTEGER_ARRAY, "CPUs that the process may run on; empty: any",
-                 read_only=True),
-    _Entry("freeze_gc", _REALTIME.freeze_gc, "keep the garbage collector off what exists once configured",
-                 read_only=True),
-)  # fmt: skip
-_BY_NAME = {entry.name: entry for entry in _ENTRIES}
+_row, _SECONDS, _ANY, _SOME = Declaration, (0.0, 3600.0), (0, 1_000_000), (1, 1_000_000)
+_DECLARATIONS = (
+    _row("bundle", "", "path of the agent's bundle, a folder or a zip of one; required"),
+    _row("public_key", "", "path of a PEM Ed25519 key that must have signed the bundle; empty: unsigned will do"),
+    _row("robot_config", "", "path or name of a firmware robot YAML that the bundle must fit; empty: unchecked"),
+    _row("engine", ENGINES[0], "what computes the policy", choices=ENGINES),
+    _row("planner", PLANNERS[0], "what looks ahead before acting", choices=PLANNERS),
+    _row("controller", "", "commands go to <controller>/...; empty: forward_<mode>_controller"),
+    _row("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
+    _row("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the agent's"),
+    _row(
+        "stamp_source",
+        STAMP_SOURCES[0],
+        "what tells a sample's age: its header, or receipt where clocks differ",
+        choices=STAMP_SOURCES,
+    ),
+    _row(
+        "command_timeout",
+        COMMAND_TIMEOUTS[0],
+        "an operator's command that is too old: stand still, or a fault",
+        choices=COMMAND_TIMEOUTS,
+    ),
+    _row(
+        "command_velocity_type",
+        "auto",
+        "message of cmd_vel; auto: whichever is published",
+        choices=tuple(VELOCITY_TYPES),
+    ),
+    _row(
+        "rate_override_hz",
+        0.0,
+        "Hz, for latency measurements only; 0: the rate the agent was trained at",
+        limits=(0.0, 2000.0),
+    ),
+    _row("trace", False, "publish ~/trace, the times of every tick in ns"),
+    _row("record", "", "folder for a recording of every tick (MCAP); empty: none"),
+    _row("record_queue", 1024, "ticks that may wait for the disk before they are dropped", limits=_SOME),
+    _row("soft_start_s", _SAFETY.soft_start_s, "s, blend from standing to the policy", limits=_SECONDS),
+    _row("hold_s", _SAFETY.hold_s, "s, a fault may last before the robot is damped", limits=_SECONDS),
+    _row("recover_ticks", _SAFETY.recover_ticks, "sound ticks in a row that end a hold", limits=_SOME),
+    _row("surprise_limit_nats", 0.0, "nats, more is a fault; 0: reported only", limits=(0.0, 1e9)),
+    _row("surprise_ticks", _SAFETY.surprise_ticks, "ticks in a row above the limit that make the fault", limits=_SOME),
+    _row(
+        "deadline_s",
+        0.0,
+        "s from a sample's arrival to its command's departure; 0: the control period",
+        limits=_SECONDS,
+    ),
+    _row("deadline_miss_limit", 10, "ticks in a row over the deadline that make a fault; 0: counted only", limits=_ANY),
+    _row("threads", 1, "of the engine", limits=(1, 256)),
+    _row(
+        "fifo_priority",
+        _REALTIME.fifo_priority,
+        "SCHED_FIFO priority; 0: ordinary scheduling",
+        limits=(0, 99),
+        read_only=True,
+    ),
+    _row("lock_memory", _REALTIME.lock_memory, "keep all memory from being swapped out (mlockall)", read_only=True),
+    _row("cpu_affinity", Parameter.Type.INTEGER_ARRAY, "CPUs that the process may run on; empty: any", read_only=True),
+    _row(
+        "freeze_gc", _REALTIME.freeze_gc, "keep the garbage collector off what exists once configured", read_only=True
+    ),
+)
+_BY_NAME = {row.name: row for row in _DECLARATIONS}
+_DEFAULTS = {row.name: () if isinstance(row.default, Parameter.Type) else row.default for row in _DECLARATIONS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,18 +118,14 @@ class AgentParameters:
     realtime: RealtimeConfig
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> AgentParameters:
-        """Check values by name. Raises UserError naming the parameter and its value."""
-        for name, value in values.items():
-            choices = _BY_NAME[name].choices
-            if choices and value not in choices:
-                raise UserError(f"parameter {name}: {value!r} is not one of {', '.join(choices)}")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UserError(f"parameter {name}: {value} is not a finite number")
-        rest = dict(values)
+    def of(cls, given: Mapping[str, Any]) -> AgentParameters:
+        """From values by name. Raises UserError naming the parameter and its value."""
+        for name, value in given.items():
+            _BY_NAME[name].check(value)
+        rest = dict(given)
         safety = SafetyConfig(
             surprise_limit_nats=rest.pop("surprise_limit_nats") or None,
-            deadline_s=values["deadline_s"] or None,
+            deadline_s=given["deadline_s"] or None,
             **{name: rest.pop(name) for name in ("soft_start_s", "hold_s", "recover_ticks", "surprise_ticks")},
         )
         realtime = RealtimeConfig(
@@ -129,53 +136,25 @@ class AgentParameters:
         return cls(safety=safety, realtime=realtime, controller_joints=joints, **rest)
 
 
-def declare(node: Node) -> None:
+def declare_all(node: Node) -> None:
     """Declare every parameter. Raises UserError for a start value of the wrong type or out of range."""
-    for entry in _ENTRIES:
-        try:
-            node.declare_parameter(entry.name, entry.default, _descriptor(entry))
-        except ParameterException as error:
-            raise UserError(f"parameter {entry.name}: {error}") from None
+    declare(node, _DECLARATIONS)
 
 
 def read(node: Node) -> AgentParameters:
     """The node's parameters. Raises UserError for values that do not go together."""
-    return AgentParameters.of(_values(node))
+    return AgentParameters.of(values(node, _DECLARATIONS))
 
 
-def refusal(node: Node, changes: list[Parameter[Any]], lifecycle: str) -> str:
-    """Why the node cannot take these changes in this state of its life; "" if it can."""
-    ours = [change for change in changes if change.name in _BY_NAME]
-    for change in ours:
-        if lifecycle != "unconfigured" and not _BY_NAME[change.name].live:
-            return f"{change.name} can be changed only while the node is unconfigured; it is {lifecycle}"
+def refusal(changes: list[Parameter[Any]], lifecycle: str) -> str:
+    """Why a node cannot take these changes in this state of its life; "" if it can."""
+    ours = {change.name: change.value for change in changes if change.name in _BY_NAME}
+    for name in ours:
+        if lifecycle != "unconfigured" and name not in LIVE:
+            return f"{name} can be changed only while the node is unconfigured; it is {lifecycle}"
     try:
-        AgentParameters.of(_values(node) | {change.name: change.value for change in ours})
+        # Not with the values of the others: what is wrong there would keep anything from being put right.
+        AgentParameters.of(_DEFAULTS | ours)
     except UserError as error:
         return str(error)
     return ""
-
-
-def _values(node: Node) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name in _BY_NAME:
-        try:
-            values[name] = node.get_parameter(name).value
-        except ParameterUninitializedException:
-            values[name] = ()
-    return values
-
-
-def _descriptor(entry: _Entry) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(
-        description=entry.description,
-        additional_constraints=f"one of {', '.join(entry.choices)}" if entry.choices else "",
-        read_only=entry.read_only,
-    )
-    if entry.limits is not None:
-        low, high = entry.limits
-        if isinstance(entry.default, float):
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-        else:
-            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=1)]
-    return descriptor

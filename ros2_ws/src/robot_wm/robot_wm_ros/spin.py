@@ -93,7 +93,7 @@ class Spinner(SingleThreadedExecutor):
                 work.report()
 
     def listen(self, timeout_s: float) -> None:
-        """Wait for messages, at most so long, and hand each topic's newest to its callback, in the topics' order.
+        """Wait for messages, at most so long, and hand one of each topic to its callback, in the topics' order.
 
         A service's callback may call this, too, to stay in touch while it takes its time.
         """

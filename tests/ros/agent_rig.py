@@ -1,0 +1,261 @@
+"""An agent's node, sensors that publish at a rate and an operator's node, over real DDS: in one process or two."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+from geometry_msgs.msg import Twist
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from node_process import NodeProcess
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Imu, JointState
+from std_msgs.msg import Bool, Float64MultiArray, UInt64MultiArray
+from std_srvs.srv import SetBool, Trigger
+
+from robot_wm.runtime.bundle import Bundle
+from robot_wm_ros.agent_node import AgentNode
+from robot_wm_ros.qos import LATCHED, TRACE
+
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+PATIENCE_S = 15.0
+# Soft starts and holds as short as they may be, for tests that are about something else.
+PROMPT = {"soft_start_s": 0.1, "hold_s": 0.2}
+
+
+class Rig(ABC):
+    """Use as a context; afterwards no thread and no node is left."""
+
+    def __init__(self, bundle: Path, domain: int, /, *, namespace: str, **parameters: Any) -> None:
+        with Bundle.open(bundle) as opened:
+            self.spec = opened.spec
+        self._stack = ExitStack()
+        self._domain = domain
+        self._namespace = namespace
+        self._parameters = {"bundle": str(bundle)} | parameters
+        self.commands: list[tuple[float, list[float]]] = []  # receipt on the steady clock, values
+        self.damp: list[bool] = []
+        self.trace: list[list[int]] = []
+        self._sensing = threading.Event()
+        self.offset_s = 0.0  # of the sensors' stamps
+        self.sent = 0
+
+    @abstractmethod
+    def _start_agent(self) -> None:
+        """Start the node; ``_stack`` gets what ends it."""
+
+    @property
+    @abstractmethod
+    def lines(self) -> list[str]:
+        """What the agent has logged so far."""
+
+    def __enter__(self) -> Any:
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def _context(self) -> rclpy.Context:
+        context = rclpy.Context()
+        context.init(domain_id=self._domain)
+        self._stack.callback(context.try_shutdown)
+        return context
+
+    def _start(self) -> None:
+        self._start_agent()
+        context = self._context()
+        self.peer = peer = rclpy.create_node("peer", context=context, namespace=self._namespace)
+        self._stack.callback(peer.destroy_node)
+        controller = f"forward_{self.spec.action.mode}_controller"
+        peer.create_subscription(Float64MultiArray, f"{controller}/commands", self._on_command, 100)
+        peer.create_subscription(Bool, "agent/damp", lambda message: self.damp.append(message.data), LATCHED)
+        peer.create_subscription(UInt64MultiArray, "agent/trace", lambda m: self.trace.append(m.data.tolist()), TRACE)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(peer)
+        self._stack.callback(self._executor.shutdown)
+
+    def _on_command(self, message: Float64MultiArray) -> None:
+        self.commands.append((time.monotonic(), list(message.data)))
+
+    # -- the operator ----------------------------------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], Any], what: str = "") -> None:
+        """Listen until the condition holds."""
+        end_s = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < end_s, f"waited for {what}; the agent said:\n" + "\n".join(self.lines)
+            self._executor.spin_once(timeout_sec=0.01)
+
+    def listen(self, duration_s: float) -> None:
+        """Listen for so long."""
+        end_s = time.monotonic() + duration_s
+        self.until(lambda: time.monotonic() >= end_s)
+
+    def call(self, kind: Any, service: str, request: Any) -> Any:
+        """Call a service and return the answer."""
+        client = self.peer.create_client(kind, service)
+        try:
+            self.until(client.service_is_ready, service)
+            future = client.call_async(request)
+            self.until(future.done, service)
+            return future.result()
+        finally:
+            self.peer.destroy_client(client)
+
+    def change(self, *transitions: int) -> bool:
+        """Ask for lifecycle transitions, one after the other; whether the last succeeded."""
+        for number in transitions:
+            request = ChangeState.Request()
+            request.transition.id = number
+            success = self.call(ChangeState, "agent/change_state", request).success
+        return success
+
+    def state(self) -> str:
+        """The lifecycle state, as the agent tells it."""
+        return self.call(GetState, "agent/get_state", GetState.Request()).current_state.label
+
+    def trigger(self, name: str) -> Any:
+        """Call ~/estop or ~/reset."""
+        return self.call(Trigger, f"agent/{name}", Trigger.Request())
+
+    def enable(self, value: bool = True) -> Any:
+        """Call ~/enable."""
+        return self.call(SetBool, "agent/enable", SetBool.Request(data=value))
+
+    def set(self, **values: Any) -> str:
+        """Set parameters; "" or why they were refused."""
+        parameters = [Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        request = SetParametersAtomically.Request(parameters=parameters)
+        result = self.call(SetParametersAtomically, "agent/set_parameters_atomically", request).result
+        assert result.successful == (not result.reason)
+        return result.reason
+
+    def wait_for_line(self, text: str) -> str:
+        """The first line of the agent's log with that text."""
+        self.until(lambda: any(text in line for line in self.lines), repr(text))
+        return next(line for line in self.lines if text in line)
+
+    # -- the robot -------------------------------------------------------------------------------------------------
+
+    def joints(self) -> list[str]:
+        """Every joint that the agent observes."""
+        labels = [label for f in self.spec.observations if f.topic == "joint_states" for label in f.labels]
+        return list(dict.fromkeys(re.sub(r"(?:sin|cos)\((.+)\)", r"\1", label) for label in labels))
+
+    def sense(
+        self,
+        rate_hz: float,
+        *,
+        clock: bool = False,
+        joints: list[str] | None = None,
+        topic: str = "joint_states",
+    ) -> None:
+        """Publish the robot's sensors at a rate until ``be_silent``; ``clock`` also publishes their time as /clock."""
+        node = self.peer
+        names = joints or self.joints()
+        count = len(names)
+        message = JointState(name=names, position=[0.0] * count, velocity=[0.0] * count, effort=[0.0] * count)
+        outputs: list[tuple[Any, Any]] = [(node.create_publisher(JointState, topic, 10), message)]
+        if any(field.topic == "imu/data" for field in self.spec.observations):
+            imu = Imu()
+            imu.orientation.w = 1.0
+            outputs.insert(0, (node.create_publisher(Imu, "imu/data", 10), imu))
+            outputs.append((node.create_publisher(Twist, "cmd_vel", 10), Twist()))
+        clocks = node.create_publisher(Clock, "/clock", 10) if clock else None
+        self.until(lambda: node.count_subscribers(topic), "the agent to listen")
+        self._sensing.set()
+        self.sent = 0
+        self.sensor_thread = threading.Thread(target=self._sense, args=(1.0 / rate_hz, outputs, clocks))
+        self.sensor_thread.start()
+        self._stack.callback(self.be_silent)
+
+    def _sense(self, period_s: float, outputs: list[tuple[Any, Any]], clocks: Any) -> None:
+        start_s = time.monotonic()
+        while self._sensing.is_set():
+            seconds = (100.0 + self.sent * period_s if clocks else time.time()) + self.offset_s
+            nanoseconds = round(seconds * 1e9)
+            if clocks is not None:
+                clock = Clock()
+                clock.clock.sec, clock.clock.nanosec = divmod(nanoseconds, 10**9)
+                clocks.publish(clock)
+            for publisher, message in outputs:
+                if hasattr(message, "header"):
+                    message.header.stamp.sec, message.header.stamp.nanosec = divmod(nanoseconds, 10**9)
+                publisher.publish(message)
+            self.sent += 1
+            time.sleep(max(0.0, start_s + self.sent * period_s - time.monotonic()))
+
+    def be_silent(self) -> None:
+        """Let the sensors stop."""
+        self._sensing.clear()
+        self.sensor_thread.join()
+
+    def drive(self, rate_hz: float = 200.0, **sensing: Any) -> None:
+        """Configure, sense and activate; returns once the policy drives."""
+        assert self.change(CONFIGURE), self.lines
+        self.sense(rate_hz, **sensing)
+        self.listen(0.1)
+        assert self.change(ACTIVATE), self.lines
+        self.wait_for_line("soft_start -> active")
+
+
+class AgentRig(Rig):
+    """With the node, ``agent``, on a thread of this process."""
+
+    def __init__(self, *arguments: Any, capture: pytest.CaptureFixture[str], **parameters: Any) -> None:
+        super().__init__(*arguments, **parameters)
+        self._capture = capture
+        self._log = ""
+
+    def _start_agent(self) -> None:
+        overrides = [Parameter(name, value=value) for name, value in self._parameters.items()]
+        self.agent = AgentNode(context=self._context(), namespace=self._namespace, parameter_overrides=overrides)
+        self._stack.callback(self.agent.close)
+        thread = threading.Thread(target=self.agent.spin)
+        thread.start()
+        self._stack.callback(thread.join)
+        self._stack.callback(self.agent.stop)
+
+    @property
+    def lines(self) -> list[str]:
+        """What was printed, which is what the agent logged."""
+        self._log += self._capture.readouterr().err
+        return self._log.splitlines()
+
+
+class ProcessRig(Rig):
+    """With the node in a process of its own, ``process``; ``remap`` holds ROS remappings."""
+
+    def __init__(self, *arguments: Any, remap: tuple[str, ...] = (), **parameters: Any) -> None:
+        super().__init__(*arguments, **parameters)
+        self._remap = remap
+
+    def _start_agent(self) -> None:
+        rules = [f"__ns:={self._namespace or '/'}", *self._remap]
+        self.process = NodeProcess.module(
+            "robot_wm_ros.agent", "--ros-args", *(part for rule in rules for part in ("-r", rule)), **self._parameters
+        )
+        self._stack.callback(self.process.close)
+
+    @property
+    def lines(self) -> list[str]:
+        """What the process has printed."""
+        return self.process.lines

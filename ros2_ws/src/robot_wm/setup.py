@@ -26,5 +26,6 @@ setup(
     entry_points={
         # `robot-wm` finds its commands by entry point; it imports no ROS.
         "robot_wm.commands": ["hil = robot_wm_ros.hil.command:hil"],
+        "robot_wm.benchmarks": ["soak = robot_wm_ros.hil.soak:bench_soak"],
     },
 )

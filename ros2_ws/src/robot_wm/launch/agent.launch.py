@@ -1,0 +1,161 @@
+"""Run an agent on a robot: the lifecycle node, brought up as far as it is asked to be.
+
+    ros2 launch robot_wm agent.launch.py bundle:=/var/lib/robot_wm/bundles/current
+
+An argument that is left empty is what the parameter file says. This file imports ROS only: ``ros2`` may run in another
+Python than the node. SIGINT (Ctrl-C) stops the node, which damps the robot before it goes. The node is never
+respawned: a robot that stopped for a reason does not start to move by itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    LogInfo,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetEnvironmentVariable,
+    Shutdown,
+)
+from launch.conditions import IfCondition
+from launch.event_handlers import OnProcessExit
+from launch.events import matches_action
+from launch.events.process import ProcessExited
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import LifecycleNode
+from launch_ros.event_handlers import OnStateTransition
+from launch_ros.events.lifecycle import ChangeState
+from launch_ros.substitutions import FindPackageShare
+from lifecycle_msgs.msg import Transition
+
+from launch import LaunchContext, LaunchDescription
+
+# Launch arguments that are parameters of the node: name -> what it is.
+OVERRIDES = {
+    "bundle": "path of the agent's bundle: a folder agent.rwm, an agent.rwm.zip, or the link `current` of the store",
+    "public_key": "PEM Ed25519 public key that must have signed the bundle",
+    "robot_config": "name or path of the robot's firmware YAML that the bundle must fit",
+    "engine": "what computes the policy: onnx",
+    "planner": "what looks ahead before acting: none",
+    "record": "folder for a recording of every tick (MCAP)",
+}
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments, then what depends on their values."""
+    default_file = PathJoinSubstitution([FindPackageShare("robot_wm"), "config", "agent.yaml"])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("params_file", default_value=default_file, description="parameters of the node"),
+            DeclareLaunchArgument("namespace", default_value="", description="of the node and all its topics"),
+            DeclareLaunchArgument("use_sim_time", default_value="false", description="take the time from /clock"),
+            DeclareLaunchArgument(
+                "autostart",
+                default_value="true",
+                description="configure and activate: the robot begins to move. false: ros2 lifecycle set",
+            ),
+            DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
+            DeclareLaunchArgument(
+                "security",
+                default_value="false",
+                description="SROS 2: false; true (enclave <namespace>/agent); or the name of an enclave, such as"
+                " /robot/agent. Keys: ROS_SECURITY_KEYSTORE",
+            ),
+            *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
+            OpaqueFunction(function=bring_up),
+        ]
+    )
+
+
+def bring_up(context: LaunchContext) -> list:
+    """The node, and what brings it to life."""
+    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
+    given = {name: value for name, value in given.items() if value}
+    use_sim_time = is_true(LaunchConfiguration("use_sim_time").perform(context))
+    namespace = LaunchConfiguration("namespace").perform(context).strip("/")
+    full_name = "/" + "/".join(part for part in (namespace, "agent") if part)
+    environment, enclave = security(LaunchConfiguration("security").perform(context), full_name)
+    node = LifecycleNode(
+        package="robot_wm",
+        executable="agent",
+        name="agent",
+        namespace=namespace,
+        parameters=[LaunchConfiguration("params_file"), {"use_sim_time": use_sim_time, **given}],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level"), *enclave],
+        output="both",
+        emulate_tty=True,
+        respawn=False,
+    )
+    if given.get("bundle") and not os.path.exists(given["bundle"]):
+        raise RuntimeError(f"bundle:={given['bundle']}: no such file or folder")
+    autostart = IfCondition(LaunchConfiguration("autostart"))
+    configure, activate = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
+    return [
+        *environment,
+        ends_with(node, "the agent"),
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                start_state="configuring",
+                goal_state="inactive",
+                entities=[
+                    LogInfo(msg=f"{full_name} is configured"),
+                    EmitEvent(event=change(node, activate), condition=autostart),
+                ],
+            )
+        ),
+        on_failure(node, "configuring", "unconfigured", f"ros2 lifecycle set {full_name} configure"),
+        on_failure(node, "activating", "inactive", f"ros2 lifecycle set {full_name} activate"),
+        node,
+        EmitEvent(event=change(node, configure), condition=autostart),
+    ]
+
+
+def is_true(text: str) -> bool:
+    """A launch argument as a yes or no; RuntimeError for neither."""
+    if text.lower() not in ("true", "1", "false", "0"):
+        raise RuntimeError(f"{text!r} is neither true nor false")
+    return text.lower() in ("true", "1")
+
+
+def security(wanted: str, full_name: str) -> tuple[list, list[str]]:
+    """Environment and ROS arguments of a node that talks to nobody without a key (SROS 2), or none."""
+    if wanted.lower() in ("false", "0", ""):
+        return [], []
+    keystore = os.environ.get("ROS_SECURITY_KEYSTORE", "")
+    if not os.path.isdir(keystore):
+        raise RuntimeError(
+            f"security:={wanted} needs ROS_SECURITY_KEYSTORE, the folder of the keys; it is {keystore!r}"
+        )
+    enclave = full_name if wanted.lower() in ("true", "1") else wanted
+    if not os.path.isdir(os.path.join(keystore, "enclaves", enclave.strip("/"))):
+        raise RuntimeError(f"{keystore} has no enclave {enclave}: ros2 security create_enclave {keystore} {enclave}")
+    # For this process, too: it has to reach the node's services.
+    environment = {"ROS_SECURITY_ENABLE": "true", "ROS_SECURITY_STRATEGY": "Enforce"}
+    return [SetEnvironmentVariable(name, value) for name, value in environment.items()], ["--enclave", enclave]
+
+
+def change(node: LifecycleNode, transition: int) -> ChangeState:
+    """The request for a transition of ``node``."""
+    return ChangeState(lifecycle_node_matcher=matches_action(node), transition_id=transition)
+
+
+def on_failure(node: LifecycleNode, start: str, goal: str, command: str) -> RegisterEventHandler:
+    """Say that a transition failed, and how to try again."""
+    text = f"{start} failed: the agent's last error says why. Once that is mended: {command}"
+    return RegisterEventHandler(
+        OnStateTransition(target_lifecycle_node=node, start_state=start, goal_state=goal, entities=[LogInfo(msg=text)])
+    )
+
+
+def ends_with(node: LifecycleNode, what: str) -> RegisterEventHandler:
+    """Once ``node`` has ended there is nothing left to do, and whoever supervises this launch must see it."""
+
+    def end(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+        # Not a second time while everything ends anyway: launch would stumble over that.
+        return None if context.is_shutdown else Shutdown(reason=f"{what} has ended, exit code {event.returncode}")
+
+    return RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end))

@@ -1,0 +1,87 @@
+"""A simulated robot, the agent, and a probe that logs the latency between them, all on this computer.
+
+    ros2 launch robot_wm hil.launch.py bundle:=agent.rwm task:=a1_velocity seconds:=60 out:=hil
+
+For figures with a bare echo beside them, and for an agent on another computer: ``robot-wm hil``.
+"""
+
+from __future__ import annotations
+
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+)
+from launch.event_handlers import OnProcessExit
+from launch.events.process import ProcessExited
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
+
+# Arguments that are handed on to agent.launch.py as they are.
+FOR_THE_AGENT = ("params_file", "namespace", "bundle", "public_key", "engine", "planner", "record", "autostart")
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments, then what depends on their values."""
+    default_file = PathJoinSubstitution([FindPackageShare("robot_wm"), "config", "hil.yaml"])
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("bundle", description="path of the agent's bundle"),
+            DeclareLaunchArgument("task", description="task whose robot is simulated, such as a1_velocity"),
+            DeclareLaunchArgument("params_file", default_value=default_file, description="parameters of all nodes"),
+            DeclareLaunchArgument("namespace", default_value="", description="of all nodes and topics"),
+            DeclareLaunchArgument("faults", default_value="", description="path of a fault schedule (YAML)"),
+            DeclareLaunchArgument("seconds", default_value="0.0", description="s to measure; 0: until Ctrl-C"),
+            DeclareLaunchArgument("out", default_value="", description="folder for hil.json; empty: only the log"),
+            DeclareLaunchArgument("autostart", default_value="true", description="activate the agent"),
+            *(
+                DeclareLaunchArgument(name, default_value="", description="see agent.launch.py")
+                for name in ("public_key", "engine", "planner", "record")
+            ),
+            OpaqueFunction(function=bring_up),
+        ]
+    )
+
+
+def bring_up(context: LaunchContext) -> list:
+    """Robot, probe and agent."""
+    values = {name: LaunchConfiguration(name).perform(context) for name in ("task", "faults", "bundle", "out")}
+    seconds = ParameterValue(LaunchConfiguration("seconds"), value_type=float)
+    common = {"package": "robot_wm", "namespace": LaunchConfiguration("namespace"), "output": "both"}
+    params_file = LaunchConfiguration("params_file")
+    robot = Node(
+        executable="sim_robot",
+        name="sim_robot",
+        parameters=[params_file, {name: values[name] for name in ("task", "faults") if values[name]}],
+        **common,
+    )
+    probe = Node(
+        executable="latency_probe",
+        name="hil_probe",
+        parameters=[params_file, {"bundle": values["bundle"], "out": values["out"], "seconds": seconds}],
+        **common,
+    )
+    agent = IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(
+            PathJoinSubstitution([FindPackageShare("robot_wm"), "launch", "agent.launch.py"])
+        ),
+        launch_arguments=[(name, LaunchConfiguration(name)) for name in FOR_THE_AGENT],
+    )
+    return [ends_with(robot, "the simulated robot"), ends_with(probe, "the measurement"), robot, probe, agent]
+
+
+def ends_with(node: Node, what: str) -> RegisterEventHandler:
+    """Once ``node`` has ended there is nothing left to do, and whoever supervises this launch must see it."""
+
+    def end(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+        # Not a second time while everything ends anyway: launch would stumble over that.
+        return None if context.is_shutdown else Shutdown(reason=f"{what} has ended, exit code {event.returncode}")
+
+    return RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end))

@@ -1,0 +1,246 @@
+"""The launch files and their parameter files: by their text everywhere, and run for real where `ros2 launch` is."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rclpy
+import yaml
+from node_process import NodeProcess
+from rclpy.exceptions import ParameterUninitializedException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from robot_wm_ros import parameters
+from robot_wm_ros.hil.probe import Probe
+from robot_wm_ros.sim_parameters import SimParameters
+
+PACKAGE = Path(__file__).resolve().parents[2] / "ros2_ws/src/robot_wm"
+ARGUMENTS = {
+    "agent": {"params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner", "engine", "record",
+              "public_key", "robot_config", "security", "log_level"},
+    "hil": {"params_file", "namespace", "autostart", "bundle", "planner", "engine", "record", "public_key", "task",
+            "faults", "seconds", "out"},
+}  # fmt: skip
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse((PACKAGE / f"launch/{name}.launch.py").read_text())
+
+
+def calls(module: ast.Module, *names: str) -> Iterator[ast.Call]:
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in names:
+            yield node
+
+
+def constant(module: ast.Module, name: str) -> Any:
+    (value,) = (n.value for n in module.body if isinstance(n, ast.Assign) and n.targets[0].id == name)
+    return ast.literal_eval(value)
+
+
+def declared_arguments(module: ast.Module) -> set[str]:
+    """Names of all launch arguments, those of loops over constants and tuples too."""
+    names: set[str] = set()
+    for call in calls(module, "DeclareLaunchArgument"):
+        if isinstance(call.args[0], ast.Constant):
+            names.add(call.args[0].value)
+    for loop in (n for n in ast.walk(module) if isinstance(n, ast.GeneratorExp)):
+        if any(loop.elt is call for call in calls(module, "DeclareLaunchArgument")):
+            source = loop.generators[0].iter
+            names |= set(constant(module, "OVERRIDES") if isinstance(source, ast.Call) else ast.literal_eval(source))
+    return names
+
+
+def parameters_of(node: Node) -> dict[str, Any]:
+    """Every parameter that the node declared, and its value; None for an array without one."""
+    found = {}
+    for name in node.get_parameters_by_prefix(""):
+        try:
+            found[name] = node.get_parameter(name).value
+        except ParameterUninitializedException:
+            found[name] = None
+    return found
+
+
+@pytest.fixture
+def context(domain) -> Iterator[None]:
+    rclpy.init(args=["--ros-args", "-p", "hil_probe:rate_hz:=50.0"])  # without a bundle it must be given one
+    yield
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def agent_parameters(context) -> dict[str, Any]:
+    node = Node("agent")
+    of_any_node = parameters_of(node).keys()
+    parameters.declare_all(node)
+    return {name: value for name, value in parameters_of(node).items() if name not in of_any_node}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_the_arguments_are_those_that_are_promised(name):
+    assert declared_arguments(tree(name)) == ARGUMENTS[name]
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_launch_file_needs_only_ros(name):
+    # `ros2` runs in the system's Python, which may know nothing of the node's own.
+    modules = {
+        (n.module if isinstance(n, ast.ImportFrom) else n.names[0].name).split(".")[0]
+        for n in ast.walk(tree(name))
+        if isinstance(n, (ast.Import, ast.ImportFrom))
+    }
+    assert modules <= {"__future__", "os", "launch", "launch_ros", "lifecycle_msgs"}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_the_executables_are_there(name):
+    wanted = {
+        keyword.value.value
+        for call in calls(tree(name), "Node", "LifecycleNode")
+        for keyword in call.keywords
+        if keyword.arg == "executable"
+    }
+    assert wanted
+    for executable in wanted:
+        assert os.access(PACKAGE / "scripts" / executable, os.X_OK)
+
+
+def test_what_the_launch_file_overrides_is_a_text_parameter(agent_parameters):
+    for name in constant(tree("agent"), "OVERRIDES"):
+        assert isinstance(agent_parameters[name], str), name
+    assert set(constant(tree("hil"), "FOR_THE_AGENT")) <= ARGUMENTS["agent"]
+
+
+def test_agent_yaml_has_every_parameter_with_its_default(agent_parameters):
+    text = (PACKAGE / "config/agent.yaml").read_text()
+    given = yaml.safe_load(text)["/**/agent"]["ros__parameters"]
+    for name, value in given.items():
+        assert (type(value), value) == (type(agent_parameters[name]), agent_parameters[name]), name
+    # An empty list has no type, so what defaults to one is there as a comment.
+    commented = set(re.findall(r"^    # (\w+): \[", text, re.M))
+    assert commented == {name for name, value in agent_parameters.items() if value is None}
+    assert set(given) | commented == set(agent_parameters)
+
+
+def test_every_value_has_a_comment_with_its_meaning():
+    for name in ("agent.yaml", "hil.yaml"):
+        for line in (PACKAGE / "config" / name).read_text().splitlines():
+            if re.match(r"^    \w", line):
+                assert "#" in line, line
+
+
+def test_hil_yaml_gives_parameters_that_the_nodes_have(agent_parameters):
+    robot = Node("sim_robot", parameter_overrides=[Parameter("task", value="cartpole_balance")])
+    SimParameters.declare(robot)
+    probe = Probe()
+    declared = {
+        "/**/agent": agent_parameters,
+        "/**/sim_robot": parameters_of(robot),
+        "/**/hil_probe": parameters_of(probe.node),
+    }
+    given = yaml.safe_load((PACKAGE / "config/hil.yaml").read_text())
+    assert set(given) == set(declared)
+    for node, body in given.items():
+        for name, value in body["ros__parameters"].items():
+            assert type(value) is type(declared[node][name]), f"{node} {name}"
+    assert given["/**/agent"]["ros__parameters"]["trace"]
+    assert given["/**/sim_robot"]["ros__parameters"]["trace"]
+
+
+@pytest.fixture
+def ros2(domain) -> Iterator[Any]:
+    """``ros2("launch", ...)`` as a process, where launch and the built package are installed."""
+    pytest.importorskip("launch_ros", reason="needs ros2 launch, which is on no package index")
+    if not shutil.which("ros2") or "robot_wm" not in subprocess.getoutput("ros2 pkg list").split():
+        pytest.skip("needs the ros2 command and this package in its index: colcon build, source install/setup.bash")
+    running: list[NodeProcess] = []
+
+    def start(*arguments: str) -> NodeProcess:
+        running.append(NodeProcess(["ros2", *arguments]))
+        return running[-1]
+
+    yield start
+    for process in reversed(running):
+        process.close()
+
+
+def test_it_comes_up_and_damps_on_ctrl_c(ros2, make_bundle):
+    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={make_bundle('a1_velocity')}")
+    launched.wait_for("/agent is configured")
+    launched.wait_for("inactive -> ")  # activated: it holds, for there is no robot
+    launched.signal(signal.SIGINT)
+    assert launched.wait(20) == 0
+    launched.wait_for("damping and leaving")
+    launched.wait_for("process has finished cleanly")
+    assert not any("Caught exception" in line for line in launched.lines)
+
+
+def test_it_stays_down_without_autostart_and_takes_a_namespace_and_a_file(ros2, make_bundle, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/agent:\n  ros__parameters:\n    hold_s: 0.75\n")
+    bundle = make_bundle("a1_velocity")
+    launched = ros2(
+        "launch", "robot_wm", "agent.launch.py", f"bundle:={bundle}", "namespace:=left", "autostart:=false",
+        f"params_file:={file}",
+    )  # fmt: skip
+    launched.wait_for("process started")
+    for name, value in (("hold_s", "0.75"), ("bundle", str(bundle)), ("use_sim_time", "False")):
+        asked = ros2("param", "get", "--no-daemon", "--spin-time", "3", "/left/agent", name)
+        asked.wait_for(f"value is: {value}")
+    assert not any("is configured" in line for line in launched.lines)
+
+
+def test_a_failed_configure_says_why_and_how_to_go_on(ros2, tmp_path):
+    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={tmp_path}")
+    launched.wait_for("has no manifest.json")
+    assert "ros2 lifecycle set /agent configure" in launched.wait_for("configuring failed")
+
+
+def test_it_ends_with_the_agent_and_starts_no_other(ros2, make_bundle):
+    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={make_bundle('a1_velocity')}")
+    started = launched.wait_for("process started with pid")
+    launched.wait_for("is configured")
+    os.kill(int(re.findall(r"pid \[(\d+)\]", started)[0]), signal.SIGKILL)
+    launched.wait(20)
+    assert sum("process started" in line for line in launched.lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("argument", "naming"),
+    [("bundle:=/none.rwm", "no such file"), ("use_sim_time:=maybe", "neither true nor false"),
+     ("security:=true", "ROS_SECURITY_KEYSTORE")],
+)  # fmt: skip
+def test_a_bad_argument_is_refused_in_a_line(ros2, monkeypatch, argument, naming):
+    monkeypatch.delenv("ROS_SECURITY_KEYSTORE", raising=False)
+    launched = ros2("launch", "robot_wm", "agent.launch.py", argument)
+    assert launched.wait(20) != 0
+    launched.wait_for(naming)
+
+
+def test_security_asks_for_the_enclave_by_name(ros2, monkeypatch, tmp_path):
+    (tmp_path / "enclaves").mkdir()
+    monkeypatch.setenv("ROS_SECURITY_KEYSTORE", str(tmp_path))
+    launched = ros2("launch", "robot_wm", "agent.launch.py", "security:=true", "namespace:=left")
+    assert launched.wait(20) != 0
+    assert "ros2 security create_enclave" in launched.wait_for("has no enclave /left/agent")
+
+
+def test_hil_measures_and_ends(ros2, make_bundle, tmp_path):
+    launched = ros2(
+        "launch", "robot_wm", "hil.launch.py", f"bundle:={make_bundle('cartpole_balance')}", "task:=cartpole_balance",
+        "seconds:=3.0", f"out:={tmp_path}",
+    )  # fmt: skip
+    launched.wait_for("hil.json written", 60)
+    assert launched.wait(20) == 0
+    assert yaml.safe_load((tmp_path / "hil.json").read_text())["end_to_end"]["count"] > 10

@@ -201,6 +201,16 @@ def test_it_stays_down_without_autostart_and_takes_a_namespace_and_a_file(ros2, 
     assert not any("is configured" in line for line in launched.lines)
 
 
+def test_it_goes_no_further_than_configure_if_that_is_all_that_is_asked(ros2, make_bundle):
+    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={make_bundle('a1_velocity')}",
+                    "autostart:=configure")  # fmt: skip
+    launched.wait_for("/agent is configured")
+    with pytest.raises(AssertionError):
+        launched.wait_for("inactive -> ", 2.0)
+    launched.signal(signal.SIGINT)
+    assert launched.wait(20) == 0
+
+
 def test_a_failed_configure_says_why_and_how_to_go_on(ros2, tmp_path):
     launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={tmp_path}")
     launched.wait_for("has no manifest.json")
@@ -212,13 +222,14 @@ def test_it_ends_with_the_agent_and_starts_no_other(ros2, make_bundle):
     started = launched.wait_for("process started with pid")
     launched.wait_for("is configured")
     os.kill(int(re.findall(r"pid \[(\d+)\]", started)[0]), signal.SIGKILL)
-    launched.wait(20)
+    assert launched.wait(20) == 1  # a failure, for systemd's Restart=on-failure
     assert sum("process started" in line for line in launched.lines) == 1
 
 
 @pytest.mark.parametrize(
     ("argument", "naming"),
     [("bundle:=/none.rwm", "no such file"), ("use_sim_time:=maybe", "neither true nor false"),
+     ("autostart:=1", "not true, configure or false"),
      ("security:=true", "ROS_SECURITY_KEYSTORE")],
 )  # fmt: skip
 def test_a_bad_argument_is_refused_in_a_line(ros2, monkeypatch, argument, naming):

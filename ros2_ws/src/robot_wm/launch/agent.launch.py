@@ -20,7 +20,6 @@ from launch.actions import (
     SetEnvironmentVariable,
     Shutdown,
 )
-from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
 from launch.events import matches_action
 from launch.events.process import ProcessExited
@@ -55,7 +54,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
-                description="configure and activate: the robot begins to move. false: ros2 lifecycle set",
+                description="true: configure and activate, the robot begins to move; configure: no more than that;"
+                " false: nothing (ros2 lifecycle set)",
             ),
             DeclareLaunchArgument("log_level", default_value="info", description="debug, info, warn, error or fatal"),
             DeclareLaunchArgument(
@@ -91,7 +91,9 @@ def bring_up(context: LaunchContext) -> list:
     )
     if given.get("bundle") and not os.path.exists(given["bundle"]):
         raise RuntimeError(f"bundle:={given['bundle']}: no such file or folder")
-    autostart = IfCondition(LaunchConfiguration("autostart"))
+    autostart = LaunchConfiguration("autostart").perform(context).lower()
+    if autostart not in ("true", "configure", "false"):
+        raise RuntimeError(f"autostart:={autostart} is not true, configure or false")
     configure, activate = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
     return [
         *environment,
@@ -103,14 +105,14 @@ def bring_up(context: LaunchContext) -> list:
                 goal_state="inactive",
                 entities=[
                     LogInfo(msg=f"{full_name} is configured"),
-                    EmitEvent(event=change(node, activate), condition=autostart),
+                    *([EmitEvent(event=change(node, activate))] if autostart == "true" else []),
                 ],
             )
         ),
         on_failure(node, "configuring", "unconfigured", f"ros2 lifecycle set {full_name} configure"),
         on_failure(node, "activating", "inactive", f"ros2 lifecycle set {full_name} activate"),
         node,
-        EmitEvent(event=change(node, configure), condition=autostart),
+        *([EmitEvent(event=change(node, configure))] if autostart != "false" else []),
     ]
 
 
@@ -152,10 +154,13 @@ def on_failure(node: LifecycleNode, start: str, goal: str, command: str) -> Regi
 
 
 def ends_with(node: LifecycleNode, what: str) -> RegisterEventHandler:
-    """Once ``node`` has ended there is nothing left to do, and whoever supervises this launch must see it."""
+    """Once ``node`` has ended there is nothing left to do; whoever supervises this launch sees how it ended."""
 
     def end(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
-        # Not a second time while everything ends anyway: launch would stumble over that.
-        return None if context.is_shutdown else Shutdown(reason=f"{what} has ended, exit code {event.returncode}")
+        if context.is_shutdown:  # everything ends anyway; launch would stumble over a second request
+            return None
+        if event.returncode:
+            raise RuntimeError(f"{what} has ended with exit code {event.returncode}")  # ends the launch, exit code 1
+        return Shutdown(reason=f"{what} has ended")
 
     return RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end))

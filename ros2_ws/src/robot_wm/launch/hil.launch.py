@@ -78,10 +78,13 @@ def bring_up(context: LaunchContext) -> list:
 
 
 def ends_with(node: Node, what: str) -> RegisterEventHandler:
-    """Once ``node`` has ended there is nothing left to do, and whoever supervises this launch must see it."""
+    """Once ``node`` has ended there is nothing left to do; whoever supervises this launch sees how it ended."""
 
     def end(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
-        # Not a second time while everything ends anyway: launch would stumble over that.
-        return None if context.is_shutdown else Shutdown(reason=f"{what} has ended, exit code {event.returncode}")
+        if context.is_shutdown:  # everything ends anyway; launch would stumble over a second request
+            return None
+        if event.returncode:
+            raise RuntimeError(f"{what} has ended with exit code {event.returncode}")  # ends the launch, exit code 1
+        return Shutdown(reason=f"{what} has ended")
 
     return RegisterEventHandler(OnProcessExit(target_action=node, on_exit=end))

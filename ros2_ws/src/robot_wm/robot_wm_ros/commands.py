@@ -72,8 +72,8 @@ class CommandPublisher:
         """Publish a command [A], SI, in the spec's order. ValueError, and no message, if it is not finite."""
         values = self._values
         values[:] = command.take(self._order)
-        # Finite float32 numbers have a finite sum in float64, and no other numbers have.
-        if not math.isfinite(np.add.reduce(values)):
+        # Finite float32 numbers have a finite sum of squares in float64, and no other numbers have.
+        if not math.isfinite(values.dot(values)):
             raise ValueError(f"a command that is not finite was to be published: {values.tolist()}")
         self._publisher.publish(self._message)
 

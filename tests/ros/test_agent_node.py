@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import DescribeParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
 
 from robot_wm.runtime.modes import Mode
 from robot_wm_ros import spin
@@ -173,7 +174,13 @@ def test_ticks_come_at_the_agents_rate_from_a_sensor_four_times_as_fast(rig):
     assert arrivals.ticks + arrivals.decimated == arrivals.received
     assert arrivals.received + arrivals.superseded + arrivals.lost <= rig.sent
     assert arrivals.decimated > 2 * arrivals.ticks
-    rig.until(lambda: reports and any(v.key == "mode" and v.value == "damp" for v in reports[-1].status[0].values))
+
+    def told():
+        return {entry.key: entry.value for entry in reports[-1].status[0].values} if reports else {}
+
+    rig.until(lambda: told().get("mode") == "damp")
+    for name in ("received", "decimated", "superseded", "lost"):
+        assert told()[f"{name}_samples"] == str(getattr(arrivals, name))
     assert reports[-1].status[0].name == "agent"
     assert reports[-1].status[0].hardware_id == "cartpole"
 
@@ -280,6 +287,19 @@ def test_every_tick_is_recorded(rig, tmp_path):
     with path.open("rb") as file:
         counts = make_reader(file).get_summary().statistics.channel_message_counts
     assert ticker.ticks in counts.values()
+
+
+def test_a_service_that_fails_is_logged_and_the_robot_goes_on(rig):
+    rig = rig()
+    rig.agent.create_service(Trigger, "~/broken", lambda request, response: 1 / 0)
+    rig.drive()
+    client = rig.peer.create_client(Trigger, "agent/broken")
+    rig.until(client.service_is_ready)
+    client.call_async(Trigger.Request())
+    rig.wait_for_line("ZeroDivisionError")
+    heard = len(rig.commands)
+    rig.until(lambda: len(rig.commands) > heard + 10)
+    assert rig.agent.agent.controller.mode is Mode.ACTIVE
 
 
 def test_without_the_direct_way_rclpys_own_executor_does_it(rig, monkeypatch):

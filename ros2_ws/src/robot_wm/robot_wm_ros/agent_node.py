@@ -114,7 +114,10 @@ class AgentNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back, whatever is wrong."""
-        return self._attempt("error handling", self._shut_down, "unconfigured")
+        result = self._attempt("error handling", self._shut_down, "unconfigured")
+        if result is not TransitionCallbackReturn.SUCCESS:
+            self.lifecycle = "finalized"
+        return result
 
     def _attempt(
         self,

@@ -57,7 +57,9 @@ class AgentStatus:
     spec_hash: str = ""
     temperatures_c: Mapping[str, float] = field(default_factory=dict)
     received: int = 0  # samples of the trigger topic since activation
-    superseded: int = 0  # of those, the ones that a newer one replaced before a tick could use them
+    decimated: int = 0  # of those, the ones that came between two ticks
+    superseded: int = 0  # samples that a newer one replaced before the node took them
+    lost: int = 0  # samples that the middleware lost on the way
     recorder_written: int = 0  # ticks
     recorder_dropped: int = 0  # ticks
     recorder_error: str = ""  # why the recording stopped
@@ -132,7 +134,9 @@ def _values(status: AgentStatus) -> dict[str, str]:
         "surprise_nats": status.surprise_nats,
         "surprise_limit_nats": status.surprise_limit_nats or math.inf,
         "received_samples": status.received,
+        "decimated_samples": status.decimated,
         "superseded_samples": status.superseded,
+        "lost_samples": status.lost,
         "recorder_written_ticks": status.recorder_written,
         "recorder_dropped_ticks": status.recorder_dropped,
         **{f"temperature_{zone}_c": celsius for zone, celsius in status.temperatures_c.items()},

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from array import array
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from std_msgs.msg import Bool, UInt64MultiArray
 
 from robot_wm_ros.qos import LATCHED, TRACE
+
+ACKNOWLEDGED_S = 0.2  # firmware that takes longer is not there any more
 
 
 class DampFlag:
@@ -28,6 +31,10 @@ class DampFlag:
     def repeat(self) -> None:
         """Publish again, for firmware that missed the change."""
         self._publisher.publish(Bool(data=self.value))
+
+    def settle(self) -> None:
+        """Wait until the firmware has the last word, if it is there and answers."""
+        self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
 
     def destroy(self) -> None:
         """Take the publisher off the node."""

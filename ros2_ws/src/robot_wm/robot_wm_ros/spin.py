@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -81,7 +82,7 @@ class Spinner(SingleThreadedExecutor):
     # -- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self, work: Work) -> None:
-        """Serve the node until ``work.stopping``; whatever a callback raises comes out."""
+        """Serve the node until ``work.stopping``; whatever a subscription's callback or ``work`` raises comes out."""
         while not work.stopping:
             ticks = work.ticks
             self.listen(0.0 if self._more else min(work.patience_s(), IDLE_S))
@@ -164,7 +165,9 @@ class Spinner(SingleThreadedExecutor):
         finally:
             self._is_serving = False
         if (error := handler.exception()) is not None:
-            raise error
+            # A client that is gone before its answer is no reason to let a robot fall.
+            told = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+            self._node.get_logger().error(f"a service or an event failed:\n{told}")
         return True
 
 

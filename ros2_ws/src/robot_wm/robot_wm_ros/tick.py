@@ -187,6 +187,7 @@ class Ticker:
             wait(self._period_s)
         controller.disable()
         self._events.mode = controller.mode
+        self._damp.settle()
 
 
 def _stamp_ns(message: Any, receipt_ns: int) -> int:

@@ -1,4 +1,4 @@
-"""`robot-wm replay`: look at a replay store, name its versions, go back, join, export and tidy up."""
+"""`robot-wm replay`: look at a replay store, name its versions, go back, join, import, export and tidy up."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = cyclopts.App(
     name="replay",
-    help="Experience as a versioned asset: list, tag, restore, merge, export and tidy up a replay store.",
+    help="Experience as a versioned asset: list, tag, restore, merge, import, export and tidy up a replay store.",
     result_action="return_value",
 )
 
@@ -177,6 +177,44 @@ def merge(
     result = store.merge(_open(other, version), skip_damaged=skip_damaged)
     body = {"path": str(path), "added": result.added, "already_there": result.already_there, **store.summary()}
     emit(body | {"damaged": _tell(result.skipped)}, as_json=json, title="replay")
+
+
+@app.command(name="import")
+def import_(
+    *files: Annotated[Path, Parameter(help="recordings: FILE.mcap, or FILE.mcap.part after a crash")],
+    into: Path,
+    reward: str = "none",
+    skip_damaged: SkipDamaged = False,
+    json: Json = False,
+) -> None:
+    """Turn a robot's recordings into episodes of a store, one commit a file; what is there already is left out.
+
+    An episode is a run of ticks in which the robot did what the agent said, without fault or gap.
+
+    Parameters
+    ----------
+    into
+        Folder of the replay store; made if there is none. Its AgentSpec must be the recordings'.
+    reward
+        What computes the rewards: module:function, called with observations {field: [L, ...]} and commands [L, A];
+        none: they are zeros, which a reward head must not be trained on.
+    skip_damaged
+        Leave damaged parts of a file out (they are named) instead of refusing it.
+    json
+        Print one JSON object.
+    """
+    from robot_wm.replay.mcap_import import import_recording, reward_function
+
+    if not files:
+        raise UserError("import: give at least one recording")
+    function = reward_function(reward)
+    rows = []
+    for path in files:
+        result = import_recording(path, into, reward=function, skip_damaged=skip_damaged)
+        for words in result.damage:
+            messages().print(f"{path}: {words}", style="yellow", markup=False, soft_wrap=True)
+        rows.append(result.summary())
+    emit({"path": str(into), **_open(into).summary(), "reward": reward, "rows": rows}, as_json=json, title="replay")
 
 
 @app.command

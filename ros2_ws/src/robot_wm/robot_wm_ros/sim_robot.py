@@ -178,6 +178,7 @@ class SimRobot:
             clock.clock.sec, clock.clock.nanosec = divmod(time_ns, 1_000_000_000)
             self._clock_publisher.publish(clock)
         sample.stamp_ns = time_ns
+        self._report_faults()
         faulty = self._faults.apply(sample, robot.time_s - self._faults_from_s)
         if faulty is not None:
             for topic, message in self._messages.fill(faulty):
@@ -194,6 +195,14 @@ class SimRobot:
         if due:
             self._robot.advance(due)
 
+    def _report_faults(self) -> None:
+        """Say what is planted from this sample on, before the sample is out: who times an agent needs the onset."""
+        active = self._faults.active(self._robot.time_s - self._faults_from_s)
+        if active != self._active_faults:
+            self._active_faults = active
+            self._faults_publisher.publish(String(data=", ".join(active)))
+            self._node.get_logger().info(f"faults: {', '.join(active) or 'none'}")
+
     def _set_rate(self) -> None:
         flood_hz = self._faults.rate_hz(self._robot.time_s - self._faults_from_s)
         period_s = self._period_s if flood_hz is None else 1.0 / flood_hz
@@ -209,11 +218,6 @@ class SimRobot:
             self._firmware_mode = mode
             self._firmware_publisher.publish(String(data=mode))
             self._node.get_logger().info(f"firmware: {mode}")
-        active = self._faults.active(robot.time_s - self._faults_from_s)
-        if active != self._active_faults:
-            self._active_faults = active
-            self._faults_publisher.publish(String(data=", ".join(active)))
-            self._node.get_logger().info(f"faults: {', '.join(active) or 'none'}")
         if robot.refused != self._refused:
             self._refused = robot.refused
             self._node.get_logger().warning(

@@ -18,6 +18,7 @@ Shape letters: N ticks of a recording, L steps of an episode, A action dimension
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from robot_wm.spec import ObservationField, Source, require_same
 Reward = Callable[[Mapping[str, NDArray[Any]], NDArray[np.float32]], NDArray[Any]]
 
 _EPISODES_A_COMMIT = 32  # of the passing store
+_FUNCTION = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,11 @@ def import_recording(
     added = already_there = 0
     if runs.slices:
         # Through a store beside it: few episodes are in memory at once, and one commit takes them all or none.
-        with tempfile.TemporaryDirectory(prefix=f".{into.name}.", suffix=".tmp", dir=into.parent) as folder:
+        try:
+            beside = tempfile.TemporaryDirectory(prefix=f".{into.name}.", suffix=".tmp", dir=into.parent)
+        except OSError as error:
+            raise UserError(f"{into.parent}: cannot be written: {error.strerror}") from None
+        with beside as folder:
             options = Upkeep(commit_episodes=_EPISODES_A_COMMIT)
             with EpisodeStore.create(Path(folder) / "store", store.spec, options=options) as passing:
                 for episode in episodes(recording, runs, reward=reward):
@@ -157,9 +163,11 @@ def episodes(recording: TickRecording, runs: Runs, *, reward: Reward | None = No
         obs = {field.name: column(field, run, command) for field in spec.observations}
         action = command.copy()
         action[-1] = 0
+        for array in (*obs.values(), action):
+            array.flags.writeable = False  # a reward function that works in place would change what is stored
         rewards = np.zeros(length) if reward is None else np.asarray(reward(obs, action))
-        if rewards.shape != (length,):
-            raise UserError(f"the reward function returned shape {rewards.shape} for {length} steps")
+        if rewards.shape != (length,) or rewards.dtype.kind not in "biuf":
+            raise UserError(f"the reward function returned {rewards.dtype} {rewards.shape}, not {length} numbers")
         step = np.arange(length)
         ended = datetime.fromtimestamp(int(recording.ticks["publish_ns"][run.stop - 1]) / 1e9, timezone.utc)
         yield Episode(
@@ -183,6 +191,8 @@ def reward_function(name: str) -> Reward | None:
     """The function called ``module:function``; None for ``none``. UserError where there is none such."""
     if name == "none":
         return None
+    if not _FUNCTION.fullmatch(name):
+        raise UserError(f"reward {name!r}: none, or module:function of an installed module")
     try:
         function = EntryPoint(name="reward", group="", value=name).load()
     except (ImportError, AttributeError) as error:

@@ -19,7 +19,7 @@ import numpy as np
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, McapRecord, Message, Metadata, Statistics
+from mcap.records import Channel, Chunk, McapRecord, Message, MessageIndex, Metadata, Statistics
 from mcap.stream_reader import breakup_chunk
 from mcap.writer import MCAP0_MAGIC
 from numpy.typing import NDArray
@@ -33,7 +33,18 @@ from robot_wm.spec import AgentSpec
 
 _HEAD = struct.Struct("<BQ")  # of an MCAP record: opcode, bytes that follow
 # What comes of parsing bytes that are not what they were.
-_DAMAGE = (McapError, ZstdError, struct.error, ValueError, KeyError, RuntimeError, MemoryError, EOFError, zlib.error)
+_DAMAGE = (
+    McapError,
+    ZstdError,
+    struct.error,
+    ValueError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    EOFError,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -104,12 +115,13 @@ def _records(messages: Sequence[Message], layout: MessageLayout, path: Path, top
 
 
 def _read(file: IO[bytes], path: Path, *, skip_damaged: bool) -> _Content:
-    content, topics = _Content(), dict[int, str]()
+    content, messages, topics = _Content(), list[Message](), dict[int, str]()
     size = file.seek(0, 2)
     file.seek(0)
     if file.read(len(MCAP0_MAGIC)) != MCAP0_MAGIC:
         raise UserError(f"{path}: not an MCAP file")
-    end, seen, expected = len(MCAP0_MAGIC), 0, 0
+    end, finished, is_part = len(MCAP0_MAGIC), False, path.suffix == PART
+    indexed = missing = 0  # messages
 
     def bad(what: str, *, foreseen: bool = False) -> None:
         if not (foreseen or skip_damaged):
@@ -119,11 +131,10 @@ def _read(file: IO[bytes], path: Path, *, skip_damaged: bool) -> _Content:
     for opcode, begin, body in _framed(file, size):
         end = begin + _HEAD.size + len(body)
         if opcode == Opcode.FOOTER:
-            if file.read() != MCAP0_MAGIC:
-                bad("does not end as an MCAP file")
-            if expected > seen and not content.damage:
-                bad(f"{expected - seen} of {expected} messages are missing")
-            return content
+            finished = True
+            if (rest := file.read()) != MCAP0_MAGIC:
+                bad("does not end as an MCAP file", foreseen=is_part and MCAP0_MAGIC.startswith(rest))
+            break
         try:
             records = _parse(opcode, body)
         except _DAMAGE as error:
@@ -133,16 +144,26 @@ def _read(file: IO[bytes], path: Path, *, skip_damaged: bool) -> _Content:
             if isinstance(record, Metadata) and record.name == METADATA:
                 content.metadata = record.metadata
             elif isinstance(record, Channel):
-                topics[record.id] = record.topic
+                topics.setdefault(record.id, record.topic)  # the first is in a chunk, which has a checksum
             elif isinstance(record, Statistics):
-                expected = record.message_count
+                missing = max(missing, record.message_count - len(messages))
+            elif isinstance(record, MessageIndex):  # behind its chunk, which cannot be seen without its opcode
+                indexed += len(record.records)
+                missing = max(missing, indexed - len(messages))
             elif isinstance(record, Message):
-                seen += 1
-                content.messages.setdefault(topics.get(record.channel_id, ""), []).append(record)
-    bad(
-        f"was never finished; its first {end} of {size} bytes are whole, what came behind (0.5 s or so) is lost",
-        foreseen=path.suffix == PART,
-    )
+                messages.append(record)
+    if missing and not content.damage:
+        bad(f"{missing} of {len(messages) + missing} messages are missing")
+    # Only now: where the first chunk is damaged, the channels' second copy is behind the last one.
+    for message in messages:
+        content.messages.setdefault(topics.get(message.channel_id, ""), []).append(message)
+    if "" in content.messages:
+        bad(f"nothing in it says what {len(content.messages[''])} of its messages are")
+    if not finished:
+        bad(
+            f"was never finished; its first {end} of {size} bytes are whole, what came behind (0.5 s or so) is lost",
+            foreseen=is_part,
+        )
     return content
 
 
@@ -163,8 +184,12 @@ def _parse(opcode: int, body: bytes) -> Sequence[McapRecord]:
     stream = ReadDataStream(BytesIO(body))
     if opcode == Opcode.CHUNK:
         return breakup_chunk(Chunk.read(stream), validate_crc=True)
+    if opcode == Opcode.CHANNEL:
+        return [Channel.read(stream)]
     if opcode == Opcode.METADATA:
         return [Metadata.read(stream)]
     if opcode == Opcode.STATISTICS:
         return [Statistics.read(stream)]
+    if opcode == Opcode.MESSAGE_INDEX:
+        return [MessageIndex.read(stream)]
     return []

@@ -22,7 +22,7 @@ from rich.table import Column, Table
 
 def messages() -> Console:
     """The console for messages, warnings and progress: stderr, so that stdout stays parseable."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)
 
 
 def progress(console: Console | None = None) -> Progress:
@@ -49,7 +49,7 @@ def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
     if as_json:
         print(json.dumps(result, indent=2, default=_plain))
         return
-    console = Console()
+    console = Console(emoji=False)
     rows = result.get("rows")
     plain = {key: value for key, value in result.items() if key != "rows"}
     if plain:

@@ -93,6 +93,7 @@ class FaultRig:
         thread.start()
         self._stack.callback(thread.join)
         self._stack.callback(setattr, self, "_stopping", True)
+        self._wait(lambda: any("simulating" in line for line in self.robot.lines), "the robot")
         self.lifecycle = LifecycleClient(node, "agent", self._wait)
         self._stack.callback(self.lifecycle.close)
         self.lifecycle.bring_up()

@@ -5,7 +5,7 @@ cmd_vel                   what the graph does
 ========================  ==========================================================================
 linear.x = 1              raises: it looks up an element that is not there
 linear.y = 1              is surprised: 1000 nats
-angular.z = 1             is late: more than a million sines, some 10 ms
+angular.z = 1             is late: six million sines, some 40 ms
 anything smaller          the zero action: the default pose
 ========================  ==========================================================================
 """
@@ -25,7 +25,7 @@ from robot_wm_export.bundle_writer import write_bundle
 
 TASK = "a1_velocity"
 TICKS = 256
-SINES = 1_500_000.0
+SINES = 6_000_000.0
 SURPRISE_NATS = 1000.0
 
 

@@ -1,4 +1,4 @@
-"""Brings another lifecycle node up and down through its services."""
+"""Brings an agent's lifecycle node up and down through its services."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
+from std_srvs.srv import SetBool
 
 from robot_wm.errors import UserError
 
@@ -32,6 +33,10 @@ class LifecycleClient:
             self.change_state(*_UP[state.id])
         if state.id != State.PRIMARY_STATE_ACTIVE:
             raise UserError(f"{self._name} is {state.label}")
+
+    def enable(self) -> None:
+        """What an operator does to an agent that has damped: let it drive again."""
+        self._call(SetBool, "enable", SetBool.Request(data=True))
 
     def deactivate(self) -> None:
         """The agent holds, then damps, and ticks no more."""

@@ -177,8 +177,9 @@ class Rig:
                 children[-1].require_running()
                 raise UserError(f"{error}: {children[-1].cause()}") from None
             self._wait(lambda: self._collector.count("trace") > 0, "the agent's ~/trace", *children)
+            self._drive(agent, *children)
             window_ns = self._listen(seconds, *children)
-            self._hear_report(*children)
+            self.modes.append(self._next_mode(*children))
             counters = self._collector.counters
             agent.deactivate()
             self._sleep(SETTLE_S, *children)
@@ -201,11 +202,20 @@ class Rig:
         self._sleep(SETTLE_S, self._robot)
         return measure_echo(self._collector.capture(), window_ns)
 
-    def _hear_report(self, *children: Child) -> None:
-        """The agent's next diagnostics, of which there is one a second."""
+    def _drive(self, agent: LifecycleClient, *children: Child) -> None:
+        """Wait until the policy drives. Where the first samples came late, the agent has damped and wants an operator."""
+        end_s = time.monotonic() + START_S
+        while (mode := self._next_mode(*children)) != "active":
+            if time.monotonic() > end_s:
+                raise UserError(f"the agent does not drive, its mode is {mode}: {children[-1].cause()}")
+            if mode == "damp":
+                agent.enable()
+
+    def _next_mode(self, *children: Child) -> str:
+        """The agent's mode by its next diagnostics, of which there is one a second."""
         before_ns = self._collector.report_ns
         self._wait(lambda: self._collector.report_ns > before_ns, "the agent's /diagnostics", *children)
-        self.modes.append(self._collector.report.get("mode", "unknown"))
+        return self._collector.report.get("mode", "unknown")
 
     def _require_silence(self) -> None:
         """Nobody commands the robot."""

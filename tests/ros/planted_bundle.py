@@ -5,13 +5,14 @@ cmd_vel                   what the graph does
 ========================  ==========================================================================
 linear.x = 1              raises: it looks up an element that is not there
 linear.y = 1              is surprised: 1000 nats
-angular.z = 1             is late: six million sines, some 40 ms
+angular.z = 1             is late by some 35 ms: as many sines as this machine computes in them
 anything smaller          the zero action: the default pose
 ========================  ==========================================================================
 """
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ from robot_wm_export.bundle_writer import write_bundle
 
 TASK = "a1_velocity"
 TICKS = 256
-SINES = 6_000_000.0
+DELAY_S = 0.035  # less than joint states may be old: the tick is late, the sample is not
+TRIAL_SINES = 1_000_000.0
 SURPRISE_NATS = 1000.0
 
 
@@ -34,6 +36,27 @@ def write_planted_bundle(out: Path) -> Path:
     env = make_env(TASK)
     spec = agent_spec(env)
     env.close()
+    few = _graph(spec, sines=TRIAL_SINES)
+    return _write(out, spec, _graph(spec, sines=TRIAL_SINES * DELAY_S / _delay_s(few, spec)))
+
+
+def _delay_s(model, spec):
+    """What the planted delay takes here, at the median."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # as the agent has it
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feed = {f"obs/{name}": np.zeros((1, *entry.shape), np.float32) for name, entry in spec.model_inputs().items()}
+    feed |= {"is_first": np.zeros(1, np.float32), "state/ticks": np.zeros(1, np.float32)}
+    feed["obs/command"][0, -1] = 1.0  # the newest angular.z
+    took = []
+    for _ in range(9):
+        begin_s = time.perf_counter()
+        session.run(None, feed)
+        took.append(time.perf_counter() - begin_s)
+    return float(np.median(took))
+
+
+def _graph(spec, *, sines):
     fields, actions = spec.model_inputs(), spec.action_dim
     node, info, floats, ints = helper.make_node, helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64
     inputs = [info(f"obs/{name}", floats, [1, *entry.shape]) for name, entry in fields.items()]
@@ -72,14 +95,13 @@ def write_planted_bundle(out: Path) -> Path:
         "one_long": np.int64([1]),
         "nothing": np.float32([0]),
         "nats": np.float32([SURPRISE_NATS]),
-        "sines": np.float32([SINES]),
+        "sines": np.float32([sines]),
         "no_action": np.zeros(actions, np.float32),
         "action_shape": np.int64([1, actions]),
     }
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "planted", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
-    return _write(out, spec, model)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
 
 
 def _write(out, spec, model):

@@ -203,7 +203,7 @@ class Rig:
         return measure_echo(self._collector.capture(), window_ns)
 
     def _drive(self, agent: LifecycleClient, *children: Child) -> None:
-        """Wait until the policy drives. Where the first samples came late, the agent has damped and wants an operator."""
+        """Wait until the policy drives. An agent whose first samples came late has damped and wants an operator."""
         end_s = time.monotonic() + START_S
         while (mode := self._next_mode(*children)) != "active":
             if time.monotonic() > end_s:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 import rclpy
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.msg import Transition
@@ -217,15 +218,27 @@ class Rig(ABC):
         self.wait_for_line("soft_start -> active")
 
 
+@contextmanager
+def stderr_in_a_file() -> Iterator[Path]:
+    """Everything that this process's threads write to file descriptor 2 goes to the file.
+
+    pytest's capture empties its file after reading it: what is written in between is lost.
+    """
+    with tempfile.NamedTemporaryFile() as file:
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        try:
+            yield Path(file.name)
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+
+
 class AgentRig(Rig):
     """With the node, ``agent``, on a thread of this process."""
 
-    def __init__(self, *arguments: Any, capture: pytest.CaptureFixture[str], **parameters: Any) -> None:
-        super().__init__(*arguments, **parameters)
-        self._capture = capture
-        self._log = ""
-
     def _start_agent(self) -> None:
+        self._log = self._stack.enter_context(stderr_in_a_file())
         overrides = [Parameter(name, value=value) for name, value in self._parameters.items()]
         self.agent = AgentNode(context=self._context(), namespace=self._namespace, parameter_overrides=overrides)
         self._stack.callback(self.agent.close)
@@ -237,8 +250,7 @@ class AgentRig(Rig):
     @property
     def lines(self) -> list[str]:
         """What was printed, which is what the agent logged."""
-        self._log += self._capture.readouterr().err
-        return self._log.splitlines()
+        return self._log.read_text().splitlines()
 
 
 class ProcessRig(Rig):

@@ -96,8 +96,7 @@ class FaultRig:
         self._wait(lambda: any("simulating" in line for line in self.robot.lines), "the robot")
         self.lifecycle = LifecycleClient(node, "agent", self._wait)
         self._stack.callback(self.lifecycle.close)
-        self.lifecycle.bring_up()
-        self.wait_for_mode("active")
+        self.bring_up()
 
     def start_agent(self) -> NodeProcess:
         """Start an agent's process; it is unconfigured."""
@@ -126,6 +125,28 @@ class FaultRig:
         while not until():
             assert time.monotonic() < end_s, f"waited for {what}; the agent said:\n" + "\n".join(self.agent.lines)
             time.sleep(0.005)
+
+    def bring_up(self) -> None:
+        """Configure, activate, and enable again an agent that has damped because it found the robot too late."""
+        after_s = time.time()
+        self.lifecycle.bring_up()
+        while True:
+            after_s, mode = self._wait_for_change(("active", "damp"), after_s)
+            if mode == "active":
+                return
+            time.sleep(0.5)
+            self.enable()
+
+    def _wait_for_change(self, modes: tuple[str, ...], after_s: float) -> tuple[float, str]:
+        """The first change to one of these modes after that system time: when, and to which."""
+        found: list[tuple[float, str]] = []
+
+        def seen() -> bool:
+            found[:] = [(at_s, mode) for at_s, mode, _ in self.modes() if mode in modes and at_s > after_s]
+            return bool(found)
+
+        self._wait(seen, " or ".join(modes))
+        return found[0]
 
     # -- what the operator does ------------------------------------------------------------------------------------
 

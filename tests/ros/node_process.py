@@ -22,6 +22,7 @@ class NodeProcess:
         """Start ``arguments``; see ``module`` for a node's."""
         self._process = subprocess.Popen(
             arguments,
+            stdin=subprocess.DEVNULL,  # a terminal's would change what `ros2 launch` does on Ctrl-C
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

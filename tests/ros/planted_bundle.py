@@ -5,14 +5,12 @@ cmd_vel                   what the graph does
 ========================  ==========================================================================
 linear.x = 1              raises: it looks up an element that is not there
 linear.y = 1              is surprised: 1000 nats
-angular.z = 1             is late by some 35 ms: as many sines as this machine computes in them
 anything smaller          the zero action: the default pose
 ========================  ==========================================================================
 """
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +24,6 @@ from robot_wm_export.bundle_writer import write_bundle
 
 TASK = "a1_velocity"
 TICKS = 256
-DELAY_S = 0.035  # less than joint states may be old: the tick is late, the sample is not
-TRIAL_SINES = 1_000_000.0
 SURPRISE_NATS = 1000.0
 
 
@@ -36,72 +32,44 @@ def write_planted_bundle(out: Path) -> Path:
     env = make_env(TASK)
     spec = agent_spec(env)
     env.close()
-    few = _graph(spec, sines=TRIAL_SINES)
-    return _write(out, spec, _graph(spec, sines=TRIAL_SINES * DELAY_S / _delay_s(few, spec)))
-
-
-def _delay_s(model, spec):
-    """What the planted delay takes here, at the median."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # as the agent has it
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    feed = {f"obs/{name}": np.zeros((1, *entry.shape), np.float32) for name, entry in spec.model_inputs().items()}
-    feed |= {"is_first": np.zeros(1, np.float32), "state/ticks": np.zeros(1, np.float32)}
-    feed["obs/command"][0, -1] = 1.0  # the newest angular.z
-    took = []
-    for _ in range(9):
-        begin_s = time.perf_counter()
-        session.run(None, feed)
-        took.append(time.perf_counter() - begin_s)
-    return float(np.median(took))
-
-
-def _graph(spec, *, sines):
     fields, actions = spec.model_inputs(), spec.action_dim
     node, info, floats, ints = helper.make_node, helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64
     inputs = [info(f"obs/{name}", floats, [1, *entry.shape]) for name, entry in fields.items()]
     inputs += [info("is_first", floats, [1]), info("state/ticks", floats, [1])]
     outputs = [info("action", floats, [1, actions])]
     outputs += [info(name, floats, [1]) for name in ("value", "surprise", "next/ticks")]
-    newest = fields["command"].shape[0] - 3  # the history's last frame
+    newest = fields["command"].shape[0] - 3  # the history's last frame: x, y, yaw
     # Each planted fault is 1 where its command is 1, else 0.
     nodes = [
         node("Slice", ["obs/command", "from", "to", "axis"], ["wanted"]),
         node("Greater", ["wanted", "threshold"], ["over"]),
         node("Cast", ["over"], ["faults"], to=floats),
-        node("Split", ["faults"], ["raises", "surprises", "delays"], axis=1),
+        node("Split", ["faults"], ["raises", "surprises"], axis=1),
         node("Reshape", ["raises", "one_long"], ["raises_1"]),
         node("Cast", ["raises_1"], ["which"], to=ints),
         node("Gather", ["nothing", "which"], ["looked_up"]),  # of one element: index 1 is out of bounds
         node("Reshape", ["surprises", "one_long"], ["surprises_1"]),
         node("Mul", ["surprises_1", "nats"], ["surprise"]),
-        node("Reshape", ["delays", "one_long"], ["delays_1"]),
-        node("Mul", ["delays_1", "sines"], ["more"]),
-        node("Cast", ["more"], ["count"], to=ints),
-        node("Max", ["count", "one_long"], ["length"]),
-        node("ConstantOfShape", ["length"], ["zeros"]),
-        node("Sin", ["zeros"], ["work"]),
-        node("ReduceSum", ["work"], ["worked"], keepdims=0),
-        node("Mul", ["worked", "nothing"], ["value"]),
+        node("Identity", ["nothing"], ["value"]),
         node("Mul", ["looked_up", "no_action"], ["flat_action"]),
         node("Reshape", ["flat_action", "action_shape"], ["action"]),
         node("Add", ["state/ticks", "is_first"], ["next/ticks"]),
     ]
     constants = {
         "from": np.int64([newest]),
-        "to": np.int64([newest + 3]),
+        "to": np.int64([newest + 2]),
         "axis": np.int64([1]),
         "threshold": np.float32([[0.9]]),
         "one_long": np.int64([1]),
         "nothing": np.float32([0]),
         "nats": np.float32([SURPRISE_NATS]),
-        "sines": np.float32([sines]),
         "no_action": np.zeros(actions, np.float32),
         "action_shape": np.int64([1, actions]),
     }
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "planted", inputs, outputs, initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+    return _write(out, spec, model)
 
 
 def _write(out, spec, model):

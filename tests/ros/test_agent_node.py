@@ -25,12 +25,12 @@ from robot_wm_ros.qos import LATCHED
 
 
 @pytest.fixture
-def rig(domain, make_bundle, capfd):
+def rig(domain, make_bundle):
     """``rig(task, parameter=value)``: a rig that ends with the test."""
     with ExitStack() as stack:
 
         def make(task="cartpole_balance", *, namespace="", **parameters):
-            made = AgentRig(make_bundle(task), domain, capture=capfd, namespace=namespace, **(PROMPT | parameters))
+            made = AgentRig(make_bundle(task), domain, namespace=namespace, **(PROMPT | parameters))
             return stack.enter_context(made)
 
         yield make

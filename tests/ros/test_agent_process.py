@@ -37,9 +37,10 @@ def signal_group_and_process(process):
     [
         lambda process: process.signal(signal.SIGINT),
         lambda process: process.signal(signal.SIGTERM),
+        lambda process: process.signal(signal.SIGHUP),
         signal_group_and_process,
     ],
-    ids=["SIGINT", "SIGTERM", "both"],
+    ids=["SIGINT", "SIGTERM", "SIGHUP", "both"],
 )
 def test_a_signal_damps_the_robot_before_the_node_goes(rig, send):
     rig = rig()

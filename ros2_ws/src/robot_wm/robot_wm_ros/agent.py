@@ -1,4 +1,4 @@
-"""``python -m robot_wm_ros.agent``, ``ros2 run robot_wm agent``: run the agent's node until SIGINT or SIGTERM."""
+"""``python -m robot_wm_ros.agent``, ``ros2 run robot_wm agent``: run the agent's node until it is told to stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     # Where another thread has the interpreter, as the recorder's, a tick waits no longer than this for it.
     sys.setswitchinterval(SWITCH_S)
     told = _Told()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # SIGHUP: a terminal or an ssh session that is closed must not leave a robot undamped, either.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, told)
     # Not before the handlers: half a second of imports is long enough for a signal to end in a traceback.
     import rclpy

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from robot_wm.console import emit, messages
+from robot_wm.errors import UserError
+
+if TYPE_CHECKING:
+    from robot_wm.training.checkpoint import LoadedAgent
+    from robot_wm_export.calibration import Calibration
 
 app = cyclopts.App(name="export", help="Write a checkpoint's agent as a bundle that a robot can run and verify.")
 
@@ -21,6 +26,8 @@ def export(
     out: Path,
     sign: Path | None = None,
     make_zip: Annotated[bool, Parameter(name="--zip", negative="")] = False,
+    precision: str | None = None,
+    calibration: Path | None = None,
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
     seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -38,6 +45,10 @@ def export(
         `openssl genpkey -algorithm ed25519 -out robot.pem`.
     make_zip
         Also write the transport form, agent.rwm.zip.
+    precision
+        Graphs of lower precision to write beside float32, separated by commas: fp16, int8.
+    calibration
+        Replay store whose newest episodes scale int8 [default: the run's, else the recorded ticks of the task].
     rollout_ticks
         Control steps of the task that are recorded and compared.
     seed
@@ -50,11 +61,15 @@ def export(
     from robot_wm.training.checkpoint import load_agent
     from robot_wm_export.bundle_writer import check_target
     from robot_wm_export.export import export_agent, summary
+    from robot_wm_export.precision import parse_precisions
     from robot_wm_export.rollout import record_rollout, require_task
 
     check_target(out)
     if sign is not None:
         load_private_key(sign)  # a bad key is told before the work, not after
+    precisions = parse_precisions(precision) if precision is not None else ()
+    if calibration is not None and "int8" not in precisions:
+        raise UserError("--calibration: only int8 is calibrated; add --precision int8")
     console = messages()
     with console.status("loading the checkpoint") as status:
         loaded = load_agent(checkpoint)
@@ -67,6 +82,10 @@ def export(
             rollout = record_rollout(loaded.agent, env, rollout_ticks, seed)
         finally:
             env.close()
+        ticks = None
+        if "int8" in precisions:
+            status.update("reading episodes to calibrate by")
+            ticks = _calibration(loaded, calibration, seed)
         report = export_agent(
             loaded.agent,
             loaded.spec,
@@ -75,11 +94,25 @@ def export(
             out,
             sign,
             make_zip=make_zip,
+            precisions=precisions,
+            calibration=ticks,
             on_stage=status.update,
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
         console.print(f"warning: float32 resolves {name} to {resolution:.3g}: a hardly trained critic, or large values")
     emit(summary(report), as_json=json, title="Bundle")
+
+
+def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:
+    """Of the given store, else of the run's as it was when the checkpoint was written; None where there is none."""
+    from robot_wm_export.calibration import from_store
+
+    if store is not None:
+        return from_store(store, loaded.agent, loaded.spec, seed=seed)
+    of_run = loaded.path.parent.parent / "replay"
+    if not of_run.is_dir():
+        return None
+    return from_store(of_run, loaded.agent, loaded.spec, version=loaded.state.replay_version or None, seed=seed)
 
 
 @app.command(name="generate-key")

@@ -1,4 +1,4 @@
-"""From a trained agent to a bundle: both graphs, their parity with torch, the recording, the signature."""
+"""From a trained agent to a bundle: its graphs, their parity with torch, the recording, the signature."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.runtime.manifest import POLICY, POLICY_OP17, Manifest, Parity, ParityThresholds, json_lineage
+from robot_wm.runtime.manifest import (
+    MAX_TOLERANCE,
+    POLICY,
+    POLICY_OF,
+    POLICY_OP17,
+    LowPrecision,
+    Manifest,
+    Parity,
+    ParityResult,
+    ParityThresholds,
+    json_lineage,
+)
 from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.signature import load_private_key
 from robot_wm.spec import AgentSpec
 from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip
+from robot_wm_export.calibration import Calibration
 from robot_wm_export.onnx_export import export_newest, export_op17
+from robot_wm_export.precision import low_precision
 from robot_wm_export.rollout import Rollout, check_rollout
 from robot_wm_export.tick_graph import TickGraph
 from robot_wm_export.torch_parity import check_graph, run_torch, surprise_levels, with_resolution
@@ -41,13 +54,17 @@ def export_agent(
     *,
     make_zip: bool = False,
     profiles: Sequence[str] = (POLICY_OP17, POLICY),
+    precisions: Sequence[LowPrecision] = (),
+    calibration: Calibration | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ExportReport:
     """Export ``agent`` (on the CPU, float32) to the folder ``out`` (``*.rwm``) and check it over ``rollout``.
 
     ``sign_key`` is a PEM private key (Ed25519); ``profiles`` are the graphs to write, the opset-17 one always among
-    them: robots and the recording use it. ``on_stage`` hears what is being done. Raises UserError for bad
-    arguments, and when a graph differs from torch by more than 1e-4 * max(1, |torch's value|).
+    them: robots and the recording use it. ``precisions`` are written beside them, made from the opset-17 graph;
+    ``calibration`` scales int8 (by default the rollout does). ``on_stage`` hears what is being done. Raises UserError
+    for bad arguments, when a graph differs from torch by more than 1e-4 * max(1, |torch's value|), and when one of low
+    precision is further from float32 than a manifest may allow.
     """
     check_target(out)
     key = None if sign_key is None else load_private_key(sign_key)
@@ -56,14 +73,24 @@ def export_agent(
     graph = TickGraph(agent, spec)
     thresholds = ParityThresholds()
     on_stage("running torch over the rollout")
-    torch_run = run_torch(graph, rollout, thresholds)
+    # A discrete choice must not be so close that a coarser graph may take the other one.
+    choice_gap = max([thresholds.min_logit_gap, *(MAX_TOLERANCE[precision] for precision in precisions)])
+    torch_run = run_torch(graph, rollout, thresholds, choice_gap=choice_gap)
     thresholds = with_resolution(thresholds, graph, torch_run)
-    graphs, results, outputs = {}, {}, {}
+    models, graphs, results, outputs = {}, {}, {}, {}
     for name in profiles:
         on_stage(f"exporting {name}")
-        graphs[name] = _EXPORTERS[name](graph).SerializeToString(deterministic=True)
+        models[name] = _EXPORTERS[name](graph)
+        graphs[name] = models[name].SerializeToString(deterministic=True)
         on_stage(f"checking {name}")
         results[name], outputs[name] = check_graph(graphs[name], graph, torch_run, thresholds, origin=name)
+    recording = Recording(inputs=torch_run.inputs, outputs=outputs[POLICY_OP17])
+    low = {}
+    for precision in precisions:
+        on_stage(f"making and checking {POLICY_OF[precision]}")
+        graphs[POLICY_OF[precision]], low[precision] = low_precision(
+            models[POLICY_OP17], graph, recording, precision, calibration
+        )
     on_stage("writing the bundle")
     manifest = write_bundle(
         out,
@@ -73,11 +100,12 @@ def export_agent(
         noise=graph.noise,
         outputs=graph.outputs,
         graphs=graphs,
-        recording=Recording(inputs=torch_run.inputs, outputs=outputs[POLICY_OP17]),
+        recording=recording,
         parity=Parity(
             ticks=rollout.ticks,
             thresholds=thresholds,
             results=results,
+            precisions=low,
             surprise=surprise_levels(outputs[POLICY_OP17]),
         ),
         lineage=lineage_checked,
@@ -91,20 +119,24 @@ def export_agent(
 def summary(report: ExportReport) -> dict[str, Any]:
     """The report as plain values: paths, size in bytes, and per graph the parity figures.
 
-    ``coarse_resolution`` is empty for a trained agent; see ``ParityThresholds.resolution``.
+    Errors and flips are those against torch, of a low precision those against float32. ``coarse_resolution`` is empty
+    for a trained agent; see ``ParityThresholds.resolution``.
     """
     manifest = report.manifest
+    results: dict[str, ParityResult] = dict(manifest.parity.results)
+    results |= {POLICY_OF[precision]: entry.result for precision, entry in manifest.parity.precisions.items()}
     rows = [
         {
             "graph": name,
             "size_bytes": manifest.files[name].size_bytes,
             "largest_error": max(result.largest_error.values()),
             "near_tie_ticks": result.near_tie_ticks,
+            "differing_draws": result.differing_draws,
             "free_running_flips": result.free_running_flips,
             "free_running_draws": result.free_running_draws,
             "free_running_action_divergence": result.free_running_action_divergence,
         }
-        for name, result in manifest.parity.results.items()
+        for name, result in results.items()
     ]
     return {
         "bundle": str(report.path),

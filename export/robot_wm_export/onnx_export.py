@@ -22,21 +22,13 @@ from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.pattern import RewriteRule
 
 from robot_wm.errors import UserError
+from robot_wm_export.tensorrt86 import OPERATORS, require_parsable
 from robot_wm_export.tick_graph import TickGraph
 
 OPSET_17 = 17
 NEWEST_OPSET = 23  # the newest that torch's dynamo exporter emits (2.13)
 
-# What a tick needs, all of it known to TensorRT 8.6's parser. Neither random operators nor control flow.
-# fmt: off
-ALLOWED_OPS = frozenset({
-    "Abs", "Add", "ArgMax", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "Div", "Equal", "Exp",
-    "Expand", "Flatten", "Gather", "Gemm", "Identity", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Pow",
-    "Reciprocal", "ReduceMax", "ReduceMean", "ReduceSum", "Reshape", "Shape", "Sigmoid", "Sign", "Slice", "Softmax",
-    "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze", "Where",
-})
-# fmt: on
-_SINCE_OPSET_17 = frozenset({"RMSNormalization"})  # allowed in the newest profile only
+_NEWEST_OPERATORS = OPERATORS.keys() | {"RMSNormalization"}
 
 
 def export_op17(graph: TickGraph) -> onnx.ModelProto:
@@ -44,7 +36,7 @@ def export_op17(graph: TickGraph) -> onnx.ModelProto:
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad():
         torch.onnx.export(
-            graph,
+            graph.deployed(),
             graph.example(),
             buffer,  # type: ignore[arg-type]  # declared for paths only, but it takes a buffer
             dynamo=False,
@@ -62,7 +54,7 @@ def export_newest(graph: TickGraph) -> onnx.ModelProto:
     """The dynamo profile, checked; raises UserError for a graph that a bundle cannot hold."""
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            graph,
+            graph.deployed(),
             graph.example(),
             dynamo=True,
             opset_version=NEWEST_OPSET,
@@ -81,12 +73,12 @@ def finished(model: onnx.ModelProto, graph: TickGraph, *, opset: int) -> onnx.Mo
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": opset}:
         raise UserError(f"exported graph: operator sets {opsets}, only the standard one of version {opset} is allowed")
-    allowed = ALLOWED_OPS if opset == OPSET_17 else ALLOWED_OPS | _SINCE_OPSET_17
-    for node in model.graph.node:
-        if node.op_type not in allowed or node.domain:
-            raise UserError(f"exported graph: operator {node.op_type} of node {node.name} is not allowed")
     if model.functions:
         raise UserError(f"exported graph: function {model.functions[0].name} was not inlined")
+    if opset == OPSET_17:
+        require_parsable(model)
+    elif odd := [node for node in model.graph.node if node.op_type not in _NEWEST_OPERATORS or node.domain]:
+        raise UserError(f"exported graph: operator {odd[0].op_type} of node {odd[0].name} is not allowed")
     inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         if value.type.tensor_type.elem_type == TensorProto.DOUBLE:

@@ -50,18 +50,15 @@ def record_rollout(agent: DreamerAgent, env: gymnasium.Env[Any, Any], ticks: int
         raise UserError(f"rollout ticks must be {MIN_TICKS} to {MAX_PARITY_TICKS}, got {ticks}")
     spec = agent_spec(env)
     transform = ObservationTransform(spec)
-    rng = np.random.default_rng(seed)
-    config = agent.config
+    noise_latent, noise_action = draw_noise(np.random.default_rng(seed), agent, ticks)
     rollout = Rollout(
         observations={
             name: np.empty((ticks, 1, *field.shape), dtype=field.dtype) for name, field in spec.model_inputs().items()
         },
         is_first=np.zeros((ticks, 1), dtype=np.float32),
-        noise_latent=rng.gumbel(size=(ticks, 1, config.stoch, config.classes)).astype(np.float32),
-        noise_action=_action_noise(rng, (ticks, 1, agent.action_dim), discrete=agent.discrete),
+        noise_latent=noise_latent,
+        noise_action=noise_action,
     )
-    rollout.noise_latent[::_GREEDY_SHARE] = 0.0
-    rollout.noise_action[::_GREEDY_SHARE] = 0.0
     longest = ticks // _MIN_EPISODES
     state, length, ended = agent.initial(1), 0, True
     observation: Mapping[str, NDArray[Any]] = {}
@@ -76,6 +73,20 @@ def record_rollout(agent: DreamerAgent, env: gymnasium.Env[Any, Any], ticks: int
         observation, _, terminated, truncated, _ = env.step(_command(spec, state))
         ended, length = bool(terminated or truncated), length + 1
     return rollout
+
+
+def draw_noise(
+    rng: np.random.Generator, agent: DreamerAgent, ticks: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Noise for the latent [N, 1, S, C] (Gumbel) and the action [N, 1, A] (normal, Gumbel when discrete).
+
+    Every fourth tick has none.
+    """
+    config, action = agent.config, (ticks, 1, agent.action_dim)
+    latent = rng.gumbel(size=(ticks, 1, config.stoch, config.classes)).astype(np.float32)
+    noise = (rng.gumbel(size=action) if agent.discrete else rng.standard_normal(size=action)).astype(np.float32)
+    latent[::_GREEDY_SHARE] = noise[::_GREEDY_SHARE] = 0.0
+    return latent, noise
 
 
 def check_rollout(rollout: Rollout, agent: DreamerAgent, spec: AgentSpec) -> None:
@@ -120,8 +131,3 @@ def _act(agent: DreamerAgent, rollout: Rollout, tick: int, state: TickState) -> 
 def _command(spec: AgentSpec, state: TickState) -> Any:
     command = to_command(spec.action, state.action[0].numpy())  # [A] SI or one-hot
     return int(command.argmax()) if spec.action.is_discrete else command
-
-
-def _action_noise(rng: np.random.Generator, shape: tuple[int, ...], *, discrete: bool) -> NDArray[np.float32]:
-    noise = rng.gumbel(size=shape) if discrete else rng.standard_normal(size=shape)
-    return noise.astype(np.float32)

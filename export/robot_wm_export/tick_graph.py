@@ -1,11 +1,11 @@
-"""The fused tick as one torch module with the bundle's tensor names: what both exporters trace.
+"""The fused tick as one torch module with the bundle's tensor names, and what both exporters trace of it.
 
 Shape letters: D deter, S stoch groups, C classes, A action dimensions; the batch axis is 1 in every tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robot_wm.dreamer.agent import DreamerAgent, TickState
+from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
 from robot_wm.runtime.manifest import NoiseTensor, StateTensor, TensorSpec
 from robot_wm.spec import AgentSpec
+from robot_wm_export.deployed_tick import DeployedTick
+
+_Tick = Callable[[Mapping[str, Tensor], Tensor, TickState, Tensor, Tensor], TickOutput]
 
 
 class TickGraph(nn.Module):
@@ -71,12 +74,12 @@ class TickGraph(nn.Module):
         return tuple(self.output_shapes)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """``inputs`` in their order -> ``output_names`` in theirs."""
-        count = len(self.fields)
-        obs = dict(zip(self.fields, tensors[:count], strict=True))
-        is_first, deter, stoch, action, noise_latent, noise_action = tensors[count:]
-        tick = self.agent.tick(obs, is_first, TickState(deter, stoch, action), noise_latent, noise_action)
-        return (tick.action, tick.value, tick.surprise, tick.post_logits, *tick.state)
+        """``inputs`` in their order -> ``output_names`` in theirs: the agent's own tick, which exports are held to."""
+        return _flat(self.agent.tick, self.fields, tensors)
+
+    def deployed(self) -> nn.Module:
+        """The same graph on the agent's weights as they are now, laid out for engines: what is exported."""
+        return _DeployedGraph(self)
 
     def example(self) -> tuple[Tensor, ...]:
         """Zeros of every input's shape and type, to trace with."""
@@ -87,3 +90,21 @@ class TickGraph(nn.Module):
         """One eager tick: arrays by input name -> arrays by output name, float32."""
         values = self(*(torch.from_numpy(feed[entry.name]) for entry in self.inputs))
         return {name: value.numpy() for name, value in zip(self.output_names, values, strict=True)}
+
+
+class _DeployedGraph(nn.Module):
+    def __init__(self, graph: TickGraph) -> None:
+        super().__init__()
+        self.fields = graph.fields
+        self.tick = DeployedTick(graph.agent)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return _flat(self.tick, self.fields, tensors)
+
+
+def _flat(tick: _Tick, fields: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    count = len(fields)
+    obs = dict(zip(fields, tensors[:count], strict=True))
+    is_first, deter, stoch, action, noise_latent, noise_action = tensors[count:]
+    out = tick(obs, is_first, TickState(deter, stoch, action), noise_latent, noise_action)
+    return (out.action, out.value, out.surprise, out.post_logits, *out.state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,6 +24,15 @@ SIGNATURE = "manifest.sig"
 PARITY = "parity.npz"
 POLICY_OP17 = "policy.op17.onnx"  # opset 17: what TensorRT 8.6 can parse
 POLICY = "policy.onnx"  # the newest opset
+
+# The precision is in the graph, all of opset 17 with the same float32 and uint8 inputs and outputs.
+Precision = Literal["fp32", "fp16", "int8"]
+LowPrecision = Literal["fp16", "int8"]
+POLICY_OF: Mapping[Precision, str] = {"fp32": POLICY_OP17, "fp16": "policy.fp16.onnx", "int8": "policy.int8.onnx"}
+LOW_PRECISIONS: tuple[LowPrecision, ...] = ("fp16", "int8")
+# Beyond these a graph is another agent rather than a coarser one: no export writes it, no manifest may ask for it.
+MAX_TOLERANCE: Mapping[LowPrecision, float] = {"fp16": 0.1, "int8": 0.5}
+MAX_DIFFERING_DRAWS = 0.1
 
 # A manifest is read before anything vouches for it, so everything that it can make us allocate is bounded.
 MAX_FILES = 64
@@ -103,26 +113,48 @@ class ParityThresholds(_Frozen):
     """How far an engine may be from the stored outputs."""
 
     tolerance: Positive = Field(default=1e-4, description="largest |difference| / max(1, |stored value|)")
+    tensor_tolerance: dict[TensorName, Positive] = Field(
+        default_factory=dict, description="the tolerance of tensors that have one of their own"
+    )
     min_logit_gap: Positive = Field(
-        default=1e-3, description="a tick whose two best perturbed logits are closer than this may sample either class"
+        default=1e-3,
+        description="a group whose two best perturbed logits are closer than this may sample either class",
+    )
+    max_differing_draws: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0, description="largest share of draws that may fall the other way in such groups"
     )
     resolution: dict[TensorName, Positive] = Field(
         default_factory=dict,
-        description="error that float32 itself makes, in the tensor's unit, where it exceeds the tolerance: the value"
-        " of a hardly trained critic is a small difference of huge sums",
+        description="error that the precision itself makes, in the tensor's unit, where it exceeds the tolerance: the"
+        " value of a hardly trained critic is a small difference of huge sums",
     )
+
+    def tolerance_of(self, tensor: str) -> float:
+        """Largest |difference| / max(1, |stored value|) of this tensor."""
+        return self.tensor_tolerance.get(tensor, self.tolerance)
 
 
 class ParityResult(_Frozen):
-    """Torch against ONNX Runtime (CPU, float32) on one graph, over the recorded ticks."""
+    """One graph on ONNX Runtime (CPU) over the recorded ticks, against torch; of a low precision, against float32."""
 
     ticks: Annotated[int, Field(ge=1)]
     near_tie_ticks: Annotated[int, Field(ge=0)] = Field(description="left out where a sampled class decides the value")
-    largest_error: dict[TensorName, Finite] = Field(description="|difference| / max(1, |torch value|), step by step")
+    differing_draws: Annotated[int, Field(ge=0)] = Field(default=0, description="step by step, all of them near ties")
+    largest_error: dict[TensorName, Finite] = Field(description="|difference| / max(1, |expected|), step by step")
     free_running_flips: Annotated[int, Field(ge=0)] = Field(description="categorical draws that differ, free running")
     free_running_draws: Annotated[int, Field(ge=0)] = Field(description="categorical draws made, free running")
     first_flip_tick: int | None = None
     free_running_action_divergence: Finite = Field(description="largest |action difference|, policy units")
+
+
+class PrecisionParity(_Frozen):
+    """A graph of low precision: what it showed at export, and what an engine of it must keep to."""
+
+    thresholds: ParityThresholds
+    result: ParityResult
+    calibration: Annotated[str, Field(max_length=200)] | None = Field(
+        default=None, description="the ticks that activations were scaled by, where the precision needs any"
+    )
 
 
 class SurpriseLevels(_Frozen):
@@ -139,7 +171,20 @@ class Parity(_Frozen):
     ticks: Annotated[int, Field(ge=256, le=MAX_PARITY_TICKS)]
     thresholds: ParityThresholds = ParityThresholds()
     results: dict[FileName, ParityResult]
+    precisions: dict[LowPrecision, PrecisionParity] = Field(default_factory=dict)
     surprise: SurpriseLevels | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Parity:
+        for precision, entry in self.precisions.items():
+            given = entry.thresholds
+            tolerance = max(given.tolerance, *given.tensor_tolerance.values(), 0.0)
+            if tolerance > MAX_TOLERANCE[precision] or given.max_differing_draws > MAX_DIFFERING_DRAWS:
+                raise ValueError(
+                    f"precisions: {precision} may be off by {tolerance:g} and draw {given.max_differing_draws:g}"
+                    f" otherwise; at most {MAX_TOLERANCE[precision]:g} and {MAX_DIFFERING_DRAWS:g}"
+                )
+        return self
 
 
 class Lineage(BaseModel):
@@ -179,6 +224,9 @@ class Manifest(_Frozen):
         for required in (POLICY_OP17, PARITY):
             if required not in self.files:
                 raise ValueError(f"files: {required} is not listed")
+        for precision in LOW_PRECISIONS:
+            if (POLICY_OF[precision] in self.files) != (precision in self.parity.precisions):
+                raise ValueError(f"files: {POLICY_OF[precision]} and parity.precisions.{precision} belong together")
         if {MANIFEST, SIGNATURE} & {name.lower() for name in self.files}:
             raise ValueError(f"files: {MANIFEST} and {SIGNATURE} cannot list themselves")
         # Two names that a case-blind file system takes for one would overwrite each other when unpacked.
@@ -220,6 +268,15 @@ class Manifest(_Frozen):
     def all_outputs(self) -> tuple[TensorSpec, ...]:
         """Every output of the tick graph in order: ``outputs``, then the next state."""
         return (*self.outputs, *(TensorSpec(name=state.output, shape=state.shape) for state in self.state))
+
+    def thresholds(self, precision: Precision) -> ParityThresholds:
+        """What an engine of ``precision`` must keep to; raises UserError where the bundle has no such graph."""
+        if precision == "fp32":
+            return self.parity.thresholds
+        if precision not in self.parity.precisions:
+            there = ", ".join(("fp32", *self.parity.precisions))
+            raise UserError(f"precision {precision}: the bundle has {there}; export it with --precision {precision}")
+        return self.parity.precisions[precision].thresholds
 
     def to_json(self) -> bytes:
         """The bytes of ``manifest.json``, which are the bytes that are signed."""

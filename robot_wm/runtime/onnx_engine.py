@@ -68,6 +68,9 @@ class OnnxEngine:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         # What was checked as ONNX must not be taken for ONNX Runtime's own format.
         options.add_session_config_entry("session.load_model_format", "ONNX")
+        # A quantised graph is computed as it is written. Fused into integer products it depends on the processor:
+        # without VNNI they saturate at 16 bits, and products in blocks they do not take at all.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
             graph = self._graph.read_bytes() if isinstance(self._graph, Path) else self._graph
         except OSError as error:

@@ -2,29 +2,33 @@
 wrongly built engine moves a robot as confidently as a right one.
 
 Tick by tick the recorded inputs and the recorded state are fed in, so that errors cannot build up. Where two
-classes are nearly equally good an engine may draw the other one without being wrong: such a tick is counted apart,
-and if the draw does differ, only what does not hang on it is compared.
-Shape letters: N ticks, S stoch groups, C classes.
+classes of a group are nearly equally good an engine may draw the other one without being wrong: how near depends on
+its precision. Such a group is counted apart, and only what does not hang on its draw is compared then. Free running
+is the other question, what a coarser engine makes of the same observations: nothing there is right or wrong.
+Shape letters: N ticks, S stoch groups, C classes, A action dimensions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.engine import Engine, EngineError
-from robot_wm.runtime.manifest import ParityThresholds, StateTensor, TensorSpec
+from robot_wm.runtime.manifest import ParityThresholds, Precision, StateTensor, TensorSpec
+from robot_wm.runtime.recording import Recording
+
+if TYPE_CHECKING:
+    from robot_wm.runtime.bundle import Bundle
 
 Shape = tuple[int, ...]
 Arrays = Mapping[str, NDArray[Any]]  # tensor name -> [N, *tensor shape]
 
-_LOGITS, _LATENT_NOISE, _DRAW = "post_logits", "noise/latent", "next/stoch"
+_LOGITS, _LATENT_NOISE, _DRAW, _ACTION = "post_logits", "noise/latent", "next/stoch", "action"
 # Outputs that a draw cannot change, in the order in which they are computed: an error shows in the first it reaches.
 _BEFORE_DRAW = ("next/deter", _LOGITS, "surprise")
 
@@ -49,40 +53,56 @@ class Comparison:
     """Outputs of two engines over the same N ticks."""
 
     ticks: int
-    near_tie_ticks: int  # the two best perturbed logits of some group are closer than the manifest's gap
-    differing_draws: int  # of those ticks, how many drew another class and were compared only in part
+    near_tie_ticks: int  # the two best perturbed logits of some group are closer than the gap
+    differing_draws: int  # groups that are such a near tie and drew another class
+    draws: int  # groups in all
+    partial_ticks: int  # ticks with such a group: what hangs on the draw was not compared there
     largest_error: dict[str, float]  # by tensor: |difference| / max(1, |expected|)
     mismatch: Mismatch | None
+
+
+@dataclass(frozen=True)
+class FreeRun:
+    """An engine that kept its own state over recorded observations, against what was recorded of another one."""
+
+    flips: int  # categorical draws that differ
+    draws: int  # categorical draws made
+    first_flip_tick: int | None
+    action_divergence: float  # largest |action difference|, policy units
 
 
 def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: ParityThresholds) -> Comparison:
     """Compare every tensor of ``expected`` with that of ``actual``, step by step.
 
-    ``inputs`` gives the noise by which ties are known. A difference, or a value that is not finite, beyond
-    ``tolerance * max(1, |expected|)`` (and the thresholds' ``resolution``) is a mismatch; the earliest tick's is
-    reported, and there the tensor computed first.
+    ``inputs`` gives the noise by which ties are known. A difference, or a value that is not finite, beyond the
+    tensor's tolerance times ``max(1, |expected|)`` (and the thresholds' ``resolution``) is a mismatch; the earliest
+    tick's is reported, and there the tensor computed first.
     """
     ticks = len(next(iter(expected.values())))
-    near, differs = np.zeros(ticks, dtype=np.bool_), np.zeros(ticks, dtype=np.bool_)
+    near, differs = np.zeros((2, ticks, 0), dtype=np.bool_)  # [N, groups]
     if _LOGITS in expected and _LATENT_NOISE in inputs and _DRAW in expected:
         near = near_ties(expected[_LOGITS], inputs[_LATENT_NOISE], thresholds.min_logit_gap)
-        differs = near & (expected[_DRAW] != actual[_DRAW]).reshape(ticks, -1).any(-1)
+        differs = near & (expected[_DRAW] != actual[_DRAW]).any(-1).reshape(ticks, -1)
+    partial = differs.any(-1)  # [N]
     largest: dict[str, float] = {}
     worst: Mismatch | None = None
     order = [name for name in _BEFORE_DRAW if name in expected]
     order += [name for name in expected if name not in order]
     for name in order:
         wanted, found = expected[name], actual[name]
-        # Where float32 cannot tell values apart any finer, no engine can be asked to.
-        floor = max(1.0, thresholds.resolution.get(name, 0.0) / thresholds.tolerance)
+        tolerance = thresholds.tolerance_of(name)
+        # Where the precision cannot tell values apart any finer, no engine can be asked to.
+        floor = max(1.0, thresholds.resolution.get(name, 0.0) / tolerance)
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs(found - wanted) / np.maximum(floor, np.abs(wanted))  # [N, *shape]
         error = np.where(np.isfinite(error), error, np.inf)
-        if name not in _BEFORE_DRAW:
-            error[differs] = 0.0
+        if name == _DRAW and differs.size:
+            error.reshape(*differs.shape, -1)[differs] = 0.0
+        elif name not in _BEFORE_DRAW:
+            error[partial] = 0.0
         largest[name] = float(error.max())
         by_tick = error.reshape(ticks, -1)  # [N, elements]
-        failed = np.flatnonzero((by_tick > thresholds.tolerance).any(-1))
+        failed = np.flatnonzero((by_tick > tolerance).any(-1))
         if failed.size and (worst is None or failed[0] < worst.tick):
             tick = int(failed[0])
             index = np.unravel_index(int(by_tick[tick].argmax()), wanted.shape[1:])
@@ -95,19 +115,40 @@ def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: Parity
             )
     return Comparison(
         ticks=ticks,
-        near_tie_ticks=int(near.sum()),
+        near_tie_ticks=int(near.any(-1).sum()),
         differing_draws=int(differs.sum()),
+        draws=differs.size,
+        partial_ticks=int(partial.sum()),
         largest_error=largest,
         mismatch=worst,
     )
 
 
+def objection(found: Comparison, thresholds: ParityThresholds) -> str | None:
+    """Why a comparison does not pass, in one line; None if it does."""
+    if found.mismatch is not None:
+        tolerance = thresholds.tolerance_of(found.mismatch.tensor)
+        return f"{found.mismatch} (tolerance {tolerance:g} x max(1, |expected|))"
+    if found.differing_draws > thresholds.max_differing_draws * found.draws:
+        return (
+            f"{found.differing_draws} of {found.draws} near ties of classes were drawn the other way;"
+            f" at most {thresholds.max_differing_draws:g} of all draws may be"
+        )
+    if found.partial_ticks == found.ticks:
+        return "some class was drawn the other way at every tick: nothing that follows from it could be compared"
+    return None
+
+
 def near_ties(logits: NDArray[Any], noise: NDArray[Any], min_gap: float) -> NDArray[np.bool_]:
-    """Ticks [N] in which the two best of ``logits + noise`` [N, 1, S, C] of any group are closer than ``min_gap``."""
-    perturbed = logits + noise
-    top = np.partition(perturbed, perturbed.shape[-1] - 2, axis=-1)[..., -2:]  # [N, 1, S, 2]
-    gaps = top[..., 1] - top[..., 0]
-    return np.asarray((gaps < min_gap).reshape(len(gaps), -1).any(-1), dtype=np.bool_)
+    """Groups [N, S] in which the two best of ``logits + noise`` [N, 1, S, C] are closer than ``min_gap``."""
+    gaps = best_gaps(logits + noise)
+    return np.asarray(gaps < min_gap, dtype=np.bool_).reshape(len(gaps), -1)
+
+
+def best_gaps(perturbed: NDArray[Any]) -> NDArray[Any]:
+    """By how much the best class leads the second best: [..., C] -> [...]."""
+    top = np.partition(perturbed, perturbed.shape[-1] - 2, axis=-1)[..., -2:]
+    return np.asarray(top[..., 1] - top[..., 0])
 
 
 def replay(
@@ -153,24 +194,65 @@ def require_tensors(
             )
 
 
-def check_parity(engine: Engine, bundle: Bundle) -> Comparison:
+def check_parity(engine: Engine, bundle: Bundle, precision: Precision = "fp32") -> Comparison:
     """Run an active engine over the bundle's recording and refuse (UserError) one that is too far off.
 
-    Names the tensor, the tick and both values. Afterwards the engine has its initial state again.
+    The recording is float32; ``precision`` is that of the engine's graph and tells how far off it may be. Names the
+    tensor, the tick and both values. Afterwards the engine has its initial state again.
     """
+    thresholds = bundle.manifest.thresholds(precision)
     recording = bundle.recording()
     try:
         outputs = replay(engine, recording.inputs, bundle.manifest.state, bundle.manifest.outputs)
     except EngineError as error:
         raise UserError(f"{bundle.path}: this engine fails on a recorded tick: {str(error)[:300]}") from None
+    _forget(engine)
+    found = compare(recording.inputs, recording.outputs, outputs, thresholds)
+    if reason := objection(found, thresholds):
+        raise UserError(
+            f"{bundle.path}: this {precision} engine does not compute what was exported: {reason};"
+            " build the engine anew or export again"
+        )
+    return found
+
+
+def free_run(engine: Engine, bundle: Bundle) -> FreeRun:
+    """Let an active engine keep its own state over the bundle's recorded observations and noise.
+
+    Raises UserError where it fails on one. Afterwards the engine has its initial state again.
+    """
+    try:
+        return free_run_over(engine, bundle.recording(), bundle.manifest.state)
+    except EngineError as error:
+        raise UserError(f"{bundle.path}: this engine fails on a recorded tick: {str(error)[:300]}") from None
+
+
+def free_run_over(engine: Engine, recording: Recording, state: Sequence[StateTensor]) -> FreeRun:
+    """``free_run`` over any recording; ``state`` is the manifest's. Raises EngineError."""
+    ticks = recording.ticks
+    drawn = next((entry.name for entry in state if entry.output == _DRAW), None)
+    flips = np.zeros((ticks, 0 if drawn is None else recording.outputs[_DRAW][0, ..., 0].size), dtype=np.bool_)
+    divergence = 0.0
+    engine.clear_state()
+    for tick in range(ticks):
+        for name, buffer in engine.inputs.items():
+            np.copyto(buffer, recording.inputs[name][tick])
+        engine.infer()
+        apart = np.abs(engine.outputs[_ACTION] - recording.outputs[_ACTION][tick]).max()
+        divergence = float(np.maximum(divergence, apart))  # not a number, if one was not
+        if drawn is not None:
+            flips[tick] = (engine.read_state(drawn) != recording.outputs[_DRAW][tick]).any(-1).reshape(-1)
+    _forget(engine)
+    flipped = np.flatnonzero(flips.any(-1))
+    return FreeRun(
+        flips=int(flips.sum()),
+        draws=flips.size,
+        first_flip_tick=int(flipped[0]) if flipped.size else None,
+        action_divergence=divergence,
+    )
+
+
+def _forget(engine: Engine) -> None:
     for buffer in engine.inputs.values():
         buffer.fill(0)
     engine.clear_state()
-    found = compare(recording.inputs, recording.outputs, outputs, bundle.manifest.parity.thresholds)
-    if found.mismatch is not None:
-        tolerance = bundle.manifest.parity.thresholds.tolerance
-        raise UserError(
-            f"{bundle.path}: this engine does not compute what was exported: {found.mismatch}"
-            f" (tolerance {tolerance:g} x max(1, |expected|)); build the engine anew or export again"
-        )
-    return found

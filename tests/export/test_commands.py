@@ -50,9 +50,38 @@ def test_export_signs_packs_and_reports(trained, out, capsys):
             assert lineage.config["task"] == "cartpole_balance"
 
 
+def test_export_writes_precisions_and_eval_runs_them(trained, out, capsys):
+    arguments = ["export", "--checkpoint", str(trained), "--out", str(out), "--precision", "fp16,int8", "--json"]
+    assert run(arguments) == 0
+    rows = {row["graph"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert set(rows) == {"policy.op17.onnx", "policy.onnx", "policy.fp16.onnx", "policy.int8.onnx"}
+    for row in rows.values():
+        assert row["size_bytes"] > 0
+        assert row["free_running_flips"] <= row["free_running_draws"]
+        assert row["free_running_action_divergence"] >= 0
+    assert rows["policy.fp16.onnx"]["largest_error"] > rows["policy.op17.onnx"]["largest_error"]
+    evaluate = ["eval", "--bundle", str(out), "--episodes", "1", "--seed", "5", "--json"]
+    returns = []
+    for precision in ("fp32", "fp16", "int8"):
+        assert run([*evaluate, "--precision", precision]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["precision"] == precision
+        returns.append(result["return_mean"])
+    assert returns[1] == pytest.approx(returns[0], rel=0.1)
+    assert len(set(returns)) == 3  # each graph was really the one that ran
+
+
+def test_only_a_bundle_has_precisions(trained, capsys):
+    assert run(["eval", "--checkpoint", str(trained), "--precision", "fp16"]) == 2
+    assert "--precision: for --bundle only" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "naming"),
     [
+        ({"--precision": "fp8"}, "--precision: 'fp8'"),
+        ({"--calibration": "store"}, "--calibration: only int8 is calibrated"),
+        ({"--precision": "int8", "--calibration": "nostore"}, "nostore"),
         ({"--checkpoint": "nowhere"}, "nowhere"),
         ({"--out": "agent"}, ".rwm"),
         ({"--sign": "nokey.pem"}, "nokey.pem"),

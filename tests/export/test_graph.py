@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.manifest import POLICY, POLICY_OP17
-from robot_wm_export.onnx_export import ALLOWED_OPS, export_op17, finished
+from robot_wm_export.onnx_export import export_op17, finished
+from robot_wm_export.tensorrt86 import OPERATORS
 from robot_wm_export.tick_graph import TickGraph
 
 
@@ -43,9 +44,9 @@ def feed_of(graph: TickGraph, seed: int = 0) -> dict[str, np.ndarray]:
 def test_opset_17_and_nothing_that_tensorrt_8_6_cannot_parse(op17):
     onnx.checker.check_model(op17, full_check=True)
     assert [(entry.domain, entry.version) for entry in op17.opset_import] == [("", 17)]
-    assert {node.op_type for node in op17.graph.node} <= ALLOWED_OPS
-    assert not any(op.startswith("Random") for op in ALLOWED_OPS)
-    assert not ALLOWED_OPS & {"Loop", "If", "Scan", "Multinomial", "Bernoulli", "RMSNormalization"}
+    assert {node.op_type for node in op17.graph.node} <= OPERATORS.keys()
+    assert not any(op.startswith("Random") for op in OPERATORS)
+    assert not OPERATORS.keys() & {"Loop", "If", "Scan", "Multinomial", "Bernoulli", "RMSNormalization"}
 
 
 def test_names_and_fixed_shapes(op17, case):

@@ -104,6 +104,66 @@ def test_a_renamed_topic_is_the_same_agent(manifest):
     assert Manifest.from_json(json.dumps(body).encode()).spec_sha256 == manifest.spec_sha256
 
 
+RESULT = {
+    "ticks": 256,
+    "near_tie_ticks": 3,
+    "largest_error": {"action": 0.01},
+    "free_running_flips": 1,
+    "free_running_draws": 512,
+    "free_running_action_divergence": 0.1,
+}
+THRESHOLDS = {"tolerance": 0.01, "tensor_tolerance": {"value": 0.02}, "max_differing_draws": 0.05}
+
+
+def with_fp16(manifest: Manifest, **thresholds) -> bytes:
+    body = json.loads(manifest.to_json())
+    body["files"]["policy.fp16.onnx"] = {"sha256": "0" * 64, "size_bytes": 1}
+    body["parity"]["precisions"] = {"fp16": {"thresholds": THRESHOLDS | thresholds, "result": RESULT}}
+    return json.dumps(body).encode()
+
+
+def test_every_precision_has_its_own_thresholds(manifest):
+    both = Manifest.from_json(with_fp16(manifest))
+    assert Manifest.from_json(both.to_json()) == both
+    assert both.thresholds("fp32") == both.parity.thresholds
+    thresholds = both.thresholds("fp16")
+    assert (thresholds.tolerance_of("action"), thresholds.tolerance_of("value")) == (0.01, 0.02)
+    with pytest.raises(UserError, match="precision int8: the bundle has fp32, fp16; export it with --precision int8"):
+        both.thresholds("int8")
+
+
+@pytest.mark.parametrize(
+    "thresholds",
+    [{"tolerance": 0.11}, {"tensor_tolerance": {"action": 0.2}}, {"max_differing_draws": 0.2}, {"tolerance": 1e9}],
+)
+def test_no_manifest_can_ask_for_less_than_the_bounds(manifest, thresholds):
+    with pytest.raises(UserError, match=r"fp16 may be off by .* at most 0\.1 and 0\.1"):
+        Manifest.from_json(with_fp16(manifest, **thresholds))
+
+
+def test_a_graph_and_its_thresholds_belong_together(manifest):
+    for path in (("files", "policy.fp16.onnx"), ("parity", "precisions", "fp16")):
+        body = json.loads(with_fp16(manifest))
+        inner = body
+        for key in path[:-1]:
+            inner = inner[key]
+        del inner[path[-1]]
+        with pytest.raises(UserError, match=r"policy\.fp16\.onnx and parity\.precisions\.fp16 belong together"):
+            Manifest.from_json(json.dumps(body).encode())
+
+
+def test_a_manifest_from_before_there_were_precisions_opens(manifest):
+    body = json.loads(manifest.to_json())
+    del body["parity"]["precisions"]
+    for added in ("tensor_tolerance", "max_differing_draws"):
+        del body["parity"]["thresholds"][added]
+    old = Manifest.from_json(json.dumps(body).encode())
+    assert old == manifest
+    assert old.thresholds("fp32").tolerance_of("action") == 1e-4
+    with pytest.raises(UserError, match="precision fp16: the bundle has fp32;"):
+        old.thresholds("fp16")
+
+
 def test_lineage_takes_what_json_can_hold():
     lineage = json_lineage({"git_commit": "abc", "steps": 5, "updates": 7, "evaluation": {"return_mean": 1.5}})
     assert lineage.model_dump()["updates"] == 7

@@ -11,9 +11,26 @@ from onnx import numpy_helper
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
-from robot_wm.runtime.manifest import ParityThresholds
+from robot_wm.runtime.manifest import (
+    POLICY_OF,
+    POLICY_OP17,
+    Lineage,
+    ParityResult,
+    ParityThresholds,
+    PrecisionParity,
+)
 from robot_wm.runtime.onnx_engine import OnnxEngine
-from robot_wm.runtime.parity import check_parity, compare, near_ties
+from robot_wm.runtime.parity import (
+    check_parity,
+    compare,
+    free_run,
+    free_run_over,
+    near_ties,
+    objection,
+    replay,
+)
+from robot_wm.runtime.recording import Recording
+from robot_wm_export.bundle_writer import write_bundle
 
 THRESHOLDS = ParityThresholds()
 
@@ -40,13 +57,96 @@ def test_the_right_engine_passes_and_is_left_fresh(bundle):
 
 
 def test_a_wrong_engine_is_named_with_tensor_tick_and_values(bundle):
-    model = onnx.load_from_string(bundle.read())
-    for weight in model.graph.initializer:
-        if weight.name == "one":  # deter grows by 1.001 a tick instead of 1
-            weight.CopyFrom(numpy_helper.from_array(np.float32([1.001]), "one"))
     with pytest.raises(UserError, match=r"at tick 0: expected .*, got ") as caught:
-        check_parity(active(model.SerializeToString(), bundle), bundle)
+        check_parity(active(growing_by(bundle.read(), 1.001), bundle), bundle)
     assert "value" in str(caught.value) or "next/deter" in str(caught.value)
+
+
+def growing_by(graph: bytes, step: float) -> bytes:
+    """The stand-in's graph with ``state/deter`` and ``value`` growing by ``step`` a tick instead of 1."""
+    model = onnx.load_from_string(graph)
+    for weight in model.graph.initializer:
+        if weight.name == "one":
+            weight.CopyFrom(numpy_helper.from_array(np.float32([step]), "one"))
+    return model.SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def coarse_bundle(signed_original, tmp_path_factory) -> Bundle:
+    """A bundle whose "fp16" graph grows by 1.001, which fp16 may and float32 may not."""
+    with Bundle.open(signed_original.folder) as original:
+        manifest, graph, recording = original.manifest, original.read(), original.recording()
+        result = ParityResult(
+            ticks=256,
+            near_tie_ticks=0,
+            largest_error={"value": 1e-3},
+            free_running_flips=0,
+            free_running_draws=512,
+            free_running_action_divergence=0.0,
+        )
+        allowed = PrecisionParity(thresholds=ParityThresholds(tolerance=5e-3, max_differing_draws=0.1), result=result)
+        folder = tmp_path_factory.mktemp("coarse") / "agent.rwm"
+        write_bundle(
+            folder,
+            kind="dreamer",
+            spec=manifest.spec,
+            state=manifest.state,
+            noise=manifest.noise,
+            outputs=manifest.outputs,
+            graphs={POLICY_OP17: graph, POLICY_OF["fp16"]: growing_by(graph, 1.001)},
+            recording=recording,
+            parity=manifest.parity.model_copy(update={"precisions": {"fp16": allowed}}),
+            lineage=Lineage(),
+        )
+    return Bundle.open(folder)
+
+
+def test_an_engine_is_held_to_the_thresholds_of_its_precision(coarse_bundle):
+    engine = active(coarse_bundle.read(POLICY_OF["fp16"]), coarse_bundle)
+    found = check_parity(engine, coarse_bundle, "fp16")
+    assert 1e-4 < max(found.largest_error.values()) < 5e-3
+    with pytest.raises(UserError, match=r"this fp32 engine does not compute .*tolerance 0\.0001"):
+        check_parity(engine, coarse_bundle)
+    worse = active(growing_by(coarse_bundle.read(), 1.01), coarse_bundle)
+    with pytest.raises(UserError, match=r"this fp16 engine does not compute .*tolerance 0\.005"):
+        check_parity(worse, coarse_bundle, "fp16")
+    with pytest.raises(UserError, match="precision int8: the bundle has fp32, fp16"):
+        check_parity(engine, coarse_bundle, "int8")
+
+
+def test_free_running_tells_how_far_an_engine_strays(bundle):
+    state = bundle.manifest.state
+    right = active(bundle.read(), bundle)
+    ticks = 20
+    rng = np.random.default_rng(0)
+    inputs = {
+        tensor.name: rng.normal(size=(ticks, *tensor.shape)).astype(np.float32) for tensor in bundle.manifest.inputs()
+    }
+    inputs |= {entry.input: np.zeros((ticks, *entry.shape), np.float32) for entry in state}
+    # Its own outputs from zero state: it keeps to them, whatever state it was left in.
+    recording = Recording(inputs=inputs, outputs=replay(right, inputs, state, bundle.manifest.outputs))
+    right.write_state("stoch", np.ones((1, 2, 3), np.float32))
+    found = free_run_over(right, recording, state)
+    assert (found.flips, found.draws, found.first_flip_tick, found.action_divergence) == (0, 2 * ticks, None, 0.0)
+    drawn, action = recording.outputs["next/stoch"].copy(), recording.outputs["action"].copy()
+    drawn[7, 0, 1, 2] += 1  # one group at tick 7, both at tick 9
+    drawn[9] += 1
+    action[11, 0, 1] += 0.25
+    other = Recording(inputs=inputs, outputs=recording.outputs | {"next/stoch": drawn, "action": action})
+    found = free_run_over(right, other, state)
+    assert (found.flips, found.draws, found.first_flip_tick) == (3, 2 * ticks, 7)
+    assert found.action_divergence == pytest.approx(0.25, abs=1e-6)
+    action[3] = np.nan
+    assert np.isnan(free_run_over(right, other, state).action_divergence)
+
+
+def test_free_run_leaves_the_engine_fresh(bundle):
+    engine = active(bundle.read(), bundle)
+    found = free_run(engine, bundle)
+    assert found.draws == 2 * 256
+    assert all(not buffer.any() for buffer in engine.inputs.values())
+    for state in bundle.manifest.state:
+        assert np.array_equal(engine.read_state(state.name), state.initial_array())
 
 
 def test_another_agents_engine_is_refused(bundle, make_agent, make_spec):
@@ -125,10 +225,52 @@ def test_a_tie_may_fall_either_way_but_only_a_tie():
     inputs["noise/latent"][1, 0, 0, 1] = np.log(0.7) - np.log(0.2) - 5e-4
     found = compare(inputs, outputs, flipped, THRESHOLDS)
     assert found.mismatch is None
-    assert (found.near_tie_ticks, found.differing_draws) == (1, 1)
+    assert (found.near_tie_ticks, found.differing_draws, found.draws, found.partial_ticks) == (1, 1, 8, 1)
     # What does not follow from the draw is still compared, and so is everything where the draw is the same.
     for bad in (changed(flipped, "surprise", (1, 0), 25.0), changed(outputs, "action", (1, 0), -0.5)):
         assert compare(inputs, outputs, bad, THRESHOLDS).mismatch.tick == 1
+
+
+def test_one_groups_tie_is_no_excuse_for_another():
+    inputs, outputs = arrays()
+    inputs["noise/latent"][1, 0, 0, 1] = np.log(0.7) - np.log(0.2) - 5e-4  # group 0 is a tie
+    both = changed(changed(outputs, "next/stoch", (1, 0, 0), [0, 1, 0]), "next/stoch", (1, 0, 1), [1, 0, 0])
+    found = compare(inputs, outputs, both, THRESHOLDS).mismatch
+    assert (found.tensor, found.tick, found.index[:2]) == ("next/stoch", 1, (0, 1))
+
+
+def test_how_near_a_tie_is_depends_on_the_thresholds():
+    inputs, outputs = arrays()
+    inputs["noise/latent"][1, 0, 0, 1] = np.log(0.7) - np.log(0.2) - 0.03
+    flipped = changed(changed(outputs, "next/stoch", (1, 0, 0), [0, 1, 0]), "action", (1, 0), -0.5)
+    assert compare(inputs, outputs, flipped, THRESHOLDS).mismatch is not None
+    assert compare(inputs, outputs, flipped, ParityThresholds(min_logit_gap=0.04)).mismatch is None
+    assert compare(inputs, outputs, flipped, ParityThresholds(min_logit_gap=0.02)).mismatch is not None
+
+
+def test_a_tensor_may_have_a_tolerance_of_its_own():
+    inputs, outputs = arrays()
+    own = ParityThresholds(tensor_tolerance={"surprise": 0.01})
+    off = changed(outputs, "surprise", (1, 0), 20.15)
+    assert objection(compare(inputs, outputs, off, own), own) is None
+    off = changed(outputs, "surprise", (1, 0), 20.25)
+    assert "(tolerance 0.01 x" in objection(compare(inputs, outputs, off, own), own)
+    off = changed(outputs, "action", (1, 0, 0), 0.505)
+    assert "(tolerance 0.0001 x" in objection(compare(inputs, outputs, off, own), own)
+
+
+def test_ties_that_all_fall_the_other_way_are_no_ties():
+    inputs, outputs = arrays()
+    inputs["noise/latent"][:, 0, 0, 1] = np.log(0.7) - np.log(0.2) - 5e-4
+    one = changed(outputs, "next/stoch", (1, 0, 0), [0, 1, 0])
+    for share, reason in ((0.125, None), (0.12, "1 of 8 near ties of classes were drawn the other way")):
+        thresholds = ParityThresholds(max_differing_draws=share)
+        told = objection(compare(inputs, outputs, one, thresholds), thresholds)
+        assert told is None if reason is None else told.startswith(reason)
+    every = changed(outputs, "next/stoch", (slice(None), 0, 0), [0, 1, 0])
+    assert "nothing that follows from it could be compared" in objection(
+        compare(inputs, outputs, every, THRESHOLDS), THRESHOLDS
+    )
 
 
 @given(gap=st.floats(0, 1e-2), seed=st.integers(0, 100))
@@ -138,10 +280,9 @@ def test_near_ties_looks_at_the_two_best_of_each_group(gap, seed):
     group = rng.integers(3)
     logits[0, 0, group, 1] = logits[0, 0, group, 0] - gap
     order = rng.permutation(5)
-    assert (
-        near_ties(logits[..., order], np.zeros(logits.shape), 1e-3).tolist() == [gap < 1e-3 - 1e-12]
-        or abs(gap - 1e-3) < 1e-12
-    )
+    is_near = [[number == group and gap < 1e-3 for number in range(3)]]
+    if abs(gap - 1e-3) > 1e-12:
+        assert near_ties(logits[..., order], np.zeros(logits.shape), 1e-3).tolist() == is_near
     worst = logits.copy()
     worst[0, 0, group] = [0, -5, -9, -9, -9]  # a tie among the losers does not matter
     assert not near_ties(worst, np.zeros(logits.shape), 1e-3).any()

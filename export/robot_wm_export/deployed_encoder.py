@@ -1,0 +1,53 @@
+"""The encoder of one deployed tick: it waits for nothing but the observation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robot_wm.dreamer.encoder import Encoder
+from robot_wm.nn.layers import Conv
+from robot_wm.nn.symlog import symlog
+from robot_wm_export.deployed_layers import Chains, Frozen, Product, layers
+
+_WHITE = 255.0  # a pixel's largest value
+
+
+class DeployedEncoder(Frozen):
+    """``Encoder.forward`` for one row; the scale of pixels is inside the first convolution's weights."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.inputs = encoder.inputs
+        if self.inputs.vectors:
+            first, *_ = chain = layers(encoder.mlp)
+            self.mlp_first = Product([first.weight], [first.bias])
+            self.mlp = Chains([chain])
+        if self.inputs.images:
+            for number, conv in enumerate(cast(list[Conv], list(encoder.convs))):
+                self.hold(f"conv{number}_weight", conv.weight / _WHITE if number == 0 else conv.weight)
+                self.hold(f"conv{number}_bias", conv.bias)
+            self.norms = encoder.norms
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
+        """Vectors [1, O] float32 and images [1, height, width, channels] uint8 -> embedding [1, E]."""
+        parts = []
+        if self.inputs.vectors:
+            parts += self.mlp(self.mlp_first(symlog(self.inputs.vector(obs))))
+        if self.inputs.images:
+            parts.append(self._image(obs))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def _image(self, obs: Mapping[str, Tensor]) -> Tensor:
+        # TensorRT 8.6 can do one thing with a uint8 input: cast it.
+        images = [obs[name].float() for name in self.inputs.images]
+        x = images[0] if len(images) == 1 else torch.cat(images, -1)
+        x = (x - 0.5 * _WHITE).permute(0, 3, 1, 2)  # [1, channels, height, width], -127.5 to 127.5
+        for number, norm in enumerate(self.norms):
+            weight, bias = self.get_buffer(f"conv{number}_weight"), self.get_buffer(f"conv{number}_bias")
+            x = norm(F.max_pool2d(F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2), 2))
+        return x.flatten(1)

@@ -1,0 +1,64 @@
+"""The block GRU of one deployed tick: no part of it is expanded, concatenated block by block or transposed.
+
+Shape letters: D deter, Z = S*C stoch, A action, U hidden, G blocks, W = D/G.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robot_wm.nn.block_gru import BlockGRU
+from robot_wm_export.deployed_layers import Frozen, RowNorm
+
+
+class DeployedGRU(Frozen):
+    """``BlockGRU.forward`` for one row, the forgetting of the state included.
+
+    What every block sees (deter, stoch and action, each embedded) reaches all blocks by one dense product, and each
+    block's own part of deter by a batched one: the weights are the same numbers, and the input of neither product has
+    to be copied together. Forgetting multiplies products instead of the state: a product waits for nothing then.
+    """
+
+    deter_in: Tensor
+    stoch_in: Tensor
+    action_in: Tensor
+    inputs_bias: Tensor
+    own: Tensor
+    shared: Tensor
+    hidden_bias: Tensor
+    gates: Tensor
+    gates_bias: Tensor
+
+    def __init__(self, gru: BlockGRU) -> None:
+        super().__init__()
+        self.blocks = gru.blocks
+        width = gru.norm_scale.shape[0] // gru.blocks
+        inputs = (gru.deter_in, gru.stoch_in, gru.action_in)
+        self.hold("deter_in", gru.deter_in.weight.T)  # [D, U]
+        self.hold("stoch_in", gru.stoch_in.weight.T)  # [Z, U]
+        self.hold("action_in", gru.action_in.weight.T)  # [A, U]
+        self.hold("inputs_bias", torch.stack([layer.bias for layer in inputs]))  # [3, U]
+        self.inputs_norm = RowNorm(torch.stack([layer.norm_scale for layer in inputs]))
+        self.hold("own", gru.hidden.weight[:, :width])  # [G, W, W]
+        self.hold("shared", gru.hidden.weight[:, width:].transpose(0, 1).flatten(1))  # [3*U, D]
+        self.hold("hidden_bias", gru.hidden.bias.unsqueeze(0))  # [1, D]
+        self.hidden_norm = RowNorm(gru.norm_scale)
+        self.hold("gates", gru.gates.weight)  # [G, W, 3*W]: reset, candidate, update
+        bias = gru.gates.bias.detach().view(self.blocks, 1, 3, width).clone()
+        bias[:, :, 2] -= 1.0  # the update gate opens seldom
+        self.hold("gates_bias", bias.flatten(2))  # [G, 1, 3*W]
+
+    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor, keep: Tensor) -> Tensor:
+        """deter [1, D], stoch [1, Z], action [1, A], keep [1], 0 to forget them -> next deter [1, D]."""
+        action = action / torch.clamp(action.abs(), min=1.0)
+        inputs = torch.cat([deter @ self.deter_in, stoch @ self.stoch_in, action @ self.action_in])  # [3, U]
+        inputs = self.inputs_norm(inputs * keep + self.inputs_bias).reshape(1, -1)  # [1, 3*U]
+        blocks = deter.reshape(self.blocks, 1, -1)  # [G, 1, W]
+        own = torch.bmm(blocks, self.own).reshape(1, -1)  # [1, D]
+        hidden = self.hidden_norm(torch.addmm(own * keep + self.hidden_bias, inputs, self.shared))  # [1, D]
+        gates = torch.bmm(hidden.reshape(self.blocks, 1, -1), self.gates) + self.gates_bias  # [G, 1, 3*W]
+        reset, candidate, update = torch.chunk(gates, 3, -1)  # each [G, 1, W]
+        kept = blocks * keep
+        squashed = torch.tanh(torch.sigmoid(reset) * candidate)
+        return (kept + torch.sigmoid(update) * (squashed - kept)).reshape(1, -1)

@@ -1,0 +1,60 @@
+"""What the deployed actor and critic do after their last hidden layer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.dreamer.heads import Actor, ScalarHead
+from robot_wm_export.deployed_layers import Frozen, Product
+
+
+def draw(scores: Tensor) -> Tensor:
+    """One-hot of the largest score, the first of equal ones: [..., C] -> [..., C] float32."""
+    classes = torch.arange(scores.shape[-1], device=scores.device)
+    return (scores.argmax(-1, keepdim=True) == classes).float()
+
+
+class DeployedActor(nn.Module):
+    """``Actor.forward`` and ``Policy.sample`` after the MLP."""
+
+    def __init__(self, actor: Actor) -> None:
+        super().__init__()
+        self.discrete = actor.discrete
+        self.min_std, self.spread = actor.min_std, actor.max_std - actor.min_std
+        if self.discrete:
+            self.out = Product([actor.out.weight], [actor.out.bias])
+        else:
+            self.out = Product([actor.out.weight, actor.std.weight], [actor.out.bias, actor.std.bias + 2.0])
+
+    def forward(self, hidden: Tensor, noise: Tensor) -> Tensor:
+        """hidden [1, U], noise [1, A] -> action [1, A], one-hot or in [-1, 1]."""
+        out = self.out(hidden)
+        if self.discrete:
+            return draw(out + noise)
+        mean, raw = torch.chunk(out, 2, -1)
+        std = self.spread * torch.sigmoid(raw) + self.min_std
+        return (torch.tanh(mean) + std * noise).clamp(-1.0, 1.0)
+
+
+class DeployedCritic(Frozen):
+    """``ScalarHead.mean`` after the MLP, the bins laid out so that the two halves lie side by side.
+
+    The sum stays symmetric: each bin meets its mirror image before anything else, so uniform logits give exactly 0.
+    """
+
+    positive: Tensor
+
+    def __init__(self, critic: ScalarHead) -> None:
+        super().__init__()
+        self.pairs = critic.twohot.positive.shape[0]
+        order = torch.arange(2 * self.pairs + 1)
+        order = torch.cat([order[self.pairs + 1 :], order[: self.pairs].flip(0), order[self.pairs : self.pairs + 1]])
+        self.out = Product([critic.out.weight[order]], [critic.out.bias[order]])
+        self.hold("positive", critic.twohot.positive)  # [bins // 2]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """hidden [1, U] -> value [1]."""
+        probs = torch.softmax(self.out(hidden), -1)  # [1, bins]: above zero, below zero mirrored, zero
+        above, below, _ = torch.split(probs, [self.pairs, self.pairs, 1], -1)
+        return ((above - below) * self.positive).sum(-1)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from robot_wm.console import emit
+from robot_wm.runtime.trt.api import mend
+from robot_wm.runtime.trt.driver import driver_version
 
 Status = Literal["ok", "lacking", "unknown"]
 
@@ -204,7 +205,7 @@ def _learning(machine: Machine) -> Iterator[Finding]:
     train = "pip install 'robot-wm[train]'"
     torch = _package("torch", "training", train)
     # A build's own tag: 2.13.0+cpu, 2.13.0+cu126; PyPI's Linux wheel has none and comes with CUDA.
-    if torch.status == "ok" and torch.found.endswith("+cpu") and _driver(machine) is not None:
+    if torch.status == "ok" and torch.found.endswith("+cpu") and driver_version(machine.root) is not None:
         torch = Finding(
             "torch",
             "lacking",
@@ -233,19 +234,8 @@ def _simulation(_: Machine) -> Iterator[Finding]:
     yield _package("mujoco", "DeepMind Control", "pip install 'robot-wm[dmc]'")
 
 
-def _driver(machine: Machine) -> str | None:
-    """The NVIDIA driver that is loaded, in words; None if there is none."""
-    if machine.is_jetson:
-        return (machine.text("/etc/nv_tegra_release") or "").split(", GCID")[0].lstrip("# ")
-    version = machine.text("/proc/driver/nvidia/version")
-    if version is None:
-        return None
-    number = re.search(r"\b\d+\.\d+(\.\d+)?\b", version)
-    return number.group() if number else "version unknown"
-
-
 def _gpu(machine: Machine) -> Iterator[Finding]:
-    driver = _driver(machine)
+    driver = driver_version(machine.root)
     yield Finding(
         "NVIDIA driver",
         "ok" if driver else "lacking",
@@ -273,13 +263,11 @@ def _gpu(machine: Machine) -> Iterator[Finding]:
         "CUDA, TensorRT",
         mend="" if library else "docker run --gpus all  # in a container; else it comes with the driver",
     )
-    jetson = "sudo apt install nvidia-jetpack"
+    needed_for = "engines on a robot's GPU"
     yield _package(
-        "tensorrt",
-        "engines on a robot's GPU",
-        jetson if machine.is_jetson else "pip install tensorrt",
-        module="tensorrt",
+        "tensorrt", needed_for, mend(is_jetson=machine.is_jetson), also=("tensorrt-lean",), module="tensorrt"
     )
+    yield _package("cuda-bindings", needed_for, "pip install 'robot-wm[tensorrt]'", also=("cuda-python",))
 
 
 def _ros(machine: Machine) -> Iterator[Finding]:

@@ -8,7 +8,10 @@ import pytest
 
 from robot_wm.console import emit
 
-COMMANDS = ("bench", "doctor", "eval", "export", "quickstart", "replay", "run", "tasks", "train")
+COMMANDS = (
+    "bench", "bundle", "doctor", "engine", "eval", "export",
+    "firmware", "quickstart", "replay", "run", "tasks", "train",
+)  # fmt: skip
 
 
 def robot_wm(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:

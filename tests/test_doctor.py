@@ -71,6 +71,27 @@ def test_what_is_installed_but_not_in_use(tmp_path):
     assert "scaling_governor" in found["CPU governor"].mend
 
 
+@pytest.mark.parametrize(
+    ("files", "mend"),
+    [({}, "pip install tensorrt"), ({"/etc/nv_tegra_release": JETSON}, "sudo apt install nvidia-jetpack")],
+)
+def test_what_engines_on_a_gpu_need(tmp_path, monkeypatch, files, mend):
+    def gone(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", gone)
+    found = named(examine(machine(tmp_path, files)))
+    assert (found["tensorrt"].status, found["tensorrt"].mend) == ("lacking", mend)
+    assert (found["cuda-bindings"].status, found["cuda-bindings"].mend) == (
+        "lacking",
+        "pip install 'robot-wm[tensorrt]'",
+    )
+    lean = {"tensorrt-lean": "10.3.0", "cuda-python": "12.2.0"}
+    monkeypatch.setattr(metadata, "version", lambda name: lean.get(name) or gone(name))
+    found = named(examine(machine(tmp_path, files)))
+    assert (found["tensorrt"].found, found["cuda-bindings"].found) == ("10.3.0", "12.2.0")
+
+
 @pytest.mark.parametrize(("version", "status"), [("2.13.0+cpu", "lacking"), ("2.13.0+cu126", "ok"), ("2.13.0", "ok")])
 def test_a_torch_that_cannot_use_the_gpu(tmp_path, monkeypatch, version, status):
     real = metadata.version

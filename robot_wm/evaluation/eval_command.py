@@ -10,6 +10,8 @@ from cyclopts.validators import Number
 
 from robot_wm.console import emit, progress
 from robot_wm.errors import UserError
+from robot_wm.runtime.engines import EngineKind
+from robot_wm.runtime.manifest import Precision
 
 
 def evaluate_command(
@@ -21,6 +23,8 @@ def evaluate_command(
     episodes: Annotated[int, Parameter(validator=Number(gt=0))] = 10,
     seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     public_key: Path | None = None,
+    engine: EngineKind = "onnx",
+    precision: Precision = "fp32",
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Measure the return of greedy episodes with seeds that training does not use.
@@ -41,6 +45,10 @@ def evaluate_command(
         Seeds the episodes [default: a fixed one that training does not use].
     public_key
         Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
+    engine
+        What computes a bundle's policy: onnx (CPU), or tensorrt (GPU; its engine is built first where it is missing).
+    precision
+        Of a bundle's graph: fp32, fp16 or int8; the bundle must have it.
     json
         Print the result as one JSON object.
     """
@@ -48,6 +56,8 @@ def evaluate_command(
 
     if (checkpoint is None) == (bundle is None):
         raise UserError("eval takes either --checkpoint or --bundle")
+    if bundle is None and (engine, precision) != ("onnx", "fp32"):
+        raise UserError("--engine and --precision: for --bundle only; torch computes a checkpoint")
     chosen = EVALUATION_SEED if seed is None else seed
     with progress() as bar:
         # Shown once something runs, so that a refusal stays one line.
@@ -61,7 +71,15 @@ def evaluate_command(
         else:
             assert bundle is not None
             result = evaluate_bundle(
-                bundle, task=task, option=option or {}, episodes=episodes, seed=chosen, public_key=public_key, done=done
+                bundle,
+                task=task,
+                option=option or {},
+                episodes=episodes,
+                seed=chosen,
+                public_key=public_key,
+                engine=engine,
+                precision=precision,
+                done=done,
             )
     emit(result, as_json=json, title=str(checkpoint or bundle))
 
@@ -95,12 +113,15 @@ def evaluate_bundle(
     episodes: int,
     seed: int,
     public_key: Path | None = None,
+    engine: EngineKind = "onnx",
+    precision: Precision = "fp32",
     done: Any = lambda count: None,
 ) -> dict[str, Any]:
     """Run a bundle's episodes as fast as they go; the keys of `training.evaluation.evaluate`, and latency in µs."""
     from robot_wm.evaluation.closed_loop import run_closed_loop
     from robot_wm.evaluation.run_command import task_options
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.engines import make_engine
     from robot_wm.runtime.safety import SafetyConfig
     from robot_wm.runtime.start import start_controller
     from robot_wm.tasks import backend_name, make_env, parse_options
@@ -116,7 +137,9 @@ def evaluate_bundle(
         options = task_options(opened.manifest.lineage.config, name) | parse_options(option)
         env = make_env(name, seed=seed, render=False, **options)
         try:
-            with start_controller(opened, config=SafetyConfig(soft_start_s=0.0)) as controller:
+            chosen = make_engine(engine, opened, precision=precision)
+            config = SafetyConfig(soft_start_s=0.0)
+            with start_controller(opened, engine=chosen, precision=precision, config=config) as controller:
                 result = run_closed_loop(
                     controller, env, episodes=episodes, realtime=False, seed=seed, on_episode=on_episode
                 )
@@ -133,5 +156,7 @@ def evaluate_bundle(
         "returns": [round(float(value), 3) for value in result.returns],
         "p50_us": result.latency.p50_us,
         "p99_us": result.latency.p99_us,
+        "engine": engine,
+        "precision": precision,
         "bundle": str(path),
     }

@@ -12,6 +12,8 @@ from cyclopts.validators import Number
 
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
+from robot_wm.runtime.engines import EngineKind
+from robot_wm.runtime.manifest import Precision
 
 if TYPE_CHECKING:
     from robot_wm.evaluation.closed_loop import Env, OnTick
@@ -36,6 +38,8 @@ def run(
     sample: Annotated[bool, Parameter(negative="")] = False,
     soft_start_s: Annotated[float, NotNegative] = 0.0,
     surprise_limit_nats: Annotated[float | None, Positive] = None,
+    engine: EngineKind = "onnx",
+    precision: Precision = "fp32",
     video: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -65,6 +69,10 @@ def run(
         Time in which commands blend from the robot's position to the policy's, in seconds.
     surprise_limit_nats
         Hold, then damp, once the surprise stays above this, in nats; by default surprise is only reported.
+    engine
+        What computes the policy: onnx (CPU), or tensorrt (GPU; its engine is built first where it is missing).
+    precision
+        Of the policy's graph: fp32, fp16 or int8; the bundle must have it.
     video
         File to write a video of the episodes to (.mp4).
     json
@@ -72,6 +80,7 @@ def run(
     """
     from robot_wm.evaluation.closed_loop import run_closed_loop
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.engines import make_engine
     from robot_wm.runtime.safety import SafetyConfig
     from robot_wm.runtime.start import start_controller
     from robot_wm.spec import require_same
@@ -87,7 +96,13 @@ def run(
         env = make_env(task, seed=seed, render=video is not None, **options)
         try:
             require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {task}")
-            controller = start_controller(opened, config=config, noise_seed=seed if sample else None)
+            controller = start_controller(
+                opened,
+                engine=make_engine(engine, opened, precision=precision),
+                precision=precision,
+                config=config,
+                noise_seed=seed if sample else None,
+            )
             frames = _video(video, opened.spec.control_rate_hz) if video is not None else nullcontext(None)
             with controller, frames as on_tick, progress() as bar:
                 row = bar.add_task(f"run {task}", total=episodes, note="")

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engine import Engine
-from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.runtime.engines import make_engine
+from robot_wm.runtime.manifest import Precision
 from robot_wm.runtime.parity import check_parity
 from robot_wm.runtime.safety import SafetyConfig
+
+_log = logging.getLogger(__name__)
 
 
 def start_controller(
     bundle: Bundle,
     *,
     engine: Engine | None = None,
+    precision: Precision = "fp32",
     config: SafetyConfig | None = None,
     noise_seed: int | None = None,
     threads: int = 1,
 ) -> Controller:
     """Activate an engine (default: ONNX Runtime on ``threads``), check it, and return the active controller.
 
-    ``Bundle.open`` has checked hashes and signature; here the engine replays the ticks that were recorded at export.
-    Raises UserError for an engine that computes anything else; nothing stays active then. The caller owns the
-    controller and deactivates it (or uses it as a context manager).
+    ``Bundle.open`` has checked hashes and signature; here the engine replays the ticks that were recorded at export,
+    and must be as near to them as its ``precision`` is. Raises UserError for an engine that computes anything else;
+    nothing stays active then. The caller owns the controller and deactivates it (or uses it as a context manager).
     """
-    engine = engine or OnnxEngine(bundle.read(), bundle.manifest.state, threads=threads)
+    engine = engine or make_engine("onnx", bundle, precision=precision, threads=threads)
     engine.activate()
     try:
-        check_parity(engine, bundle)
+        if reason := getattr(engine, "graph_error", None):
+            _log.warning("ticks are queued call by call, which is slower: no CUDA graph was captured: %s", reason)
+        check_parity(engine, bundle, precision)
         controller = Controller(bundle, engine=engine, config=config, noise_seed=noise_seed)
         controller.activate()
     except BaseException:

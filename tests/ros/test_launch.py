@@ -26,10 +26,10 @@ from robot_wm_ros.sim_parameters import SimParameters
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ros2_ws/src/robot_wm"
 ARGUMENTS = {
-    "agent": {"params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner", "engine", "record",
-              "public_key", "robot_config", "security", "log_level"},
-    "hil": {"params_file", "namespace", "autostart", "bundle", "planner", "engine", "record", "public_key", "task",
-            "faults", "seconds", "out"},
+    "agent": {"params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner", "engine", "precision",
+              "record", "public_key", "robot_config", "security", "log_level"},
+    "hil": {"params_file", "namespace", "autostart", "bundle", "planner", "engine", "precision", "record",
+            "public_key", "task", "faults", "seconds", "out"},
 }  # fmt: skip
 
 

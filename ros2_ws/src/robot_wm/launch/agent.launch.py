@@ -37,7 +37,8 @@ OVERRIDES = {
     "bundle": "path of the agent's bundle: a folder agent.rwm, an agent.rwm.zip, or the link `current` of the store",
     "public_key": "PEM Ed25519 public key that must have signed the bundle",
     "robot_config": "name or path of the robot's firmware YAML that the bundle must fit",
-    "engine": "what computes the policy: onnx",
+    "engine": "what computes the policy: onnx (CPU) or tensorrt (GPU)",
+    "precision": "of the policy's graph: fp32, fp16 or int8",
     "planner": "what looks ahead before acting: none",
     "record": "folder for a recording of every tick (MCAP)",
 }

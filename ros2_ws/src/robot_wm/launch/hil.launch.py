@@ -25,7 +25,17 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchContext, LaunchDescription
 
 # Arguments that are handed on to agent.launch.py as they are.
-FOR_THE_AGENT = ("params_file", "namespace", "bundle", "public_key", "engine", "planner", "record", "autostart")
+FOR_THE_AGENT = (
+    "params_file",
+    "namespace",
+    "bundle",
+    "public_key",
+    "engine",
+    "precision",
+    "planner",
+    "record",
+    "autostart",
+)
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -43,7 +53,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("autostart", default_value="true", description="activate the agent"),
             *(
                 DeclareLaunchArgument(name, default_value="", description="see agent.launch.py")
-                for name in ("public_key", "engine", "planner", "record")
+                for name in ("public_key", "engine", "precision", "planner", "record")
             ),
             OpaqueFunction(function=bring_up),
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from robot_wm.firmware.check import require_robot
 from robot_wm.firmware.loading import load_robot
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
+from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.start import start_controller
 from robot_wm.spec import AgentSpec
 from robot_wm_ros.parameters import AgentParameters
@@ -41,7 +43,14 @@ def load_agent(parameters: AgentParameters, undo: ExitStack) -> LoadedAgent:
         require_robot(spec, load_robot(parameters.robot_config), origin=parameters.bundle)
     if parameters.rate_override_hz:
         bundle = _at_rate(bundle, parameters.rate_override_hz)
-    controller = start_controller(bundle, config=parameters.safety, threads=parameters.threads)
+    engine = make_engine(
+        parameters.engine,
+        bundle,
+        precision=parameters.precision,
+        threads=parameters.threads,
+        engine_dir=Path(parameters.engine_dir) if parameters.engine_dir else None,
+    )
+    controller = start_controller(bundle, engine=engine, precision=parameters.precision, config=parameters.safety)
     undo.callback(controller.deactivate)
     warm_up(controller)
     return LoadedAgent(bundle, controller, spec)

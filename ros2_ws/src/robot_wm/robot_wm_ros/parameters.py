@@ -10,6 +10,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.engines import ENGINES, EngineKind
+from robot_wm.runtime.manifest import POLICY_OF, Precision
 from robot_wm.runtime.realtime import RealtimeConfig
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm_ros.bindings import COMMAND_TIMEOUTS, STAMP_SOURCES
@@ -17,7 +19,7 @@ from robot_wm_ros.command_velocity import VELOCITY_TYPES
 from robot_wm_ros.commands import COMMAND_TYPES
 from robot_wm_ros.declaration import Declaration, declare, values
 
-ENGINES = ("onnx",)
+PRECISIONS = tuple(POLICY_OF)
 PLANNERS = ("none",)
 _SAFETY = SafetyConfig()
 _REALTIME = RealtimeConfig()
@@ -31,6 +33,8 @@ _DECLARATIONS = (
     _row("public_key", "", "path of a PEM Ed25519 key that must have signed the bundle; empty: unsigned will do"),
     _row("robot_config", "", "path or name of a firmware robot YAML that the bundle must fit; empty: unchecked"),
     _row("engine", ENGINES[0], "what computes the policy", choices=ENGINES),
+    _row("precision", PRECISIONS[0], "of the policy's graph; the bundle must have it", choices=PRECISIONS),
+    _row("engine_dir", "", "folder of TensorRT engines; empty: this machine's own"),
     _row("planner", PLANNERS[0], "what looks ahead before acting", choices=PLANNERS),
     _row("controller", "", "commands go to <controller>/...; empty: forward_<mode>_controller"),
     _row("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
@@ -74,7 +78,7 @@ _DECLARATIONS = (
         limits=_SECONDS,
     ),
     _row("deadline_miss_limit", 10, "ticks in a row over the deadline that make a fault; 0: counted only", limits=_ANY),
-    _row("threads", 1, "of the engine", limits=(1, 256)),
+    _row("threads", 1, "of the engine onnx", limits=(1, 256)),
     _row(
         "fifo_priority",
         _REALTIME.fifo_priority,
@@ -99,7 +103,9 @@ class AgentParameters:
     bundle: str
     public_key: str
     robot_config: str
-    engine: str
+    engine: EngineKind
+    precision: Precision
+    engine_dir: str
     planner: str
     controller: str
     command_type: str

@@ -15,6 +15,8 @@ from cyclopts.validators import Number
 
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
+from robot_wm.runtime.engines import EngineKind
+from robot_wm.runtime.manifest import Precision
 
 if TYPE_CHECKING:
     from robot_wm_ros.hil.measure import Measurement
@@ -37,7 +39,8 @@ def hil(
     sensor_rate: Positive | None = None,
     priority: Annotated[int, Parameter(validator=Number(gte=0, lte=99))] = 50,
     cpus: str = "",
-    engine: str = "onnx",
+    engine: EngineKind = "onnx",
+    precision: Precision = "fp32",
     planner: str = "none",
     public_key: Path | None = None,
     echo: bool = True,
@@ -78,7 +81,9 @@ def hil(
     cpus
         CPUs for agent and echo, such as 2,3; by default any.
     engine
-        The agent's engine.
+        The agent's engine: onnx, or tensorrt, which is built first where it is missing.
+    precision
+        Of the policy's graph: fp32, fp16 or int8; the bundle must have it.
     planner
         The agent's planner.
     public_key
@@ -127,7 +132,7 @@ def hil(
         seconds=seconds,
         domain_id=random.choice(_DOMAINS) if domain_id is None else domain_id,
         task_options=options,
-        agent={"engine": engine, "planner": planner}
+        agent={"engine": engine, "precision": precision, "planner": planner}
         | ({"public_key": str(public_key.resolve())} if public_key else {}),
         priority=priority,
         cpus=_cpus(cpus),
@@ -142,6 +147,7 @@ def hil(
         "task": spec.task,
         "spec_sha256": spec.content_hash(),
         "engine": engine,
+        "precision": precision,
         "host": _host(),
         "robot_host": robot_host,
     }
@@ -157,9 +163,9 @@ def hil(
                 picture=picture,
             )
         )
-    result = about | ({"rows": [row(run) for run in runs], "runs": runs} if rates else runs[0])
-    if out is not None:
-        _write(out / "hil.json", result)
+        result = about | ({"rows": [row(run) for run in runs], "runs": runs} if rates else runs[0])
+        if out is not None:  # after each rate: minutes that were measured are not lost with the next rate's
+            _write(out / "hil.json", result)
     if json:
         emit(result, as_json=True)
         return

@@ -1,0 +1,148 @@
+"""From an ONNX graph to a TensorRT plan for this machine's GPU.
+
+The precision lies in the graph: casts to half, Q/DQ. TensorRT is asked to compute in the graph's types, not to choose
+others. TF32 is off: it rounds the factors of a float32 product to 10 bits, and parity is 1e-4. The libraries cuBLAS,
+cuBLASLt and cuDNN are off as sources of kernels (``set_tactic_sources(0)``): less to install and to load, and what is
+left can be captured in a CUDA graph. Edge-mask and JIT convolutions, for large images, go with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from robot_wm.errors import UserError
+from robot_wm.runtime.engine import EngineError
+from robot_wm.runtime.graph_check import require_plain_graph
+from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.trt import api
+from robot_wm.runtime.trt.cuda import Cuda
+from robot_wm.runtime.trt.progress import OnProgress, monitor
+from robot_wm.runtime.trt.weak_typing import hold_types
+
+# Raised when what is asked of TensorRT here changes: plans of another recipe are stale.
+RECIPE = 1
+_MIB = 2**20
+
+
+class BuildOptions(BaseModel):
+    """What may be chosen of a build."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version_compatible: bool = Field(
+        default=False, description="runs on later versions and on the lean runtime, which it brings along; slower"
+    )
+    workspace_mib: Annotated[int, Field(ge=16, le=2**20)] = Field(
+        default=1024, description="MiB of GPU memory that one layer's kernel may use for itself"
+    )
+    optimization_level: Annotated[int, Field(ge=0, le=5)] = Field(default=3, description="how long to search, 0 to 5")
+
+
+@dataclass(frozen=True)
+class BuiltPlan:
+    """A serialized engine."""
+
+    plan: bytes
+    timing_cache: bytes  # how fast each kernel was, for the next build
+    seconds: float  # that the build took
+
+
+def builder_flags(trt: api.TensorRT, precision: Precision, options: BuildOptions) -> tuple[str, ...]:
+    """Names of the ``BuilderFlag`` that a build sets. Raises UserError for what this TensorRT cannot do."""
+    wanted = []
+    if not trt.strongly_typed and precision != "fp32":
+        wanted = ["FP16", "OBEY_PRECISION_CONSTRAINTS", *(["INT8"] if precision == "int8" else [])]
+    if options.version_compatible:
+        wanted.append("VERSION_COMPATIBLE")
+    for name in wanted:
+        if trt.builder_flag(name) is None:
+            raise UserError(f"TensorRT {trt.version} has no BuilderFlag.{name}, which {precision} here needs")
+    return tuple(wanted)
+
+
+def build_plan(
+    graph: bytes,
+    precision: Precision,
+    options: BuildOptions,
+    *,
+    timing_cache: bytes | None = None,
+    on_progress: OnProgress | None = None,
+    origin: str = "graph",
+) -> BuiltPlan:
+    """Build an engine for the first GPU; takes from seconds to minutes, and the GPU to itself.
+
+    ``timing_cache`` is what an earlier build gave; one of another TensorRT or GPU is ignored. ``on_progress`` is
+    called from TensorRT's threads; 8.6 never does. Raises UserError in one line for a graph that cannot be built.
+    """
+    require_plain_graph(graph, origin=origin)
+    trt = api.load(need_builder=True)
+    Cuda.open()
+    begin = perf_counter()
+    try:
+        return _build(trt, graph, precision, options, timing_cache, on_progress, origin, begin)
+    except EngineError as error:
+        raise UserError(f"{origin}: TensorRT {trt.version} cannot build it: {error}") from None
+
+
+def _build(
+    trt: api.TensorRT,
+    graph: bytes,
+    precision: Precision,
+    options: BuildOptions,
+    timing_cache: bytes | None,
+    on_progress: OnProgress | None,
+    origin: str,
+    begin: float,
+) -> BuiltPlan:
+    module = trt.module
+    builder = trt.make("Builder", trt.log)
+    network = builder.create_network(trt.creation_flags())
+    _parse(trt, network, graph, origin)
+    flags = builder_flags(trt, precision, options)
+    config = builder.create_builder_config()
+    for name in flags:
+        config.set_flag(trt.builder_flag(name))
+    config.clear_flag(module.BuilderFlag.TF32)
+    config.set_tactic_sources(0)
+    config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
+    config.builder_optimization_level = options.optimization_level
+    if "OBEY_PRECISION_CONSTRAINTS" in flags:
+        hold_types(module, network)
+    for content in (timing_cache or b"", b""):
+        timings = config.create_timing_cache(content)
+        if timings is not None and config.set_timing_cache(timings, False):
+            break
+    watch = monitor(trt, on_progress) if on_progress else None
+    if watch is not None:
+        config.progress_monitor = watch
+    trt.log.take()
+    serialized = builder.build_serialized_network(network, config)
+    if watch is not None and watch.is_interrupted:
+        raise KeyboardInterrupt
+    if serialized is None:
+        raise EngineError(trt.log.take())
+    kept = config.get_timing_cache()
+    return BuiltPlan(
+        plan=bytes(serialized),
+        timing_cache=b"" if kept is None else bytes(kept.serialize()),
+        seconds=perf_counter() - begin,
+    )
+
+
+def _parse(trt: api.TensorRT, network: Any, graph: bytes, origin: str) -> None:
+    parser = trt.make("OnnxParser", network, trt.log)
+    if parser.parse(graph):
+        return
+    error = parser.get_error(0) if parser.num_errors else None
+    if error is None:
+        raise UserError(f"{origin}: TensorRT {trt.version} cannot parse it: {trt.log.take()}")
+    # 8.6 numbers the node only; which one it was, its log has said.
+    named = getattr(error, "node_name", None)
+    node = f"{error.node_name()} [{error.node_operator()}]" if callable(named) else trt.log.parsing
+    raise UserError(
+        f"{origin}: TensorRT {trt.version} cannot parse node {error.node()} {node}: {' '.join(error.desc().split())}"
+    )

@@ -1,0 +1,96 @@
+"""From a bundle to an engine for this machine: out of the cache, or built."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from robot_wm.errors import UserError
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.manifest import POLICY_OF, Precision
+from robot_wm.runtime.trt import api
+from robot_wm.runtime.trt.build import RECIPE, BuildOptions, build_plan, builder_flags
+from robot_wm.runtime.trt.cache import EngineCache, EngineKey
+from robot_wm.runtime.trt.cuda import Cuda
+from robot_wm.runtime.trt.engine import TensorRTEngine
+from robot_wm.runtime.trt.progress import OnProgress
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Provided:
+    """A plan and what it was built for."""
+
+    plan: bytes
+    key: EngineKey
+    is_new: bool  # built now, not found in the cache
+
+    def engine(self, bundle: Bundle) -> TensorRTEngine:
+        """An engine that runs the plan; not active yet."""
+        return TensorRTEngine(
+            self.plan,
+            bundle.manifest.state,
+            host_code=self.key.options.version_compatible,
+            origin=f"engine {self.key.digest[:12]}",
+        )
+
+
+def engine_key(bundle: Bundle, precision: Precision, options: BuildOptions) -> EngineKey:
+    """What an engine of this bundle depends on, here. Raises UserError without TensorRT or a GPU."""
+    bundle.manifest.thresholds(precision)  # says which precisions there are, rather than which file is not
+    trt = api.load()
+    gpu = Cuda.open().gpu()
+    return EngineKey(
+        graph_sha256=hashlib.sha256(bundle.read(POLICY_OF[precision])).hexdigest(),
+        shapes={tensor.name: tensor.shape for tensor in bundle.manifest.inputs()},
+        precision=precision,
+        tensorrt=trt.version,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
+        driver=gpu.driver,
+        flags=builder_flags(trt, precision, options) if trt.can_build else (),
+        strongly_typed=trt.strongly_typed,
+        options=options,
+        recipe=RECIPE,
+    )
+
+
+def provide(
+    bundle: Bundle,
+    *,
+    precision: Precision = "fp32",
+    options: BuildOptions | None = None,
+    folder: Path | None = None,
+    on_progress: OnProgress | None = None,
+) -> Provided:
+    """An engine of this bundle for this machine, from the cache in ``folder`` or built into it, which takes minutes.
+
+    Without ``options`` an engine that was built with any will do. Raises UserError where none can be had.
+    """
+    cache = EngineCache(folder)
+    key = engine_key(bundle, precision, options or BuildOptions())
+    can_build = api.load().can_build
+    if options is None and (found := cache.serving(key, other_versions=not can_build)):
+        return Provided(plan=found[1], key=found[0], is_new=False)
+    if not can_build:
+        raise UserError(
+            f"{cache.folder}: has no engine of this bundle that TensorRT {key.tensorrt}, which cannot build one, can"
+            " run; with the full TensorRT: robot-wm engine build BUNDLE --version-compatible"
+        )
+    if on_progress is None:
+        _log.warning("%s: no %s engine for this machine in %s: building one", bundle.path, precision, cache.folder)
+    plan, is_new = cache.get_or_build(
+        key,
+        lambda timings: build_plan(
+            bundle.read(POLICY_OF[precision]),
+            precision,
+            key.options,
+            timing_cache=timings,
+            on_progress=on_progress,
+            origin=str(bundle.path / POLICY_OF[precision]),
+        ),
+    )
+    return Provided(plan=plan, key=key, is_new=is_new)

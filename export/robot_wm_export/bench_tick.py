@@ -1,16 +1,14 @@
-"""`robot-wm bench tick`: how long one tick takes in torch, in bare ONNX Runtime and in the runtime's controller.
+"""`robot-wm bench tick`: how long one tick takes in torch, in ONNX Runtime, in the runtime's controller, in TensorRT.
 
-Every engine computes the same agent with fresh weights, on one thread, recurrent state carried from tick to tick.
-They take turns in short blocks within one run, so that whatever else the machine does falls on all of them.
-Timed are: torch, ``DreamerAgent.tick`` in inference mode; ONNX Runtime, ``InferenceSession.run`` alone; the
-controller, the whole of ``Controller.step``: checks, scaling, history, graph, safety limits.
+Every engine computes the same agent with fresh weights on the same observations, recurrent state carried from tick to
+tick. Those of this interpreter take turns in short blocks within one run, so that whatever else the machine does falls
+on all of them; TensorRT has a process of its own. What is timed of each: ``bench_ticks`` and ``runtime.trt.bench``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from time import perf_counter_ns
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
@@ -18,84 +16,82 @@ from cyclopts.validators import Number
 
 from robot_wm.console import emit, progress
 from robot_wm.errors import UserError
-from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, ObservationField
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from robot_wm.dreamer.agent import DreamerAgent
     from robot_wm.runtime.bundle import Bundle
-    from robot_wm.runtime.latency import LatencyRing
+    from robot_wm_export.bench_ticks import Tick
     from robot_wm_export.rollout import Rollout
 
-ENGINES = ("torch_eager", "onnxruntime", "controller")
-_OBSERVATION, _ACTIONS, _PIXELS = 48, 12, 64  # the agent of DESIGN's table of sizes
+ENGINES = ("torch_eager", "torch_compile", "onnxruntime", "controller", "tensorrt")
+_OF_EVERY_PRECISION = ("onnxruntime", "tensorrt")  # the others run the float32 agent
+_PRECISIONS = ("fp32", "fp16", "int8")
 _BLOCK_TICKS = 50
 _WARM_UP_TICKS = 50
-_FRAMES = 256
-_Tick = Callable[[int], int]  # number of the tick -> ns
+_Progress = Callable[[int, str], None]  # ticks done, what is being done
 
 
 def bench_tick(
     *,
     sizes: str = "1m,12m",
-    obs: Literal["proprio", "image"] = "proprio",
+    obs: str = "proprio",
+    engine: str = "torch_eager,onnxruntime,controller",
+    precision: str = "fp32",
+    device: Literal["cpu", "cuda"] = "cpu",
     ticks: Annotated[int, Parameter(validator=Number(gt=0))] = 2000,
+    tensorrt_python: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Measure one tick of the policy on one CPU thread: torch eager, bare ONNX Runtime, the controller.
+    """Measure one tick of the policy, engine by engine, on one CPU thread or on the first GPU.
 
     Parameters
     ----------
     sizes
         Model sizes, separated by commas: nano, 1m, 12m, 25m, 50m, 100m, 200m.
     obs
-        What the agent sees: 48 numbers, or one image of 64x64x3 pixels; 12 actions.
+        What the agent sees: proprio (48 numbers), image (64x64x3 pixels), or both one after the other: proprio,image.
+    engine
+        Engines, separated by commas: torch_eager, torch_compile, onnxruntime, controller, tensorrt.
+    precision
+        Graphs that onnxruntime and tensorrt run, separated by commas: fp32, fp16, int8. The others are fp32.
+    device
+        Where torch computes: cpu or cuda. ONNX Runtime and the controller compute on the CPU, TensorRT on the GPU.
     ticks
         Timed ticks of each engine and size.
+    tensorrt_python
+        Python interpreter that has TensorRT, if this one has not; it needs numpy and pydantic, no torch.
     json
         Print the result as one JSON object; durations are in microseconds.
     """
     import platform
 
     from robot_wm.dreamer.config import SIZES
+    from robot_wm_export.bench_agent import OBSERVATIONS
 
-    chosen = [size.strip() for size in sizes.split(",")]
-    for size in chosen:
-        if size not in SIZES:
-            raise UserError(f"--sizes: unknown size {size!r}; known sizes: {', '.join(SIZES)}")
+    gpu = _gpu(device)
+    chosen = _parts(engine, "--engine", ENGINES)
+    precisions = _parts(precision, "--precision", _PRECISIONS)
+    observed = _parts(obs, "--obs", OBSERVATIONS)
+    cases = [(size, seen) for seen in observed for size in _parts(sizes, "--sizes", list(SIZES))]
+    per_case = ticks * sum(len(precisions) if name in _OF_EVERY_PRECISION else 1 for name in chosen)
     rows: list[dict[str, Any]] = []
     with progress() as bar:
-        task = bar.add_task("tick", total=len(chosen) * len(ENGINES) * ticks, note="")
-        for size in chosen:
-            bar.update(task, note=f"{size}: exporting")
+        task = bar.add_task("tick", total=len(cases) * per_case, note="")
+        for size, seen in cases:
 
-            def advance(count: int, size: str = size) -> None:
-                bar.update(task, advance=count, note=size)
+            def advance(count: int, what: str, case: str = f"{size} {seen}") -> None:
+                bar.update(task, advance=count, note=f"{case}: {what}")
 
-            rings = measure(size, obs, ticks, advance)
-            for engine, ring in rings.items():
-                figures = ring.summary()
-                rows.append(
-                    {
-                        "engine": engine,
-                        "size": size,
-                        "obs": obs,
-                        "p50_us": figures.p50_us,
-                        "p99_us": figures.p99_us,
-                        "p999_us": figures.p999_us,
-                        "max_us": figures.max_us,
-                    }
-                )
-    p50 = {(row["engine"], row["size"]): row["p50_us"] for row in rows}
+            rows += measure(
+                size, seen, chosen, precisions, ticks, device=device, tensorrt_python=tensorrt_python, tell=advance
+            )
     emit(
         {
             "machine": platform.machine(),
+            "gpu": gpu,
             "threads": 1,
             "ticks": ticks,
-            "controller_over_onnxruntime": {s: p50["controller", s] / p50["onnxruntime", s] for s in chosen},
-            "torch_eager_over_controller": {s: p50["torch_eager", s] / p50["controller", s] for s in chosen},
+            **ratios(rows),
             "rows": rows,
         },
         as_json=json,
@@ -103,162 +99,152 @@ def bench_tick(
     )
 
 
-def measure(size: str, obs: str, ticks: int, on_block: Callable[[int], None]) -> dict[str, LatencyRing]:
-    """Durations of ``ticks`` ticks by engine, in turns; ``on_block`` hears the ticks of each block."""
+def measure(
+    size: str,
+    obs: str,
+    engines: Sequence[str],
+    precisions: Sequence[str],
+    ticks: int,
+    *,
+    device: str = "cpu",
+    tensorrt_python: Path | None = None,
+    tell: _Progress = lambda count, what: None,
+) -> list[dict[str, Any]]:
+    """Time ``ticks`` ticks of a fresh agent: a row of plain values for each engine, precision and way to launch."""
     import tempfile
 
     import torch
 
-    from robot_wm.dreamer.agent import DreamerAgent
-    from robot_wm.dreamer.config import DreamerConfig
     from robot_wm.runtime.bundle import Bundle
-    from robot_wm.runtime.latency import LatencyRing
-    from robot_wm.runtime.manifest import POLICY_OP17
+    from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17
+    from robot_wm_export.bench_agent import fresh_agent, random_rollout
+    from robot_wm_export.bench_tensorrt import tensorrt_rows
     from robot_wm_export.export import export_agent
 
-    spec = _spec(obs)
-    config = DreamerConfig.model_validate({"size": size})
-    generator = torch.Generator().manual_seed(0)
-    agent = DreamerAgent(config, spec.model_inputs(), spec.action_dim, False, generator=generator).eval()
-    rollout = _random_rollout(agent, spec)
-    rings = {engine: LatencyRing(ticks) for engine in ENGINES}
+    tell(0, "exporting")
+    agent, spec = fresh_agent(size, obs)
+    rollout = random_rollout(agent, spec)
+    rows: list[dict[str, Any]] = []
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with tempfile.TemporaryDirectory(prefix="robot_wm_bench_") as folder:
-            out = Path(folder) / "bench.rwm"
-            export_agent(agent, spec, rollout, {}, out, profiles=(POLICY_OP17,))
-            with Bundle.open(out) as bundle, torch.inference_mode():
-                engines = dict(zip(ENGINES, _engines(agent, spec, bundle, rollout), strict=True))
-                for tick in engines.values():
-                    for number in range(_WARM_UP_TICKS):
-                        tick(number)
-                for start in range(0, ticks, _BLOCK_TICKS):
-                    for engine, tick in engines.items():
-                        block = range(start, min(start + _BLOCK_TICKS, ticks))
-                        for number in block:
-                            rings[engine].add(tick(_WARM_UP_TICKS + number) * 1e-3)
-                        on_block(len(block))
+            path = Path(folder) / "bench.rwm"
+            export_agent(agent, spec, rollout, {}, path, profiles=(POLICY_OP17,))
+            with Bundle.open(path) as bundle:
+                graphs = _graphs(bundle, precisions, Path(folder))
+                for precision, graph in graphs.items() if "tensorrt" in engines else ():
+                    tell(0, f"tensorrt {precision}")
+                    rows += tensorrt_rows(
+                        *(graph, path / MANIFEST, path / PARITY),
+                        precision=precision,
+                        ticks=ticks,
+                        python=tensorrt_python,
+                    )
+                    tell(ticks, f"tensorrt {precision}")
+                with torch.inference_mode():
+                    here = dict(_here(engines, bundle, graphs, agent, rollout, device))
+                    rows += _in_turns(here, ticks, tell)
     finally:
         torch.set_num_threads(threads)
-    return rings
+    return [{"size": size, "obs": obs, **row} for row in rows]
 
 
-def _engines(agent: DreamerAgent, spec: AgentSpec, bundle: Bundle, rollout: Rollout) -> Iterator[_Tick]:
-    yield _torch_tick(agent, rollout)
-    yield _onnxruntime_tick(bundle, rollout)
-    yield _controller_tick(spec, bundle, rollout)
+def ratios(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Medians of float32 engines over one another, by size (and observation): only what was measured."""
+    both = len({row["obs"] for row in rows}) > 1
+    p50: dict[tuple[str, str], float] = {}
+    for row in rows:
+        if row["precision"] == "fp32" and row.get("cuda_graph", True):
+            p50[row["engine"], f"{row['size']} {row['obs']}" if both else row["size"]] = row["p50_us"]
+    cases = dict.fromkeys(case for _, case in p50)
+    found = {}
+    for over, under in (("controller", "onnxruntime"), ("torch_eager", "controller"), ("torch_eager", "tensorrt")):
+        found[f"{over}_over_{under}"] = {
+            case: p50[over, case] / p50[under, case] for case in cases if (over, case) in p50 and (under, case) in p50
+        }
+    return {name: values for name, values in found.items() if values}
 
 
-def _torch_tick(agent: DreamerAgent, rollout: Rollout) -> _Tick:
+def _graphs(bundle: Bundle, precisions: Sequence[str], folder: Path) -> dict[str, Path]:
+    """A file for each precision; those of low precision are not judged, since fresh weights mean nothing."""
+    import onnx
+
+    from robot_wm.runtime.manifest import POLICY_OF
+    from robot_wm_export.fp16 import to_fp16
+    from robot_wm_export.int8 import to_int8
+
+    float32 = bundle.path / POLICY_OF["fp32"]
+    graphs = {}
+    for precision in precisions:
+        graphs[precision] = float32
+        if precision != "fp32":
+            model = onnx.load(float32)
+            made = to_fp16(model) if precision == "fp16" else to_int8(model, bundle.recording().inputs)
+            graphs[precision] = folder / f"{precision}.onnx"
+            onnx.save(made, graphs[precision])
+    return graphs
+
+
+def _here(
+    engines: Sequence[str],
+    bundle: Bundle,
+    graphs: Mapping[str, Path],
+    agent: DreamerAgent,
+    rollout: Rollout,
+    device: str,
+) -> Iterator[tuple[tuple[str, str, str], Tick]]:
+    """What this interpreter runs: (engine, precision, device) and its tick."""
+    from robot_wm_export import bench_ticks
+
+    manifest = bundle.manifest
+    for engine in engines:
+        if engine == "onnxruntime":
+            for precision, graph in graphs.items():
+                yield (engine, precision, "cpu"), bench_ticks.onnxruntime_tick(graph.read_bytes(), manifest, rollout)
+        elif engine == "controller":
+            yield (engine, "fp32", "cpu"), bench_ticks.controller_tick(manifest.spec, bundle, rollout)
+        elif engine != "tensorrt":
+            compiled = engine == "torch_compile"
+            yield (engine, "fp32", device), bench_ticks.torch_tick(agent, rollout, device, compiled=compiled)
+
+
+def _in_turns(here: Mapping[tuple[str, str, str], Tick], ticks: int, tell: _Progress) -> list[dict[str, Any]]:
+    from robot_wm.runtime.latency import LatencyRing
+
+    rings = {key: LatencyRing(ticks) for key in here}
+    for (engine, _, _), tick in here.items():
+        tell(0, f"{engine}: warming up")
+        for number in range(_WARM_UP_TICKS):
+            tick(number)
+    for start in range(0, ticks, _BLOCK_TICKS):
+        for key, tick in here.items():
+            block = range(start, min(start + _BLOCK_TICKS, ticks))
+            for number in block:
+                rings[key].add(tick(_WARM_UP_TICKS + number) * 1e-3)
+            tell(len(block), key[0])
+    rows = []
+    for (engine, precision, device), ring in rings.items():
+        figures = ring.summary().as_dict()
+        row = {"engine": engine, "precision": precision, "device": device}
+        rows.append(row | {name: figures[name] for name in ("p50_us", "p99_us", "p999_us", "max_us")})
+    return rows
+
+
+def _parts(text: str, option: str, known: Sequence[str]) -> list[str]:
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for part in parts:
+        if part not in known:
+            raise UserError(f"{option}: {part!r} is none of {', '.join(known)}")
+    return parts
+
+
+def _gpu(device: str) -> str | None:
+    """Name of the first GPU where torch computes there; raises UserError if there is none."""
     import torch
 
-    frames = [
-        {name: torch.from_numpy(values[frame]) for name, values in rollout.observations.items()}
-        for frame in range(_FRAMES)
-    ]
-    is_first, latent = torch.zeros(1), torch.zeros(1, agent.config.stoch, agent.config.classes)
-    action = torch.zeros(1, agent.action_dim)
-    state = agent.initial(1)
-
-    def tick(number: int) -> int:
-        nonlocal state
-        frame = frames[number % _FRAMES]
-        begin_ns = perf_counter_ns()
-        state = agent.tick(frame, is_first, state, latent, action).state
-        return perf_counter_ns() - begin_ns
-
-    return tick
-
-
-def _onnxruntime_tick(bundle: Bundle, rollout: Rollout) -> _Tick:
-    import numpy as np
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(bundle.read(), options, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    back = [(state.input, names.index(state.output)) for state in bundle.manifest.state]
-    feed: dict[str, NDArray[Any]] = {t.name: np.zeros(t.shape, dtype=t.dtype) for t in bundle.manifest.inputs()}
-
-    def tick(number: int) -> int:
-        for name, values in rollout.observations.items():
-            feed[f"obs/{name}"] = values[number % _FRAMES]
-        begin_ns = perf_counter_ns()
-        made = session.run(None, feed)
-        end_ns = perf_counter_ns()
-        for name, index in back:
-            feed[name] = made[index]
-        return end_ns - begin_ns
-
-    return tick
-
-
-def _controller_tick(spec: AgentSpec, bundle: Bundle, rollout: Rollout) -> _Tick:
-    from robot_wm.runtime.controller import Controller
-
-    controller = Controller(bundle)
-    controller.activate()
-    controller.enable()
-    # One frame of raw values: the agent of this benchmark takes them unscaled and without history.
-    frames = [{name: values[frame, 0] for name, values in rollout.observations.items()} for frame in range(_FRAMES)]
-
-    def tick(number: int) -> int:
-        frame = frames[number % _FRAMES]
-        begin_ns = perf_counter_ns()
-        command = controller.step(frame, number * spec.control_period_s)
-        end_ns = perf_counter_ns()
-        if command.faults:  # a controller that refuses to drive does not ask the graph: nothing to measure
-            raise RuntimeError(f"the controller stopped: {command.detail}")
-        return end_ns - begin_ns
-
-    return tick
-
-
-def _spec(obs: str) -> AgentSpec:
-    field = (
-        ObservationField(name="image", shape=(_PIXELS, _PIXELS, 3), dtype="uint8", unit="1")
-        if obs == "image"
-        else ObservationField(name="proprio", shape=(_OBSERVATION,), unit="1", clip=100.0)
-    )
-    limits = JointLimits(position=(-2.0, 2.0), velocity=20.0, effort=30.0, rate=50.0)
-    return AgentSpec(
-        task="bench_tick",
-        robot="bench",
-        control_rate_hz=50.0,
-        physics_rate_hz=500.0,
-        observations=(field,),
-        action=ActionSpec(
-            mode="position",
-            joints=tuple(f"joint_{index}" for index in range(_ACTIONS)),
-            unit="rad",
-            scale=(0.25,),
-            clip=4.0,
-            limits=(limits,) * _ACTIONS,
-        ),
-        firmware=FirmwareProfile(name="bench"),
-    )
-
-
-def _random_rollout(agent: DreamerAgent, spec: AgentSpec) -> Rollout:
-    import numpy as np
-
-    from robot_wm_export.rollout import Rollout
-
-    rng = np.random.default_rng(0)
-
-    def draw(shape: tuple[int, ...], dtype: str) -> np.ndarray[Any, Any]:
-        shape = (_FRAMES, 1, *shape)
-        if dtype == "uint8":
-            return rng.integers(0, 256, shape, dtype=np.uint8)
-        return rng.standard_normal(shape).astype(np.float32)
-
-    is_first = np.zeros((_FRAMES, 1), dtype=np.float32)
-    is_first[:: _FRAMES // 4] = 1.0
-    return Rollout(
-        observations={name: draw(field.shape, field.dtype) for name, field in spec.model_inputs().items()},
-        is_first=is_first,
-        noise_latent=np.zeros((_FRAMES, 1, agent.config.stoch, agent.config.classes), dtype=np.float32),
-        noise_action=np.zeros((_FRAMES, 1, agent.action_dim), dtype=np.float32),
-    )
+    if device != "cuda":
+        return None
+    if not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no GPU here")
+    return torch.cuda.get_device_name(0)

@@ -95,6 +95,15 @@ class Engine(FrozenModel):
     memory_budget_mib: Annotated[int, Field(ge=128)] = Field(description="MiB, of the agent's whole process")
 
 
+class Rates(FrozenModel):
+    """What the GPU computes at most, dense: the arithmetic side of a roofline."""
+
+    fp32_tflops: Positive = Field(description="TFLOP/s")
+    fp16_tflops: Positive = Field(description="TFLOP/s, dense")
+    int8_tops: Positive = Field(description="TOP/s, dense")
+    source: Annotated[str, Field(min_length=1)] = Field(description="where these figures are published")
+
+
 class BoardConfig(FrozenModel):
     """One computer of a robot, or a workstation."""
 
@@ -105,6 +114,7 @@ class BoardConfig(FrozenModel):
     ros_distro: Literal["humble", "jazzy", "kilted"] = Field(description="ROS 2 distribution of this Ubuntu release")
     memory_mib: Count | None = Field(default=None, description="MiB of memory, shared with the GPU on a Jetson")
     memory_bandwidth_gb_s: Positive | None = Field(default=None, description="GB/s")
+    rates: Rates | None = Field(default=None, description="of the GPU; None: no GPU, or nothing published")
     power_mode: PowerMode | None = None
     clocks: Clocks | None = None
     cpu: Cpu

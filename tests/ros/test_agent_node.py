@@ -240,9 +240,13 @@ def test_the_operators_services_and_the_latched_topic(rig):
     assert rig.enable().success
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT, durability=DurabilityPolicy.VOLATILE)
     volatile = rig.peer.create_publisher(Bool, "estop", qos)
-    rig.until(lambda: volatile.get_subscription_count())
-    volatile.publish(Bool(data=True))
-    rig.until(lambda: rig.agent.agent.controller.mode is Mode.ESTOP)
+
+    def pressed():
+        # Again and again, as a button does: the publisher may know the agent before the agent knows the publisher.
+        volatile.publish(Bool(data=True))
+        return rig.agent.agent.controller.mode is Mode.ESTOP
+
+    rig.until(pressed)
 
 
 def test_a_latched_stop_from_before_the_agent_is_heard(rig, domain):

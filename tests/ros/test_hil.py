@@ -241,6 +241,8 @@ def test_nothing_outlives_the_command(make_bundle, domain, number):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever runs the tests in the background has them ignore Ctrl-C, which children inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 60
     while not any("robot_wm_ros.agent" in line for line in left_behind(domain)):

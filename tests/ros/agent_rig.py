@@ -33,6 +33,7 @@ from robot_wm_ros.qos import LATCHED, TRACE
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 PATIENCE_S = 60.0  # for what should take a moment: these machines are busy, and stand still at times
+SETTLE_S = 0.5
 # Soft starts and holds as short as they may be, for tests that are about something else.
 PROMPT = {"soft_start_s": 0.1, "hold_s": 0.2}
 
@@ -49,6 +50,7 @@ class Rig(ABC):
         self._parameters = {"bundle": str(bundle)} | parameters
         self.commands: list[tuple[float, list[float]]] = []  # receipt on the steady clock, values
         self.damp: list[bool] = []
+        self._clients: dict[str, Any] = {}  # by service
         self.trace: list[list[int]] = []
         self._sensing = threading.Event()
         self.offset_s = 0.0  # of the sensors' stamps
@@ -112,14 +114,15 @@ class Rig(ABC):
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """Call a service and return the answer."""
-        client = self.peer.create_client(kind, service)
-        try:
+        client = self._clients.get(service)
+        if client is None:
+            client = self._clients[service] = self.peer.create_client(kind, service)
             self.until(client.service_is_ready, service)
-            future = client.call_async(request)
-            self.until(future.done, service)
-            return future.result()
-        finally:
-            self.peer.destroy_client(client)
+            # Ready is said before the server knows where to answer: a first answer would be lost.
+            self.listen(SETTLE_S)
+        future = client.call_async(request)
+        self.until(future.done, service)
+        return future.result()
 
     def change(self, *transitions: int) -> bool:
         """Ask for lifecycle transitions, one after the other; whether the last succeeded."""

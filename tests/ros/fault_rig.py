@@ -31,6 +31,7 @@ from robot_wm_ros.qos import LATCHED
 
 SENSOR_RATE_HZ = 200.0
 SOFT_START_S = 0.2
+SETTLE_S = 0.2
 _CHANGE = re.compile(r"\w+ -> (?P<mode>\w+)(: (?P<reason>.*))?")
 PATIENCE_S = 40.0  # for what should take a moment: these machines are busy
 
@@ -171,6 +172,7 @@ class FaultRig:
         client = self._node.create_client(kind, service)
         try:
             self._wait(client.service_is_ready, f"service {service}")
+            time.sleep(SETTLE_S)  # ready is said before the server knows where to answer
             future = client.call_async(request)
             self._wait(future.done, f"an answer of {service}")
             return future.result()

@@ -16,6 +16,7 @@ from cyclopts.validators import Number
 
 from robot_wm.console import emit, progress
 from robot_wm.errors import UserError
+from robot_wm.runtime.manifest import POLICY_OF
 
 if TYPE_CHECKING:
     from robot_wm.dreamer.agent import DreamerAgent
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 ENGINES = ("torch_eager", "torch_compile", "onnxruntime", "controller", "tensorrt")
 _OF_EVERY_PRECISION = ("onnxruntime", "tensorrt")  # the others run the float32 agent
-_PRECISIONS = ("fp32", "fp16", "int8")
 _BLOCK_TICKS = 50
 _WARM_UP_TICKS = 50
 _Progress = Callable[[int, str], None]  # ticks done, what is being done
@@ -70,7 +70,7 @@ def bench_tick(
 
     gpu = _gpu(device)
     chosen = _parts(engine, "--engine", ENGINES)
-    precisions = _parts(precision, "--precision", _PRECISIONS)
+    precisions = _parts(precision, "--precision", list(POLICY_OF))
     observed = _parts(obs, "--obs", OBSERVATIONS)
     cases = [(size, seen) for seen in observed for size in _parts(sizes, "--sizes", list(SIZES))]
     per_case = ticks * sum(len(precisions) if name in _OF_EVERY_PRECISION else 1 for name in chosen)
@@ -170,7 +170,6 @@ def _graphs(bundle: Bundle, precisions: Sequence[str], folder: Path) -> dict[str
     """A file for each precision; those of low precision are not judged, since fresh weights mean nothing."""
     import onnx
 
-    from robot_wm.runtime.manifest import POLICY_OF
     from robot_wm_export.fp16 import to_fp16
     from robot_wm_export.int8 import to_int8
 

@@ -132,22 +132,11 @@ class FaultRig:
         after_s = time.time()
         self.lifecycle.bring_up()
         while True:
-            after_s, mode = self._wait_for_change(("active", "damp"), after_s)
+            after_s, mode, _ = self._wait_for_change("active", "damp", after_s=after_s)
             if mode == "active":
                 return
             time.sleep(0.5)
             self.enable()
-
-    def _wait_for_change(self, modes: tuple[str, ...], after_s: float) -> tuple[float, str]:
-        """The first change to one of these modes after that system time: when, and to which."""
-        found: list[tuple[float, str]] = []
-
-        def seen() -> bool:
-            found[:] = [(at_s, mode) for at_s, mode, _ in self.modes() if mode in modes and at_s > after_s]
-            return bool(found)
-
-        self._wait(seen, " or ".join(modes))
-        return found[0]
 
     # -- what the operator does ------------------------------------------------------------------------------------
 
@@ -216,13 +205,18 @@ class FaultRig:
 
     def wait_for_mode(self, mode: str, *, after_s: float = 0.0) -> tuple[float, str]:
         """When the agent entered the mode after that system time, and why."""
-        found: list[tuple[float, str]] = []
+        at_s, _, why = self._wait_for_change(mode, after_s=after_s)
+        return at_s, why
+
+    def _wait_for_change(self, *modes: str, after_s: float) -> tuple[float, str, str]:
+        """The first change to one of these modes after that system time: when, to which, and why."""
+        found: list[tuple[float, str, str]] = []
 
         def seen() -> bool:
-            found[:] = [(at_s, why) for at_s, name, why in self.modes() if name == mode and at_s > after_s]
+            found[:] = [change for change in self.modes() if change[1] in modes and change[0] > after_s]
             return bool(found)
 
-        self._wait(seen, f"{mode}")
+        self._wait(seen, " or ".join(modes))
         return found[0]
 
     def wait_for_diagnostics(self, text: str) -> None:

@@ -16,6 +16,7 @@ from robot_wm.runtime.manifest import Precision
 
 if TYPE_CHECKING:
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.trt.build import BuildOptions
     from robot_wm.runtime.trt.provide import Provided
 
 app = cyclopts.App(
@@ -28,6 +29,14 @@ WorkspaceMib = Annotated[int, Parameter(validator=Number(gte=16))]
 Level = Annotated[int, Parameter(validator=Number(gte=0, lte=5))]
 VersionCompatible = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+
+
+def _options(version_compatible: bool, workspace_mib: int, optimization_level: int) -> BuildOptions:
+    from robot_wm.runtime.trt.build import BuildOptions
+
+    return BuildOptions(
+        version_compatible=version_compatible, workspace_mib=workspace_mib, optimization_level=optimization_level
+    )
 
 
 @app.command
@@ -68,13 +77,10 @@ def build(
     """
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.trt import api
-    from robot_wm.runtime.trt.build import BuildOptions
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import provide
 
-    options = BuildOptions(
-        version_compatible=version_compatible, workspace_mib=workspace_mib, optimization_level=optimization_level
-    )
+    options = _options(version_compatible, workspace_mib, optimization_level)
     tells_progress = api.load(need_builder=True).tells_progress
     cache = EngineCache(engine_dir)
     with Bundle.open(bundle, public_key) as opened:
@@ -201,13 +207,10 @@ def key(
         Print one JSON object.
     """
     from robot_wm.runtime.bundle import Bundle
-    from robot_wm.runtime.trt.build import BuildOptions
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import engine_key
 
-    options = BuildOptions(
-        version_compatible=version_compatible, workspace_mib=workspace_mib, optimization_level=optimization_level
-    )
+    options = _options(version_compatible, workspace_mib, optimization_level)
     with Bundle.open(bundle, public_key) as opened:
         wanted = engine_key(opened, precision, options)
     cache = EngineCache(engine_dir)

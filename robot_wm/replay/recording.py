@@ -9,7 +9,6 @@ import fcntl
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -98,13 +97,11 @@ def read_recording(path: Path, *, skip_damaged: bool = False) -> TickRecording:
 def _require_finished(file: IO[bytes], path: Path) -> None:
     """Refuse a file that a recorder on this machine is still writing: imported now, it would be there twice later."""
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # goes when the file is closed
     except BlockingIOError:
         raise UserError(f"{path}: is still being recorded") from None
     except OSError:  # a file system without locks
         return
-    with suppress(OSError):
-        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _records(messages: Sequence[Message], layout: MessageLayout, path: Path, topic: str) -> Records:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robot_wm.dreamer.encoder import Encoder
-from robot_wm.nn.layers import Conv
+from robot_wm.nn.layers import Conv, NormSilu
+from robot_wm.nn.norm_silu import NORM_EPSILON
 from robot_wm.nn.symlog import symlog
 from robot_wm_export.deployed_layers import Chains, Frozen, Product, layers
 
@@ -28,10 +29,12 @@ class DeployedEncoder(Frozen):
             self.mlp_first = Product([first.weight], [first.bias])
             self.mlp = Chains([chain])
         if self.inputs.images:
-            for number, conv in enumerate(cast(list[Conv], list(encoder.convs))):
+            pairs = zip(cast(list[Conv], list(encoder.convs)), cast(list[NormSilu], list(encoder.norms)), strict=True)
+            for number, (conv, norm) in enumerate(pairs):
                 self.hold(f"conv{number}_weight", conv.weight / _WHITE if number == 0 else conv.weight)
                 self.hold(f"conv{number}_bias", conv.bias)
-            self.norms = encoder.norms
+                self.hold(f"norm{number}_scale", norm.norm_scale[:, None, None])
+            self.convolutions = len(encoder.convs)
 
     def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
         """Vectors [1, O] float32 and images [1, height, width, channels] uint8 -> embedding [1, E]."""
@@ -47,7 +50,9 @@ class DeployedEncoder(Frozen):
         images = [obs[name].float() for name in self.inputs.images]
         x = images[0] if len(images) == 1 else torch.cat(images, -1)
         x = (x - 0.5 * _WHITE).permute(0, 3, 1, 2)  # [1, channels, height, width], -127.5 to 127.5
-        for number, norm in enumerate(self.norms):
+        for number in range(self.convolutions):
             weight, bias = self.get_buffer(f"conv{number}_weight"), self.get_buffer(f"conv{number}_bias")
-            x = norm(F.max_pool2d(F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2), 2))
+            x = F.max_pool2d(F.conv2d(x, weight, bias, padding=weight.shape[-1] // 2), 2)  # [1, c, h, w]
+            x = x * torch.rsqrt(x.square().mean(1, keepdim=True) + NORM_EPSILON)
+            x = F.silu(x * self.get_buffer(f"norm{number}_scale"))
         return x.flatten(1)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
-from robot_wm.nn.layers import MLP, ChannelNorm, Conv
+from robot_wm.nn.layers import MLP, NormSilu
+from robot_wm.nn.pooled_conv import PooledConv
 from robot_wm.nn.symlog import symlog
 from robot_wm.spec import InputShape
 
@@ -64,8 +64,8 @@ class Encoder(nn.Module):
         if inputs.images:
             channels = [inputs.channels, *(config.depth * m for m in config.image_multipliers)]
             pairs = list(itertools.pairwise(channels))
-            self.convs = nn.ModuleList(Conv(a, b, config.image_kernel) for a, b in pairs)
-            self.norms = nn.ModuleList(ChannelNorm(b) for _, b in pairs)
+            self.convs = nn.ModuleList(PooledConv(a, b, config.image_kernel) for a, b in pairs)
+            self.norms = nn.ModuleList(NormSilu(b) for _, b in pairs)
             self.size += inputs.small[0] * inputs.small[1] * channels[-1]
 
     def forward(self, obs: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
@@ -74,8 +74,8 @@ class Encoder(nn.Module):
         if self.inputs.vectors:
             parts.append(self.mlp(symlog(self.inputs.vector(obs)).to(dtype)))
         if self.inputs.images:
-            x = (self.inputs.image(obs) - 0.5).to(dtype).permute(0, 3, 1, 2)  # [N, channels, height, width]
+            x = (self.inputs.image(obs) - 0.5).to(dtype)  # [N, height, width, channels]
             for conv, norm in zip(self.convs, self.norms, strict=True):
-                x = norm(F.max_pool2d(conv(x), 2))
-            parts.append(x.flatten(1))
+                x = norm(conv(x))  # [N, height/2, width/2, c]
+            parts.append(x.permute(0, 3, 1, 2).flatten(1))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

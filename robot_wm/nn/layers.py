@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robot_wm.nn.norm_silu import NORM_EPSILON, norm_silu
+from robot_wm.nn.norm_silu import norm_silu
+
+LANES = 8  # matrix units take half-precision channels by so many
 
 # Standard deviation lost by cutting a normal distribution at two standard deviations.
 _TRUNCATION = 1.1368
@@ -119,20 +121,6 @@ class NormSilu(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., units] -> same shape and dtype."""
         return norm_silu(x, self.norm_scale)
-
-
-class ChannelNorm(nn.Module):
-    """RMS norm over the channels of an image [N, C, height, width], then SiLU."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm_scale = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, height, width] -> same shape and dtype."""
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(1, keepdim=True) + NORM_EPSILON)
-        return F.silu(wide * self.norm_scale[:, None, None]).to(x.dtype)
 
 
 class Conv(Initialised):

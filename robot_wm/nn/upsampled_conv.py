@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robot_wm.nn.layers import Conv
+from robot_wm.nn.layers import LANES, Conv
 
 
 def _fold(kernel: int, like: Tensor) -> Tensor:
@@ -34,8 +34,11 @@ def upsampled_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     fold = _fold(weight.shape[-1], weight)  # [2, taps, kernel]
     folded = torch.einsum("pak,qbl,oikl->pqoiab", fold, fold, weight.float()).to(weight.dtype)
     taps, (batch, height, width, _) = fold.shape[1], x.shape
-    phases = F.conv2d(x.permute(0, 3, 1, 2), folded.flatten(0, 2), bias.repeat(4), padding=taps // 2)
-    parts = phases.permute(0, 2, 3, 1).unflatten(-1, (2, 2, -1))  # [N, h, w, 2, 2, out]
+    outputs, folded = 4 * weight.shape[0], folded.flatten(0, 2)  # [4*out, in, taps, taps]
+    if x.is_cuda:  # or cuDNN pads the images themselves, every time it reads them
+        folded = F.pad(folded, (0, 0, 0, 0, 0, 0, 0, -outputs % LANES))
+    phases = F.conv2d(x.permute(0, 3, 1, 2), folded, padding=taps // 2).permute(0, 2, 3, 1)[..., :outputs]
+    parts = phases.unflatten(-1, (2, 2, -1)) + bias  # [N, h, w, 2, 2, out]
     return parts.permute(0, 1, 3, 2, 4, 5).reshape(batch, 2 * height, 2 * width, -1)
 
 

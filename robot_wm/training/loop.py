@@ -6,6 +6,7 @@ loop trains with the actor in this process or beside it.
 
 from __future__ import annotations
 
+import math
 import subprocess
 import time
 from collections import deque
@@ -34,6 +35,7 @@ from robot_wm.training.experience import Experience, Finished
 from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
 from robot_wm.training.scalars import ScalarLog
 from robot_wm.training.stopping import StopRequest
+from robot_wm.training.updates import ReplayedUpdates, Spent
 
 # An actor process may run this far ahead of the train ratio before it waits, in policy steps an environment.
 _LEAD_STEPS = 64
@@ -92,10 +94,10 @@ class Trainer:
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
         self.stopped_by = "steps"
         self.running_s = 0.0  # since `train` was called
-        self._last_metrics: dict[str, torch.Tensor] = {}
+        self.spent = Spent()  # since `train` was called
+        self._updates = ReplayedUpdates(self.learner, self.sampler, self.spent)
         self._marks: dict[str, int] = {}
         self._start_steps = self.state.env_steps
-        self._times = dict.fromkeys(("collect", "sample", "update"), 0.0)
 
     def train(self, report: Report = lambda trainer: None) -> RunState:
         """Run to the configured end (or Ctrl-C, the time limit or the wanted return), saving on the way out.
@@ -122,7 +124,7 @@ class Trainer:
                     if config.time_limit_s is not None and self.running_s >= config.time_limit_s:
                         self.stopped_by = "time limit"
                         break
-                    if self.stopped_by == "return":
+                    if self.stopped_by != "steps":
                         break
                 self._check_finite()
                 self._save()
@@ -130,6 +132,10 @@ class Trainer:
                 self.store.flush()
                 collector.close()
         return state
+
+    def stop(self, why: str) -> None:
+        """End `train` after this round; ``why`` is what `stopped_by` tells then."""
+        self.stopped_by = why
 
     @property
     def recent_return(self) -> float | None:
@@ -167,27 +173,15 @@ class Trainer:
             self.state.env_steps += transition.envs
             self.state.episodes += len(finished)
             self.recent.extend(finished)
-        self._times["collect"] += time.perf_counter() - begin
+        self.spent.collect += time.perf_counter() - begin
 
     def _learn(self, stop: StopRequest) -> None:
         """The updates that the train ratio allows; at most as many as one second's worth before the next poll."""
-        due = int((self.state.env_steps - self.config.prefill_steps) * self.config.updates_per_step)
-        deadline = time.monotonic() + 1.0
-        while self.state.updates < due and self.sampler.windows and not stop.requested:
-            begin = time.perf_counter()
-            batch = self.sampler.sample(self.config.dreamer.batch_size)
-            tensors = TensorBatch.from_numpy(batch, self.device)
-            sampled = time.perf_counter()
-            result = self.learner.update(tensors)
-            self.sampler.write_latents(
-                batch.index[:, 1:], result.deter.half().cpu().numpy(), result.stoch.cpu().numpy()
-            )
-            self._last_metrics = result.metrics
-            self.state.updates += 1
-            self._times["sample"] += sampled - begin
-            self._times["update"] += time.perf_counter() - sampled
-            if self.config.actor == "process" and time.monotonic() > deadline:
-                return
+        state, config = self.state, self.config
+        due = int((state.env_steps - config.prefill_steps) * config.updates_per_step) - state.updates
+        deadline = time.monotonic() + 1.0 if config.actor == "process" else math.inf
+        if self.sampler.windows:
+            state.updates += self._updates.run(due, lambda: not stop.requested and time.monotonic() < deadline)
 
     def _periodic(self) -> None:
         config = self.config
@@ -211,7 +205,7 @@ class Trainer:
 
     def _write_scalars(self) -> None:
         state = self.state
-        values = {name: float(value) for name, value in self._last_metrics.items()}
+        values = {name: float(value) for name, value in self._updates.metrics.items()}
         if self.recent_return is not None:
             last = list(self.recent)
             values["episode/return"] = self.recent_return
@@ -219,8 +213,7 @@ class Trainer:
             success = [episode.success for episode in last]
             if not np.isnan(success).any():
                 values["episode/success"] = float(np.mean(success))
-        total = max(sum(self._times.values()), 1e-9)
-        values |= {f"time/{name}_share": spent / total for name, spent in self._times.items()}
+        values |= {f"time/{name}": share for name, share in self.spent.shares(self.running_s).items()}
         values |= {
             "run/updates": state.updates,
             "run/episodes": state.episodes,
@@ -242,7 +235,7 @@ class Trainer:
             self._check_finite()
             checkpoint.mark_best(self.run, self._save())
         if config.stop_at_return is not None and result["return_mean"] >= config.stop_at_return:
-            self.stopped_by = "return"
+            self.stop("return")
 
     def _predict(self) -> None:
         batch = TensorBatch.from_numpy(self.sampler.sample(self.config.dreamer.batch_size), self.device)

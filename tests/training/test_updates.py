@@ -1,0 +1,131 @@
+"""Updates in a row: what overlaps, what is stored, and that nothing is left under way."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from robot_wm.dreamer.learner import UpdateResult
+from robot_wm.training.loop import Trainer
+from robot_wm.training.updates import ReplayedUpdates, Spent
+
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+class Recorder:
+    """A learner and a sampler that write down what is asked of them.
+
+    As a captured graph does, the learner hands out the same tensors every time: update k fills them with k.
+    """
+
+    config = SimpleNamespace(batch_size=2)
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.calls: list[str] = []
+        self.deter = torch.zeros(2, 3, 4, device=device)
+        self.stoch = torch.zeros(2, 3, 1, dtype=torch.uint8, device=device)
+        self.drawn = self.updated = 0
+
+    def sample(self, batch):
+        self.drawn += 1
+        self.calls.append(f"draw {self.drawn}")
+        flags = np.zeros((batch, 4), np.bool_)
+        return SimpleNamespace(
+            obs={"state": np.full((batch, 4, 1), self.drawn, np.float32)},
+            action=np.zeros((batch, 4, 1), np.float32),
+            reward=np.zeros((batch, 4), np.float32),
+            is_first=flags,
+            is_last=flags,
+            is_terminal=flags,
+            deter=np.zeros((batch, 4), np.float32),
+            stoch=np.zeros((batch, 1), np.uint8),
+            index=np.full((batch, 4), self.drawn, np.int64),
+        )
+
+    def update(self, batch):
+        self.updated += 1
+        assert (batch.obs["state"] == self.updated).all(), "every batch is trained on, in the order of drawing"
+        self.calls.append(f"update {self.updated}")
+        self.deter.fill_(self.updated)
+        self.stoch.fill_(self.updated)
+        return UpdateResult({"loss": torch.tensor(float(self.updated))}, self.deter, self.stoch)
+
+    def write_latents(self, index, deter, stoch):
+        assert index.shape == (2, 3)  # of the trained steps, not of the context step
+        assert deter.dtype == np.float16
+        number = int(index[0, 0])
+        assert (index == number).all()
+        assert (deter == number).all()
+        assert (stoch == number).all()
+        self.calls.append(f"store {number}")
+
+
+def updates(recorder: Recorder, *, ahead: bool | None) -> ReplayedUpdates:
+    return ReplayedUpdates(recorder, recorder, Spent(), ahead=ahead)  # type: ignore[arg-type]
+
+
+def test_on_a_cpu_each_update_finds_the_latents_of_the_one_before_it():
+    recorder = Recorder()
+    assert updates(recorder, ahead=None).run(2) == 2
+    assert recorder.calls == ["draw 1", "update 1", "store 1", "draw 2", "update 2", "store 2"]
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
+def test_ahead_the_next_batch_is_drawn_and_older_latents_are_stored_while_an_update_is_under_way(device):
+    recorder = Recorder(device)
+    running = updates(recorder, ahead=True if device == "cpu" else None)
+    assert running.run(4) == 4
+    assert recorder.calls == [
+        *("draw 1", "update 1"),
+        *("draw 2", "update 2", "store 1"),
+        *("draw 3", "update 3", "store 2"),
+        *("draw 4", "update 4", "store 3"),
+        "store 4",
+    ]
+    assert running.metrics["loss"].item() == 4
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_stop_leaves_no_batch_drawn_in_vain(ahead):
+    recorder = Recorder()
+    asked = iter([True, True, False])
+    assert updates(recorder, ahead=ahead).run(9, lambda: next(asked)) == 2
+    assert (recorder.drawn, recorder.updated, recorder.calls[-1]) == (2, 2, "store 2")
+
+
+@pytest.mark.parametrize("most", [0, -3])
+def test_without_an_update_due_nothing_is_drawn(most):
+    recorder = Recorder()
+    assert updates(recorder, ahead=True).run(most) == 0
+    assert recorder.calls == []
+
+
+def test_between_two_runs_replay_and_learner_are_all_that_a_resume_needs(tiny, tmp_path):
+    def trainer(name: str) -> Trainer:
+        made = Trainer(tiny(steps=80, prefill_steps=80, run_dir=tmp_path / name))
+        made.train()
+        return made
+
+    left, right = trainer("left"), trainer("right")
+    running = ReplayedUpdates(left.learner, left.sampler, Spent(), ahead=True)
+    running.run(3)
+    right.learner.load_state_dict(left.learner.state_dict())
+    right.sampler.load_state_dict(left.sampler.state_dict())
+    running.run(3)
+    ReplayedUpdates(right.learner, right.sampler, Spent(), ahead=True).run(3)
+    ours, theirs = left.learner.state_dict(), right.learner.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    mine, yours = left.sampler.state_dict(), right.sampler.state_dict()
+    assert [name for name in mine if not np.array_equal(mine[name], yours[name])] == []
+
+
+def test_the_parts_of_a_run_are_shares_of_its_wall_clock(tiny):
+    trainer = Trainer(tiny(steps=120))
+    trainer.train()
+    shares = trainer.spent.shares(trainer.running_s)
+    assert list(shares) == ["collect_share", "sample_share", "transfer_share", "update_share"]
+    assert min(shares.values()) > 0
+    assert shares["update_share"] > 0.1
+    assert sum(shares.values()) < 1  # nothing overlaps on a CPU

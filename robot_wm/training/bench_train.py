@@ -1,0 +1,173 @@
+"""``robot-wm bench train``: how fast a whole run learns, and which of its parts the time goes to."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import cyclopts
+from cyclopts import Parameter
+
+from robot_wm.console import emit, progress
+from robot_wm.dreamer.config import DreamerConfig, Size
+from robot_wm.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from robot_wm.training.loop import Trainer
+
+Positive = cyclopts.validators.Number(gt=0)
+_WARM_UP = 20  # updates before the warm-up's own time counts: everything is compiled
+_ENDLESS = 10**12  # policy steps: the clock ends the run
+
+
+def bench_train(
+    *,
+    task: str = "cartpole_swingup",
+    size: Size = "12m",
+    train_ratio: Annotated[float, Parameter(validator=Positive)] = 512.0,
+    envs: Annotated[int, Parameter(validator=Positive)] = 16,
+    processes: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=0))] = 16,
+    actor: Literal["inline", "process"] = "inline",
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    threads: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=0))] = 0,
+    episodes_per_commit: Annotated[int, Parameter(validator=Positive)] = 1,
+    warm_up_seconds: Annotated[float, Parameter(validator=cyclopts.validators.Number(gte=0))] = 5.0,
+    seconds: Annotated[float, Parameter(validator=Positive)] = 60.0,
+    batch_size: Annotated[int, Parameter(validator=Positive)] = 16,
+    batch_length: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=2))] = 64,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Time `robot-wm train` as it runs: simulators, replay, transfer and updates together, nothing left out.
+
+    The clock starts some seconds after the first 20 updates: everything is compiled then, and an actor process is as
+    far ahead of the learner as it may be. Shares are of the wall clock. On a GPU the
+    shares of transfer and update are the device's own time, and the host's sampling runs beside it, so that they may
+    add up to more than 1; what the update share lacks to 1 is how long the device waited for everything else.
+
+    Parameters
+    ----------
+    task
+        Task to learn, see `robot-wm tasks`.
+    size
+        Model size.
+    train_ratio
+        Replayed steps per policy step.
+    envs
+        Environments stepped together.
+    processes
+        Simulator processes; 0 steps the environments in the actor's process.
+    actor
+        inline: acts between two rounds of updates; process: acts beside the learner.
+    device
+        Where to learn; auto takes CUDA if there is any.
+    threads
+        CPU threads of the learner; 0 leaves it to torch.
+    episodes_per_commit
+        Finished episodes a commit of the replay store.
+    warm_up_seconds
+        How long to let it run before, s.
+    seconds
+        How long to measure, s.
+    batch_size
+        Sequences an update.
+    batch_length
+        Trained steps a sequence, control steps.
+    json
+        Print one JSON object; rates are per second, steps are policy steps of all environments together.
+    """
+    from robot_wm.training.loop import Trainer
+
+    with TemporaryDirectory(prefix="robot-wm-bench-") as folder, progress() as bar:
+        config = TrainConfig(
+            task=task,
+            run_dir=Path(folder) / "run",
+            steps=_ENDLESS,
+            train_ratio=train_ratio,
+            envs=envs,
+            processes=processes,
+            actor=actor,
+            device=device,
+            threads=threads,
+            # A window needs this many steps of one environment, and nothing is learned before.
+            prefill_steps=envs * (batch_length + 2),
+            episodes_per_commit=episodes_per_commit,
+            checkpoint_every_steps=_ENDLESS,
+            dreamer=DreamerConfig(size=size, batch_size=batch_size, batch_length=batch_length),
+        )
+        watch = _Watch(bar, warm_up_seconds, seconds)
+        trainer = Trainer(config)
+        trainer.train(watch)
+        if trainer.stopped_by == "signal":
+            raise KeyboardInterrupt
+    emit(watch.result, as_json=json, title="One training run")
+
+
+class _Watch:
+    """Starts a clock after the warm-up, ends the run when it has run out, and keeps what happened in between."""
+
+    def __init__(self, bar: Progress, warm_up_s: float, seconds: float) -> None:
+        self._bar, self._warm_up_s, self._seconds = bar, warm_up_s, seconds
+        self._task = bar.add_task("bench train, s", total=round(seconds), note="starting")
+        self._created_s = time.monotonic()
+        self._first_update_s: float | None = None
+        self._warm_s: float | None = None  # when the warm-up's own time began
+        self._start: dict[str, float] | None = None
+        self.result: dict[str, Any] = {}
+
+    def __call__(self, trainer: Trainer) -> None:
+        """Look at the run after one of its rounds."""
+        now = _counters(trainer)
+        if self._first_update_s is None and trainer.state.updates:
+            self._first_update_s = time.monotonic() - self._created_s
+        if self._warm_s is None and trainer.state.updates >= _WARM_UP:
+            self._warm_s = trainer.running_s
+        if self._start is None:
+            if self._warm_s is not None and trainer.running_s >= self._warm_s + self._warm_up_s:
+                self._start = now
+            return
+        since = {name: value - self._start[name] for name, value in now.items()}
+        self._bar.update(self._task, completed=int(since["wall_s"]), note=f"{int(since['updates'])} updates")
+        if since["wall_s"] >= self._seconds:
+            self.result = self._figures(trainer, since)
+            trainer.stop("bench")
+
+    def _figures(self, trainer: Trainer, since: dict[str, float]) -> dict[str, Any]:
+        import torch
+
+        config, wall_s, updates = trainer.config, since["wall_s"], max(since["updates"], 1)
+        on_gpu = trainer.device.type == "cuda"
+        return {
+            "env_steps_per_s": round(since["env_steps"] / wall_s, 2),
+            "updates_per_s": round(since["updates"] / wall_s, 3),
+            **{f"{part}_share": round(since[part] / wall_s, 4) for part in vars(trainer.spent)},
+            **{f"{part}_ms_per_update": round(1e3 * since[part] / updates, 3) for part in vars(trainer.spent)},
+            "replayed_per_step": round(
+                updates * config.dreamer.batch_size * config.dreamer.batch_length / max(since["env_steps"], 1), 1
+            ),
+            "first_update_s": round(self._first_update_s or 0.0, 1),
+            "wall_s": round(wall_s, 1),
+            "env_steps": int(since["env_steps"]),
+            "updates": int(since["updates"]),
+            "episodes": int(since["episodes"]),
+            "task": config.task,
+            "size": config.dreamer.size,
+            "train_ratio": config.train_ratio,
+            "envs": config.envs,
+            "processes": config.processes,
+            "actor": config.actor,
+            "batch_size": config.dreamer.batch_size,
+            "batch_length": config.dreamer.batch_length,
+            "device": torch.cuda.get_device_name(trainer.device) if on_gpu else trainer.device.type,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+
+
+def _counters(trainer: Trainer) -> dict[str, float]:
+    state = trainer.state
+    counts = {"env_steps": state.env_steps, "updates": state.updates, "episodes": state.episodes}
+    return {**counts, "wall_s": trainer.running_s, **vars(trainer.spent)}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from robot_wm.dreamer.batch import TensorBatch
     from robot_wm.dreamer.learner import DreamerLearner
+    from robot_wm.dreamer.matmul_floor import MatmulFloor
 
 Positive = cyclopts.validators.Number(gt=0)
 ACTION_DIM = 12
@@ -39,6 +40,7 @@ def bench_learner(
     batch_length: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=2))] = 64,
     horizon: Annotated[int, Parameter(validator=Positive)] = 15,
     threads: Annotated[int | None, Parameter(validator=Positive)] = None,
+    matmul_only: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Time full Dreamer updates on random sequences: 12 continuous actions, a 48-d vector or a 64x64x3 image.
@@ -63,18 +65,22 @@ def bench_learner(
         Imagined steps, control steps.
     threads
         CPU threads; torch's own choice if not given.
+    matmul_only
+        On a CPU: after each update time its matrix products alone, and give the ratio of the two medians.
     json
         Print one JSON object; times in ms and s, memory in MiB (of the GPU's tensors, or of the process on a CPU).
     """
     import torch
 
     place = _device(device)
+    if matmul_only and place.type != "cpu":
+        raise UserError(f"--matmul-only: measured on a cpu only, not on {device}")
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
         config = DreamerConfig(size=size, batch_size=batch_size, batch_length=batch_length, horizon=horizon)
-        emit(_measure(config, obs, place, updates), as_json=json, title="One Dreamer update")
+        emit(_measure(config, obs, place, updates, matmul_only), as_json=json, title="One Dreamer update")
     finally:
         torch.set_num_threads(before)
 
@@ -92,11 +98,12 @@ def _device(name: str) -> torch.device:
     return place
 
 
-def _measure(config: DreamerConfig, obs: str, device: torch.device, updates: int) -> dict[str, Any]:
+def _measure(config: DreamerConfig, obs: str, device: torch.device, updates: int, matmul_only: bool) -> dict[str, Any]:
     import torch
 
     from robot_wm.dreamer.agent import DreamerAgent
     from robot_wm.dreamer.learner import DreamerLearner
+    from robot_wm.dreamer.matmul_floor import MatmulFloor, record_products
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -106,11 +113,14 @@ def _measure(config: DreamerConfig, obs: str, device: torch.device, updates: int
     batch = _batch(learner)
     _update_ms(learner, batch)
     first_step_s = time.perf_counter() - start
-    times_ms = []
+    floor = MatmulFloor(record_products(lambda: learner.update(batch))) if matmul_only else None
+    times_ms, floor_ms = [], []
     with progress() as bar:
         task = bar.add_task("bench learner", total=_WARM_UP + updates, note="")
         for _ in range(_WARM_UP + updates):
             times_ms.append(_update_ms(learner, batch))
+            if floor is not None:
+                floor_ms.append(_floor_ms(floor))
             bar.advance(task)
     times_ms = sorted(times_ms[_WARM_UP:])
     return {
@@ -118,6 +128,7 @@ def _measure(config: DreamerConfig, obs: str, device: torch.device, updates: int
         "median_ms": round(statistics.median(times_ms), 3),
         "p10_ms": round(times_ms[round(0.1 * (updates - 1))], 3),
         "p90_ms": round(times_ms[round(0.9 * (updates - 1))], 3),
+        **_matmul_only(floor, floor_ms[_WARM_UP:], statistics.median(times_ms)),
         "first_step_s": round(first_step_s, 3),
         "peak_mib": round(_peak_mib(device), 1),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -168,6 +179,24 @@ def _update_ms(learner: DreamerLearner, batch: TensorBatch) -> float:
     if learner.device.type == "cuda":
         torch.cuda.synchronize(learner.device)
     return 1e3 * (time.perf_counter() - start)
+
+
+def _floor_ms(floor: MatmulFloor) -> float:
+    start = time.perf_counter()
+    floor.run()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def _matmul_only(floor: MatmulFloor | None, times_ms: list[float], update_ms: float) -> dict[str, Any]:
+    if floor is None:
+        return {}
+    median_ms = statistics.median(times_ms)
+    return {
+        "matmul_only_ms": round(median_ms, 3),
+        "ratio": round(update_ms / median_ms, 3),
+        "products": len(floor.products),
+        "gflop": round(1e-9 * sum(product.flops for product in floor.products), 3),
+    }
 
 
 def _peak_mib(device: torch.device) -> float:

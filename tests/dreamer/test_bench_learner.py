@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from robot_wm.dreamer.bench_learner import bench_learner
 from robot_wm.errors import UserError
@@ -18,6 +19,21 @@ def test_prints_one_object_with_its_units(capsys, obs, params):
     assert 0 < result["p10_ms"] <= result["median_ms"] <= result["p90_ms"]
     assert result["first_step_s"] > 0
     assert result["peak_mib"] > 0
+
+
+def test_matmul_only_gives_products_and_their_share(capsys):
+    settings = {"size": "nano", "updates": 2, "batch_size": 2, "batch_length": 3, "horizon": 2, "threads": 1}
+    bench_learner(**settings, matmul_only=True, json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert result["ratio"] == pytest.approx(result["median_ms"] / result["matmul_only_ms"], rel=0.01)
+    assert result["products"] > 100
+    assert 0 < result["gflop"] < 1
+
+
+def test_matmul_only_is_refused_off_the_cpu(monkeypatch):
+    monkeypatch.setattr("robot_wm.dreamer.bench_learner._device", lambda name: torch.device(name))
+    with pytest.raises(UserError, match="--matmul-only"):
+        bench_learner(size="nano", device="cuda", matmul_only=True)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "abacus", "meta"])

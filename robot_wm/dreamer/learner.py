@@ -14,6 +14,7 @@ from robot_wm.dreamer.behavior import behavior_loss
 from robot_wm.dreamer.captured import CapturedFunction
 from robot_wm.dreamer.compute_copy import ComputeCopy, FlatAgent
 from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.dreamer.host_memory import keep_freed_memory
 from robot_wm.dreamer.rollouts import ObservedSequences, OpenLoop, observe_sequences, open_loop
 from robot_wm.dreamer.watch import FiniteWatch
 from robot_wm.dreamer.world_model import world_model_loss
@@ -55,6 +56,8 @@ class DreamerLearner:
         automatic = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.compute_dtype = automatic if config.compute == "auto" else getattr(torch, config.compute)
         self.generator = torch.Generator(self.device).manual_seed(seed)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self._flat = FlatAgent(self.agent)
         self._copy = ComputeCopy(self._flat, self.compute_dtype)
         self.optimiser = LaProp(

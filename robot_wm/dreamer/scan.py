@@ -128,7 +128,7 @@ class _PosteriorScan(torch.autograd.Function):
             d_shared,
             norm.scale_gradient(at.hidden, step.hidden_norm.unit, local.hidden.slope),
             products.gates_weight_gradient(step.hidden.flatten(0, 1), at.gates.flatten(0, 1), plan.gates),
-            at.gates.flatten(0, 1).float().sum(0).to(dtype),
+            products.gates_bias_gradient(at.gates.flatten(0, 1), plan.gates),
             at.before.flatten(0, 1).T @ features[..., :size].flatten(0, 1).to(dtype),
             norm.scale_gradient(at.unit, saved.unit_norm.unit, local.unit.slope),
             logits.T @ saved.unit.flatten(0, 1),

@@ -7,13 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robot_wm.nn.block_products import gates_bias
 from robot_wm.nn.layers import BlockLinear, Dense
 from robot_wm.nn.norm_silu import norm_silu
 
-# Up to this D a dense product with zeros between the blocks beats a batch of small ones and its two transpositions.
-_DENSE_DETER = 512
+# Up to this D a dense product with zeros between the blocks beats a batch of small ones and its two transpositions:
+# on a GPU always, on a CPU with the few rows of a scan.
+_DENSE_DETER_CPU = 128
+_DENSE_DETER_GPU = 512
 # A GPU has the arithmetic to spare: the first product of a few rows stays dense as long as its weights fit the cache.
-_DENSE_DETER_GPU = 2048
+_DENSE_FIRST_GPU = 2048
 
 
 class GRUPlan(NamedTuple):
@@ -30,7 +33,7 @@ class GRUPlan(NamedTuple):
     shared: Tensor  # [3*hidden, D]: from deter_in, stoch_in and action_in to hidden
     hidden_scale: Tensor  # [D]
     gates: Tensor
-    gates_bias: Tensor  # [3, D], with the -1 of the update gate inside
+    gates_bias: Tensor  # with the -1 of the update gate inside; see ``block_products.gates_bias``
 
 
 class BlockGRU(nn.Module):
@@ -85,8 +88,9 @@ class BlockGRU(nn.Module):
         bias = torch.stack([reset, update, candidate]).flatten(1)  # [3, D]
         shift = torch.zeros_like(bias)
         shift[1] = -1.0
-        first, dense = parts, blocks * width <= _DENSE_DETER
-        few_rows_on_gpu = own.is_cuda and not wide and blocks * width <= _DENSE_DETER_GPU
+        first, size = parts, blocks * width
+        dense = size <= _DENSE_DETER_GPU if own.is_cuda else size <= _DENSE_DETER_CPU and not wide
+        few_rows_on_gpu = own.is_cuda and not wide and size <= _DENSE_FIRST_GPU
         if dense or few_rows_on_gpu:
             deter_in, stoch_in, _ = parts
             deter, stoch = deter_in.shape[0], stoch_in.shape[0]
@@ -104,5 +108,5 @@ class BlockGRU(nn.Module):
             shared=shared,
             hidden_scale=self.norm_scale,
             gates=gates,
-            gates_bias=bias + shift,
+            gates_bias=gates_bias(bias + shift, 1 if gates.dim() == 2 else blocks),
         )

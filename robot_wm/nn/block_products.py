@@ -16,14 +16,19 @@ def _joined(x: Tensor) -> Tensor:
     return x.transpose(0, 1).flatten(1)
 
 
-def first(x: Tensor, base: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
-    """[deter | stoch] [N, D+Z] -> [deter_in | stoch_in | own] [N, 2*hidden+D], plus ``base`` (same shape or a row)."""
+def first(x: Tensor, base: Tensor, weights: tuple[Tensor, ...], width: int) -> tuple[Tensor, Tensor]:
+    """[deter | stoch] [N, D+Z] -> [deter_in | stoch_in] [N, width] and own [N, D], where width is 2*hidden.
+
+    ``base`` [N, width+D], or a row of it, is added. Two results, since the blocks would have to be copied into one.
+    """
     if len(weights) == 1:
-        return base + x @ weights[0]
+        y = base + x @ weights[0]
+        return y[:, :width], y[:, width:]
     deter_in, stoch_in, own = weights
     deter = x[:, : deter_in.shape[0]]
-    parts = [deter @ deter_in, x[:, deter_in.shape[0] :] @ stoch_in, _joined(_blocks(deter, own.shape[0]) @ own)]
-    return torch.cat(parts, -1).add_(base)
+    inputs = torch.cat([deter @ deter_in, x[:, deter_in.shape[0] :] @ stoch_in], -1)
+    blocks = _joined(_blocks(deter, own.shape[0]) @ own)
+    return inputs.add_(base[..., :width]), blocks.add_(base[..., width:])
 
 
 def first_input_gradient(grad: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
@@ -51,11 +56,26 @@ def first_weight_gradient(x: Tensor, grad: Tensor, weights: tuple[Tensor, ...]) 
 
 
 def gates(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Hidden [N, D] -> [N, 3, D]: reset, update, candidate before their nonlinearities."""
+    """Hidden [N, D] -> [N, 3, G, D/G]: reset, update, candidate before their nonlinearities; G is 1 where dense.
+
+    In blocks it is a view of [G, N, 3*D/G], as the product leaves it: what comes next works in that order too.
+    """
     if weight.dim() == 2:
-        return torch.addmm(bias.flatten(), x, weight).unflatten(-1, (3, -1))
-    y = (_blocks(x, weight.shape[0]) @ weight).unflatten(-1, (3, -1))  # [G, N, 3, D/G]
-    return y.permute(1, 2, 0, 3).flatten(2) + bias
+        return torch.addmm(bias, x, weight).view(x.shape[0], 3, 1, -1)
+    y = (_blocks(x, weight.shape[0]) @ weight).add_(bias)  # [G, N, 3*D/G]; compiled, the sum joins what comes next
+    return y.unflatten(-1, (3, -1)).permute(1, 2, 0, 3)
+
+
+def gates_bias(bias: Tensor, blocks: int) -> Tensor:
+    """[3, D] -> what ``gates`` adds: [3*D] with ``blocks`` 1, else [G, 1, 3*D/G]."""
+    if blocks == 1:
+        return bias.flatten()
+    return bias.unflatten(-1, (blocks, -1)).transpose(0, 1).flatten(1).unsqueeze(1)
+
+
+def gates_bias_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """Of all rows at once: [N, 3, D] -> the shape of ``gates_bias``."""
+    return gates_bias(grad.float().sum(0).to(weight.dtype), 1 if weight.dim() == 2 else weight.shape[0])
 
 
 def _gate_blocks(grad: Tensor, blocks: int) -> Tensor:

@@ -62,7 +62,7 @@ def _terms(
 ) -> BehaviorLoss:
     config = agent.config
     twohot = agent.critic.twohot
-    logits = agent.critic(imagined.feature[:-1])  # [H, N, bins]; gradients reach the critic only
+    logits = agent.critic.even_logits(imagined.feature[:-1])  # [H, N, bins + 1]; gradients reach the critic only
     with torch.no_grad():
         reward = agent.reward.mean(imagined.feature)  # [H+1, N]
         goes_on = torch.sigmoid(agent.cont(imagined.feature))  # [H+1, N], discount included
@@ -87,7 +87,7 @@ def _terms(
         boot = returns[0].view(last.shape)  # [T, B]
         replay_returns = lambda_return(replay_reward, live, last, boot, mix=config.return_lambda)  # [T-1, B]
         replay_slow = slow[0].view(last.shape)[:-1]
-    replay_logits = agent.critic(feature[:-1].to(agent.dtype))
+    replay_logits = agent.critic.even_logits(feature[:-1].to(agent.dtype))
     replay_critic = twohot.loss(replay_logits, replay_returns, replay_slow, scales=scales)  # [T-1, B]
     losses = {
         "policy": -(weight * surrogate).mean(),

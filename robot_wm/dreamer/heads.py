@@ -26,16 +26,23 @@ class ScalarHead(nn.Module):
 
     def forward(self, feature: Tensor) -> Tensor:
         """Feature [..., F] -> logits [..., bins] float32."""
-        x = self.mlp(feature)
-        if not x.is_cuda:
-            return self.out(x).float()
-        # An odd number of outputs keeps a GPU's matrix units from their fast paths: one row of zeros is cheaper.
-        weight, bias = F.pad(self.out.weight, (0, 0, 0, 1)), F.pad(self.out.bias, (0, 1))
-        return F.linear(x, weight, bias)[..., :-1].float()
+        logits: Tensor = self.out(self.mlp(feature))
+        return logits.float()
+
+    def even_logits(self, feature: Tensor) -> Tensor:
+        """Feature [..., F] -> logits [..., bins + 1] float32, the last of them -inf: a class of probability 0.
+
+        An odd number of outputs keeps matrix products from their fast paths (twice the time on a CPU, too), and
+        cutting the last one off again would be a copy.
+        """
+        weight = F.pad(self.out.weight, (0, 0, 0, 1))
+        bias = F.pad(self.out.bias, (0, 1), value=-math.inf)
+        return F.linear(self.mlp(feature), weight, bias).float()
 
     def mean(self, feature: Tensor) -> Tensor:
         """Feature [..., F] -> predicted scalar [...], float32."""
-        return self.twohot.mean(self(feature))
+        exported = torch.onnx.is_in_onnx_export()
+        return self.twohot.mean(self(feature) if exported else self.even_logits(feature))
 
 
 class ContinueHead(nn.Module):

@@ -93,7 +93,7 @@ def _terms(
     losses = {
         "dynamics": dynamics.clamp(min=config.free_nats).mean(),
         "representation": representation.clamp(min=config.free_nats).mean(),
-        "reward": agent.reward.twohot.loss(agent.reward(low), reward).mean(),
+        "reward": agent.reward.twohot.loss(agent.reward.even_logits(low), reward).mean(),
         "continue": F.binary_cross_entropy_with_logits(agent.cont(low), goes_on),
     }
     losses.update({f"rec/{name}": loss for name, loss in agent.decoder.loss(low, obs).items()})

@@ -39,9 +39,9 @@ class TwoHot(nn.Module):
         return self.expectation(torch.softmax(logits.float(), -1))
 
     def expectation(self, probs: Tensor) -> Tensor:
-        """Scalar that probabilities stand for: [..., bins] -> [...]."""
+        """Scalar that probabilities stand for: [..., bins] -> [...]; what comes after the bins counts nothing."""
         half = self.positive.shape[0]
-        return (probs[..., half + 1 :] - probs[..., :half].flip(-1)) @ self.positive
+        return (probs[..., half + 1 : 2 * half + 1] - probs[..., :half].flip(-1)) @ self.positive
 
     def weights(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """Indices [..., 2] of the bins that enclose ``target`` [...] and their weights [..., 2], which sum to 1.

@@ -32,13 +32,25 @@ class NormSaved(NamedTuple):
     inverse: Tensor  # 1 / rms, [..., 1] float32
 
 
+def _inverse(wide: Tensor) -> Tensor:
+    """1 / rms over the last axis: [..., U] float32 -> [..., 1]."""
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    # One pass: torch makes a tensor of each plain number in a product or a sum, not of ``value``.
+    return torch.full_like(length, NORM_EPSILON).addcmul_(length, length, value=1.0 / wide.shape[-1]).rsqrt_()
+
+
 def forward(x: Tensor, scale: Tensor) -> tuple[Tensor, NormSaved]:
     """Value [..., U] in the dtype of ``x`` and what the gradient needs; records no graph."""
     wide = x.float()
-    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-    inverse = length.square_().mul_(1.0 / x.shape[-1]).add_(NORM_EPSILON).rsqrt_()
+    inverse = _inverse(wide)
     unit = wide * inverse
-    return F.silu(unit * scale).to(x.dtype), NormSaved(unit, inverse)
+    return F.silu(unit * scale, inplace=True).to(x.dtype), NormSaved(unit, inverse)
+
+
+def value(x: Tensor, scale: Tensor) -> Tensor:
+    """The value of ``forward`` alone, in one buffer."""
+    wide = x.float()
+    return F.silu((wide * _inverse(wide)).mul_(scale), inplace=True).to(x.dtype)
 
 
 class NormFactors(NamedTuple):
@@ -99,4 +111,4 @@ def norm_silu(x: Tensor, scale: Tensor) -> Tensor:
         return plain_norm_silu(x, scale)
     if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
         return _NormSilu.apply(x, scale)  # type: ignore[no-any-return]
-    return forward(x, scale)[0]
+    return value(x, scale)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.dreamer.heads import Actor, ScalarHead
-from robot_wm_export.deployed_layers import Frozen, Product
+from robot_wm_export.deployed_layers import Frozen, Product, total
 
 
 def draw(scores: Tensor) -> Tensor:
@@ -57,4 +57,4 @@ class DeployedCritic(Frozen):
         """hidden [1, U] -> value [1]."""
         probs = torch.softmax(self.out(hidden), -1)  # [1, bins]: above zero, below zero mirrored, zero
         above, below, _ = torch.split(probs, [self.pairs, self.pairs, 1], -1)
-        return ((above - below) * self.positive).sum(-1)
+        return total((above - below) * self.positive)

@@ -26,6 +26,11 @@ class Frozen(nn.Module):
         self.register_buffer(name, value.detach().float().clone(memory_format=torch.contiguous_format))
 
 
+def total(x: Tensor) -> Tensor:
+    """The sum of all elements, [...] -> [1]: of a flat row, so that the result is not moved into shape by a kernel."""
+    return x.flatten().sum(0, keepdim=True)
+
+
 class RowNorm(Frozen):
     """RMS norm over the last axis, then SiLU; every row has a scale of its own."""
 

@@ -17,7 +17,7 @@ from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
 from robot_wm_export.deployed_encoder import DeployedEncoder
 from robot_wm_export.deployed_gru import DeployedGRU
 from robot_wm_export.deployed_heads import DeployedActor, DeployedCritic, draw
-from robot_wm_export.deployed_layers import Chains, Product, RowNorm, layers
+from robot_wm_export.deployed_layers import Chains, Product, RowNorm, layers, total
 
 
 class DeployedTick(nn.Module):
@@ -79,7 +79,7 @@ class DeployedTick(nn.Module):
             action=action,
             state=TickState(deter=deter, stoch=stoch, action=action),
             value=self.critic(ends["critic"]),
-            surprise=(posterior * (post_logits - prior.log())).sum((1, 2)),
+            surprise=total(posterior * (post_logits - prior.log())),
             post_logits=post_logits,
         )
 

@@ -31,6 +31,24 @@ def total(x: Tensor) -> Tensor:
     return x.flatten().sum(0, keepdim=True)
 
 
+class Rows(Frozen):
+    """Vectors as the first rows of a matrix: a sum of rows under masks, which an engine makes while it reads them.
+
+    A concatenation is copied together instead, by one kernel a vector.
+    """
+
+    masks: Tensor
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.hold("masks", torch.eye(rows).unsqueeze(-1))  # [R, R, 1]
+
+    def forward(self, vectors: Sequence[Tensor]) -> Tensor:
+        """Up to R vectors [1, U] -> [R, U]; rows that are not given are zero."""
+        masked = [vector * mask for vector, mask in zip(vectors, self.masks.unbind(0), strict=False)]
+        return sum(masked[1:], masked[0])
+
+
 class RowNorm(Frozen):
     """RMS norm over the last axis, then SiLU; every row has a scale of its own."""
 

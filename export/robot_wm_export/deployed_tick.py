@@ -17,7 +17,7 @@ from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
 from robot_wm_export.deployed_encoder import DeployedEncoder
 from robot_wm_export.deployed_gru import DeployedGRU
 from robot_wm_export.deployed_heads import DeployedActor, DeployedCritic, draw
-from robot_wm_export.deployed_layers import Chains, Product, RowNorm, layers, total
+from robot_wm_export.deployed_layers import Chains, Product, RowNorm, Rows, layers, total
 
 
 class DeployedTick(nn.Module):
@@ -36,6 +36,7 @@ class DeployedTick(nn.Module):
         firsts = [rssm.posterior, *(mlp[0] for mlp in mlps.values()), prior[0]]
         self.of_deter = Product([f.weight[:, : config.deter] for f in firsts], [f.bias for f in firsts])
         self.widths = [config.hidden, len(mlps) * config.units, config.hidden]
+        self.mlps = len(mlps)
         self.of_embedding = Product([rssm.posterior.weight[:, config.deter :]])
         self.of_stoch = Product([mlp[0].weight[:, config.deter :] for mlp in mlps.values()])
         self.posterior_norm = RowNorm(rssm.posterior.norm_scale)
@@ -45,6 +46,8 @@ class DeployedTick(nn.Module):
         self.joined = config.hidden == config.units and len(prior) <= min(map(len, mlps.values()))
         if self.joined:
             mlps["prior"] = prior
+            self.widths = [config.hidden, len(mlps) * config.units]
+            self.rows = Rows(len(mlps))
         else:
             self.prior = Chains([prior])
         self.names = tuple(mlps)
@@ -63,15 +66,18 @@ class DeployedTick(nn.Module):
         """As ``DreamerAgent.tick``, with a batch of 1."""
         embedding = self.encoder(obs)  # [1, E]
         deter = self.gru(state.deter, state.stoch.reshape(1, -1), state.action, 1.0 - is_first)  # [1, D]
-        posterior, heads, prior = torch.split(self.of_deter(deter), self.widths, -1)  # [1, H], [1, 2*U], [1, H]
+        posterior, *late = torch.split(self.of_deter(deter), self.widths, -1)  # [1, H], [1, 3*U] or [1, 2*U], [1, H]
         hidden = self.posterior_norm(posterior + self.of_embedding(embedding))  # [1, H]
         posterior = self._probs(self.posterior_logits(hidden))  # [1, S, C]
         stoch = draw(posterior * noise_latent.exp())  # [1, S, C]
-        heads = heads + self.of_stoch(stoch.reshape(1, -1))
-        if self.joined:
-            ends = dict(zip(self.names, self.heads(torch.cat([heads, prior], -1)), strict=True))
+        of_stoch = self.of_stoch(stoch.reshape(1, -1))  # [1, 2*U]
+        if self.joined:  # the prior's row comes last, and sees no stoch
+            rows = late[0].reshape(len(self.names), -1) + self.rows(of_stoch.chunk(self.mlps, -1))  # [3, U]
+            ends = dict(zip(self.names, self.heads(rows), strict=True))
         else:
-            ends = dict(zip(self.names, self.heads(heads), strict=True)) | {"prior": self.prior(prior)[0]}
+            ends = dict(zip(self.names, self.heads(late[0] + of_stoch), strict=True)) | {
+                "prior": self.prior(late[1])[0]
+            }
         action = self.actor(ends["actor"], noise_action)  # [1, A]
         post_logits = posterior.log()
         prior = self._probs(self.prior_logits(ends["prior"]))  # [1, S, C]

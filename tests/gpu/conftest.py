@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
-from robot_wm.runtime.manifest import LOW_PRECISIONS, POLICY_OP17
 
 
 @pytest.fixture(scope="session")
@@ -26,15 +26,19 @@ def gpu() -> None:
 
 @pytest.fixture(scope="session", params=["proprio", "image"])
 def bundle(gpu: None, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    """A bundle of a fresh 12m agent, whose deter is large enough to live on the GPU."""
-    pytest.importorskip("torch")
-    from robot_wm_export.bench_agent import fresh_agent, random_rollout
-    from robot_wm_export.export import export_agent
+    """A bundle of a fresh 12m agent, whose deter is large enough to live on the GPU.
 
-    agent, spec = fresh_agent("12m", request.param)
-    out: Path = tmp_path_factory.mktemp(request.param) / "agent.rwm"
-    export_agent(agent, spec, random_rollout(agent, spec), {}, out, profiles=(POLICY_OP17,), precisions=LOW_PRECISIONS)
-    with Bundle.open(out) as opened:
+    An interpreter with TensorRT but without torch is given them: ROBOT_WM_GPU_BUNDLES names the folder in which
+    another one, which ``write_bundles.py`` was run with, left them.
+    """
+    if given := os.environ.get("ROBOT_WM_GPU_BUNDLES"):
+        path = Path(given) / f"{request.param}.rwm"
+    else:
+        pytest.importorskip("torch")
+        from write_bundles import write_bundle
+
+        path = write_bundle(request.param, tmp_path_factory.mktemp(request.param))
+    with Bundle.open(path) as opened:
         yield opened
 
 

@@ -22,7 +22,8 @@ from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import POLICY_OF, Manifest, Precision
 from robot_wm.runtime.recording import Recording, read_recording
 from robot_wm.runtime.trt import api
-from robot_wm.runtime.trt.build import BuildOptions, build_plan
+from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions
+from robot_wm.runtime.trt.choice import fastest_plan
 from robot_wm.runtime.trt.engine import TensorRTEngine
 
 _BLOCK_TICKS = 50
@@ -30,13 +31,19 @@ _WARM_UP_TICKS = 200
 
 
 def measure(
-    graph: bytes, manifest: Manifest, recording: Recording, precision: Precision, ticks: int
+    graph: bytes,
+    manifest: Manifest,
+    recording: Recording,
+    precision: Precision,
+    ticks: int,
+    options: BuildOptions,
 ) -> list[dict[str, Any]]:
-    """Build ``graph`` and time ``ticks`` ticks with and without a CUDA graph; one row of plain values for each.
+    """Build ``graph``, as the cache would, and time ``ticks`` ticks with and without a CUDA graph.
 
-    The recorded observations come one after the other, without noise. Raises UserError and EngineError.
+    One row of plain values for each. The recorded observations come one after the other, without noise. Raises
+    UserError and EngineError.
     """
-    built = build_plan(graph, precision, BuildOptions(), origin=POLICY_OF[precision])
+    built = fastest_plan(graph, precision, options, manifest.state, origin=POLICY_OF[precision])
     engines = {
         captured: TensorRTEngine(built.plan, manifest.state, cuda_graph=captured, origin=POLICY_OF[precision])
         for captured in (True, False)
@@ -68,6 +75,7 @@ def measure(
             "max_us": summary.max_us,
             "engine_bytes": len(built.plan),
             "build_s": built.seconds,
+            "matrices": None if built.matrices == ALL_MATRICES else built.matrices,
             "tensorrt": api.load().version,
             "graph_error": graph_error if captured else None,
         }
@@ -95,6 +103,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--recording", type=Path, required=True, help="parity.npz of the graph's bundle")
     parser.add_argument("--precision", choices=tuple(POLICY_OF), default="fp32")
     parser.add_argument("--ticks", type=int, default=30_000)
+    parser.add_argument("--matrices", type=int, help="as for `robot-wm engine build`")
     given = parser.parse_args(arguments)
     try:
         try:
@@ -106,7 +115,10 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"{error.filename}: cannot read it: {error.strerror}") from None
         if given.ticks < 1:
             raise UserError(f"--ticks must be at least 1, got {given.ticks}")
-        rows = measure(graph, manifest, recording, given.precision, given.ticks)
+        if given.matrices is not None and given.matrices < 0:
+            raise UserError(f"--matrices must be at least 0, got {given.matrices}")
+        options = BuildOptions(matrices=given.matrices)
+        rows = measure(graph, manifest, recording, given.precision, given.ticks, options)
     except (UserError, EngineError) as error:
         print(error, file=sys.stderr)
         return 1

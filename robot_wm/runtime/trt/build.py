@@ -21,11 +21,18 @@ from robot_wm.runtime.manifest import Precision
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.cuda import Cuda
 from robot_wm.runtime.trt.progress import OnProgress, monitor
+from robot_wm.runtime.trt.row_products import sum_row_products
 from robot_wm.runtime.trt.weak_typing import hold_types
 
 # Raised when what is asked of TensorRT here changes: plans of another recipe are stale.
-RECIPE = 1
+RECIPE = 2
+ALL_MATRICES = 1_000_000  # more products than any graph has
 _MIB = 2**20
+# What TensorRT says where its fusion gives up; of sums instead of products there is nothing that it could mistake.
+_ATTENTION_DEFECT = "Could not find any implementation for node {ForeignNode"
+_ATTENTION_HINT = (
+    "; TensorRT before 10 takes such rows of products for attention (NVIDIA/TensorRT#3930): --matrices 0 may help"
+)
 
 
 class BuildOptions(BaseModel):
@@ -40,6 +47,11 @@ class BuildOptions(BaseModel):
         default=1024, description="MiB of GPU memory that one layer's kernel may use for itself"
     )
     optimization_level: Annotated[int, Field(ge=0, le=5)] = Field(default=3, description="how long to search, 0 to 5")
+    matrices: Annotated[int, Field(ge=0, le=ALL_MATRICES)] | None = Field(
+        default=None,
+        description="how many of the largest products of one row stay matrix products, the others become sums; None:"
+        " what is fastest here",
+    )
 
 
 @dataclass(frozen=True)
@@ -49,13 +61,16 @@ class BuiltPlan:
     plan: bytes
     timing_cache: bytes  # how fast each kernel was, for the next build
     seconds: float  # that the build took
+    matrices: int  # see ``BuildOptions``
 
 
 def builder_flags(trt: api.TensorRT, precision: Precision, options: BuildOptions) -> tuple[str, ...]:
     """Names of the ``BuilderFlag`` that a build sets. Raises UserError for what this TensorRT cannot do."""
     wanted = []
     if not trt.strongly_typed and precision != "fp32":
-        wanted = ["FP16", "OBEY_PRECISION_CONSTRAINTS", *(["INT8"] if precision == "int8" else [])]
+        # Not FP16 as well for int8: what ``hold_types`` leaves free would then be rounded to half, in which the two-hot
+        # bins of up to 4.85e8 are infinite, and the value NaN.
+        wanted = ["INT8" if precision == "int8" else "FP16", "OBEY_PRECISION_CONSTRAINTS"]
     if options.version_compatible:
         wanted.append("VERSION_COMPATIBLE")
     for name in wanted:
@@ -75,8 +90,9 @@ def build_plan(
 ) -> BuiltPlan:
     """Build an engine for the first GPU; takes from seconds to minutes, and the GPU to itself.
 
-    ``timing_cache`` is what an earlier build gave; one of another TensorRT or GPU is ignored. ``on_progress`` is
-    called from TensorRT's threads; 8.6 never does. Raises UserError in one line for a graph that cannot be built.
+    Without ``options.matrices`` all products stay as they are in the graph. ``timing_cache`` is what an earlier build
+    gave; one of another TensorRT or GPU is ignored. ``on_progress`` is called from TensorRT's threads; 8.6 never does.
+    Raises UserError in one line for a graph that cannot be built.
     """
     require_plain_graph(graph, origin=origin)
     trt = api.load(need_builder=True)
@@ -85,7 +101,8 @@ def build_plan(
     try:
         return _build(trt, graph, precision, options, timing_cache, on_progress, origin, begin)
     except EngineError as error:
-        raise UserError(f"{origin}: TensorRT {trt.version} cannot build it: {error}") from None
+        hint = _ATTENTION_HINT if _ATTENTION_DEFECT in str(error) and options.matrices != 0 else ""
+        raise UserError(f"{origin}: TensorRT {trt.version} cannot build it: {error}{hint}") from None
 
 
 def _build(
@@ -110,6 +127,8 @@ def _build(
     config.set_tactic_sources(0)
     config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, options.workspace_mib * _MIB)
     config.builder_optimization_level = options.optimization_level
+    matrices = ALL_MATRICES if options.matrices is None else options.matrices
+    weights = sum_row_products(module, network, matrices=matrices)
     if "OBEY_PRECISION_CONSTRAINTS" in flags:
         hold_types(module, network)
     for content in (timing_cache or b"", b""):
@@ -121,15 +140,17 @@ def _build(
         config.progress_monitor = watch
     trt.log.take()
     serialized = builder.build_serialized_network(network, config)
+    weights.clear()  # until here the network only pointed at them
     if watch is not None and watch.is_interrupted:
         raise KeyboardInterrupt
     if serialized is None:
         raise EngineError(trt.log.take())
-    kept = config.get_timing_cache()
+    timings = config.get_timing_cache()
     return BuiltPlan(
         plan=bytes(serialized),
-        timing_cache=b"" if kept is None else bytes(kept.serialize()),
+        timing_cache=b"" if timings is None else bytes(timings.serialize()),
         seconds=perf_counter() - begin,
+        matrices=matrices,
     )
 
 

@@ -92,6 +92,7 @@ class _Sidecar(BaseModel):
     plan_sha256: Sha256
     size_bytes: int
     build_seconds: float
+    matrices: int  # see ``BuildOptions``; what was chosen where the key leaves it open
     created: datetime
 
 
@@ -103,6 +104,7 @@ class CachedEngine:
     key: EngineKey
     size_bytes: int
     build_seconds: float
+    matrices: int  # see ``BuildOptions``; what was chosen where the key leaves it open
     created: datetime
 
 
@@ -146,6 +148,7 @@ class EngineCache:
                 plan_sha256=hashlib.sha256(built.plan).hexdigest(),
                 size_bytes=len(built.plan),
                 build_seconds=built.seconds,
+                matrices=built.matrices,
                 created=datetime.now(timezone.utc),
             )
             _write(self._path(key.digest, _PLAN), built.plan)
@@ -185,6 +188,7 @@ class EngineCache:
                         key=sidecar.key,
                         size_bytes=sidecar.size_bytes,
                         build_seconds=sidecar.build_seconds,
+                        matrices=sidecar.matrices,
                         created=sidecar.created,
                     )
                 )

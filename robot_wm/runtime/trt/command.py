@@ -27,15 +27,21 @@ app = cyclopts.App(
 
 WorkspaceMib = Annotated[int, Parameter(validator=Number(gte=16))]
 Level = Annotated[int, Parameter(validator=Number(gte=0, lte=5))]
+Matrices = Annotated[int | None, Parameter(validator=Number(gte=0, lte=1_000_000))]
 VersionCompatible = Annotated[bool, Parameter(negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 
-def _options(version_compatible: bool, workspace_mib: int, optimization_level: int) -> BuildOptions:
+def _options(
+    version_compatible: bool, workspace_mib: int, optimization_level: int, matrices: int | None
+) -> BuildOptions:
     from robot_wm.runtime.trt.build import BuildOptions
 
     return BuildOptions(
-        version_compatible=version_compatible, workspace_mib=workspace_mib, optimization_level=optimization_level
+        version_compatible=version_compatible,
+        workspace_mib=workspace_mib,
+        optimization_level=optimization_level,
+        matrices=matrices,
     )
 
 
@@ -49,6 +55,7 @@ def build(
     version_compatible: VersionCompatible = False,
     workspace_mib: WorkspaceMib = 1024,
     optimization_level: Level = 3,
+    matrices: Matrices = None,
     public_key: Path | None = None,
     json: Json = False,
 ) -> None:
@@ -70,6 +77,9 @@ def build(
         GPU memory that one layer may use for itself, in MiB.
     optimization_level
         How long to search for fast kernels, 0 to 5.
+    matrices
+        How many of the largest products of one row stay matrix products; the others become sums. Not given: several
+        ways are built and the fastest is kept.
     public_key
         Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
     json
@@ -80,7 +90,7 @@ def build(
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import provide
 
-    options = _options(version_compatible, workspace_mib, optimization_level)
+    options = _options(version_compatible, workspace_mib, optimization_level, matrices)
     tells_progress = api.load(need_builder=True).tells_progress
     cache = EngineCache(engine_dir)
     with Bundle.open(bundle, public_key) as opened:
@@ -105,6 +115,7 @@ def build(
         "engine": str(stored.path) if stored else "",
         "built": provided.is_new,
         "build_s": stored.build_seconds if stored else None,
+        "matrices": stored.matrices if stored else None,
         "engine_bytes": len(provided.plan),
         "precision": precision,
         **provided.key.machine(),
@@ -182,6 +193,7 @@ def key(
     version_compatible: VersionCompatible = False,
     workspace_mib: WorkspaceMib = 1024,
     optimization_level: Level = 3,
+    matrices: Matrices = None,
     public_key: Path | None = None,
     json: Json = False,
 ) -> None:
@@ -201,6 +213,8 @@ def key(
         As for build, in MiB.
     optimization_level
         As for build, 0 to 5.
+    matrices
+        As for build.
     public_key
         Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
     json
@@ -210,7 +224,7 @@ def key(
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import engine_key
 
-    options = _options(version_compatible, workspace_mib, optimization_level)
+    options = _options(version_compatible, workspace_mib, optimization_level, matrices)
     with Bundle.open(bundle, public_key) as opened:
         wanted = engine_key(opened, precision, options)
     cache = EngineCache(engine_dir)

@@ -11,8 +11,9 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import POLICY_OF, Precision
 from robot_wm.runtime.trt import api
-from robot_wm.runtime.trt.build import RECIPE, BuildOptions, build_plan, builder_flags
+from robot_wm.runtime.trt.build import RECIPE, BuildOptions, builder_flags
 from robot_wm.runtime.trt.cache import EngineCache, EngineKey
+from robot_wm.runtime.trt.choice import fastest_plan
 from robot_wm.runtime.trt.cuda import Cuda
 from robot_wm.runtime.trt.engine import TensorRTEngine
 from robot_wm.runtime.trt.progress import OnProgress
@@ -84,10 +85,11 @@ def provide(
         _log.warning("%s: no %s engine for this machine in %s: building one", bundle.path, precision, cache.folder)
     plan, is_new = cache.get_or_build(
         key,
-        lambda timings: build_plan(
+        lambda timings: fastest_plan(
             bundle.read(POLICY_OF[precision]),
             precision,
             key.options,
+            bundle.manifest.state,
             timing_cache=timings,
             on_progress=on_progress,
             origin=str(bundle.path / POLICY_OF[precision]),

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from robot_wm.runtime.trt.layers import in_order, inputs, outputs, own_type
+
 # Their outputs have a type of their own, whatever goes in.
 _TYPED = ("CONSTANT", "CAST", "QUANTIZE", "DEQUANTIZE", "SHAPE")
 # What int8 is worth having for. Fed by DEQUANTIZE they are fused with it, which a held type would forbid.
@@ -18,17 +20,16 @@ _MOVES = ("SHUFFLE", "IDENTITY")
 
 
 def hold_types(module: Any, network: Any) -> None:
-    """Set precision and output types of the layers of ``network``, whose layers are in topological order.
+    """Set precision and output types of the layers of ``network``.
 
     Half where the graph is half: weights are then stored so. Needs BuilderFlag.OBEY_PRECISION_CONSTRAINTS.
     """
     half, single = module.DataType.HALF, module.DataType.FLOAT
     types = {tensor.name: tensor.dtype for tensor in map(network.get_input, range(network.num_inputs))}
     dequantized: set[str] = set()
-    for layer in map(network.get_layer, range(network.num_layers)):
+    for layer in in_order(network):
         kind = layer.type.name
-        given = [tensor.name for tensor in map(layer.get_input, range(layer.num_inputs)) if tensor is not None]
-        made = [tensor for tensor in map(layer.get_output, range(layer.num_outputs)) if tensor is not None]
+        given, made = [tensor.name for tensor in inputs(layer)], outputs(layer)
         # A tensor's own dtype may say float for all that is not fixed, so types are followed from where they begin:
         # half makes half (ONNX mixes no floats), and whole numbers make whole numbers unless there are floats as well.
         known = [types[name] for name in given if name in types]
@@ -36,7 +37,7 @@ def hold_types(module: Any, network: Any) -> None:
         is_quantized = not dequantized.isdisjoint(given)
         for index, tensor in enumerate(made):
             if kind in _TYPED or layer.output_type_is_set(index) or tensor.dtype not in (half, single):
-                types[tensor.name] = layer.get_output_type(index) if layer.output_type_is_set(index) else tensor.dtype
+                types[tensor.name] = own_type(module, layer, index)
             else:
                 types[tensor.name] = inherited
             if kind == "DEQUANTIZE" or (kind in _MOVES and is_quantized):

@@ -11,7 +11,7 @@ from emulated_tensorrt import TensorRT
 from onnx import TensorProto, helper
 
 from robot_wm.runtime.manifest import StateTensor
-from robot_wm.runtime.trt import api
+from robot_wm.runtime.trt import api, choice
 
 
 @pytest.fixture
@@ -30,6 +30,13 @@ def trt(monkeypatch, cuda) -> TensorRT:
     monkeypatch.setitem(sys.modules, "tensorrt", emulated.module)
     yield emulated
     api._of.cache_clear()
+
+
+@pytest.fixture
+def short_timing(monkeypatch) -> None:
+    """Time what is built no longer than a test needs that does not ask which way is faster."""
+    monkeypatch.setattr(choice, "_WARM_UP_TICKS", 1)
+    monkeypatch.setattr(choice, "_TICKS", 2)
 
 
 @pytest.fixture(scope="session")

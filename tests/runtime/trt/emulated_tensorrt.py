@@ -1,19 +1,21 @@
 """A TensorRT of our making: plans are ONNX files, engines are computed by ONNX Runtime on an emulated GPU.
 
 Errors are: a tensor that is not aligned or not there, a context that is changed after a capture, one that is
-captured before its first run.
+captured before its first run. Plans end with the number of their build, and ticks take the time that a test says.
 """
 
 from __future__ import annotations
 
 import ctypes
-from enum import Enum, IntEnum
+from collections.abc import Callable
+from enum import IntEnum
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from emulated_cuda import Cuda
+from emulated_network import DataType, Network, names_of_the_module
 
 
 class Severity(IntEnum):
@@ -24,13 +26,6 @@ class Severity(IntEnum):
 
 class ILogger:
     Severity = Severity
-
-
-class DataType(Enum):
-    FLOAT = 0
-    HALF = 1
-    INT32 = 3
-    UINT8 = 5
 
 
 _TYPES = {"tensor(float)": DataType.FLOAT, "tensor(uint8)": DataType.UINT8, "tensor(float16)": DataType.HALF}
@@ -65,6 +60,7 @@ class Context:
         return True
 
     def run(self):
+        self.engine.trt.ran(self.engine.build)
         views = {name: self._view(name) for name in self.engine.tensors}
         session = self.engine.session
         feeds = {node.name: views[node.name].copy() for node in session.get_inputs()}
@@ -87,6 +83,7 @@ class Engine:
         options = ort.SessionOptions()
         options.add_session_config_entry("session.disable_quant_qdq", "1")  # see OnnxEngine
         self.session = ort.InferenceSession(plan, options, providers=["CPUExecutionProvider"])
+        self.build = int(self.session.get_modelmeta().custom_metadata_map.get("build", 0))
         self.tensors = {}
         for mode, nodes in ((1, self.session.get_inputs()), (2, self.session.get_outputs())):
             for node in nodes:
@@ -167,6 +164,7 @@ class Parser:
                 self.num_errors, self.refused = 1, (index, node)
                 return False
         self.network.content = bytes(content)
+        self.trt.parsed(self.network)
         return True
 
     def get_error(self, number):
@@ -183,7 +181,7 @@ class Builder:
 
     def create_network(self, flags):
         self.trt.network_flags = flags
-        return SimpleNamespace(num_inputs=0, num_layers=0, get_input=None, get_layer=None)
+        return Network()
 
     def create_builder_config(self):
         self.trt.configs.append(Config())
@@ -197,10 +195,15 @@ class Builder:
                 if not watch.step_complete("Building", step):
                     return None
             watch.phase_finish("Building")
-        if self.trt.build_error:
-            self.log.log(Severity.ERROR, self.trt.build_error)
+        build = len(self.trt.configs) - 1
+        complaint = self.trt.build_errors.get(build) or network.complaint()
+        if complaint:
+            self.log.log(Severity.ERROR, complaint)
             return None
-        return memoryview(network.content)
+        # Whatever follows a message of protobuf's adds to its fields.
+        number = onnx.ModelProto(metadata_props=[onnx.StringStringEntryProto(key="build", value=str(build))])
+        self.trt.networks.append(network)
+        return memoryview(self.trt.finish(build, network.content) + number.SerializeToString())
 
 
 class TensorRT:
@@ -209,10 +212,16 @@ class TensorRT:
     def __init__(self, cuda: Cuda) -> None:
         self.cuda, self.fail_after, self.capturable = cuda, None, True
         self.configs: list[Config] = []
-        self.network_flags, self.build_error, self.names_nodes = None, "", False
+        self.networks: list[Network] = []  # that were built
+        self.network_flags, self.names_nodes = None, False
+        self.build_errors: dict[int, str] = {}  # number of the build -> why it fails
+        self.parsed: Callable[[Network], None] = lambda network: None  # gives a network its layers
+        self.finish: Callable[[int, bytes], bytes] = lambda build, plan: plan  # what becomes of a plan
+        self.ran: Callable[[int], None] = lambda build: None  # is told of each run of a plan of that build
         module = self.module = ModuleType("tensorrt")
         module.__version__ = "8.6.0"
-        module.ILogger, module.DataType = ILogger, DataType
+        module.ILogger = ILogger
+        vars(module).update(names_of_the_module())
         module.TensorLocation = SimpleNamespace(DEVICE=0)
         module.TensorIOMode = SimpleNamespace(INPUT=1, OUTPUT=2)
         module.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0)

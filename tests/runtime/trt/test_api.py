@@ -1,7 +1,8 @@
 """What each TensorRT can do is told by its names: recorded ones of six releases, and the real one where it is.
 
 ``surfaces.json`` was read from the bindings themselves (tensorrt 8.6.0, tensorrt_bindings 8.6.1,
-tensorrt_cu12_bindings 10.3.0, 10.13.0.35 and 11.4.0.106, tensorrt_lean_cu12_bindings 11.4.0.106).
+tensorrt_cu12_bindings 10.3.0, 10.13.0.35 and 11.4.0.106, tensorrt_lean_cu12_bindings 11.4.0.106). Of 8.6.0 it
+lacks what a network is changed with.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 
+import emulated_network
 import emulated_tensorrt
 import pytest
 
@@ -29,6 +31,9 @@ ENUMERATIONS = (
     "DataType",
     "TensorIOMode",
     "LayerType",
+    "MatrixOperation",
+    "ElementWiseOperation",
+    "ReduceOperation",
 )
 COMPATIBLE = BuildOptions(version_compatible=True)
 
@@ -85,7 +90,8 @@ def test_what_each_version_has(installed, version, strongly_typed, tells_progres
     assert (trt.strongly_typed, trt.tells_progress, trt.creation_flags()) == (strongly_typed, tells_progress, creation)
     assert builder_flags(trt, "fp32", BuildOptions()) == ()
     assert builder_flags(trt, "fp16", BuildOptions()) == fp16
-    assert builder_flags(trt, "int8", COMPATIBLE) == (*fp16, *(["INT8"] if fp16 else []), "VERSION_COMPATIBLE")
+    int8 = ("INT8", "OBEY_PRECISION_CONSTRAINTS") if fp16 else ()
+    assert builder_flags(trt, "int8", COMPATIBLE) == (*int8, "VERSION_COMPATIBLE")
     assert trt.builder_flag("TF32") is not None
     assert trt.builder_flag("NO_SUCH_FLAG") is None
 
@@ -106,6 +112,20 @@ def test_every_name_that_is_called_is_there(version):
     assert {"FLOAT", "UINT8"} <= set(surface["DataType"])
     assert "INPUT" in surface["TensorIOMode"]
     assert "WORKSPACE" in surface["MemoryPoolType"]
+
+
+@pytest.mark.parametrize("version", [version for version in BUILDERS if "ICastLayer" in SURFACES[version]])
+def test_a_network_can_be_changed(version):
+    surface = SURFACES[version]
+    for name in ("ILayer", "IConstantLayer", "ICastLayer", "IMatrixMultiplyLayer", "IShuffleLayer"):
+        emulated = getattr(emulated_network, name)
+        used = {member for member in vars(emulated) if not member.startswith("_")}
+        assert used <= set(surface[name]), name
+        assert issubclass(emulated, emulated_network.ILayer)
+    calls = {name for name in vars(emulated_network.Network) if name.startswith(("add_", "get_", "num_"))}
+    assert calls <= set(surface["INetworkDefinition"])
+    for name in ("MatrixOperation", "ElementWiseOperation", "ReduceOperation"):
+        assert {member.name for member in getattr(emulated_network, name)} <= set(surface[name])
 
 
 @pytest.mark.parametrize("version", ["8.6.0", "8.6.1"])

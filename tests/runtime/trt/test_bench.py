@@ -11,6 +11,9 @@ import pytest
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17
 from robot_wm.runtime.trt.bench import main, measure
+from robot_wm.runtime.trt.build import BuildOptions
+
+pytestmark = pytest.mark.usefixtures("short_timing")
 
 
 @pytest.fixture
@@ -37,6 +40,15 @@ def test_one_row_with_a_cuda_graph_and_one_without(handed_over, capsys):
         assert row["graph_error"] is None
 
 
+@pytest.mark.parametrize(
+    ("chosen", "builds", "told"), [(["--matrices", "2"], 1, 2), (["--matrices", "1000000"], 1, None)]
+)
+def test_it_builds_as_it_is_told(trt, handed_over, capsys, chosen, builds, told):
+    assert main([*handed_over, "--ticks", "1", *chosen]) == 0
+    assert [row["matrices"] for row in json.loads(capsys.readouterr().out)] == [told, told]
+    assert len(trt.configs) == builds
+
+
 def test_the_recorded_observations_are_what_is_computed(trt, signed_bundle, monkeypatch):
     from robot_wm.runtime.trt import bench
 
@@ -52,7 +64,7 @@ def test_the_recorded_observations_are_what_is_computed(trt, signed_bundle, monk
     bundle = Bundle.open(signed_bundle.folder)
     recording = bundle.recording()
     fields = [name for name in recording.inputs if name.startswith("obs/")]
-    measure(bundle.read(), bundle.manifest, recording, "fp32", 3)
+    measure(bundle.read(), bundle.manifest, recording, "fp32", 3, BuildOptions())
     first = [float(recording.inputs[name][tick].flat[0]) for tick in range(3) for name in fields]
     assert seen[-2 * len(first) :] == first * 2  # what activation ran before is not ours
 
@@ -71,6 +83,7 @@ def test_why_a_graph_could_not_be_captured_is_in_its_row(trt, handed_over, capsy
     [
         ({"--graph": "nowhere.onnx"}, "nowhere.onnx: cannot read it"),
         ({"--ticks": "0"}, "--ticks must be at least 1, got 0"),
+        ({"--matrices": "-1"}, "--matrices must be at least 0, got -1"),
     ],
 )
 def test_bad_input_is_one_line(handed_over, change, naming, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -54,7 +55,7 @@ class Builder:
         self.given.append(timings)
         if self.error:
             raise self.error
-        return BuiltPlan(self.plan, timing_cache=b"timings %d" % len(self.given), seconds=2.5)
+        return BuiltPlan(self.plan, timing_cache=b"timings %d" % len(self.given), seconds=2.5, matrices=1)
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_every_field_changes_the_digest():
     assert set(CHANGES) == set(EngineKey.model_fields)
     changed = {name: KEY.model_copy(update={name: value}).digest for name, value in CHANGES.items()}
     assert len({*changed.values(), KEY.digest}) == len(changed) + 1
-    choices = {"version_compatible": True, "workspace_mib": 512, "optimization_level": 5}
+    choices = {"version_compatible": True, "workspace_mib": 512, "optimization_level": 5, "matrices": 0}
     assert set(choices) == set(BuildOptions.model_fields)
     for name, value in choices.items():
         other = KEY.options.model_copy(update={name: value})
@@ -93,6 +94,7 @@ def test_it_is_built_once_and_found_again(cache):
     (engine,) = cache.all()
     assert (engine.key, engine.size_bytes, engine.build_seconds) == (KEY, 4, 2.5)
     assert engine.path.read_bytes() == b"plan"
+    assert json.loads(path_of(cache, ".json").read_text())["matrices"] == 1  # what was chosen; the key leaves it open
     assert path_of(cache, ".plan").stat().st_mode & 0o777 == 0o644
 
 
@@ -261,7 +263,7 @@ def build(timings):
         file.write("built\\n")
     print("building", flush=True)
     time.sleep(float(sys.argv[3]))
-    return BuiltPlan(b"p" * 5_000_000, timing_cache=b"t", seconds=1.0)
+    return BuiltPlan(b"p" * 5_000_000, timing_cache=b"t", seconds=1.0, matrices=0)
 
 plan, is_new = EngineCache(folder).get_or_build(key, build)
 print(len(plan), is_new, flush=True)
@@ -312,7 +314,7 @@ def test_readers_wait_for_nobody(cache):
     def slow(timings):
         inside.set()
         assert done.wait(30)
-        return BuiltPlan(b"slow", b"", 1.0)
+        return BuiltPlan(b"slow", b"", 1.0, 0)
 
     thread = threading.Thread(target=cache.get_or_build, args=(other, slow))
     thread.start()

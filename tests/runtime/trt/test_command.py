@@ -19,11 +19,12 @@ from robot_wm.runtime.start import start_controller
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.build import BuildOptions
 from robot_wm.runtime.trt.cache import EngineCache
+from robot_wm.runtime.trt.choice import WAYS
 from robot_wm.runtime.trt.command import app
 from robot_wm.runtime.trt.engine import TensorRTEngine
 from robot_wm.runtime.trt.provide import engine_key, provide
 
-pytestmark = pytest.mark.usefixtures("trt")
+pytestmark = pytest.mark.usefixtures("trt", "short_timing")
 
 
 @pytest.fixture
@@ -54,10 +55,11 @@ def test_build_says_what_it_made_and_that_it_is_right(run, folder, trt):
     assert made["free_running_draws"] == 512
     assert {"free_running_flips", "free_running_action_divergence", "first_flip_tick"} <= set(made)
     assert made["engine_bytes"] == (folder / made["engine"]).stat().st_size
+    assert len(trt.configs) == len(WAYS)
     again = run("build")
     assert again["built"] is False
     assert again["engine"] == made["engine"]
-    assert len(trt.configs) == 1
+    assert len(trt.configs) == len(WAYS)
     (row,) = run("list")["rows"]
     assert row["path"] == made["engine"]
     assert row["key"]["precision"] == "fp32"
@@ -77,8 +79,12 @@ def test_key_tells_what_would_be_built_and_builds_nothing(run, folder):
 
 
 def test_options_reach_the_builder(run, trt):
-    run("build", "--workspace-mib", "64", "--optimization-level", "1", "--version-compatible")
+    chosen = ("--workspace-mib", "64", "--optimization-level", "1", "--version-compatible", "--matrices", "2")
+    run("build", *chosen)
     (config,) = trt.configs
+    (row,) = run("list")["rows"]
+    assert row["key"]["options"]["matrices"] == 2
+    assert run("key", *chosen)["is_built"] is True
     assert config.flags == ["VERSION_COMPATIBLE"]
     assert config.limits == {"workspace": 64 * 2**20}
     assert config.builder_optimization_level == 1
@@ -102,35 +108,19 @@ def wrong(graph: bytes) -> bytes:
     return model.SerializeToString()
 
 
-@pytest.fixture
-def spoil(trt, monkeypatch):
-    """Make the builder return what a function makes of the right plan."""
-
-    def spoil(change) -> None:
-        real = trt.module.Builder
-
-        def builder(log):
-            made = real(log)
-            made.build_serialized_network = lambda network, config: change(network.content)
-            return made
-
-        monkeypatch.setattr(trt.module, "Builder", builder)
-
-    return spoil
-
-
-def test_an_engine_that_computes_something_else_is_removed_again(run, folder, spoil):
-    spoil(wrong)
+def test_an_engine_that_computes_something_else_is_removed_again(run, folder, trt):
+    trt.finish = lambda build, plan: wrong(plan)
     with pytest.raises(UserError, match=r"does not compute what was exported.*the engine was removed from .*engines"):
         run("build")
     assert EngineCache(folder).all() == ()
     assert not list(folder.glob("*.plan"))
 
 
-def test_a_plan_that_tensorrt_cannot_load_is_removed_too(run, folder, spoil):
-    spoil(lambda plan: b"rubbish")
+@pytest.mark.parametrize("chosen", [(), ("--matrices", "0")])  # of several, none is kept; the only one is removed
+def test_a_plan_that_tensorrt_cannot_load_does_not_stay(run, folder, trt, chosen):
+    trt.finish = lambda build, plan: b"rubbish"
     with pytest.raises(UserError, match="cannot load it: this is no plan"):
-        run("build")
+        run("build", *chosen)
     assert not list(folder.glob("*.plan"))
 
 
@@ -166,9 +156,9 @@ def test_engines_by_name(bundle, folder, trt):
     assert isinstance(engine, TensorRTEngine)
     with start_controller(bundle, engine=engine) as controller:
         assert controller.engine is engine
-    assert len(trt.configs) == 1
+    assert len(trt.configs) == len(WAYS)
     make_engine("tensorrt", bundle, engine_dir=folder)
-    assert len(trt.configs) == 1
+    assert len(trt.configs) == len(WAYS)
     for kind in ("onnx", "tensorrt"):
         with pytest.raises(UserError, match="precision int8: the bundle has fp32"):
             make_engine(kind, bundle, precision="int8", engine_dir=folder)
@@ -182,7 +172,7 @@ def test_an_engine_built_with_other_options_is_used_at_the_start(bundle, folder,
     assert built.is_new
     assert not found.is_new
     assert found.key == built.key
-    assert len(trt.configs) == 1
+    assert len(trt.configs) == len(WAYS)
 
 
 def test_a_version_compatible_engine_may_bring_its_runtime_and_others_may_not(bundle, folder):

@@ -2,49 +2,40 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from emulated_network import DataType, Network, Record, Tensor, names_of_the_module
 
 from robot_wm.runtime.trt.weak_typing import hold_types
 
-DataType = Enum("DataType", ["FLOAT", "HALF", "INT8", "INT32", "BOOL"])
-MODULE = SimpleNamespace(DataType=DataType)
-FLOAT, HALF, INT8, INT32, BOOL = DataType
+MODULE = SimpleNamespace(**names_of_the_module())
+FLOAT, HALF, INT8, INT32, BOOL, _ = DataType
+WEIGHTS = {FLOAT: np.float32, HALF: np.float16, INT32: np.int32}
 
 
-class Layer:
-    """One layer; ``dtypes`` are those that TensorRT says its outputs have, float unless they are fixed."""
-
-    def __init__(self, kind: str, inputs: list[str], outputs: list[str], *dtypes: DataType, set_: bool = False) -> None:
-        self.type, self.set_ = SimpleNamespace(name=kind), set_
-        self._inputs = [SimpleNamespace(name=name) if name else None for name in inputs]
-        dtypes = dtypes or (FLOAT,) * len(outputs)
-        self._outputs = [SimpleNamespace(name=name, dtype=dtype) for name, dtype in zip(outputs, dtypes, strict=True)]
-        self.num_inputs, self.num_outputs = len(inputs), len(outputs)
-        self.precision: DataType | None = None
-        self.types: dict[int, DataType] = {}
-
-    def get_input(self, index):
-        return self._inputs[index]
-
-    def get_output(self, index):
-        return self._outputs[index]
-
-    def output_type_is_set(self, index):
-        return self.set_
-
-    def get_output_type(self, index):
-        return self._outputs[index].dtype
-
-    def set_output_type(self, index, dtype):
-        self.types[index] = dtype
-
-
-def held(*layers: Layer, inputs=(("x", FLOAT),)) -> list[tuple[DataType | None, dict[int, DataType]]]:
-    given = [SimpleNamespace(name=name, dtype=dtype) for name, dtype in inputs]
-    network = SimpleNamespace(
-        num_inputs=len(given), get_input=given.__getitem__, num_layers=len(layers), get_layer=layers.__getitem__
+def Layer(kind: str, inputs: list[str], outputs: list[str], *dtypes: DataType, set_: bool = False) -> Record:  # noqa: N802
+    """One layer whose outputs are of ``dtypes``, float unless they are given; 8.6 calls half ones float, too."""
+    dtypes = dtypes or (FLOAT,) * len(outputs)
+    said = [FLOAT if dtype is HALF else dtype for dtype in dtypes]
+    record = Record(
+        kind,
+        [Tensor(name) if name else None for name in inputs],
+        [Tensor(name, dtype=dtype) for name, dtype in zip(outputs, said, strict=True)],
     )
+    if kind == "CONSTANT":
+        record.facts["weights"] = np.zeros(3, WEIGHTS[dtypes[0]])
+    if kind == "CAST":
+        record.facts["to_type"] = dtypes[0]
+    if set_:
+        record.types |= dict(enumerate(dtypes))
+    return record
+
+
+def held(*layers: Record, inputs=(("x", FLOAT),)) -> list[tuple[DataType | None, dict[int, DataType]]]:
+    network = Network([Tensor(name, dtype=dtype) for name, dtype in inputs])
+    network.records.extend(layers)
     hold_types(MODULE, network)
     return [(layer.precision, layer.types) for layer in layers]
 
@@ -63,6 +54,26 @@ def test_half_begins_at_a_cast_and_ends_at_one():
         Layer("REDUCE", ["z"], ["mean"]),
         Layer("SOFTMAX", ["z"], ["p"]),
     ) == [FREE, FREE, (HALF, {0: HALF}), FREE, (HALF, {0: HALF}), FREE, (FLOAT, {0: FLOAT}), (FLOAT, {0: FLOAT})]
+
+
+@pytest.mark.parametrize("begins", [Layer("CONSTANT", [], ["w"], HALF), Layer("CAST", ["x"], ["w"], HALF)], ids=str)
+def test_half_is_believed_to_the_layer_where_it_begins_whatever_its_tensor_says(begins):
+    network = Network()
+    network.records.append(begins)
+    layer = network.get_layer(0)
+    assert not hasattr(layer, "weights")  # before it is made what it is
+    assert not hasattr(layer, "to_type")
+    assert layer.get_output(0).dtype is layer.precision is layer.get_output_type(0) is FLOAT
+    assert not layer.output_type_is_set(0)
+    assert held(begins, Layer("UNARY", ["w"], ["y"])) == [FREE, (HALF, {0: HALF})]
+
+
+def test_layers_that_were_added_last_are_followed_to_where_they_are_used():
+    assert held(
+        Layer("UNARY", ["y"], ["z"]),
+        Layer("UNARY", ["x16"], ["y"]),
+        Layer("CAST", ["x"], ["x16"], HALF),
+    ) == [(HALF, {0: HALF}), (HALF, {0: HALF}), FREE]
 
 
 def test_a_product_that_the_graph_keeps_in_float32_is_held_too():

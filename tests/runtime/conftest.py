@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hostile
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -37,7 +42,11 @@ settings.load_profile("untimed")
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 
+MAX_SECONDS = 1.0  # for the refusal of a hostile bundle
+
 SpecMaker = Callable[..., AgentSpec]
+Change = Callable[[Path], Path]  # changes a bundle's folder; returns what is to be opened
+Judge = Callable[[Path], tuple[str, float]]
 
 
 @pytest.fixture(scope="session")
@@ -224,3 +233,60 @@ def signed_bundle(signed_original: Signed, tmp_path: Path) -> Signed:
     folder = tmp_path / "agent.rwm"
     shutil.copytree(signed_original.folder, folder)
     return replace(signed_original, folder=folder)
+
+
+# Runs each case under a limit of address space and says what came of it.
+JUDGE = """
+import importlib.util, json, resource, sys, time
+spec = importlib.util.spec_from_file_location("hostile", sys.argv[1])
+hostile = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(hostile)
+hostile.use(hostile.Path(sys.argv[2]))  # imports and first allocations are not the enemy's
+taken = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + hostile.MAX_EXTRA_BYTES,) * 2)
+for line in sys.stdin:
+    begin = time.perf_counter()
+    message = hostile.use(hostile.Path(line.strip()))
+    print(json.dumps([message, time.perf_counter() - begin]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def judge(signed_original: Signed) -> Iterator[Judge]:
+    """Ask another process, whose memory is limited, what it makes of a bundle: (refusal, seconds)."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", JUDGE, hostile.__file__, str(signed_original.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdin
+    assert process.stdout
+
+    def ask(path: Path) -> tuple[str, float]:
+        print(path, file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+        assert answer, f"the process died: {process.wait(10)}"
+        message, seconds = json.loads(answer)
+        return message, seconds
+
+    yield ask
+    process.stdin.close()
+    assert process.wait(30) == 0
+    process.stdout.close()
+
+
+@pytest.fixture
+def require_refusal(signed_bundle: Signed, judge: Judge) -> Callable[[Change, str], None]:
+    """``require_refusal(change, naming)``: a signed bundle, so changed, is refused fast, in words that name that."""
+
+    def require(change: Change, naming: str) -> None:
+        hostile_bundle = change(signed_bundle.folder)
+        message, seconds = judge(hostile_bundle)
+        assert naming in message
+        if seconds >= MAX_SECONDS:  # once more: the machine may have been busy with something else
+            _, seconds = judge(hostile_bundle)
+        assert seconds < MAX_SECONDS
+
+    return require

@@ -15,23 +15,22 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Twist
-from lifecycle_msgs.srv import ChangeState, GetState
 from node_process import NodeProcess
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Bool, Float64MultiArray
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import Trigger
 
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.limits import command_limits
 from robot_wm_ros.hil.lifecycle import LifecycleClient
+from robot_wm_ros.hil.services import Services
 from robot_wm_ros.qos import LATCHED
 
 SENSOR_RATE_HZ = 200.0
 SOFT_START_S = 0.2
-SETTLE_S = 0.2
 _CHANGE = re.compile(r"\w+ -> (?P<mode>\w+)(: (?P<reason>.*))?")
 PATIENCE_S = 40.0  # for what should take a moment: these machines are busy
 
@@ -95,8 +94,9 @@ class FaultRig:
         self._stack.callback(thread.join)
         self._stack.callback(setattr, self, "_stopping", True)
         self._wait(lambda: any("simulating" in line for line in self.robot.lines), "the robot")
-        self.lifecycle = LifecycleClient(node, "agent", self._wait)
-        self._stack.callback(self.lifecycle.close)
+        self._services = Services(node, self._wait)
+        self._stack.callback(self._services.close)
+        self.lifecycle = LifecycleClient(self._services, "agent")
         self.bring_up()
 
     def start_agent(self) -> NodeProcess:
@@ -136,7 +136,7 @@ class FaultRig:
             if mode == "active":
                 return
             time.sleep(0.5)
-            self.enable()
+            self.lifecycle.enable()
 
     # -- what the operator does ------------------------------------------------------------------------------------
 
@@ -152,46 +152,9 @@ class FaultRig:
         """Call a Trigger service, such as agent/estop."""
         return self.call(Trigger, service, Trigger.Request())
 
-    def enable(self, value: bool = True) -> Any:
-        """Call the agent's ~/enable."""
-        return self.call(SetBool, "agent/enable", SetBool.Request(data=value))
-
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """Call any service and return the answer."""
-        client = self._node.create_client(kind, service)
-        try:
-            self._wait(client.service_is_ready, f"service {service}")
-            time.sleep(SETTLE_S)  # ready is said before the server knows where to answer
-            future = client.call_async(request)
-            self._wait(future.done, f"an answer of {service}")
-            return future.result()
-        finally:
-            self._node.destroy_client(client)
-
-    def wait_for_agent(self) -> None:
-        """Until an agent answers. One that was killed is thought alive for a while, and requests to it are lost."""
-        client = self._node.create_client(GetState, "agent/get_state")
-        answers = []
-
-        def answered() -> bool:
-            if not answers or time.monotonic() - answers[-1][1] > 1.0:
-                answers.append((client.call_async(GetState.Request()), time.monotonic()))
-            return any(future.done() for future, _ in answers)
-
-        try:
-            self._wait(answered, "a new agent")
-        finally:
-            self._node.destroy_client(client)
-
-    def state(self) -> str:
-        """The agent's lifecycle state."""
-        return self.call(GetState, "agent/get_state", GetState.Request()).current_state.label
-
-    def transition(self, number: int) -> bool:
-        """Ask for a lifecycle transition; whether it succeeded."""
-        request = ChangeState.Request()
-        request.transition.id = number
-        return self.call(ChangeState, "agent/change_state", request).success
+        return self._services.call(kind, service, request)
 
     # -- what happened ---------------------------------------------------------------------------------------------
 

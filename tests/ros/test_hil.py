@@ -19,6 +19,7 @@ from std_msgs.msg import Float64MultiArray
 
 from robot_wm_ros.hil.child import node_command
 from robot_wm_ros.hil.lifecycle import LifecycleClient
+from robot_wm_ros.hil.services import Services
 from robot_wm_ros.qos import COMMANDS
 
 TASK = "cartpole_balance"
@@ -270,12 +271,13 @@ def test_the_probe_reports_what_others_have_started(make_bundle, node, spawn, do
     probe = start("robot_wm_ros.hil.probe", parameters)
     wait = waiting(node)
     wait(lambda: node.count_subscribers("agent/trace") == 1, "probe")
-    client = LifecycleClient(node, "agent", wait)
+    services = Services(node, wait)
+    client = LifecycleClient(services, "agent")
     client.bring_up()
     assert "end to end p50" in probe.wait_for("end to end")
     assert probe.wait() == 0
     client.deactivate()
-    client.close()
+    services.close()
     result = json.loads((tmp_path / "hil.json").read_text())
     assert 20 < result["end_to_end"]["count"] <= 51
     assert (result["unaccounted"], result["unheard"]) == (0, 0)

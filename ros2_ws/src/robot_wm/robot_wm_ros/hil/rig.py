@@ -29,6 +29,7 @@ from robot_wm_ros.hil.child import Child, node_command, over_ssh, tethered
 from robot_wm_ros.hil.collector import Collector
 from robot_wm_ros.hil.lifecycle import LifecycleClient
 from robot_wm_ros.hil.measure import Measurement, measure_agent, measure_echo
+from robot_wm_ros.hil.services import Services
 
 SEGMENT_S = 15.0  # the agent and the echo take turns of about this
 WARM_UP_S = 2.0  # of a segment, before anything counts; at most as long as what counts
@@ -165,10 +166,11 @@ class Rig:
             else:
                 children.append(stack.enter_context(self._other("agent", config.agent_parameters)))
             patience_s = BY_HAND_S if config.by_hand else CONFIGURE_S
-            agent = LifecycleClient(
-                self._node, "agent", lambda until, what: self._wait(until, what, *children, patience_s=patience_s)
+            services = Services(
+                self._node, lambda until, what: self._wait(until, what, *children, patience_s=patience_s)
             )
-            stack.callback(agent.close)
+            stack.callback(services.close)
+            agent = LifecycleClient(services, "agent")
             try:
                 agent.bring_up()
             except UserError as error:

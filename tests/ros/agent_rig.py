@@ -16,7 +16,6 @@ from typing import Any
 import rclpy
 from geometry_msgs.msg import Twist
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
 from node_process import NodeProcess
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
@@ -24,16 +23,17 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Imu, JointState
 from std_msgs.msg import Bool, Float64MultiArray, UInt64MultiArray
-from std_srvs.srv import SetBool, Trigger
+from std_srvs.srv import Trigger
 
 from robot_wm.runtime.bundle import Bundle
 from robot_wm_ros.agent_node import AgentNode
+from robot_wm_ros.hil.lifecycle import LifecycleClient
+from robot_wm_ros.hil.services import Services
 from robot_wm_ros.qos import LATCHED, TRACE
 
 CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 PATIENCE_S = 60.0  # for what should take a moment: these machines are busy, and stand still at times
-SETTLE_S = 0.5
 # Soft starts and holds as short as they may be, for tests that are about something else.
 PROMPT = {"soft_start_s": 0.1, "hold_s": 0.2}
 
@@ -50,7 +50,6 @@ class Rig(ABC):
         self._parameters = {"bundle": str(bundle)} | parameters
         self.commands: list[tuple[float, list[float]]] = []  # receipt on the steady clock, values
         self.damp: list[bool] = []
-        self._clients: dict[str, Any] = {}  # by service
         self.trace: list[list[int]] = []
         self._sensing = threading.Event()
         self.offset_s = 0.0  # of the sensors' stamps
@@ -94,6 +93,9 @@ class Rig(ABC):
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(peer)
         self._stack.callback(self._executor.shutdown)
+        self._services = Services(peer, self.until)
+        self._stack.callback(self._services.close)
+        self._lifecycle = LifecycleClient(self._services, "agent")
 
     def _on_command(self, message: Float64MultiArray) -> None:
         self.commands.append((time.monotonic(), list(message.data)))
@@ -114,27 +116,15 @@ class Rig(ABC):
 
     def call(self, kind: Any, service: str, request: Any) -> Any:
         """Call a service and return the answer."""
-        client = self._clients.get(service)
-        if client is None:
-            client = self._clients[service] = self.peer.create_client(kind, service)
-            self.until(client.service_is_ready, service)
-            # Ready is said before the server knows where to answer: a first answer would be lost.
-            self.listen(SETTLE_S)
-        future = client.call_async(request)
-        self.until(future.done, service)
-        return future.result()
+        return self._services.call(kind, service, request)
 
     def change(self, *transitions: int) -> bool:
         """Ask for lifecycle transitions, one after the other; whether the last succeeded."""
-        for number in transitions:
-            request = ChangeState.Request()
-            request.transition.id = number
-            success = self.call(ChangeState, "agent/change_state", request).success
-        return success
+        return [self._lifecycle.change_state(transition) for transition in transitions][-1]
 
     def state(self) -> str:
         """The lifecycle state, as the agent tells it."""
-        return self.call(GetState, "agent/get_state", GetState.Request()).current_state.label
+        return self._lifecycle.state().label
 
     def trigger(self, name: str) -> Any:
         """Call ~/estop or ~/reset."""
@@ -142,7 +132,7 @@ class Rig(ABC):
 
     def enable(self, value: bool = True) -> Any:
         """Call ~/enable."""
-        return self.call(SetBool, "agent/enable", SetBool.Request(data=value))
+        return self._lifecycle.enable(value)
 
     def set(self, **values: Any) -> str:
         """Set parameters; "" or why they were refused."""

@@ -16,6 +16,7 @@ from std_msgs.msg import Bool, Float64MultiArray, String, UInt64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from robot_wm_ros.hil.services import Services
 from robot_wm_ros.sim_robot import main
 
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -33,6 +34,7 @@ class Peer:
         self.node = rclpy.create_node("peer", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self._services = Services(self.node, lambda condition, _: self.until(condition))
         self.heard = {}
 
     def listen(self, message_type, topic, qos=BEST_EFFORT):
@@ -52,14 +54,12 @@ class Peer:
             self._executor.spin_once(timeout_sec=0.01)
 
     def call(self, service):
-        client = self.node.create_client(Trigger, service)
-        self.until(client.service_is_ready)
-        answer = client.call_async(Trigger.Request())
-        self.until(answer.done)
-        assert answer.result().success
-        return answer.result()
+        answer = self._services.call(Trigger, service, Trigger.Request())
+        assert answer.success
+        return answer
 
     def close(self):
+        self._services.close()
         self._executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
@@ -198,12 +198,13 @@ def test_a_cartpole_takes_trajectories_by_joint_name(start, peer):
 
 def test_faults_are_played_when_they_are_asked_for(start, peer, tmp_path):
     path = tmp_path / "faults.yaml"
+    # A call whose answer got lost is made again, and the schedule begins anew: before the first fault that is harmless.
     path.write_text(
         "faults:\n"
-        "  - {at_s: 0.0, duration_s: 0.4, kind: missing_joints, joints: [hinge]}\n"
-        "  - {at_s: 0.4, duration_s: 0.4, kind: clock_jump, offset_s: -3600.0}\n"
-        "  - {at_s: 0.8, duration_s: 0.4, kind: flood, rate_hz: 1000.0}\n"
-        "  - {at_s: 1.2, duration_s: 0.4, kind: stop}\n"
+        "  - {at_s: 2.0, duration_s: 0.4, kind: missing_joints, joints: [hinge]}\n"
+        "  - {at_s: 2.4, duration_s: 0.4, kind: clock_jump, offset_s: -3600.0}\n"
+        "  - {at_s: 2.8, duration_s: 0.4, kind: flood, rate_hz: 1000.0}\n"
+        "  - {at_s: 3.2, duration_s: 0.4, kind: stop}\n"
     )
     start("cartpole_balance", faults=path, play_faults_at_start="false", sensor_rate_hz=50.0, trace="true")
     joints = peer.listen(JointState, "joint_states", RELIABLE)

@@ -37,15 +37,14 @@ class Rows(Frozen):
     A concatenation is copied together instead, by one kernel a vector.
     """
 
-    masks: Tensor
-
     def __init__(self, rows: int) -> None:
         super().__init__()
-        self.hold("masks", torch.eye(rows).unsqueeze(-1))  # [R, R, 1]
+        for row, mask in enumerate(torch.eye(rows).unsqueeze(-1)):
+            self.hold(f"mask{row}", mask)  # [R, 1]
 
     def forward(self, vectors: Sequence[Tensor]) -> Tensor:
         """Up to R vectors [1, U] -> [R, U]; rows that are not given are zero."""
-        masked = [vector * mask for vector, mask in zip(vectors, self.masks.unbind(0), strict=False)]
+        masked = [vector * self.get_buffer(f"mask{row}") for row, vector in enumerate(vectors)]
         return sum(masked[1:], masked[0])
 
 

@@ -17,7 +17,7 @@ from robot_wm.nn.block_gru import BlockGRU
 from robot_wm.nn.layers import Dense, initialise
 from robot_wm_export.deployed_gru import DeployedGRU
 from robot_wm_export.deployed_heads import DeployedCritic, draw
-from robot_wm_export.deployed_layers import Chains
+from robot_wm_export.deployed_layers import Chains, Rows
 from robot_wm_export.deployed_tick import DeployedTick
 from robot_wm_export.graph_cost import graph_cost
 from robot_wm_export.onnx_export import export_op17
@@ -142,6 +142,12 @@ def test_chains_are_their_layers_one_after_the_other(depths):
             torch.testing.assert_close(end, torch.nn.Sequential(*chain)(row[None]), rtol=0, atol=1e-5)
 
 
+def test_rows_that_are_not_given_are_zero():
+    first, second = torch.randn(1, 5), torch.randn(1, 5)
+    torch.testing.assert_close(Rows(2)([first, second]), torch.cat([first, second]))
+    torch.testing.assert_close(Rows(3)([first, second]), torch.cat([first, second, torch.zeros(1, 5)]))
+
+
 def test_chains_begin_with_the_deepest():
     with pytest.raises(ValueError, match="deepest"):
         Chains([[Dense(2, 2)], [Dense(2, 2), Dense(2, 2)]])
@@ -168,10 +174,11 @@ def proprio_op17(make_case) -> tuple[DreamerAgent, onnx.ModelProto]:
     return agent, export_op17(graph)
 
 
-def test_nothing_is_expanded_transposed_or_selected_on_the_way(proprio_op17):
+def test_nothing_is_copied_together_expanded_transposed_or_selected_on_the_way(proprio_op17):
     _, model = proprio_op17
-    operators = {node.op_type for node in model.graph.node}
-    assert not operators & {"Expand", "Tile", "Transpose", "Gather", "Where", "ConstantOfShape", "Unsqueeze"}
+    operators = Counter(node.op_type for node in model.graph.node)
+    assert not operators.keys() & {"Expand", "Tile", "Transpose", "Gather", "Where", "ConstantOfShape", "Unsqueeze"}
+    assert operators["Concat"] == 1  # the fields of the observation
 
 
 def test_products_of_one_input_are_one(proprio_op17):

@@ -46,15 +46,18 @@ def pooled_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     taps = spread.shape[1]
     wide = phases.reshape(4 * outputs, 4 * inputs, taps, taps)
     x = blocks_to_channels(x)  # [N, h, w, 4*in]
-    if x.is_cuda and (missing := -x.shape[-1] % LANES):
+    if missing := -x.shape[-1] % LANES:
         x, wide = F.pad(x, (0, missing)), F.pad(wide, (0, 0, 0, 0, 0, missing))
     every = F.conv2d(x.permute(0, 3, 1, 2), wide, padding=taps // 2).permute(0, 2, 3, 1)  # [N, h, w, 4*out]
     return every.unflatten(-1, (4, outputs)).amax(-2) + bias
 
 
 class PooledConv(Conv):
-    """``pooled_conv`` with a ``Conv``'s parameters."""
+    """A ``Conv`` and the 2x2 maximum of its output, channels last."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, 2h, 2w, in] -> [N, h, w, out]."""
-        return pooled_conv(x, self.weight, self.bias)
+        if x.is_cuda:
+            return pooled_conv(x, self.weight, self.bias)
+        # Without matrix units the larger number of products costs more than the large output.
+        return F.max_pool2d(super().forward(x.permute(0, 3, 1, 2)), 2).permute(0, 2, 3, 1)

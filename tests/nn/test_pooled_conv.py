@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robot_wm.nn.pooled_conv import blocks_to_channels, pooled_conv
+from robot_wm.nn.pooled_conv import PooledConv, blocks_to_channels, pooled_conv
 
 
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
@@ -29,3 +29,11 @@ def test_a_block_is_four_channels_in_rows():
     x = torch.arange(16.0).reshape(1, 4, 4, 1)
     torch.testing.assert_close(blocks_to_channels(x)[0, 0], torch.tensor([[0.0, 1, 4, 5], [2, 3, 6, 7]]))
     torch.testing.assert_close(blocks_to_channels(x)[0, 1, 1], torch.tensor([10.0, 11, 14, 15]))
+
+
+def test_a_layer_is_the_same_function_where_it_does_not_pool_as_it_goes():
+    layer = PooledConv(3, 5, 5)
+    torch.nn.init.normal_(layer.weight)
+    torch.nn.init.normal_(layer.bias)
+    x = torch.randn(2, 8, 6, 3)
+    torch.testing.assert_close(layer(x), pooled_conv(x, layer.weight, layer.bias), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,75 @@
+"""The whole update against its plain rendering in float64, however the fast path is written."""
+
+import dataclasses
+
+import pytest
+import torch
+from plain_update import plain_update
+
+CELLS = [{"deter": 16}, {"deter": 520, "hidden": 4}]  # dense and, above the CPU's limit, in blocks
+
+
+def in_float64(thing):
+    """A dataclass of tensors with its floats widened."""
+
+    def widen(value):
+        if isinstance(value, dict):
+            return {name: widen(entry) for name, entry in value.items()}
+        return value.double() if value.is_floating_point() else value
+
+    return dataclasses.replace(thing, **{f.name: widen(getattr(thing, f.name)) for f in dataclasses.fields(thing)})
+
+
+def a_learner_in_the_middle_of_training(workshop, **settings):
+    """Every parameter away from where it begins, and an average of percentiles wide enough to scale returns."""
+    learner = workshop.awake(warmup=0, **settings)
+    g = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in learner.agent.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=g) * 0.2)
+        # Scalars of about the rewards' size, not of the outermost bins': beside 1e7 no reward would count.
+        for head in (learner.agent.reward, learner.agent.critic, learner.agent.slow_critic):
+            head.out.bias.sub_(torch.linspace(-8, 8, learner.config.bins).square())
+    learner.return_scale.low.fill_(-1.0)
+    learner.return_scale.high.fill_(2.0)
+    return learner
+
+
+def a_batch_with_episode_ends(workshop, learner):
+    """Four sequences of nine steps: one terminates, one is cut, one begins anew at once, one terminates at its end."""
+    batch = workshop.batch(learner, size=4, length=9)
+    first, last, terminal = (torch.zeros_like(batch.is_first) for _ in range(3))
+    last[0, 3] = terminal[0, 3] = first[0, 4] = True
+    last[1, 5] = first[1, 6] = True
+    last[2, 0] = first[2, 1] = True
+    last[3, 9] = terminal[3, 9] = True
+    action = batch.action if learner.agent.discrete else 2 * batch.action  # some beyond [-1, 1]
+    return dataclasses.replace(batch, action=action, is_first=first, is_last=last, is_terminal=terminal)
+
+
+@pytest.mark.parametrize("discrete", [False, True], ids=["continuous", "discrete"])
+@pytest.mark.parametrize("free", [0.0, 1.0])
+@pytest.mark.parametrize("cell", CELLS, ids=["dense", "blocks"])
+def test_losses_and_gradients_are_those_of_the_equations(workshop, monkeypatch, cell, free, discrete):
+    learner = a_learner_in_the_middle_of_training(workshop, free_nats=free, discrete=discrete, action=3, **cell)
+    batch = a_batch_with_episode_ends(workshop, learner)
+    noise = learner.draw_noise(batch)
+    weights = {
+        name: p.detach().double().requires_grad_(p.requires_grad) for name, p in learner.agent.named_parameters()
+    }
+    scale = learner.return_scale
+    wanted = plain_update(
+        weights, in_float64(batch), in_float64(noise), free=free, low=scale.low.clone(), high=scale.high.clone()
+    )
+
+    taken, step = [], learner.optimiser.step
+    monkeypatch.setattr(learner.optimiser, "step", lambda grads: taken.extend(g.clone() for g in grads) or step(grads))
+    result = learner.update(batch, noise)
+
+    torch.testing.assert_close(result.deter.transpose(0, 1).double(), wanted.seen.deter.detach(), rtol=1e-4, atol=1e-5)
+    losses = {name.removeprefix("loss/"): v.item() for name, v in result.metrics.items() if name.startswith("loss/")}
+    assert losses == pytest.approx({name: loss.item() for name, loss in wanted.losses.items()}, rel=1e-5)
+    gradients = dict(zip(learner.optimiser.parameters.named, taken, strict=True))
+    assert gradients.keys() == wanted.gradients.keys()
+    error = {n: ((gradients[n] - g).norm() / g.norm()).item() for n, g in wanted.gradients.items()}
+    assert error == pytest.approx(dict.fromkeys(error, 0.0), abs=1e-4)

@@ -75,9 +75,8 @@ class DeployedTick(nn.Module):
             rows = late[0].reshape(len(self.names), -1) + self.rows(of_stoch.chunk(self.mlps, -1))  # [3, U]
             ends = dict(zip(self.names, self.heads(rows), strict=True))
         else:
-            ends = dict(zip(self.names, self.heads(late[0] + of_stoch), strict=True)) | {
-                "prior": self.prior(late[1])[0]
-            }
+            heads, prior = late
+            ends = dict(zip(self.names, self.heads(heads + of_stoch), strict=True)) | {"prior": self.prior(prior)[0]}
         action = self.actor(ends["actor"], noise_action)  # [1, A]
         post_logits = posterior.log()
         prior = self._probs(self.prior_logits(ends["prior"]))  # [1, S, C]

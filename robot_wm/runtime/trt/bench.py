@@ -13,7 +13,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter_ns
 from typing import Any
 
 from robot_wm.errors import UserError
@@ -25,6 +24,7 @@ from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.choice import fastest_plan
 from robot_wm.runtime.trt.engine import TensorRTEngine
+from robot_wm.runtime.trt.timing import run_ticks
 
 _BLOCK_TICKS = 50
 _WARM_UP_TICKS = 200
@@ -49,15 +49,16 @@ def measure(
         for captured in (True, False)
     }
     rings = {captured: LatencyRing(ticks) for captured in engines}
+    frames = {name: values for name, values in recording.inputs.items() if name.startswith("obs/")}
     try:
         for engine in engines.values():
             engine.activate()
-            _run(engine, recording, range(_WARM_UP_TICKS), None)
+            run_ticks(engine, range(_WARM_UP_TICKS), frames)
         gc.collect()
         gc.disable()  # as the control loop does
         for start in range(0, ticks, _BLOCK_TICKS):
             for captured, engine in engines.items():
-                _run(engine, recording, range(start, min(start + _BLOCK_TICKS, ticks)), rings[captured])
+                run_ticks(engine, range(start, min(start + _BLOCK_TICKS, ticks)), frames, rings[captured])
         graph_error = engines[True].graph_error
     finally:
         gc.enable()
@@ -82,17 +83,6 @@ def measure(
         for captured, ring in rings.items()
         for summary in (ring.summary(),)
     ]
-
-
-def _run(engine: TensorRTEngine, recording: Recording, numbers: range, ring: LatencyRing | None) -> None:
-    frames = [(buffer, recording.inputs[name]) for name, buffer in engine.inputs.items() if name.startswith("obs/")]
-    for number in numbers:
-        for buffer, values in frames:
-            buffer[...] = values[number % recording.ticks]
-        begin_ns = perf_counter_ns()
-        engine.infer()
-        if ring is not None:
-            ring.add((perf_counter_ns() - begin_ns) * 1e-3)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,19 +6,19 @@ How a product of one row is best written differs from GPU to GPU, and some ways 
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import replace
-from time import perf_counter_ns
 
 import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
+from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import Precision, StateTensor
 from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions, BuiltPlan, build_plan
 from robot_wm.runtime.trt.engine import TensorRTEngine
 from robot_wm.runtime.trt.progress import OnProgress
+from robot_wm.runtime.trt.timing import run_ticks
 
 # How many of the largest products stay matrix products.
 WAYS = (0, 1, 3, ALL_MATRICES)
@@ -78,12 +78,10 @@ def _median_us(built: BuiltPlan, options: BuildOptions, state: Sequence[StateTen
         engine.activate()
         for view in engine.inputs.values():
             view[...] = rng.integers(0, 256, view.shape) if view.dtype == np.uint8 else rng.normal(size=view.shape)
-        took_us = []
-        for _ in range(_WARM_UP_TICKS + _TICKS):
-            begin_ns = perf_counter_ns()
-            engine.infer()
-            took_us.append((perf_counter_ns() - begin_ns) * 1e-3)
-        return statistics.median(took_us[_WARM_UP_TICKS:])
+        ring = LatencyRing(_TICKS)
+        run_ticks(engine, range(_WARM_UP_TICKS), {})
+        run_ticks(engine, range(_TICKS), {}, ring)
+        return ring.summary().p50_us
     except EngineError as error:
         raise UserError(f"{origin}: its engine does not run: {error}") from None
     finally:

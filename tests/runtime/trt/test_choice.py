@@ -7,7 +7,7 @@ import gc
 import pytest
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.trt import choice
+from robot_wm.runtime.trt import timing
 from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.choice import WAYS, fastest_plan
 
@@ -37,7 +37,7 @@ def clocked(trt, monkeypatch):
 
     def set_to(*ns: int, **more) -> Clock:
         clock = Clock(trt, dict(enumerate(ns)), **more)
-        monkeypatch.setattr(choice, "perf_counter_ns", clock)
+        monkeypatch.setattr(timing, "perf_counter_ns", clock)
         return clock
 
     return set_to

@@ -7,7 +7,7 @@ on all of them; TensorRT has a process of its own. What is timed of each: ``benc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -39,6 +39,7 @@ def bench_tick(
     precision: str = "fp32",
     device: Literal["cpu", "cuda"] = "cpu",
     ticks: Annotated[int, Parameter(validator=Number(gt=0))] = 2000,
+    other_ticks: Annotated[int | None, Parameter(validator=Number(gt=0))] = None,
     tensorrt_python: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -58,6 +59,8 @@ def bench_tick(
         Where torch computes: cpu or cuda. ONNX Runtime and the controller compute on the CPU, TensorRT on the GPU.
     ticks
         Timed ticks of each engine and size.
+    other_ticks
+        Timed ticks of the engines beside TensorRT, which may be a hundred times slower; --ticks if not given.
     tensorrt_python
         Python interpreter that has TensorRT, if this one has not; it needs numpy and pydantic, no torch.
     json
@@ -73,7 +76,9 @@ def bench_tick(
     precisions = _parts(precision, "--precision", list(POLICY_OF))
     observed = _parts(obs, "--obs", OBSERVATIONS)
     cases = [(size, seen) for seen in observed for size in _parts(sizes, "--sizes", list(SIZES))]
-    per_case = ticks * sum(len(precisions) if name in _OF_EVERY_PRECISION else 1 for name in chosen)
+    others = other_ticks or ticks
+    timed = {name: ticks if name == "tensorrt" else others for name in chosen}
+    per_case = sum(n * (len(precisions) if name in _OF_EVERY_PRECISION else 1) for name, n in timed.items())
     rows: list[dict[str, Any]] = []
     with progress() as bar:
         task = bar.add_task("tick", total=len(cases) * per_case, note="")
@@ -83,7 +88,7 @@ def bench_tick(
                 bar.update(task, advance=count, note=f"{case}: {what}")
 
             rows += measure(
-                size, seen, chosen, precisions, ticks, device=device, tensorrt_python=tensorrt_python, tell=advance
+                *(size, seen, timed, precisions), device=device, tensorrt_python=tensorrt_python, tell=advance
             )
     emit(
         {
@@ -91,6 +96,7 @@ def bench_tick(
             "gpu": gpu,
             "threads": 1,
             "ticks": ticks,
+            "other_ticks": others,
             **ratios(rows),
             "rows": rows,
         },
@@ -102,15 +108,14 @@ def bench_tick(
 def measure(
     size: str,
     obs: str,
-    engines: Sequence[str],
+    ticks: Mapping[str, int],
     precisions: Sequence[str],
-    ticks: int,
     *,
     device: str = "cpu",
     tensorrt_python: Path | None = None,
     tell: _Progress = lambda count, what: None,
 ) -> list[dict[str, Any]]:
-    """Time ``ticks`` ticks of a fresh agent: a row of plain values for each engine, precision and way to launch."""
+    """Time ticks of a fresh agent, ``ticks`` of each engine: a row of plain values per precision and way to launch."""
     import tempfile
 
     import torch
@@ -133,18 +138,18 @@ def measure(
             export_agent(agent, spec, rollout, {}, path, profiles=(POLICY_OP17,))
             with Bundle.open(path) as bundle:
                 graphs = _graphs(bundle, precisions, Path(folder))
-                for precision, graph in graphs.items() if "tensorrt" in engines else ():
+                for precision, graph in graphs.items() if "tensorrt" in ticks else ():
                     tell(0, f"tensorrt {precision}")
                     rows += tensorrt_rows(
                         *(graph, path / MANIFEST, path / PARITY),
                         precision=precision,
-                        ticks=ticks,
+                        ticks=ticks["tensorrt"],
                         python=tensorrt_python,
                     )
-                    tell(ticks, f"tensorrt {precision}")
+                    tell(ticks["tensorrt"], f"tensorrt {precision}")
                 with torch.inference_mode():
-                    here = dict(_here(engines, bundle, graphs, agent, rollout, device))
-                    rows += _in_turns(here, ticks, tell)
+                    here = dict(_here(ticks, bundle, graphs, agent, rollout, device))
+                    rows += _in_turns(here, max((ticks[engine] for engine, _, _ in here), default=0), tell)
     finally:
         torch.set_num_threads(threads)
     return [{"size": size, "obs": obs, **row} for row in rows]
@@ -186,7 +191,7 @@ def _graphs(bundle: Bundle, precisions: Sequence[str], folder: Path) -> dict[str
 
 
 def _here(
-    engines: Sequence[str],
+    engines: Iterable[str],
     bundle: Bundle,
     graphs: Mapping[str, Path],
     agent: DreamerAgent,

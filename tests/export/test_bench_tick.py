@@ -11,6 +11,7 @@ import torch
 
 from robot_wm.cli import run
 from robot_wm.errors import UserError
+from robot_wm.runtime.latency import LatencyRing
 from robot_wm_export import bench_tick
 from robot_wm_export.bench_agent import FRAMES, fresh_agent, random_rollout
 from robot_wm_export.bench_tensorrt import tensorrt_rows
@@ -51,6 +52,20 @@ def test_bad_options_are_one_line(capsys, arguments, naming):
     assert naming in printed.err
     assert "Traceback" not in printed.err
     assert printed.out == ""
+
+
+def test_the_engines_beside_tensorrt_may_tick_less(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "robot_wm_export.bench_tensorrt.tensorrt_rows", lambda *files, ticks, **options: asked.append(ticks) or []
+    )
+    rings = []
+    monkeypatch.setattr("robot_wm.runtime.latency.LatencyRing", lambda n: rings.append(n) or LatencyRing(n))
+    result = bench(capsys, "--engine", "tensorrt,onnxruntime", "--other-ticks", "7")
+    assert (result["ticks"], result["other_ticks"]) == (60, 7)
+    assert (asked, rings) == ([60], [7])
+    bench(capsys, "--engine", "tensorrt,onnxruntime")
+    assert (asked, rings) == ([60, 60], [7, 60])
 
 
 def test_ratios_are_of_float32_and_of_the_captured_graph():

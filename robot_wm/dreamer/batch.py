@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.nn.compiled import cell
 from robot_wm.replay.batch import SequenceBatch
 
 
@@ -68,8 +69,7 @@ class Noise:
         device, rows = generator.device, batch * length
         latent = (config.stoch, config.classes)
         odds = torch.empty((rows * (config.horizon + 1), *latent), device=device)
-        # exp(Gumbel) = -1 / log(uniform); several times faster on a CPU than drawing exponentials.
-        odds.uniform_(generator=generator).log_().neg_().reciprocal_()
+        odds = cell(_odds, device)(odds.uniform_(generator=generator))
         actions = torch.empty((config.horizon, rows, action), device=device)
         if discrete:
             actions.exponential_(generator=generator).log_().neg_()
@@ -80,3 +80,8 @@ class Noise:
             prior=odds[rows:].view(config.horizon, rows, *latent),
             action=actions,
         )
+
+
+def _odds(uniform: Tensor) -> Tensor:
+    """exp(Gumbel) = -1 / log(uniform), in place; several times faster on a CPU than drawing exponentials."""
+    return uniform.log_().neg_().reciprocal_()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import Noise, TensorBatch
-from robot_wm.dreamer.cells import imagined_step
+from robot_wm.dreamer.cells import Latent, imagined_step
 from robot_wm.nn.compiled import cell
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return
@@ -30,12 +30,12 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
     """
     plan = agent.rssm.gru.plan(wide=True)
     advance = cell(imagined_step, start.device)
-    features, actions = [start], []
+    latents, actions = [Latent(start[:, : agent.config.deter], start.to(agent.dtype))], []
     for noise_action, odds in zip(noise.action, noise.prior, strict=True):
-        feature, action = advance(agent, plan, features[-1], noise_action, odds)
-        features.append(feature)
+        latent, action = advance(agent, plan, latents[-1], noise_action, odds)
+        latents.append(latent)
         actions.append(action)
-    return Imagined(torch.stack(features).to(agent.dtype), torch.stack(actions))
+    return Imagined(torch.stack([latent.low for latent in latents]), torch.stack(actions))
 
 
 class BehaviorLoss(NamedTuple):

@@ -25,24 +25,31 @@ class StepSaved(NamedTuple):
     inputs_norm: norm.NormSaved  # over [N, 2, U]
     hidden: Tensor  # [N, D]
     hidden_norm: norm.NormSaved
-    gates: Tensor  # [N, 2, G, D/G]: reset and update after their sigmoid, laid out as ``products.gates`` left them
+    reset: Tensor  # [N, G, D/G] after its sigmoid, laid out as ``products.gates`` left it
+    update: Tensor  # [N, G, D/G] the same
     candidate: Tensor  # [N, G, D/G] before its nonlinearity
     squashed: Tensor  # [N, G, D/G] tanh(reset * candidate)
 
     def joined(self) -> StepSaved:
         """With the blocks side by side, D instead of G, D/G: a GPU stacks many tensors at once only if contiguous."""
-        flat = [x.flatten(-2) for x in (self.gates, self.candidate, self.squashed)]
+        flat = [x.flatten(-2) for x in (self.reset, self.update, self.candidate, self.squashed)]
         return StepSaved(self.inputs, self.inputs_norm, self.hidden, self.hidden_norm, *flat)
 
 
-def gru_step(plan: GRUPlan, x: Tensor, base: Tensor, action: Tensor | None) -> tuple[Tensor, StepSaved]:
-    """One planned GRU step: [deter | stoch] x [N, F] float32 -> next deter [N, D] float32.
+class Latent(NamedTuple):
+    """What a step begins with."""
+
+    deter: Tensor  # [N, D] float32
+    low: Tensor  # [N, F] deter, then the drawn latent, one-hot, in the dtype that products compute in
+
+
+def gru_step(plan: GRUPlan, latent: Latent, base: Tensor, action: Tensor | None) -> tuple[Tensor, StepSaved]:
+    """One planned GRU step: ``latent`` -> next deter [N, D] float32.
 
     ``base`` is added to the first product: ``plan.first_bias``, or that with the embedded actions' share of hidden
     [N, 2*U+D], in which case ``action`` (embedded, [N, U]) is None.
     """
-    dtype, width = plan.shared.dtype, plan.inputs_scale.numel()
-    inputs, own = products.first(x.to(dtype), base, plan.first, width)
+    inputs, own = products.first(latent.low, base, plan.first, plan.inputs_scale.numel())
     inputs, inputs_norm = norm.forward(inputs.unflatten(-1, (2, -1)), plan.inputs_scale)
     inputs = inputs.flatten(1)
     seen = inputs if action is None else torch.cat([inputs, action], -1)
@@ -50,13 +57,11 @@ def gru_step(plan: GRUPlan, x: Tensor, base: Tensor, action: Tensor | None) -> t
     before = own + seen @ plan.shared[: seen.shape[1]]
     hidden, hidden_norm = norm.forward(before, plan.hidden_scale)
     raw = products.gates(hidden, plan.gates, plan.gates_bias).float()  # [N, 3, G, D/G]
-    gates = torch.sigmoid(raw[:, :2])
-    candidate = raw[:, 2]
+    reset, update, candidate = torch.sigmoid(raw[:, 0]), torch.sigmoid(raw[:, 1]), raw[:, 2]
     # tanh(y) = 2 * sigmoid(2 * y) - 1: on a CPU a third of the time of torch's tanh.
-    squashed = torch.sigmoid(2.0 * gates[:, 0] * candidate).mul_(2.0).sub_(1.0)
-    old = x[:, : hidden.shape[1]].unflatten(-1, candidate.shape[1:])
-    deter = torch.lerp(old, squashed, gates[:, 1]).flatten(1)
-    return deter, StepSaved(inputs, inputs_norm, hidden, hidden_norm, gates, candidate, squashed)
+    squashed = torch.sigmoid(2.0 * reset * candidate).mul_(2.0).sub_(1.0)
+    deter = torch.lerp(latent.deter.unflatten(-1, candidate.shape[1:]), squashed, update).flatten(1)
+    return deter, StepSaved(inputs, inputs_norm, hidden, hidden_norm, reset, update, candidate, squashed)
 
 
 class ScanWeights(NamedTuple):
@@ -72,7 +77,6 @@ class PosteriorStep(NamedTuple):
     """One filtered step, and what its gradient needs."""
 
     feature: Tensor  # [B, F] float32: the next deter, then the drawn latent, one-hot
-    state: Tensor  # [B, F] what the step began with: zero where it forgets
     step: StepSaved  # joined
     unit: Tensor  # [B, U] the posterior's hidden layer
     unit_norm: norm.NormSaved
@@ -89,24 +93,25 @@ def posterior_step(
     plan: GRUPlan,
     post: ScanWeights,
     unimix: float,
-    feature: Tensor,
+    latent: Latent,
     keep: Tensor,
     base: Tensor,
     embedding: Tensor,
     odds: Tensor,
-) -> PosteriorStep:
-    """Filter one step from the ``feature`` [B, F] of the step before.
+) -> tuple[PosteriorStep, Latent]:
+    """Filter one step; also returns what the step after begins with, zero where that one forgets.
 
-    keep [B, 1], base [B, 2*U+D], embedding [B, U], odds [B, S, C]: see ``scan.posterior_scan``.
+    keep [B, 1] is that of the step after; base [B, 2*U+D], embedding [B, U], odds [B, S, C]: see
+    ``scan.posterior_scan``.
     """
-    state = feature * keep
-    deter, step = gru_step(plan, state, base, None)
+    deter, step = gru_step(plan, latent, base, None)
     before = embedding + deter.to(plan.shared.dtype) @ post.deter.T
     unit, unit_norm = norm.forward(before, post.scale)
     soft = softmax(torch.addmm(post.bias, unit, post.logits.T).view(odds.shape))
     classes = (mixed(soft, unimix) * odds).argmax(-1)
-    drawn = one_hot(classes, odds.shape[-1], torch.float32).flatten(1)
-    return PosteriorStep(torch.cat([deter, drawn], -1), state, step.joined(), unit, unit_norm, soft, classes)
+    feature = torch.cat([deter, one_hot(classes, odds.shape[-1], torch.float32).flatten(1)], -1)
+    after = Latent(deter * keep, (feature * keep).to(latent.low.dtype))
+    return PosteriorStep(feature, step.joined(), unit, unit_norm, soft, classes), after
 
 
 class StepLocal(NamedTuple):
@@ -121,13 +126,33 @@ class StepLocal(NamedTuple):
     keep: Tensor  # [B, 1]
 
 
+def local_derivatives(plan: GRUPlan, post: ScanWeights, saved: PosteriorStep, deter: Tensor, keep: Tensor) -> StepLocal:
+    """Those of all steps at once, from what they saved and the deter [T, B, D] that they began with."""
+    step = saved.step
+    slope = step.update * (1.0 - step.squashed.square())  # [T, B, D]
+    gates = [
+        slope * step.candidate * step.reset * (1.0 - step.reset),
+        (step.squashed - deter) * step.update * (1.0 - step.update),
+        slope * step.reset,
+    ]
+    return StepLocal(
+        inputs=norm.factors(step.inputs_norm, plan.inputs_scale),
+        hidden=norm.factors(step.hidden_norm, plan.hidden_scale),
+        unit=norm.factors(saved.unit_norm, post.scale),
+        gates=torch.stack(gates, 2),  # [T, B, 3, D]
+        stay=1.0 - step.update,
+        soft=saved.soft,
+        keep=keep,
+    )
+
+
 class StepGradients(NamedTuple):
     """Gradients at one step's products: what the weights' gradients are made of."""
 
     joined: Tensor  # [B, 2*U+D] at the first product
     inputs: Tensor  # [B, 2, U] float32 at the first norm's output
     hidden: Tensor  # [B, D] float32 at the second norm's output
-    gates: Tensor  # [B, 3, D] at the gates' product
+    gates: Tensor  # [B, 3*D] or [G, B, 3*D/G] at the gates' product
     unit: Tensor  # [B, U] float32 at the posterior's norm's output
     before: Tensor  # [B, U] at the posterior's first product
     logits: Tensor  # [B, Z]
@@ -152,11 +177,12 @@ def posterior_step_backward(
     grad = out_feature + kept
     latent = grad[:, size:].view(local.soft.shape)
     d_soft = (out_probs + latent) * through
-    d_logits = torch._softmax_backward_data(d_soft, local.soft, -1, torch.float32).flatten(1).to(dtype)  # [B, Z]
+    # Cast before it is flattened: a compiler then makes one kernel of it, groups of classes being its rows.
+    d_logits = torch._softmax_backward_data(d_soft, local.soft, -1, torch.float32).to(dtype).flatten(1)  # [B, Z]
     d_unit = (d_logits @ post.logits).float()
     d_before = norm.backward(d_unit, local.unit).to(dtype)  # [B, U]
     deter = grad[:, :size] + d_before @ post.deter  # [B, D]
-    d_gates = (deter.unsqueeze(1) * local.gates).to(dtype)  # [B, 3, D]
+    d_gates = products.gates_gradient((deter.unsqueeze(1) * local.gates).to(dtype), plan.gates)
     d_hidden = products.gates_input_gradient(d_gates, plan.gates).float()
     d_middle = norm.backward(d_hidden, local.hidden).to(dtype)  # [B, D]
     d_inputs = (d_middle @ plan.shared[:width].T).float().unflatten(-1, (2, -1))
@@ -168,13 +194,14 @@ def posterior_step_backward(
 
 
 def imagined_step(
-    agent: DreamerAgent, plan: GRUPlan, feature: Tensor, noise_action: Tensor, odds: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The actor acts and the prior answers: next feature [N, F] float32 and the action [N, A] that led to it.
+    agent: DreamerAgent, plan: GRUPlan, latent: Latent, noise_action: Tensor, odds: Tensor
+) -> tuple[Latent, Tensor]:
+    """The actor acts and the prior answers: the next latent and the action [N, A] float32 that led to it.
 
-    feature [N, F] float32, noise_action [N, A], odds [N, S, C].
+    noise_action [N, A], odds [N, S, C].
     """
-    action = agent.actor(feature.to(agent.dtype)).sample(noise_action)
-    deter, _ = gru_step(plan, feature, plan.first_bias, agent.rssm.gru.embed_action(action))
+    action = agent.actor(latent.low).sample(noise_action)
+    deter, _ = gru_step(plan, latent, plan.first_bias, agent.rssm.gru.embed_action(action))
     stoch = sample(agent.rssm.prior_probs(deter), odds).flatten(1)
-    return torch.cat([deter, stoch], -1), action
+    dtype = latent.low.dtype
+    return Latent(deter, torch.cat([deter.to(dtype), stoch.to(dtype)], -1)), action

@@ -73,6 +73,8 @@ class DreamerLearner:
         self.return_scale = PercentileScale(
             rate=config.return_rate, low=config.return_low, high=config.return_high, limit=config.return_limit
         ).to(self.device)
+        self._loss_scales = self._scale_of_losses()
+        self._scales = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
         self._captures = capture and self.device.type == "cuda"
         self._captured: CapturedFunction[UpdateResult] | None = None
         names = list(self._flat.trained.named)
@@ -81,7 +83,7 @@ class DreamerLearner:
             {
                 "batch": [*fields, "action", "reward", "deter"],
                 "parameter": names,
-                "loss": list(self._loss_scales()),
+                "loss": list(self._loss_scales),
                 "gradient": names,
             },
             self.device,
@@ -123,17 +125,16 @@ class DreamerLearner:
     def _update(self, batch: TensorBatch, noise: Noise | None) -> UpdateResult:
         noise = self.draw_noise(batch) if noise is None else noise
         self._copy.refresh()
-        scales = self._loss_scales()
         model = world_model_loss(self._copy.agent, batch, noise.posterior)
         behavior = behavior_loss(self._copy.agent, batch, model.posterior.feature, noise, self.return_scale)
         losses = {**model.losses, **behavior.losses}
-        terms = torch.stack([losses[name] for name in scales])  # [L]
-        total = sum(losses[name] * scale for name, scale in scales.items())
-        gradients = torch.autograd.grad(total, self._copy.parameters)  # type: ignore[arg-type]
+        terms = torch.stack([losses[name] for name in self._loss_scales])  # [L]
+        gradients = torch.autograd.grad(terms @ self._scales, self._copy.parameters)
         rate = self.optimiser.step(gradients)
         self._flat.average_slow(self.config.slow_rate)
         with torch.no_grad():
-            metrics = {f"loss/{name}": value for name, value in zip(scales, terms.detach().unbind(0), strict=True)}
+            names = [f"loss/{name}" for name in self._loss_scales]
+            metrics = dict(zip(names, terms.detach().unbind(0), strict=True))
             metrics.update(behavior.metrics)
             metrics["model/prior_entropy"] = model.prior_entropy
             metrics["model/posterior_entropy"] = model.posterior_entropy
@@ -193,7 +194,7 @@ class DreamerLearner:
         out.update({f"return_scale/{name}": tensor for name, tensor in self.return_scale.state_dict().items()})
         return out
 
-    def _loss_scales(self) -> dict[str, float]:
+    def _scale_of_losses(self) -> dict[str, float]:
         config, inputs = self.config, self.agent.inputs
         return {
             "dynamics": config.scale_dynamics,

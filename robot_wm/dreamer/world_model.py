@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import TensorBatch
 from robot_wm.dreamer.cells import ScanWeights
-from robot_wm.dreamer.scan import posterior_scan
+from robot_wm.dreamer.scan import ScanInputs, posterior_scan, scan_inputs
 from robot_wm.nn.categorical import kl, one_hot
 from robot_wm.nn.compiled import cell
 
@@ -38,31 +38,33 @@ def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
 
     odds [T, B, S, C]. A step with ``is_first`` forgets the latent and the action before it.
     """
-    config = agent.config
+    rssm, before = agent.rssm, agent.rssm.posterior
+    weights = ScanWeights(
+        before.weight[:, : agent.config.deter],
+        before.norm_scale,
+        rssm.posterior_logits.weight,
+        rssm.posterior_logits.bias,
+    )
+    inputs = cell(_scan_inputs, odds.device)(agent, batch)
+    return Posterior(*posterior_scan(inputs, weights, odds, unimix=agent.config.unimix))
+
+
+def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
+    config, rssm = agent.config, agent.rssm
     length = batch.reward.shape[1] - 1
-    keep = 1.0 - batch.is_first[:, 1:, None].transpose(0, 1).float()  # [T, B, 1]
+    # Contiguous: a step of it would lie at an odd address, and compiled cells copy what is not aligned.
+    keep = 1.0 - batch.is_first[:, 1:, None].transpose(0, 1).contiguous().float()  # [T, B, 1]
     action = batch.action[:, :-1].transpose(0, 1) * keep  # [T, B, A]: what led to each trained step
     obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}  # [T*B, ...]
-    rssm = agent.rssm
-    before, weight = rssm.posterior, rssm.posterior.weight.split([config.deter, agent.encoder.size], 1)
-    embedding = F.linear(cell(_encode, odds.device)(agent, obs), weight[1], before.bias)  # [T*B, hidden]
     stoch = one_hot(batch.stoch.long(), config.classes, torch.float32).flatten(1)  # [B, S*C]
-    feature, probs, classes = posterior_scan(
+    weight, bias = rssm.posterior.weight[:, config.deter :], rssm.posterior.bias
+    return scan_inputs(
         torch.cat([batch.deter, stoch], -1),
         keep,
-        odds,
-        unimix=config.unimix,
-        action=rssm.gru.embed_action(action),
-        embedding=embedding.unflatten(0, (length, -1)),
-        plan=rssm.gru.plan(),
-        posterior=ScanWeights(weight[0], before.norm_scale, rssm.posterior_logits.weight, rssm.posterior_logits.bias),
+        rssm.gru.embed_action(action),
+        F.linear(agent.encoder(obs, agent.dtype), weight, bias).unflatten(0, (length, -1)),
+        rssm.gru.plan(),
     )
-    return Posterior(feature, probs, classes)
-
-
-def _encode(agent: DreamerAgent, obs: dict[str, Tensor]) -> Tensor:
-    embedding: Tensor = agent.encoder(obs, agent.dtype)
-    return embedding
 
 
 def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> WorldModelLoss:

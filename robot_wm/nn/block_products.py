@@ -73,25 +73,30 @@ def gates_bias(bias: Tensor, blocks: int) -> Tensor:
     return bias.unflatten(-1, (blocks, -1)).transpose(0, 1).flatten(1).unsqueeze(1)
 
 
-def gates_bias_gradient(grad: Tensor, weight: Tensor) -> Tensor:
-    """Of all rows at once: [N, 3, D] -> the shape of ``gates_bias``."""
-    return gates_bias(grad.float().sum(0).to(weight.dtype), 1 if weight.dim() == 2 else weight.shape[0])
-
-
-def _gate_blocks(grad: Tensor, blocks: int) -> Tensor:
-    """[N, 3, D] -> [G, N, 3*D/G]."""
-    return grad.unflatten(-1, (blocks, -1)).permute(2, 0, 1, 3).flatten(2)
+def gates_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of what ``gates`` gave as its product has it: [N, 3, D] -> [N, 3*D], in blocks [G, N, 3*D/G]."""
+    if weight.dim() == 2:
+        return grad.flatten(1)
+    return grad.unflatten(-1, (weight.shape[0], -1)).permute(2, 0, 1, 3).flatten(2)
 
 
 def gates_input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
-    """[N, 3, D] -> [N, D]."""
+    """What ``gates_gradient`` gave -> [N, D]."""
     if weight.dim() == 2:
-        return grad.flatten(1) @ weight.T
-    return _joined(_gate_blocks(grad, weight.shape[0]) @ weight.transpose(1, 2))
+        return grad @ weight.T
+    return _joined(grad @ weight.transpose(1, 2))
+
+
+def all_rows(grad: Tensor, weight: Tensor) -> Tensor:
+    """Of T steps at once, [T, N, 3*D] -> [T*N, 3*D], in blocks [T, G, N, 3*D/G] -> [G, T*N, 3*D/G]."""
+    return grad.flatten(0, 1) if weight.dim() == 2 else grad.transpose(0, 1).flatten(1, 2)
+
+
+def gates_bias_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """Of all rows at once: what ``gates_gradient`` gave -> the shape of ``gates_bias``."""
+    return grad.float().sum(-2, keepdim=weight.dim() == 3).to(weight.dtype)
 
 
 def gates_weight_gradient(x: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
-    """Of all rows at once: [N, D] and [N, 3, D] -> the weight's shape."""
-    if weight.dim() == 2:
-        return x.T @ grad.flatten(1)
-    return _blocks(x, weight.shape[0]).transpose(1, 2) @ _gate_blocks(grad, weight.shape[0])
+    """Of all rows at once: [N, D] and what ``gates_gradient`` gave -> the weight's shape."""
+    return (x.T if weight.dim() == 2 else _blocks(x, weight.shape[0]).transpose(1, 2)) @ grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 
 import torch
@@ -21,13 +22,13 @@ class FlatParameters:
         self.sizes = [p.numel() for p in named.values()]
         self._gaps = [-size % _ALIGNMENT for size in self.sizes]
         self._room = [size + gap for size, gap in zip(self.sizes, self._gaps, strict=True)]
-        self.flat = self._joined([p.detach() for p in named.values()])  # [P]
+        self.flat = _joined([p.detach() for p in named.values()], self._gaps)  # [P]
         self.tensors = self.views(self.flat)
         for parameter, view in zip(named.values(), self.tensors, strict=True):
             parameter.data = view
         room = torch.tensor(self._room, device=self.flat.device)
         # [P] number of the parameter that an element belongs to: looking it up is cheaper than repeating values.
-        self._owner = torch.repeat_interleave(torch.arange(len(room), device=room.device), room).int()
+        self.owner = torch.repeat_interleave(torch.arange(len(room), device=room.device), room).int()
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """Cut a buffer like ``flat`` into views with the parameters' shapes."""
@@ -35,17 +36,20 @@ class FlatParameters:
         return [part[:size].view(shape) for part, size, shape in parts]
 
     def gather(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Tensors in the parameters' order -> one new float32 buffer [P]."""
-        return self._joined([tensor.float() for tensor in tensors])
+        """Tensors in the parameters' order -> one new float32 buffer [P].
 
-    def _joined(self, tensors: Sequence[Tensor]) -> Tensor:
-        nothing = tensors[0].new_zeros(_ALIGNMENT)
-        parts = [(tensor.reshape(-1), nothing[:gap]) for tensor, gap in zip(tensors, self._gaps, strict=True)]
-        return torch.cat([part for pair in parts for part in pair])
-
-    def spread(self, values: Tensor) -> Tensor:
-        """One value a tensor [N] -> one value an element [P]."""
-        return values.index_select(0, self._owner)
+        Neighbours of one dtype are joined as they are and converted together.
+        """
+        joined = []
+        for _, run in itertools.groupby(enumerate(tensors), key=lambda entry: entry[1].dtype):
+            numbers, same = zip(*run, strict=True)
+            joined.append(_joined(same, self._gaps[numbers[0] : numbers[-1] + 1]))
+        if len(joined) == 1:
+            return joined[0].float()
+        flat = torch.empty_like(self.flat)
+        for part, values in zip(flat.split([values.shape[0] for values in joined]), joined, strict=True):
+            part.copy_(values)
+        return flat
 
     def span(self, names: Collection[str]) -> slice:
         """Elements of the named parameters, which must be neighbours."""
@@ -55,3 +59,10 @@ class FlatParameters:
             raise ValueError(f"parameters are not contiguous: {sorted(names)}")
         start = sum(self._room[:first])
         return slice(start, start + sum(self._room[first : first + count]))
+
+
+def _joined(tensors: Sequence[Tensor], gaps: Sequence[int]) -> Tensor:
+    """Tensors of one dtype, flat, one behind the other, with as many zeros after each as ``gaps`` says."""
+    nothing = tensors[0].new_zeros(_ALIGNMENT)
+    parts = [(tensor.reshape(-1), nothing[:gap]) for tensor, gap in zip(tensors, gaps, strict=True)]
+    return torch.cat([part for pair in parts for part in pair])

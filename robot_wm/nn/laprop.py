@@ -53,7 +53,7 @@ class LaProp:
         self.parameter_norms = torch.stack(torch._foreach_norm(self.parameters.tensors))
         self.gradient_norms = torch.stack(torch._foreach_norm(self.parameters.views(grad)))
         allowed = self.clip * self.parameter_norms.clamp(min=self.clip_floor)
-        shrink = self.parameters.spread(1.0 / torch.clamp(self.gradient_norms / allowed, min=1.0))  # [P]
+        shrink = 1.0 / torch.clamp(self.gradient_norms / allowed, min=1.0)  # [N]
         rate = self.learning_rate * torch.clamp(self.steps / max(self.warmup, 1), max=1.0)
         if self.warmup == 0:
             rate = torch.full_like(rate, self.learning_rate)
@@ -64,6 +64,7 @@ class LaProp:
             self.rms,
             grad,
             shrink,
+            self.parameters.owner,
             (1.0 - self.beta_rms**self.steps).float(),
             (rate / (1.0 - self.beta_momentum**self.steps)).float(),
             self.beta_momentum,
@@ -79,14 +80,15 @@ def _move(
     rms: Tensor,
     grad: Tensor,
     shrink: Tensor,
+    owner: Tensor,
     rms_bias: Tensor,
     pace: Tensor,
     beta_momentum: float,
     beta_rms: float,
     epsilon: float,
 ) -> None:
-    """One step of all parameters in place; every tensor [P], but rms_bias and pace 0-d."""
-    grad *= shrink
+    """One step of all parameters in place; every tensor [P], but shrink [N] (see ``owner``), rms_bias and pace 0-d."""
+    grad = grad * shrink.index_select(0, owner)  # not in place: a compiler would have to write it back
     rms.mul_(beta_rms).addcmul_(grad, grad, value=1.0 - beta_rms)
     grad /= (rms / rms_bias).sqrt_().add_(epsilon)
     momentum.lerp_(grad, 1.0 - beta_momentum)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.nn.block_gru import BlockGRU
-from robot_wm_export.deployed_layers import Frozen, RowNorm, Rows
+from robot_wm_export.deployed_layers import Bounded, Frozen, RowNorm, Rows
 
 
 class DeployedGRU(Frozen):
@@ -39,6 +39,7 @@ class DeployedGRU(Frozen):
         self.hold("stoch_in", gru.stoch_in.weight.T)  # [Z, U]
         self.hold("action_in", gru.action_in.weight.T)  # [A, U]
         self.hold("inputs_bias", torch.stack([layer.bias for layer in inputs]))  # [3, U]
+        self.bounded = Bounded()
         self.rows = Rows(len(inputs))
         self.inputs_norm = RowNorm(torch.stack([layer.norm_scale for layer in inputs]))
         self.hold("own", gru.hidden.weight[:, :width])  # [G, W, W]
@@ -52,8 +53,8 @@ class DeployedGRU(Frozen):
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor, keep: Tensor) -> Tensor:
         """deter [1, D], stoch [1, Z], action [1, A], keep [1], 0 to forget them -> next deter [1, D]."""
-        action = action / torch.clamp(action.abs(), min=1.0)
-        inputs = self.rows([deter @ self.deter_in, stoch @ self.stoch_in, action @ self.action_in])  # [3, U]
+        action = self.bounded(action) @ self.action_in  # [1, U]
+        inputs = self.rows([deter @ self.deter_in, stoch @ self.stoch_in, action])  # [3, U]
         inputs = self.inputs_norm(inputs * keep + self.inputs_bias).reshape(1, -1)  # [1, 3*U]
         blocks = deter.reshape(self.blocks, 1, -1)  # [G, 1, W]
         own = torch.bmm(blocks, self.own).reshape(1, -1)  # [1, D]

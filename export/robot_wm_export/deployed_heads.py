@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.dreamer.heads import Actor, ScalarHead
-from robot_wm_export.deployed_layers import Frozen, Product, total
+from robot_wm_export.deployed_layers import Bounded, Frozen, Product, total
 
 
 def draw(scores: Tensor) -> Tensor:
@@ -26,6 +26,7 @@ class DeployedActor(nn.Module):
             self.out = Product([actor.out.weight], [actor.out.bias])
         else:
             self.out = Product([actor.out.weight, actor.std.weight], [actor.out.bias, actor.std.bias + 2.0])
+            self.bounded = Bounded()
 
     def forward(self, hidden: Tensor, noise: Tensor) -> Tensor:
         """hidden [1, U], noise [1, A] -> action [1, A], one-hot or in [-1, 1]."""
@@ -34,7 +35,7 @@ class DeployedActor(nn.Module):
             return draw(out + noise)
         mean, raw = torch.chunk(out, 2, -1)
         std = self.spread * torch.sigmoid(raw) + self.min_std
-        return (torch.tanh(mean) + std * noise).clamp(-1.0, 1.0)
+        return self.bounded(torch.tanh(mean) + std * noise)
 
 
 class DeployedCritic(Frozen):

@@ -31,6 +31,24 @@ def total(x: Tensor) -> Tensor:
     return x.flatten().sum(0, keepdim=True)
 
 
+class Bounded(Frozen):
+    """``x`` cut to [-1, 1], as ``x / max(|x|, 1)``.
+
+    TensorRT 8.6 makes a kernel of its own of a Clip, in the middle of what it else fuses. A division by a Max it fuses,
+    and a NaN stays one: a GPU's Max and Min would give the bound instead, a finite action that nobody then refuses.
+    """
+
+    one: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hold("one", torch.ones(1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[1, A] -> [1, A]; infinite ones become NaN."""
+        return x / torch.maximum(x.abs(), self.one)
+
+
 class Rows(Frozen):
     """Vectors as the first rows of a matrix: a sum of rows under masks, which an engine makes while it reads them.
 

@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,9 +16,10 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.nn.block_gru import BlockGRU
 from robot_wm.nn.layers import Dense, initialise
+from robot_wm.runtime.manifest import POLICY, POLICY_OP17
 from robot_wm_export.deployed_gru import DeployedGRU
 from robot_wm_export.deployed_heads import DeployedCritic, draw
-from robot_wm_export.deployed_layers import Chains, Rows
+from robot_wm_export.deployed_layers import Bounded, Chains, Rows
 from robot_wm_export.deployed_tick import DeployedTick
 from robot_wm_export.graph_cost import graph_cost
 from robot_wm_export.onnx_export import export_op17
@@ -179,6 +181,35 @@ def test_nothing_is_copied_together_expanded_transposed_or_selected_on_the_way(p
     operators = Counter(node.op_type for node in model.graph.node)
     assert not operators.keys() & {"Expand", "Tile", "Transpose", "Gather", "Where", "ConstantOfShape", "Unsqueeze"}
     assert operators["Concat"] == 1  # the fields of the observation
+
+
+def test_no_clip_is_in_the_way(op17, exported):
+    models = [op17, *(onnx.load(exported.path / name) for name in (POLICY_OP17, POLICY))]
+    assert not any(node.op_type == "Clip" for model in models for node in model.graph.node)
+
+
+def test_an_action_is_cut_to_what_the_environment_takes():
+    action = torch.tensor([[-3.0, -1.0, -0.3, 0.0, 1.0, 1.0000001, 1e30, 0.1]])
+    assert torch.equal(Bounded()(action), action.clamp(-1.0, 1.0))
+
+
+@pytest.mark.parametrize("maximum", [torch.maximum, torch.fmax], ids=["of a CPU", "of a GPU, which drops NaN"])
+def test_no_bound_comes_of_what_is_no_number(monkeypatch, maximum):
+    monkeypatch.setattr(torch, "maximum", maximum)
+    assert Bounded()(torch.tensor([[float("nan"), 0.5]])).isnan().tolist() == [[True, False]]
+
+
+def test_an_action_that_is_no_number_stays_none(make_case):
+    """On ONNX Runtime, optimised: the controller's watch for such actions depends on it."""
+    _, graph = agent_of(make_case, "proprio")
+    feed = {entry.name: np.zeros(entry.shape, entry.dtype) for entry in graph.inputs}
+    for name in ("noise/action", "state/action"):
+        odd = np.zeros((1, 3), np.float32)
+        odd[0, 1] = np.nan
+        session = ort.InferenceSession(export_op17(graph).SerializeToString(), providers=["CPUExecutionProvider"])
+        outputs = dict(zip(graph.output_names, session.run(None, feed | {name: odd}), strict=True))
+        assert np.isnan(outputs["action"][0, 1]), name
+        assert np.isnan(outputs["next/deter"]).any() == (name == "state/action")
 
 
 def test_products_of_one_input_are_one(proprio_op17):

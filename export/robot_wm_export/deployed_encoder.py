@@ -1,4 +1,4 @@
-"""The encoder of one deployed tick: it waits for nothing but the observation."""
+"""The encoder of one deployed tick, but for the first layer of vectors, which ``DeployedInputs`` makes."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.dreamer.encoder import Encoder
 from robot_wm.nn.layers import Conv, NormSilu
 from robot_wm.nn.norm_silu import NORM_EPSILON
-from robot_wm.nn.symlog import symlog
-from robot_wm_export.deployed_layers import Chains, Frozen, Product, layers
+from robot_wm_export.deployed_layers import Frozen, Level, layers
 
 _WHITE = 255.0  # a pixel's largest value
 
@@ -25,9 +24,7 @@ class DeployedEncoder(Frozen):
         super().__init__()
         self.inputs = encoder.inputs
         if self.inputs.vectors:
-            first, *_ = chain = layers(encoder.mlp)
-            self.mlp_first = Product([first.weight], [first.bias])
-            self.mlp = Chains([chain])
+            self.mlp = nn.Sequential(*(Level([layer]) for layer in layers(encoder.mlp)[1:]))
         if self.inputs.images:
             pairs = zip(cast(list[Conv], list(encoder.convs)), cast(list[NormSilu], list(encoder.norms)), strict=True)
             for number, (conv, norm) in enumerate(pairs):
@@ -36,11 +33,9 @@ class DeployedEncoder(Frozen):
                 self.hold(f"norm{number}_scale", norm.norm_scale[:, None, None])
             self.convolutions = len(encoder.convs)
 
-    def forward(self, obs: Mapping[str, Tensor]) -> Tensor:
-        """Vectors [1, O] float32 and images [1, height, width, channels] uint8 -> embedding [1, E]."""
-        parts = []
-        if self.inputs.vectors:
-            parts += self.mlp(self.mlp_first(symlog(self.inputs.vector(obs))))
+    def forward(self, obs: Mapping[str, Tensor], seen: Tensor | None) -> Tensor:
+        """Images [1, height, width, channels] uint8, first layer of vectors [1, U] if any -> embedding [1, E]."""
+        parts = [] if seen is None else [self.mlp(seen)]
         if self.inputs.images:
             parts.append(self._image(obs))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

@@ -1,6 +1,6 @@
 """The block GRU of one deployed tick: no part of it is expanded, concatenated block by block or transposed.
 
-Shape letters: D deter, Z = S*C stoch, A action, U hidden, G blocks, W = D/G.
+Shape letters: D deter, H hidden, G blocks, W = D/G.
 """
 
 from __future__ import annotations
@@ -9,21 +9,17 @@ import torch
 from torch import Tensor
 
 from robot_wm.nn.block_gru import BlockGRU
-from robot_wm_export.deployed_layers import Bounded, Frozen, RowNorm, Rows
+from robot_wm_export.deployed_layers import Frozen, RowNorm
 
 
 class DeployedGRU(Frozen):
-    """``BlockGRU.forward`` for one row, the forgetting of the state included.
+    """``BlockGRU.forward`` for one row after ``DeployedInputs``, the forgetting of the state included.
 
     What every block sees (deter, stoch and action, each embedded) reaches all blocks by one dense product, and each
     block's own part of deter by a batched one: the weights are the same numbers, and the input of neither product has
-    to be copied together. Forgetting multiplies products instead of the state: a product waits for nothing then.
+    to be copied together. Here, too, forgetting multiplies the product instead of the state.
     """
 
-    deter_in: Tensor
-    stoch_in: Tensor
-    action_in: Tensor
-    inputs_bias: Tensor
     own: Tensor
     shared: Tensor
     hidden_bias: Tensor
@@ -34,16 +30,8 @@ class DeployedGRU(Frozen):
         super().__init__()
         self.blocks = gru.blocks
         width = gru.norm_scale.shape[0] // gru.blocks
-        inputs = (gru.deter_in, gru.stoch_in, gru.action_in)
-        self.hold("deter_in", gru.deter_in.weight.T)  # [D, U]
-        self.hold("stoch_in", gru.stoch_in.weight.T)  # [Z, U]
-        self.hold("action_in", gru.action_in.weight.T)  # [A, U]
-        self.hold("inputs_bias", torch.stack([layer.bias for layer in inputs]))  # [3, U]
-        self.bounded = Bounded()
-        self.rows = Rows(len(inputs))
-        self.inputs_norm = RowNorm(torch.stack([layer.norm_scale for layer in inputs]))
         self.hold("own", gru.hidden.weight[:, :width])  # [G, W, W]
-        self.hold("shared", gru.hidden.weight[:, width:].transpose(0, 1).flatten(1))  # [3*U, D]
+        self.hold("shared", gru.hidden.weight[:, width:].transpose(0, 1).flatten(1))  # [3*H, D]
         self.hold("hidden_bias", gru.hidden.bias.unsqueeze(0))  # [1, D]
         self.hidden_norm = RowNorm(gru.norm_scale)
         self.hold("gates", gru.gates.weight)  # [G, W, 3*W]: reset, candidate, update
@@ -51,11 +39,8 @@ class DeployedGRU(Frozen):
         bias[:, :, 2] -= 1.0  # the update gate opens seldom
         self.hold("gates_bias", bias.flatten(2))  # [G, 1, 3*W]
 
-    def forward(self, deter: Tensor, stoch: Tensor, action: Tensor, keep: Tensor) -> Tensor:
-        """deter [1, D], stoch [1, Z], action [1, A], keep [1], 0 to forget them -> next deter [1, D]."""
-        action = self.bounded(action) @ self.action_in  # [1, U]
-        inputs = self.rows([deter @ self.deter_in, stoch @ self.stoch_in, action])  # [3, U]
-        inputs = self.inputs_norm(inputs * keep + self.inputs_bias).reshape(1, -1)  # [1, 3*U]
+    def forward(self, deter: Tensor, inputs: Tensor, keep: Tensor) -> Tensor:
+        """deter [1, D], inputs [1, 3*H] with the forgetting done, keep [1], 0 to forget deter -> next deter [1, D]."""
         blocks = deter.reshape(self.blocks, 1, -1)  # [G, 1, W]
         own = torch.bmm(blocks, self.own).reshape(1, -1)  # [1, D]
         hidden = self.hidden_norm(torch.addmm(own * keep + self.hidden_bias, inputs, self.shared))  # [1, D]

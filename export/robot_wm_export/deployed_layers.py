@@ -50,7 +50,7 @@ class Bounded(Frozen):
 
 
 class Rows(Frozen):
-    """Vectors as the first rows of a matrix: a sum of rows under masks, which an engine makes while it reads them.
+    """Vectors as rows of a matrix: a sum of rows under masks, which an engine makes while it reads them.
 
     A concatenation is copied together instead, by one kernel a vector.
     """
@@ -60,9 +60,9 @@ class Rows(Frozen):
         for row, mask in enumerate(torch.eye(rows).unsqueeze(-1)):
             self.hold(f"mask{row}", mask)  # [R, 1]
 
-    def forward(self, vectors: Sequence[Tensor]) -> Tensor:
-        """Up to R vectors [1, U] -> [R, U]; rows that are not given are zero."""
-        masked = [vector * self.get_buffer(f"mask{row}") for row, vector in enumerate(vectors)]
+    def forward(self, vectors: Sequence[Tensor], *, first: int = 0) -> Tensor:
+        """Up to R vectors [1, U] -> [R, U], from row ``first`` on; rows that are not given are zero."""
+        masked = [vector * self.get_buffer(f"mask{row}") for row, vector in enumerate(vectors, start=first)]
         return sum(masked[1:], masked[0])
 
 
@@ -116,7 +116,7 @@ class Product(Frozen):
         return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
 
-class _Level(Frozen):
+class Level(Frozen):
     """One Dense layer of each of R chains: one batched product, one norm."""
 
     weight: Tensor
@@ -149,7 +149,7 @@ class Chains(nn.Module):
             raise ValueError(f"chains of {self.depths} layers: the deepest come first, and each has one at least")
         self.first_norm = RowNorm(_rows([chain[0].norm_scale for chain in chains]))
         self.levels = nn.ModuleList(
-            _Level([chain[level] for chain in chains if len(chain) > level]) for level in range(1, self.depths[0])
+            Level([chain[level] for chain in chains if len(chain) > level]) for level in range(1, self.depths[0])
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -17,6 +17,7 @@ from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
 from robot_wm_export.deployed_encoder import DeployedEncoder
 from robot_wm_export.deployed_gru import DeployedGRU
 from robot_wm_export.deployed_heads import DeployedActor, DeployedCritic, draw
+from robot_wm_export.deployed_inputs import DeployedInputs
 from robot_wm_export.deployed_layers import Chains, Product, RowNorm, Rows, layers, total
 
 
@@ -27,6 +28,7 @@ class DeployedTick(nn.Module):
         super().__init__()
         config, rssm = agent.config, agent.rssm
         self.config = config
+        self.inputs = DeployedInputs(rssm.gru, agent.encoder)
         self.encoder = DeployedEncoder(agent.encoder)
         self.gru = DeployedGRU(rssm.gru)
         mlps = {"actor": layers(agent.actor.mlp), "critic": layers(agent.critic.mlp)}
@@ -64,8 +66,10 @@ class DeployedTick(nn.Module):
         noise_action: Tensor,
     ) -> TickOutput:
         """As ``DreamerAgent.tick``, with a batch of 1."""
-        embedding = self.encoder(obs)  # [1, E]
-        deter = self.gru(state.deter, state.stoch.reshape(1, -1), state.action, 1.0 - is_first)  # [1, D]
+        keep = 1.0 - is_first  # [1]
+        inputs, seen = self.inputs(state.deter, state.stoch.reshape(1, -1), state.action, keep, obs)
+        embedding = self.encoder(obs, seen)  # [1, E]
+        deter = self.gru(state.deter, inputs, keep)  # [1, D]
         posterior, *late = torch.split(self.of_deter(deter), self.widths, -1)  # [1, H], [1, 3*U] or [1, 2*U], [1, H]
         hidden = self.posterior_norm(posterior + self.of_embedding(embedding))  # [1, H]
         posterior = self._probs(self.posterior_logits(hidden))  # [1, S, C]

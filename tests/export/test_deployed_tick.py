@@ -14,11 +14,15 @@ from hypothesis import strategies as st
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.dreamer.encoder import Encoder, Inputs
 from robot_wm.nn.block_gru import BlockGRU
 from robot_wm.nn.layers import Dense, initialise
 from robot_wm.runtime.manifest import POLICY, POLICY_OP17
+from robot_wm.spec import InputShape
+from robot_wm_export.deployed_encoder import DeployedEncoder
 from robot_wm_export.deployed_gru import DeployedGRU
 from robot_wm_export.deployed_heads import DeployedCritic, draw
+from robot_wm_export.deployed_inputs import DeployedInputs
 from robot_wm_export.deployed_layers import Bounded, Chains, Rows
 from robot_wm_export.deployed_tick import DeployedTick
 from robot_wm_export.graph_cost import graph_cost
@@ -112,18 +116,26 @@ def test_weights_are_copies_as_they_were(make_case):
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 6), st.integers(1, 7), st.integers(0, 1))
-def test_the_gru_is_that_of_the_agent(blocks, width, stoch, hidden, keep):
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 6), st.integers(1, 7), st.integers(0, 1), st.integers(0, 1))
+def test_the_gru_is_that_of_the_agent_and_forgets_no_observation(blocks, width, stoch, hidden, keep, wider):
     gru = BlockGRU(deter=blocks * width, stoch=stoch, action=3, hidden=hidden, blocks=blocks)
-    initialise(gru, torch.Generator().manual_seed(0))
-    perturbed(gru)
+    fields = {name: InputShape(shape=(size,), dtype="float32") for name, size in (("one", 2), ("two", 3))}
+    config = DreamerConfig(**{**TINY, "units": hidden + wider})
+    encoder = Encoder(config, Inputs(fields, layers=4))
+    for module in (gru, encoder):
+        initialise(module, torch.Generator().manual_seed(0))
+        perturbed(module)
     generator = torch.Generator().manual_seed(blocks)
     deter, latent = torch.randn(1, blocks * width, generator=generator), torch.randn(1, stoch, generator=generator)
     action = 2.0 * torch.randn(1, 3, generator=generator)  # also beyond what the environment takes
+    obs = {name: 3.0 * torch.randn(1, *field.shape, generator=generator) for name, field in fields.items()}
+    kept = torch.tensor([float(keep)])
     with torch.no_grad():
-        expected = gru(deter * keep, latent * keep, action * keep)
-        actual = DeployedGRU(gru)(deter, latent, action, torch.tensor([float(keep)]))
-    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+        inputs, seen = DeployedInputs(gru, encoder)(deter, latent, action, kept, obs)
+        torch.testing.assert_close(
+            DeployedGRU(gru)(deter, inputs, kept), gru(deter * keep, latent * keep, action * keep), rtol=0, atol=1e-6
+        )
+        torch.testing.assert_close(DeployedEncoder(encoder)(obs, seen), encoder(obs, torch.float32), rtol=0, atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -148,6 +160,7 @@ def test_rows_that_are_not_given_are_zero():
     first, second = torch.randn(1, 5), torch.randn(1, 5)
     torch.testing.assert_close(Rows(2)([first, second]), torch.cat([first, second]))
     torch.testing.assert_close(Rows(3)([first, second]), torch.cat([first, second, torch.zeros(1, 5)]))
+    torch.testing.assert_close(Rows(3)([first], first=1), torch.cat([torch.zeros(1, 5), first, torch.zeros(1, 5)]))
 
 
 def test_chains_begin_with_the_deepest():
@@ -212,14 +225,24 @@ def test_an_action_that_is_no_number_stays_none(make_case):
         assert np.isnan(outputs["next/deter"]).any() == (name == "state/action")
 
 
+def norms_of(model: onnx.ModelProto) -> int:
+    return sum(node.op_type == "Sqrt" for node in model.graph.node)
+
+
 def test_products_of_one_input_are_one(proprio_op17):
     _, model = proprio_op17
     cost = graph_cost(model)
     # deter, stoch and action in, own part, shared part, gates; three of the encoder; of embedding, deter and stoch;
     # two logits; two levels of the heads with the prior; two ends.
     assert cost.products == 6 + 3 + 3 + 2 + 2 + 2
-    norms = Counter(node.op_type for node in model.graph.node)["Sqrt"]
-    assert norms == 2 + 3 + 1 + 3  # input and hidden of the GRU, encoder, posterior, three levels of the heads
+    # First layers of all inputs, hidden of the GRU, two more of the encoder, posterior, three levels of the heads.
+    assert norms_of(model) == 1 + 1 + 2 + 1 + 3
+
+
+def test_an_encoder_of_another_width_has_its_norms_to_itself(make_case):
+    _, graph = agent_of(make_case, "proprio", units=16)
+    # Inputs and hidden of the GRU, three of the encoder, posterior, three levels of the heads, two of the prior.
+    assert norms_of(export_op17(graph)) == 2 + 3 + 1 + 3 + 2
 
 
 def test_no_weight_is_added(proprio_op17):

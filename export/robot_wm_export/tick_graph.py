@@ -27,7 +27,7 @@ class TickGraph(nn.Module):
     ``inputs``: ``obs/<field>`` in the spec's order, ``is_first`` [1], ``state/deter`` [1, D], ``state/stoch``
     [1, S, C], ``state/action`` [1, A], ``noise/latent`` [1, S, C], ``noise/action`` [1, A]. ``outputs``: ``action``
     [1, A], ``value`` [1], ``surprise`` [1] nats, ``post_logits`` [1, S, C] (log-probabilities after unimix), then
-    ``next/deter``, ``next/stoch``, ``next/action``.
+    ``next/deter``, ``next/stoch``; the next ``state/action`` is ``action`` itself, which no engine has to copy then.
     """
 
     def __init__(self, agent: DreamerAgent, spec: AgentSpec) -> None:
@@ -37,9 +37,10 @@ class TickGraph(nn.Module):
         latent = (1, config.stoch, config.classes)
         action = (1, agent.action_dim)
         self.fields = tuple(spec.model_inputs())
-        self.state = tuple(
-            StateTensor(name=name, input=f"state/{name}", output=f"next/{name}", shape=shape)
-            for name, shape in (("deter", (1, config.deter)), ("stoch", latent), ("action", action))
+        self.state = (
+            StateTensor(name="deter", input="state/deter", output="next/deter", shape=(1, config.deter)),
+            StateTensor(name="stoch", input="state/stoch", output="next/stoch", shape=latent),
+            StateTensor(name="action", input="state/action", output="action", shape=action, shown=True),
         )
         self.noise = (
             NoiseTensor(name="noise/latent", shape=latent, distribution="gumbel"),
@@ -107,4 +108,4 @@ def _flat(tick: _Tick, fields: tuple[str, ...], tensors: tuple[Tensor, ...]) -> 
     obs = dict(zip(fields, tensors[:count], strict=True))
     is_first, deter, stoch, action, noise_latent, noise_action = tensors[count:]
     out = tick(obs, is_first, TickState(deter, stoch, action), noise_latent, noise_action)
-    return (out.action, out.value, out.surprise, out.post_logits, *out.state)
+    return (out.action, out.value, out.surprise, out.post_logits, out.state.deter, out.state.stoch)

@@ -33,7 +33,7 @@ class Engine(Protocol):
 
     @property
     def outputs(self) -> Mapping[str, Array]:
-        """Host views of the outputs that are not state, by graph name (``action``, ``value``, ``surprise``, …).
+        """Host views of the outputs but for state that is not shown, by graph name (``action``, ``value``, …).
 
         The engine owns them; they hold the latest tick's values until the next ``infer`` overwrites them in place.
         """

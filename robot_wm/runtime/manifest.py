@@ -87,6 +87,7 @@ class StateTensor(_Frozen):
     initial: tuple[Finite, ...] = Field(
         default=(0.0,), description="before the first tick: one value, or one an element"
     )
+    shown: bool = Field(default=False, description="whether ``output`` is one of the manifest's outputs, too")
 
     @model_validator(mode="after")
     def _consistent(self) -> StateTensor:
@@ -212,7 +213,7 @@ class Manifest(_Frozen):
     files: dict[FileName, FileEntry] = Field(min_length=1, max_length=MAX_FILES)
     state: tuple[StateTensor, ...]
     noise: tuple[NoiseTensor, ...] = ()
-    outputs: tuple[TensorSpec, ...] = Field(description="graph outputs that are not state")
+    outputs: tuple[TensorSpec, ...] = Field(description="graph outputs that are not state, or shown")
     parity: Parity
     lineage: Lineage
 
@@ -238,6 +239,11 @@ class Manifest(_Frozen):
         if len(set(names)) != len(names) or len({s.name for s in self.state}) != len(self.state):
             raise ValueError(f"tensor names are not unique: {sorted(names)}")
         shapes = {output.name: output.shape for output in self.outputs}
+        if len({state.output for state in self.state}) != len(self.state):
+            raise ValueError("two states come from one output")
+        for state in self.state:
+            if state.shown and shapes.get(state.output) != state.shape:
+                raise ValueError(f"state {state.name} is shown: outputs must have {state.output} {state.shape}")
         for name, shape in (("action", (1, self.spec.action_dim)), ("value", (1,)), ("surprise", (1,))):
             if shapes.get(name) != shape:
                 raise ValueError(f"outputs: {name} must have shape {shape}, not {shapes.get(name)}")
@@ -266,8 +272,9 @@ class Manifest(_Frozen):
         )
 
     def all_outputs(self) -> tuple[TensorSpec, ...]:
-        """Every output of the tick graph in order: ``outputs``, then the next state."""
-        return (*self.outputs, *(TensorSpec(name=state.output, shape=state.shape) for state in self.state))
+        """Every output of the tick graph in order: ``outputs``, then the next state but for what of it they show."""
+        hidden = (state for state in self.state if not state.shown)
+        return (*self.outputs, *(TensorSpec(name=state.output, shape=state.shape) for state in hidden))
 
     def thresholds(self, precision: Precision) -> ParityThresholds:
         """What an engine of ``precision`` must keep to; raises UserError where the bundle has no such graph."""

@@ -38,6 +38,13 @@ def test_tensors_come_in_the_order_of_the_graph(manifest):
     assert [tensor.name for tensor in manifest.all_outputs()][-3:] == ["next/deter", "next/stoch", "next/action"]
 
 
+def test_a_shown_state_is_an_output_only_once(manifest):
+    *others, action = manifest.state
+    state = (*others, action.model_copy(update={"output": "action", "shown": True}))
+    shown = Manifest.from_json(manifest.model_copy(update={"state": state}).to_json())
+    assert shown.all_outputs() == tuple(tensor for tensor in manifest.all_outputs() if tensor.name != "next/action")
+
+
 def test_initial_state_is_one_value_or_one_an_element():
     tensor = {"name": "s", "input": "state/s", "output": "next/s", "shape": (1, 2, 2)}
     assert np.array_equal(StateTensor(**tensor).initial_array(), np.zeros((1, 2, 2), np.float32))
@@ -53,6 +60,16 @@ def _set(*path, value):
         for key in path[:-1]:
             body = body[key]
         body[path[-1]] = value
+
+    return change
+
+
+def _shown(name, output, *, again=False):
+    def change(body):
+        state = next(entry for entry in body["state"] if entry["name"] == name)
+        state |= {"output": output, "shown": True}
+        if again:
+            body["state"].append(state | {"name": "again", "input": "state/again"})
 
     return change
 
@@ -74,6 +91,9 @@ def _set(*path, value):
         (_set("state", 0, "shape", value=[2, 4]), "batch axis"),
         (_set("state", 0, "input", value="state/stoch"), "not unique"),
         (_set("state", 0, "output", value="action"), "not unique"),
+        (_set("state", 2, "shown", value=True), "outputs must have next/action"),
+        (_shown("deter", "action"), r"outputs must have action \(1, 4\)"),
+        (_shown("stoch", "post_logits", again=True), "two states come from one output"),
         (_set("state", 0, "initial", value=[float("inf")]), "initial"),
         (_set("outputs", 0, "shape", value=[1, 3]), "action must have shape"),
         (_set("outputs", 1, "name", value="values"), "value must have shape"),

@@ -44,6 +44,26 @@ def test_the_caller_may_overwrite_a_state_between_any_two_ticks(engine):
         assert engine.outputs["surprise"][0] == tick + 0.5
 
 
+def test_a_shown_state_is_what_the_output_was_and_may_be_overwritten_alone(agent):
+    *others, action = agent.manifest.state
+    engine = OnnxEngine(agent.read(), (*others, action.model_copy(update={"output": "action", "shown": True})))
+    engine.activate()
+    view = engine.outputs["action"]
+    before = 0.0
+    for tick in range(1, 5):
+        engine.inputs["noise/action"][...] = tick
+        engine.infer()
+        assert engine.outputs["surprise"][0] == 2 * before  # the graph saw the last tick's action
+        np.testing.assert_array_equal(view, [[tick, tick]])
+        np.testing.assert_array_equal(engine.read_state("action"), view)
+        before = tick
+        if tick == 2:
+            engine.write_state("action", np.float32([[0.25, 0.25]]))
+            np.testing.assert_array_equal(view, [[tick, tick]])
+            before = 0.25
+    assert engine.outputs["action"] is view
+
+
 def test_buffers_are_the_same_for_life(engine):
     views = {**engine.inputs, **engine.outputs}
     addresses = {name: view.ctypes.data for name, view in views.items()}

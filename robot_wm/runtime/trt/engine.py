@@ -108,6 +108,9 @@ class TensorRTEngine:
         given, made = self._tensors(trt)
         small = [state for state in self._state_specs if given[state.input].size_bytes <= _SMALL_BYTES]
         large = [state for state in self._state_specs if given[state.input].size_bytes > _SMALL_BYTES]
+        for state in large:
+            if state.shown:
+                raise UserError(f"{self._origin}: state {state.name} is an output, too; {_SMALL_BYTES} bytes at most")
         # Small states come first in both blocks, in one order: then one host copy carries them all over.
         blocks = []
         for tensors, names in ((given, [s.input for s in small]), (made, [s.output for s in small])):
@@ -118,7 +121,8 @@ class TensorRTEngine:
         self._inputs, self._outputs = dict(block_in.views), dict(block_out.views)
         for state in small:
             self._small[state.name] = self._inputs.pop(state.input)
-            del self._outputs[state.output]
+            if not state.shown:
+                del self._outputs[state.output]
         carried = Layout.of(given[s.input] for s in small).size // 4 if small else 0
         self._carry_to, self._carry_from = block_in.block[:carried], block_out.block[:carried]
         places = [block_in.addresses | block_out.addresses]  # by phase: tensor -> address

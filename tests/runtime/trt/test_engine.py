@@ -70,6 +70,26 @@ def test_it_computes_what_onnx_runtime_computes(wide_agent, cuda, cuda_graph, in
     ours.deactivate()
 
 
+@pytest.mark.parametrize("cuda_graph", [True, False])
+def test_a_shown_state_is_an_output_that_goes_round(wide_agent, cuda_graph):
+    graph, state = wide_agent
+    shown = (*state[:-1], state[-1].model_copy(update={"output": "action", "shown": True}))
+    ours, right = TensorRTEngine(graph, shown, cuda_graph=cuda_graph), OnnxEngine(graph, state)
+    for engine in (ours, right):
+        engine.activate()
+    rng = np.random.default_rng(0)
+    for tick in range(6):
+        feed(rng, ours, right)
+        if tick == 3:  # as the controller does
+            seen = ours.outputs["action"].copy()
+            for engine in (ours, right):
+                engine.write_state("action", np.float32([[5.0, 0.5]]))
+            np.testing.assert_array_equal(ours.outputs["action"], seen)
+        ours.infer()
+        right.infer()
+        same(ours, right)
+
+
 def test_buffers_are_the_same_for_life_and_state_is_not_among_them(pair):
     ours, _ = pair
     before = {name: view.ctypes.data for name, view in {**ours.inputs, **ours.outputs}.items()}
@@ -236,6 +256,9 @@ def test_plans_that_do_not_fit_are_refused(wide_agent, make_agent, make_spec, cu
     wrong = StateTensor(name="deter", input="state/deter", output="next/deter", shape=(1, 5))
     with pytest.raises(UserError, match=r"no float32 tensor state/deter of shape \(1, 5\)"):
         TensorRTEngine(graph, (wrong,)).activate()
+    shown = state[0].model_copy(update={"shown": True})
+    with pytest.raises(UserError, match="state deter is an output, too; 4096 bytes at most"):
+        TensorRTEngine(graph, (shown, *state[1:])).activate()
     with pytest.raises(UserError, match="state/deter"):
         TensorRTEngine(make_agent(make_spec()).graph, state).activate()
     gc.collect()

@@ -33,8 +33,9 @@ class TensorRTEngine:
 
     ``plan`` is what ``build_plan`` made on this machine, ``state`` the recurrent tensors as the bundle's manifest
     lists them. ``cuda_graph``: launch a tick as one graph; where that cannot be captured the same work is queued call
-    by call and ``graph_error`` says why. ``mapped``: no copies, the GPU reaches into the host's memory; None: where
-    both share one memory. ``host_code``: the plan is a version-compatible one, which brings its runtime along.
+    by call and ``graph_error`` says why. ``mapped``: no copies, the GPU reaches into the host's memory; None: for
+    outputs, which it need not wait for, and for inputs where both share one memory. ``host_code``: the plan is a
+    version-compatible one, which brings its runtime along.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class TensorRTEngine:
     def _start(self) -> None:
         trt, undo = api.load(), self._undo
         cuda = Cuda.open()
-        mapped = cuda.gpu().is_integrated if self._mapped is None else self._mapped
+        mapped = (cuda.gpu().is_integrated, True) if self._mapped is None else (self._mapped, self._mapped)
         self._stream = Stream(cuda)
         undo.callback(self._stream.release)
         self._load(trt)
@@ -113,9 +114,10 @@ class TensorRTEngine:
                 raise UserError(f"{self._origin}: state {state.name} is an output, too; {_SMALL_BYTES} bytes at most")
         # Small states come first in both blocks, in one order: then one host copy carries them all over.
         blocks = []
-        for tensors, names in ((given, [s.input for s in small]), (made, [s.output for s in small])):
+        sides = ((given, [s.input for s in small]), (made, [s.output for s in small]))
+        for (tensors, names), reached in zip(sides, mapped, strict=True):
             other = [name for name in tensors if not self._is_state(name)]
-            blocks.append(HostBlock(cuda, Layout.of(tensors[name] for name in (*names, *other)), mapped=mapped))
+            blocks.append(HostBlock(cuda, Layout.of(tensors[name] for name in (*names, *other)), mapped=reached))
             undo.callback(blocks[-1].release)
         block_in, block_out = blocks
         self._inputs, self._outputs = dict(block_in.views), dict(block_out.views)

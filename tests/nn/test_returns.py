@@ -1,7 +1,9 @@
-"""λ-returns against hand-worked tables."""
+"""λ-returns against hand-worked tables and against their definition."""
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from robot_wm.nn.returns import lambda_return
 
@@ -32,3 +34,17 @@ def test_terminal_step_stops_and_cut_step_bootstraps():
 def test_extremes_are_one_step_and_monte_carlo(mix, expected):
     reward, live, boot = torch.ones(3), torch.full((3,), 0.9), torch.full((3,), 10.0)
     torch.testing.assert_close(lambda_return(reward, live, None, boot, mix=mix), torch.tensor(expected))
+
+
+@given(st.integers(2, 40), st.sampled_from([0.0, 0.95, 1.0]), st.booleans())
+def test_any_length_is_the_recursion(steps, mix, cut):
+    rng = torch.Generator().manual_seed(steps)
+    reward, boot = torch.randn(steps, 3, generator=rng), torch.randn(steps, 3, generator=rng)
+    live = torch.rand(steps, 3, generator=rng)
+    last = (torch.rand(steps, 3, generator=rng) < 0.2).float() if cut else None
+    value, wanted = boot[-1], []
+    for t in reversed(range(1, steps)):
+        mixed = mix * (1.0 - last[t]) if last is not None else mix
+        value = reward[t] + live[t] * ((1.0 - mixed) * boot[t] + mixed * value)
+        wanted.append(value)
+    torch.testing.assert_close(lambda_return(reward, live, last, boot, mix=mix), torch.stack(wanted[::-1]))

@@ -24,7 +24,14 @@ _START = (
 
 
 def tensorrt_rows(
-    graph: Path, manifest: Path, recording: Path, *, precision: str, ticks: int, python: Path | None
+    graph: Path,
+    manifest: Path,
+    recording: Path,
+    *,
+    precision: str,
+    ticks: int,
+    matrices: int | None = None,
+    python: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of ``graph`` in TensorRT, with and without a CUDA graph.
 
@@ -36,6 +43,7 @@ def tensorrt_rows(
         *(str(python or sys.executable), "-c", _START, str(library)),
         *("--graph", str(graph), "--manifest", str(manifest), "--recording", str(recording)),
         *("--precision", precision, "--ticks", str(ticks)),
+        *(() if matrices is None else ("--matrices", str(matrices))),
     ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -40,6 +40,7 @@ def bench_tick(
     device: Literal["cpu", "cuda"] = "cpu",
     ticks: Annotated[int, Parameter(validator=Number(gt=0))] = 2000,
     other_ticks: Annotated[int | None, Parameter(validator=Number(gt=0))] = None,
+    matrices: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     tensorrt_python: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -61,6 +62,9 @@ def bench_tick(
         Timed ticks of each engine and size.
     other_ticks
         Timed ticks of the engines beside TensorRT, which may be a hundred times slower; --ticks if not given.
+    matrices
+        As for `robot-wm engine build`: what TensorRT leaves matrix products; if not given, engines are built every way
+        and the fastest is measured.
     tensorrt_python
         Python interpreter that has TensorRT, if this one has not; it needs numpy and pydantic, no torch.
     json
@@ -88,7 +92,11 @@ def bench_tick(
                 bar.update(task, advance=count, note=f"{case}: {what}")
 
             rows += measure(
-                *(size, seen, timed, precisions), device=device, tensorrt_python=tensorrt_python, tell=advance
+                *(size, seen, timed, precisions),
+                device=device,
+                matrices=matrices,
+                tensorrt_python=tensorrt_python,
+                tell=advance,
             )
     emit(
         {
@@ -112,6 +120,7 @@ def measure(
     precisions: Sequence[str],
     *,
     device: str = "cpu",
+    matrices: int | None = None,
     tensorrt_python: Path | None = None,
     tell: _Progress = lambda count, what: None,
 ) -> list[dict[str, Any]]:
@@ -144,6 +153,7 @@ def measure(
                         *(graph, path / MANIFEST, path / PARITY),
                         precision=precision,
                         ticks=ticks["tensorrt"],
+                        matrices=matrices,
                         python=tensorrt_python,
                     )
                     tell(ticks["tensorrt"], f"tensorrt {precision}")

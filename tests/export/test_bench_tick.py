@@ -117,7 +117,7 @@ def interpreter(tmp_path) -> Path:
 
 def test_files_are_handed_to_another_interpreter(interpreter):
     files = Path("graph.onnx"), Path("manifest.json"), Path("parity.npz")
-    (row,) = tensorrt_rows(*files, precision="fp16", ticks=7, python=interpreter)
+    (row,) = tensorrt_rows(*files, precision="fp16", ticks=7, matrices=0, python=interpreter)
     assert row["arguments"][0] == "-c"
     library, *options = row["arguments"][2:]
     assert (Path(library) / "robot_wm" / "runtime" / "trt" / "bench.py").exists()
@@ -127,7 +127,10 @@ def test_files_are_handed_to_another_interpreter(interpreter):
         "--recording": "parity.npz",
         "--precision": "fp16",
         "--ticks": "7",
+        "--matrices": "0",
     }
+    (row,) = tensorrt_rows(*files, precision="fp16", ticks=7, python=interpreter)
+    assert "--matrices" not in row["arguments"]
 
 
 def test_what_that_interpreter_complains_about_is_one_line(exported, tmp_path):

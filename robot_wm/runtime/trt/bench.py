@@ -21,9 +21,9 @@ from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import POLICY_OF, Manifest, Precision
 from robot_wm.runtime.recording import Recording, read_recording
 from robot_wm.runtime.trt import api
-from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.choice import fastest_plan
 from robot_wm.runtime.trt.engine import TensorRTEngine
+from robot_wm.runtime.trt.options import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.timing import run_ticks
 
 _BLOCK_TICKS = 50

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
@@ -20,38 +18,19 @@ from robot_wm.runtime.graph_check import require_plain_graph
 from robot_wm.runtime.manifest import Precision
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.cuda import Cuda
+from robot_wm.runtime.trt.options import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.progress import OnProgress, monitor
 from robot_wm.runtime.trt.row_products import sum_row_products
 from robot_wm.runtime.trt.weak_typing import hold_types
 
 # Raised when what is asked of TensorRT here changes: plans of another recipe are stale.
 RECIPE = 2
-ALL_MATRICES = 1_000_000  # more products than any graph has
 _MIB = 2**20
 # What TensorRT says where its fusion gives up; of sums instead of products there is nothing that it could mistake.
 _ATTENTION_DEFECT = "Could not find any implementation for node {ForeignNode"
 _ATTENTION_HINT = (
     "; TensorRT before 10 takes such rows of products for attention (NVIDIA/TensorRT#3930): --matrices 0 may help"
 )
-
-
-class BuildOptions(BaseModel):
-    """What may be chosen of a build."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    version_compatible: bool = Field(
-        default=False, description="runs on later versions and on the lean runtime, which it brings along; slower"
-    )
-    workspace_mib: Annotated[int, Field(ge=16, le=2**20)] = Field(
-        default=1024, description="MiB of GPU memory that one layer's kernel may use for itself"
-    )
-    optimization_level: Annotated[int, Field(ge=0, le=5)] = Field(default=3, description="how long to search, 0 to 5")
-    matrices: Annotated[int, Field(ge=0, le=ALL_MATRICES)] | None = Field(
-        default=None,
-        description="how many of the largest products of one row stay matrix products, the others become sums; None:"
-        " what is fastest here",
-    )
 
 
 @dataclass(frozen=True)

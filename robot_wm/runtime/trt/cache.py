@@ -31,7 +31,8 @@ from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
 from robot_wm.runtime import installed
 from robot_wm.runtime.manifest import Precision, Sha256
-from robot_wm.runtime.trt.build import BuildOptions, BuiltPlan
+from robot_wm.runtime.trt.build import BuiltPlan
+from robot_wm.runtime.trt.options import BuildOptions
 
 _PLAN, _SIDECAR, _LOCK = ".plan", ".json", ".lock"
 _MAX_SIDECAR_BYTES = 2**20

@@ -15,8 +15,9 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
 from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import Precision, StateTensor
-from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions, BuiltPlan, build_plan
+from robot_wm.runtime.trt.build import BuiltPlan, build_plan
 from robot_wm.runtime.trt.engine import TensorRTEngine
+from robot_wm.runtime.trt.options import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.progress import OnProgress
 from robot_wm.runtime.trt.timing import run_ticks
 

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from robot_wm.console import emit, progress
 from robot_wm.errors import UserError
 from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.trt.options import BuildOptions
 
 if TYPE_CHECKING:
     from robot_wm.runtime.bundle import Bundle
-    from robot_wm.runtime.trt.build import BuildOptions
     from robot_wm.runtime.trt.provide import Provided
 
 app = cyclopts.App(
@@ -25,24 +24,8 @@ app = cyclopts.App(
     result_action="return_value",
 )
 
-WorkspaceMib = Annotated[int, Parameter(validator=Number(gte=16))]
-Level = Annotated[int, Parameter(validator=Number(gte=0, lte=5))]
-Matrices = Annotated[int | None, Parameter(validator=Number(gte=0, lte=1_000_000))]
-VersionCompatible = Annotated[bool, Parameter(negative="")]
+Options = Annotated[BuildOptions, Parameter(name="*")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
-
-
-def _options(
-    version_compatible: bool, workspace_mib: int, optimization_level: int, matrices: int | None
-) -> BuildOptions:
-    from robot_wm.runtime.trt.build import BuildOptions
-
-    return BuildOptions(
-        version_compatible=version_compatible,
-        workspace_mib=workspace_mib,
-        optimization_level=optimization_level,
-        matrices=matrices,
-    )
 
 
 @app.command
@@ -52,10 +35,7 @@ def build(
     *,
     precision: Precision = "fp32",
     engine_dir: Path | None = None,
-    version_compatible: VersionCompatible = False,
-    workspace_mib: WorkspaceMib = 1024,
-    optimization_level: Level = 3,
-    matrices: Matrices = None,
+    options: Options = BuildOptions(),  # noqa: B008 - frozen
     public_key: Path | None = None,
     json: Json = False,
 ) -> None:
@@ -71,15 +51,6 @@ def build(
         Of the graph in the bundle that is built: fp32, fp16 or int8.
     engine_dir
         Folder of engines; default /var/lib/robot_wm/engines if /var/lib/robot_wm exists, else in your cache.
-    version_compatible
-        Build an engine that later versions of TensorRT and the lean runtime can run, too; it is larger and slower.
-    workspace_mib
-        GPU memory that one layer may use for itself, in MiB.
-    optimization_level
-        How long to search for fast kernels, 0 to 5.
-    matrices
-        How many of the largest products of one row stay matrix products; the others become sums. Not given: several
-        ways are built and the fastest is kept.
     public_key
         Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
     json
@@ -90,7 +61,6 @@ def build(
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import provide
 
-    options = _options(version_compatible, workspace_mib, optimization_level, matrices)
     tells_progress = api.load(need_builder=True).tells_progress
     cache = EngineCache(engine_dir)
     with Bundle.open(bundle, public_key) as opened:
@@ -190,10 +160,7 @@ def key(
     *,
     precision: Precision = "fp32",
     engine_dir: Path | None = None,
-    version_compatible: VersionCompatible = False,
-    workspace_mib: WorkspaceMib = 1024,
-    optimization_level: Level = 3,
-    matrices: Matrices = None,
+    options: Options = BuildOptions(),  # noqa: B008 - frozen
     public_key: Path | None = None,
     json: Json = False,
 ) -> None:
@@ -207,14 +174,6 @@ def key(
         Of the graph in the bundle: fp32, fp16 or int8.
     engine_dir
         Folder of engines.
-    version_compatible
-        As for build.
-    workspace_mib
-        As for build, in MiB.
-    optimization_level
-        As for build, 0 to 5.
-    matrices
-        As for build.
     public_key
         Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
     json
@@ -224,7 +183,6 @@ def key(
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import engine_key
 
-    options = _options(version_compatible, workspace_mib, optimization_level, matrices)
     with Bundle.open(bundle, public_key) as opened:
         wanted = engine_key(opened, precision, options)
     cache = EngineCache(engine_dir)

@@ -11,11 +11,12 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import POLICY_OF, Precision
 from robot_wm.runtime.trt import api
-from robot_wm.runtime.trt.build import RECIPE, BuildOptions, builder_flags
+from robot_wm.runtime.trt.build import RECIPE, builder_flags
 from robot_wm.runtime.trt.cache import EngineCache, EngineKey
 from robot_wm.runtime.trt.choice import fastest_plan
 from robot_wm.runtime.trt.cuda import Cuda
 from robot_wm.runtime.trt.engine import TensorRTEngine
+from robot_wm.runtime.trt.options import BuildOptions
 from robot_wm.runtime.trt.progress import OnProgress
 
 _log = logging.getLogger(__name__)

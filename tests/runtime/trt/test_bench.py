@@ -11,7 +11,7 @@ import pytest
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17
 from robot_wm.runtime.trt.bench import main, measure
-from robot_wm.runtime.trt.build import BuildOptions
+from robot_wm.runtime.trt.options import BuildOptions
 
 pytestmark = pytest.mark.usefixtures("short_timing")
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions, build_plan
+from robot_wm.runtime.trt.build import build_plan
+from robot_wm.runtime.trt.options import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.progress import Share
 
 

@@ -68,7 +68,7 @@ def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
 
 
 def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> WorldModelLoss:
-    """Reconstruction, reward, continue and the two KL losses (DreamerV3, Nature 2025, eq. 4-5).
+    """Reconstruction, reward, continue and the two KL losses (DreamerV3, Nature 2025).
 
     The KL is summed over groups, then cut at the free nats. All losses are means over T and B.
     """

@@ -1,4 +1,4 @@
-"""The whole update against its plain rendering in float64, however the fast path is written."""
+"""Updates against their plain rendering in float64, however the fast path is written."""
 
 import dataclasses
 
@@ -73,3 +73,32 @@ def test_losses_and_gradients_are_those_of_the_equations(workshop, monkeypatch, 
     assert gradients.keys() == wanted.gradients.keys()
     error = {n: ((gradients[n] - g).norm() / g.norm()).item() for n, g in wanted.gradients.items()}
     assert error == pytest.approx(dict.fromkeys(error, 0.0), abs=1e-4)
+
+
+@pytest.mark.parametrize(("compute", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
+@pytest.mark.parametrize("cell", CELLS, ids=["dense", "blocks"])
+def test_twenty_updates_move_the_weights_as_the_equations_do(workshop, cell, compute, tolerance):
+    """In float32 every tensor, in bfloat16 their median: LaProp normalises gradients that are rounding alone, too."""
+    fast = a_learner_in_the_middle_of_training(workshop, action=3, compute=compute, **cell)
+    plain = a_learner_in_the_middle_of_training(workshop, action=3, **cell)
+    before = {name: p.detach().clone() for name, p in plain.agent.named_parameters()}
+    for seed in range(20):
+        batch = workshop.batch(fast, size=4, length=9, seed=seed, first=0.1)
+        noise = fast.draw_noise(batch)
+        low, high = fast.return_scale.low.clone(), fast.return_scale.high.clone()
+        fast.update(batch, noise)
+        weights = {
+            name: p.detach().double().requires_grad_(p.requires_grad) for name, p in plain.agent.named_parameters()
+        }
+        free = plain.config.free_nats
+        wanted = plain_update(weights, in_float64(batch), in_float64(noise), free=free, low=low, high=high)
+        plain.optimiser.step([wanted.gradients[name].float() for name in plain.optimiser.parameters.named])
+        with torch.no_grad():
+            for slow, critic in zip(plain.agent.slow_critic.parameters(), plain.agent.critic.parameters(), strict=True):
+                slow.lerp_(critic, plain.config.slow_rate)
+    error = {}
+    for (name, ours), theirs in zip(fast.agent.named_parameters(), plain.agent.parameters(), strict=True):
+        error[name] = ((theirs - ours).norm() / (theirs - before[name]).norm()).item()
+    if compute == "bfloat16":
+        error = {"median": sorted(error.values())[len(error) // 2]}
+    assert error == pytest.approx(dict.fromkeys(error, 0.0), abs=tolerance)

@@ -40,7 +40,7 @@ def bench_tick(
     device: Literal["cpu", "cuda"] = "cpu",
     ticks: Annotated[int, Parameter(validator=Number(gt=0))] = 2000,
     other_ticks: Annotated[int | None, Parameter(validator=Number(gt=0))] = None,
-    matrices: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    matrices: int | None = None,
     tensorrt_python: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:

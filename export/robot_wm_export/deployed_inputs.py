@@ -54,7 +54,8 @@ class DeployedInputs(Frozen):
     ) -> tuple[Tensor, Tensor | None]:
         """deter [1, D], stoch [1, Z], action [1, A], keep [1], 0 to forget them, vectors of ``obs`` [1, O] in all.
 
-        Returns what the GRU sees of the first three [1, 3*H] and what the MLP sees of the vectors, if any, [1, U].
+        Returns what the GRU sees of the first three [1, 3*H] and what the rest of the MLP sees of the vectors, if any,
+        [1, U].
         """
         products = [deter @ self.deter_in, stoch @ self.stoch_in, self.bounded(action) @ self.action_in]
         rows = self.rows(products) * keep + self.bias  # [R, H]

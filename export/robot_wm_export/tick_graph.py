@@ -27,7 +27,7 @@ class TickGraph(nn.Module):
     ``inputs``: ``obs/<field>`` in the spec's order, ``is_first`` [1], ``state/deter`` [1, D], ``state/stoch``
     [1, S, C], ``state/action`` [1, A], ``noise/latent`` [1, S, C], ``noise/action`` [1, A]. ``outputs``: ``action``
     [1, A], ``value`` [1], ``surprise`` [1] nats, ``post_logits`` [1, S, C] (log-probabilities after unimix), then
-    ``next/deter``, ``next/stoch``; the next ``state/action`` is ``action`` itself, which no engine has to copy then.
+    ``next/deter``, ``next/stoch``; the next ``state/action`` is ``action`` itself, so no node has to copy it.
     """
 
     def __init__(self, agent: DreamerAgent, spec: AgentSpec) -> None:

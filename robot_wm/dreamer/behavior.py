@@ -30,7 +30,8 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
     """
     plan = agent.rssm.gru.plan(wide=True)
     advance = cell(imagined_step, start.device)
-    latents, actions = [Latent(start[:, : agent.config.deter], start.to(agent.dtype))], []
+    # Contiguous like those that follow: a compiled step is compiled once more for other strides.
+    latents, actions = [Latent(start[:, : agent.config.deter].contiguous(), start.to(agent.dtype))], []
     for noise_action, odds in zip(noise.action, noise.prior, strict=True):
         latent, action = advance(agent, plan, latents[-1], noise_action, odds)
         latents.append(latent)

@@ -73,8 +73,8 @@ class DreamerLearner:
         self.return_scale = PercentileScale(
             rate=config.return_rate, low=config.return_low, high=config.return_high, limit=config.return_limit
         ).to(self.device)
-        self._loss_scales = self._scale_of_losses()
-        self._scales = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
+        self._loss_scales = self._scales_by_loss()
+        self._scale_values = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
         self._captures = capture and self.device.type == "cuda"
         self._captured: CapturedFunction[UpdateResult] | None = None
         names = list(self._flat.trained.named)
@@ -129,7 +129,7 @@ class DreamerLearner:
         behavior = behavior_loss(self._copy.agent, batch, model.posterior.feature, noise, self.return_scale)
         losses = {**model.losses, **behavior.losses}
         terms = torch.stack([losses[name] for name in self._loss_scales])  # [L]
-        gradients = torch.autograd.grad(terms @ self._scales, self._copy.parameters)
+        gradients = torch.autograd.grad(terms @ self._scale_values, self._copy.parameters)
         rate = self.optimiser.step(gradients)
         self._flat.average_slow(self.config.slow_rate)
         with torch.no_grad():
@@ -194,7 +194,7 @@ class DreamerLearner:
         out.update({f"return_scale/{name}": tensor for name, tensor in self.return_scale.state_dict().items()})
         return out
 
-    def _scale_of_losses(self) -> dict[str, float]:
+    def _scales_by_loss(self) -> dict[str, float]:
         config, inputs = self.config, self.agent.inputs
         return {
             "dynamics": config.scale_dynamics,

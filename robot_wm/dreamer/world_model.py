@@ -52,7 +52,7 @@ def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
 def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
     config, rssm = agent.config, agent.rssm
     length = batch.reward.shape[1] - 1
-    # Contiguous: a step of it would lie at an odd address, and compiled cells copy what is not aligned.
+    # Contiguous, because a step of it would else lie at an odd address, and compiled cells copy what is not aligned.
     keep = 1.0 - batch.is_first[:, 1:, None].transpose(0, 1).contiguous().float()  # [T, B, 1]
     action = batch.action[:, :-1].transpose(0, 1) * keep  # [T, B, A]: what led to each trained step
     obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}  # [T*B, ...]

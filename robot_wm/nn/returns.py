@@ -17,8 +17,8 @@ def lambda_return(reward: Tensor, live: Tensor, last: Tensor | None, boot: Tenso
     mixed = live * mix if last is None else live * mix * (1.0 - last[1:])  # [T-1, ...]
     returns = torch.addcmul(reward[1:], live - mixed, boot_next)
     returns = torch.cat([returns[:-1], torch.addcmul(returns[-1:], mixed[-1:], boot_next[-1:])])
-    # Each round doubles the steps that a return sums up (Hillis and Steele's scan): a compiler takes half a minute over
-    # a loop of T steps, and its kernels would be T deep.
+    # Each round doubles the steps that a return sums up (Hillis and Steele's scan): a compiler takes some 15 s
+    # over a loop of 63 steps, which becomes one kernel as deep.
     reach = 1
     while reach < len(returns):
         going = len(returns) - reach  # steps whose sum does not reach the end yet

@@ -173,7 +173,8 @@ def replay(
         for tensor in outputs:
             made[tensor.name][tick] = engine.outputs[tensor.name]
         for entry in state:
-            made[entry.output][tick] = engine.read_state(entry.name)
+            if not entry.shown:  # else it is the output, which is what a controller reads
+                made[entry.output][tick] = engine.read_state(entry.name)
     return made
 
 

@@ -66,7 +66,7 @@ def test_parity_step_by_step_and_free_running(bundle, make, options):
 
 
 def test_every_way_to_run_a_tick_gives_the_same_bits(bundle, make):
-    engines = [make(), make(cuda_graph=False), make(mapped=True)]
+    engines = [make(), make(cuda_graph=False), make(mapped=True), make(mapped=False)]
     recorded = bundle.recording().inputs
     for tick in range(50):
         for engine in engines:

@@ -18,6 +18,8 @@ from robot_wm.runtime.manifest import (
     ParityResult,
     ParityThresholds,
     PrecisionParity,
+    StateTensor,
+    TensorSpec,
 )
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import (
@@ -54,6 +56,30 @@ def test_the_right_engine_passes_and_is_left_fresh(bundle):
     assert all(not buffer.any() for buffer in engine.inputs.values())
     for state in bundle.manifest.state:
         assert np.array_equal(engine.read_state(state.name), state.initial_array())
+
+
+class Stuck:
+    """An engine whose state is right and whose action is not."""
+
+    def __init__(self):
+        self.inputs = {"obs/joints": np.zeros((1, 3), np.float32)}
+        self.outputs = {"action": np.full((1, 2), 7.0, np.float32)}
+
+    def write_state(self, name, values):
+        self.state = values
+
+    def infer(self):
+        pass
+
+    def read_state(self, name):
+        return self.state
+
+
+def test_of_a_state_that_is_shown_the_output_counts_which_a_controller_reads():
+    state = (StateTensor(name="action", input="state/action", output="action", shape=(1, 2), shown=True),)
+    inputs = {"obs/joints": np.zeros((3, 1, 3), np.float32), "state/action": np.ones((3, 1, 2), np.float32)}
+    made = replay(Stuck(), inputs, state, (TensorSpec(name="action", shape=(1, 2)),))
+    np.testing.assert_array_equal(made["action"], np.full((3, 1, 2), 7.0))
 
 
 def test_a_wrong_engine_is_named_with_tensor_tick_and_values(bundle):

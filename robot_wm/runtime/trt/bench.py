@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
 from robot_wm.runtime.latency import LatencyRing
@@ -105,9 +107,10 @@ def main(arguments: Sequence[str]) -> int:
             raise UserError(f"{error.filename}: cannot read it: {error.strerror}") from None
         if given.ticks < 1:
             raise UserError(f"--ticks must be at least 1, got {given.ticks}")
-        if given.matrices is not None and given.matrices < 0:
-            raise UserError(f"--matrices must be at least 0, got {given.matrices}")
-        options = BuildOptions(matrices=given.matrices)
+        try:
+            options = BuildOptions(matrices=given.matrices)
+        except ValidationError as error:
+            raise UserError.from_validation(error, origin="option") from None
         rows = measure(graph, manifest, recording, given.precision, given.ticks, options)
     except (UserError, EngineError) as error:
         print(error, file=sys.stderr)

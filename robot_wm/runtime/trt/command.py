@@ -24,7 +24,7 @@ app = cyclopts.App(
     result_action="return_value",
 )
 
-Options = Annotated[BuildOptions, Parameter(name="*")]
+Options = Annotated[BuildOptions, Parameter(name="*", negative="")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 
 

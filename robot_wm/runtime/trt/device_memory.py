@@ -72,9 +72,9 @@ class Layout:
 class HostBlock:
     """A block of pinned host memory and its likeness on the GPU.
 
-    ``mapped``: the GPU reads and writes the host's memory itself and nothing is copied; where both share one memory
-    (Jetson) that is the faster way. The pinned memory goes with the last view of it, which may be later than
-    ``release``: an old view then shows old numbers instead of ending the process.
+    ``mapped``: the GPU reads and writes the host's memory itself and nothing is copied. That is the faster way for what
+    it writes, and for what it reads where both share one memory (Jetson). The pinned memory goes with the last view of
+    it, which may be later than ``release``: an old view then shows old numbers instead of ending the process.
     """
 
     def __init__(self, cuda: Cuda, layout: Layout, *, mapped: bool) -> None:

@@ -1,7 +1,8 @@
 """The tick graph on TensorRT: one launch a tick, recurrent state on the GPU.
 
-A tick is a CUDA graph: copy in, the engine's kernels, copy out. The state is two buffers that swap roles, so there
-are two graphs, one for each phase, and no state is ever copied. Small states take another way, see ``_SMALL_BYTES``.
+A tick is a CUDA graph: copy in, then the engine's kernels, which put the outputs into the host's memory. The state is
+two buffers that swap roles, so there are two graphs, one for each phase, and no state is ever copied. Small states take
+another way, see ``_SMALL_BYTES``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.cuda import Cuda, Stream
 from robot_wm.runtime.trt.device_memory import DeviceBlock, HostBlock, Layout, Tensor
 
-# States up to this size lie in the host's blocks and travel in the copies that are made anyway. The host carries them
-# from one tick's outputs to the next one's inputs, and may overwrite them for nothing: the controller does so with
-# the action after every tick.
+# States up to this size lie in the host's blocks and travel with the inputs and outputs. The host carries them from one
+# tick's outputs to the next one's inputs, and may overwrite them for nothing: the controller does so with the action
+# after every tick.
 _SMALL_BYTES = 4096
 _Call = Callable[[], None]
 

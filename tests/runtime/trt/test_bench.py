@@ -83,7 +83,8 @@ def test_why_a_graph_could_not_be_captured_is_in_its_row(trt, handed_over, capsy
     [
         ({"--graph": "nowhere.onnx"}, "nowhere.onnx: cannot read it"),
         ({"--ticks": "0"}, "--ticks must be at least 1, got 0"),
-        ({"--matrices": "-1"}, "--matrices must be at least 0, got -1"),
+        ({"--matrices": "-1"}, "option: matrices: Input should be greater than or equal to 0"),
+        ({"--matrices": "1000001"}, "option: matrices: Input should be less than or equal to 1000000"),
     ],
 )
 def test_bad_input_is_one_line(handed_over, change, naming, capsys):

@@ -7,7 +7,7 @@ on all of them; TensorRT has a process of its own. What is timed of each: ``benc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -81,8 +81,10 @@ def bench_tick(
     observed = _parts(obs, "--obs", OBSERVATIONS)
     cases = [(size, seen) for seen in observed for size in _parts(sizes, "--sizes", list(SIZES))]
     others = other_ticks or ticks
-    timed = {name: ticks if name == "tensorrt" else others for name in chosen}
-    per_case = sum(n * (len(precisions) if name in _OF_EVERY_PRECISION else 1) for name, n in timed.items())
+    per_case = sum(
+        (ticks if name == "tensorrt" else others) * (len(precisions) if name in _OF_EVERY_PRECISION else 1)
+        for name in chosen
+    )
     rows: list[dict[str, Any]] = []
     with progress() as bar:
         task = bar.add_task("tick", total=len(cases) * per_case, note="")
@@ -92,7 +94,12 @@ def bench_tick(
                 bar.update(task, advance=count, note=f"{case}: {what}")
 
             rows += measure(
-                *(size, seen, timed, precisions),
+                size,
+                seen,
+                chosen,
+                precisions,
+                ticks,
+                others,
                 device=device,
                 matrices=matrices,
                 tensorrt_python=tensorrt_python,
@@ -116,15 +123,20 @@ def bench_tick(
 def measure(
     size: str,
     obs: str,
-    ticks: Mapping[str, int],
+    engines: Sequence[str],
     precisions: Sequence[str],
+    ticks: int,
+    other_ticks: int,
     *,
     device: str = "cpu",
     matrices: int | None = None,
     tensorrt_python: Path | None = None,
     tell: _Progress = lambda count, what: None,
 ) -> list[dict[str, Any]]:
-    """Time ticks of a fresh agent, ``ticks`` of each engine: a row of plain values per precision and way to launch."""
+    """Time ticks of a fresh agent: a row of plain values for each engine, precision and way to launch.
+
+    ``ticks`` of TensorRT, ``other_ticks`` of each engine beside it.
+    """
     import tempfile
 
     import torch
@@ -147,19 +159,19 @@ def measure(
             export_agent(agent, spec, rollout, {}, path, profiles=(POLICY_OP17,))
             with Bundle.open(path) as bundle:
                 graphs = _graphs(bundle, precisions, Path(folder))
-                for precision, graph in graphs.items() if "tensorrt" in ticks else ():
+                for precision, graph in graphs.items() if "tensorrt" in engines else ():
                     tell(0, f"tensorrt {precision}")
                     rows += tensorrt_rows(
                         *(graph, path / MANIFEST, path / PARITY),
                         precision=precision,
-                        ticks=ticks["tensorrt"],
+                        ticks=ticks,
                         matrices=matrices,
                         python=tensorrt_python,
                     )
-                    tell(ticks["tensorrt"], f"tensorrt {precision}")
+                    tell(ticks, f"tensorrt {precision}")
                 with torch.inference_mode():
-                    here = dict(_here(ticks, bundle, graphs, agent, rollout, device))
-                    rows += _in_turns(here, max((ticks[engine] for engine, _, _ in here), default=0), tell)
+                    here = dict(_here(engines, bundle, graphs, agent, rollout, device))
+                    rows += _in_turns(here, other_ticks, tell)
     finally:
         torch.set_num_threads(threads)
     return [{"size": size, "obs": obs, **row} for row in rows]
@@ -201,7 +213,7 @@ def _graphs(bundle: Bundle, precisions: Sequence[str], folder: Path) -> dict[str
 
 
 def _here(
-    engines: Iterable[str],
+    engines: Sequence[str],
     bundle: Bundle,
     graphs: Mapping[str, Path],
     agent: DreamerAgent,

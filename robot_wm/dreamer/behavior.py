@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.batch import Noise, TensorBatch
-from robot_wm.dreamer.cells import Latent, imagined_step
+from robot_wm.dreamer.cells import begin, imagined_step
 from robot_wm.nn.compiled import cell
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return
@@ -30,8 +30,7 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
     """
     plan = agent.rssm.gru.plan(wide=True)
     advance = cell(imagined_step, start.device)
-    # Contiguous like those that follow: a compiled step is compiled once more for other strides.
-    latents, actions = [Latent(start[:, : agent.config.deter].contiguous(), start.to(agent.dtype))], []
+    latents, actions = [begin(start, agent.config.deter, agent.dtype)], []
     for noise_action, odds in zip(noise.action, noise.prior, strict=True):
         latent, action = advance(agent, plan, latents[-1], noise_action, odds)
         latents.append(latent)

@@ -43,6 +43,12 @@ class Latent(NamedTuple):
     low: Tensor  # [N, F] deter, then the drawn latent, one-hot, in the dtype that products compute in
 
 
+def begin(feature: Tensor, size: int, dtype: torch.dtype) -> Latent:
+    """What a step begins with after a feature [N, F] float32, of which the first ``size`` are deter."""
+    # Contiguous like what steps return: a compiled step is compiled once more for other strides.
+    return Latent(feature[:, :size].contiguous(), feature.to(dtype))
+
+
 def gru_step(plan: GRUPlan, latent: Latent, base: Tensor, action: Tensor | None) -> tuple[Tensor, StepSaved]:
     """One planned GRU step: ``latent`` -> next deter [N, D] float32.
 

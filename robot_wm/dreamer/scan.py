@@ -19,6 +19,7 @@ from robot_wm.dreamer.cells import (
     ScanWeights,
     StepGradients,
     StepLocal,
+    begin,
     local_derivatives,
     mixed,
     posterior_step,
@@ -53,8 +54,7 @@ def scan_inputs(start: Tensor, keep: Tensor, action: Tensor, embedding: Tensor, 
     width, size = plan.inputs_scale.numel(), plan.hidden_scale.shape[0]
     share = action @ plan.shared[width:]  # [T, B, D]
     base = torch.cat([share.new_zeros((*share.shape[:-1], width)), share], -1) + plan.first_bias
-    state = start * keep[0]
-    latent = Latent(state[:, :size].contiguous(), state.to(plan.shared.dtype))
+    latent = begin(start * keep[0], size, plan.shared.dtype)
     return ScanInputs(latent, keep, torch.cat([keep[1:], torch.ones_like(keep[:1])]), base, embedding, plan)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class FlatParameters:
         self.sizes = [p.numel() for p in named.values()]
         self._gaps = [-size % _ALIGNMENT for size in self.sizes]
         self._room = [size + gap for size, gap in zip(self.sizes, self._gaps, strict=True)]
-        self.flat = _joined([p.detach() for p in named.values()], self._gaps)  # [P]
+        self.flat = _joined(zip([p.detach() for p in named.values()], self._gaps, strict=True))  # [P]
         self.tensors = self.views(self.flat)
         for parameter, view in zip(named.values(), self.tensors, strict=True):
             parameter.data = view
@@ -40,10 +40,8 @@ class FlatParameters:
 
         Neighbours of one dtype are joined as they are and converted together.
         """
-        joined = []
-        for _, run in itertools.groupby(enumerate(tensors), key=lambda entry: entry[1].dtype):
-            numbers, same = zip(*run, strict=True)
-            joined.append(_joined(same, self._gaps[numbers[0] : numbers[-1] + 1]))
+        pairs = zip(tensors, self._gaps, strict=True)
+        joined = [_joined(run) for _, run in itertools.groupby(pairs, key=lambda pair: pair[0].dtype)]
         if len(joined) == 1:
             return joined[0].float()
         flat = torch.empty_like(self.flat)
@@ -61,8 +59,9 @@ class FlatParameters:
         return slice(start, start + sum(self._room[first : first + count]))
 
 
-def _joined(tensors: Sequence[Tensor], gaps: Sequence[int]) -> Tensor:
-    """Tensors of one dtype, flat, one behind the other, with as many zeros after each as ``gaps`` says."""
+def _joined(pairs: Iterable[tuple[Tensor, int]]) -> Tensor:
+    """Tensors of one dtype, flat, one behind the other, each with as many zeros after it as stand beside it."""
+    tensors, gaps = zip(*pairs, strict=True)
     nothing = tensors[0].new_zeros(_ALIGNMENT)
     parts = [(tensor.reshape(-1), nothing[:gap]) for tensor, gap in zip(tensors, gaps, strict=True)]
     return torch.cat([part for pair in parts for part in pair])

@@ -1,5 +1,7 @@
 """Small agents and random batches for the Dreamer tests."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -55,6 +57,16 @@ class Workshop:
             is_terminal=torch.rand(steps, generator=g) < 0.1,
             deter=torch.rand(size, config.deter, generator=g) - 0.5,
             stoch=torch.randint(0, config.classes, (size, config.stoch), generator=g).to(torch.uint8),
+        )
+
+    def changed(self, thing, change):
+        """A dataclass of tensors and dicts of them, each tensor changed."""
+
+        def through(value):
+            return {name: change(entry) for name, entry in value.items()} if isinstance(value, dict) else change(value)
+
+        return dataclasses.replace(
+            thing, **{f.name: through(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
         )
 
 

@@ -1,7 +1,5 @@
 """The update as one CUDA graph against the same kernels launched one by one."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -10,17 +8,11 @@ from robot_wm.dreamer.learner import DreamerLearner
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 
-def on_gpu(thing):
-    """A batch there."""
-    move = {name: value.cuda() for name, value in vars(thing).items() if isinstance(value, torch.Tensor)}
-    return dataclasses.replace(thing, obs={name: value.cuda() for name, value in thing.obs.items()}, **move)
-
-
 def learnt(workshop, *, capture: bool) -> dict[str, torch.Tensor]:
     made = workshop.learner(learning_rate=1e-3)
     learner = DreamerLearner(made.agent, made.config, "cuda", capture=capture)
     for seed in range(20):
-        learner.update(on_gpu(workshop.batch(learner, seed=seed, first=0.1)))
+        learner.update(workshop.changed(workshop.batch(learner, seed=seed, first=0.1), torch.Tensor.cuda))
     return {name: p.detach().cpu() for name, p in learner.agent.named_parameters()}
 
 

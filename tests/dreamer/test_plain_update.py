@@ -9,15 +9,13 @@ from plain_update import plain_update
 CELLS = [{"deter": 16}, {"deter": 520, "hidden": 4}]  # dense and, above the CPU's limit, in blocks
 
 
-def in_float64(thing):
-    """A dataclass of tensors with its floats widened."""
+def wide(value):
+    """Floats in float64."""
+    return value.double() if value.is_floating_point() else value
 
-    def widen(value):
-        if isinstance(value, dict):
-            return {name: widen(entry) for name, entry in value.items()}
-        return value.double() if value.is_floating_point() else value
 
-    return dataclasses.replace(thing, **{f.name: widen(getattr(thing, f.name)) for f in dataclasses.fields(thing)})
+def wide_weights(learner):
+    return {n: wide(p.detach()).requires_grad_(p.requires_grad) for n, p in learner.agent.named_parameters()}
 
 
 def a_learner_in_the_middle_of_training(workshop, **settings):
@@ -54,13 +52,9 @@ def test_losses_and_gradients_are_those_of_the_equations(workshop, monkeypatch, 
     learner = a_learner_in_the_middle_of_training(workshop, free_nats=free, discrete=discrete, action=3, **cell)
     batch = a_batch_with_episode_ends(workshop, learner)
     noise = learner.draw_noise(batch)
-    weights = {
-        name: p.detach().double().requires_grad_(p.requires_grad) for name, p in learner.agent.named_parameters()
-    }
-    scale = learner.return_scale
-    wanted = plain_update(
-        weights, in_float64(batch), in_float64(noise), free=free, low=scale.low.clone(), high=scale.high.clone()
-    )
+    low, high = learner.return_scale.low.clone(), learner.return_scale.high.clone()
+    given = (workshop.changed(thing, wide) for thing in (batch, noise))
+    wanted = plain_update(wide_weights(learner), *given, free=free, low=low, high=high)
 
     taken, step = [], learner.optimiser.step
     monkeypatch.setattr(learner.optimiser, "step", lambda grads: taken.extend(g.clone() for g in grads) or step(grads))
@@ -87,11 +81,8 @@ def test_twenty_updates_move_the_weights_as_the_equations_do(workshop, cell, com
         noise = fast.draw_noise(batch)
         low, high = fast.return_scale.low.clone(), fast.return_scale.high.clone()
         fast.update(batch, noise)
-        weights = {
-            name: p.detach().double().requires_grad_(p.requires_grad) for name, p in plain.agent.named_parameters()
-        }
-        free = plain.config.free_nats
-        wanted = plain_update(weights, in_float64(batch), in_float64(noise), free=free, low=low, high=high)
+        given = (workshop.changed(thing, wide) for thing in (batch, noise))
+        wanted = plain_update(wide_weights(plain), *given, free=plain.config.free_nats, low=low, high=high)
         plain.optimiser.step([wanted.gradients[name].float() for name in plain.optimiser.parameters.named])
         with torch.no_grad():
             for slow, critic in zip(plain.agent.slow_critic.parameters(), plain.agent.critic.parameters(), strict=True):

@@ -20,7 +20,8 @@ import pytest
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
 from robot_wm.runtime.trt import api
-from robot_wm.runtime.trt.build import BuildOptions, builder_flags
+from robot_wm.runtime.trt.build import builder_flags
+from robot_wm.runtime.trt.options import BuildOptions
 
 SURFACES = json.loads(Path(__file__).with_name("surfaces.json").read_text())
 BUILDERS = [version for version in SURFACES if "lean" not in version]

@@ -14,8 +14,9 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm.runtime import installed
-from robot_wm.runtime.trt.build import BuildOptions, BuiltPlan
+from robot_wm.runtime.trt.build import BuiltPlan
 from robot_wm.runtime.trt.cache import EngineCache, EngineKey, default_folder
+from robot_wm.runtime.trt.options import BuildOptions
 
 KEY = EngineKey(
     graph_sha256="ab" * 32,

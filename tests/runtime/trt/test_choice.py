@@ -8,8 +8,8 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.trt import timing
-from robot_wm.runtime.trt.build import ALL_MATRICES, BuildOptions
 from robot_wm.runtime.trt.choice import WAYS, fastest_plan
+from robot_wm.runtime.trt.options import ALL_MATRICES, BuildOptions
 
 
 class Clock:

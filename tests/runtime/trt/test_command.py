@@ -17,11 +17,11 @@ from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.start import start_controller
 from robot_wm.runtime.trt import api
-from robot_wm.runtime.trt.build import BuildOptions
 from robot_wm.runtime.trt.cache import EngineCache
 from robot_wm.runtime.trt.choice import WAYS
 from robot_wm.runtime.trt.command import app
 from robot_wm.runtime.trt.engine import TensorRTEngine
+from robot_wm.runtime.trt.options import BuildOptions
 from robot_wm.runtime.trt.provide import engine_key, provide
 
 pytestmark = pytest.mark.usefixtures("trt", "short_timing")

@@ -60,6 +60,13 @@ class Comparison:
     largest_error: dict[str, float]  # by tensor: |difference| / max(1, |expected|)
     mismatch: Mismatch | None
 
+    def __str__(self) -> str:
+        tensor, error = max(self.largest_error.items(), key=lambda entry: entry[1])
+        return (
+            f"step by step over {self.ticks} recorded ticks off by at most {error:.1e} ({tensor}),"
+            f" {self.differing_draws} of {self.draws} draws fell the other way, at near ties"
+        )
+
 
 @dataclass(frozen=True)
 class FreeRun:
@@ -69,6 +76,13 @@ class FreeRun:
     draws: int  # categorical draws made
     first_flip_tick: int | None
     action_divergence: float  # largest |action difference|, policy units
+
+    def __str__(self) -> str:
+        since = "" if self.first_flip_tick is None else f", the first at tick {self.first_flip_tick}"
+        return (
+            f"free running {self.flips} of {self.draws} draws differ{since},"
+            f" the action by at most {self.action_divergence:.1e} policy units"
+        )
 
 
 def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: ParityThresholds) -> Comparison:

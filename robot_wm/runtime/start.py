@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engine import Engine
 from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.manifest import Precision
-from robot_wm.runtime.parity import check_parity
+from robot_wm.runtime.parity import check_parity, free_run
 from robot_wm.runtime.safety import SafetyConfig
 
 _log = logging.getLogger(__name__)
@@ -23,19 +24,21 @@ def start_controller(
     config: SafetyConfig | None = None,
     noise_seed: int | None = None,
     threads: int = 1,
+    tell: Callable[[str], None] = _log.info,
 ) -> Controller:
     """Activate an engine (default: ONNX Runtime on ``threads``), check it, and return the active controller.
 
     ``Bundle.open`` has checked hashes and signature; here the engine replays the ticks that were recorded at export,
     and must be as near to them as its ``precision`` is. Raises UserError for an engine that computes anything else;
-    nothing stays active then. The caller owns the controller and deactivates it (or uses it as a context manager).
+    nothing stays active then. ``tell`` gets how near it came, step by step and with a state of its own. The caller owns the controller and deactivates it (or uses it as a context manager).
     """
     engine = engine or make_engine("onnx", bundle, precision=precision, threads=threads)
     engine.activate()
     try:
         if reason := getattr(engine, "graph_error", None):
             _log.warning("ticks are queued call by call, which is slower: no CUDA graph was captured: %s", reason)
-        check_parity(engine, bundle, precision)
+        found = check_parity(engine, bundle, precision)
+        tell(f"{precision} engine: {found}; {free_run(engine, bundle)}")
         controller = Controller(bundle, engine=engine, config=config, noise_seed=noise_seed)
         controller.activate()
     except BaseException:

@@ -23,7 +23,7 @@ def load(make_bundle):
     def load(**given) -> type:
         with ExitStack() as undo:
             chosen = AgentParameters.of(parameters._DEFAULTS | {"bundle": path, **given})
-            return type(loading.load_agent(chosen, undo).controller.engine)
+            return type(loading.load_agent(chosen, undo, print).controller.engine)
 
     return load
 

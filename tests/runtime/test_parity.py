@@ -32,6 +32,7 @@ from robot_wm.runtime.parity import (
     replay,
 )
 from robot_wm.runtime.recording import Recording
+from robot_wm.runtime.start import start_controller
 from robot_wm_export.bundle_writer import write_bundle
 
 THRESHOLDS = ParityThresholds()
@@ -173,6 +174,23 @@ def test_free_run_leaves_the_engine_fresh(bundle):
     assert all(not buffer.any() for buffer in engine.inputs.values())
     for state in bundle.manifest.state:
         assert np.array_equal(engine.read_state(state.name), state.initial_array())
+
+
+def test_a_start_tells_how_near_its_engine_came(coarse_bundle):
+    engine = active(coarse_bundle.read(POLICY_OF["fp16"]), coarse_bundle)
+    found, free = check_parity(engine, coarse_bundle, "fp16"), free_run(engine, coarse_bundle)
+    told = []
+    with start_controller(coarse_bundle, precision="fp16", tell=told.append):
+        pass
+    [line] = told
+    assert line.startswith("fp16 engine: step by step over 256 recorded ticks off by at most")
+    for part in (
+        f"{max(found.largest_error.values()):.1e} (",
+        f"{found.differing_draws} of 512 draws fell the other way",
+        f"free running {free.flips} of 512 draws differ",
+        f"the action by at most {free.action_divergence:.1e} policy units",
+    ):
+        assert part in line
 
 
 def test_another_agents_engine_is_refused(bundle, make_agent, make_spec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,10 +31,10 @@ class LoadedAgent:
     spec: AgentSpec  # the bundle's own; the controller's has another rate where that is overridden
 
 
-def load_agent(parameters: AgentParameters, undo: ExitStack) -> LoadedAgent:
+def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str], None]) -> LoadedAgent:
     """Open, verify and check the bundle, start its engine and warm it up; ``undo`` gets what gives all of it back.
 
-    Raises UserError in one line that names the cause.
+    ``tell`` gets a line on how near the engine is to what was exported. Raises UserError in one line that names the cause.
     """
     if not parameters.bundle:
         raise UserError("parameter bundle: is not set; it takes the path of an agent.rwm or agent.rwm.zip")
@@ -50,7 +51,9 @@ def load_agent(parameters: AgentParameters, undo: ExitStack) -> LoadedAgent:
         threads=parameters.threads,
         engine_dir=Path(parameters.engine_dir) if parameters.engine_dir else None,
     )
-    controller = start_controller(bundle, engine=engine, precision=parameters.precision, config=parameters.safety)
+    controller = start_controller(
+        bundle, engine=engine, precision=parameters.precision, config=parameters.safety, tell=tell
+    )
     undo.callback(controller.deactivate)
     warm_up(controller)
     return LoadedAgent(bundle, controller, spec)

@@ -39,7 +39,7 @@ class RunningAgent:
     def __init__(self, node: Node, parameters: AgentParameters, undo: ExitStack) -> None:
         self._node = node
         self._velocity_type = parameters.command_velocity_type
-        agent = load_agent(parameters, undo)
+        agent = load_agent(parameters, undo, node.get_logger().info)
         self.controller = controller = agent.controller
         spec = controller.spec
         frame, inputs = bind(

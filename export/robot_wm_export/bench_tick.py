@@ -28,17 +28,18 @@ ENGINES = ("torch_eager", "torch_compile", "onnxruntime", "controller", "tensorr
 _OF_EVERY_PRECISION = ("onnxruntime", "tensorrt")  # the others run the float32 agent
 _BLOCK_TICKS = 50
 _WARM_UP_TICKS = 50
+_OTHER_TICKS = 2000
 _Progress = Callable[[int, str], None]  # ticks done, what is being done
 
 
 def bench_tick(
     *,
-    sizes: str = "1m,12m",
+    sizes: str = "1m,12m,50m",
     obs: str = "proprio",
     engine: str = "torch_eager,onnxruntime,controller",
     precision: str = "fp32",
     device: Literal["cpu", "cuda"] = "cpu",
-    ticks: Annotated[int, Parameter(validator=Number(gt=0))] = 2000,
+    ticks: Annotated[int, Parameter(validator=Number(gt=0))] = 30_000,
     other_ticks: Annotated[int | None, Parameter(validator=Number(gt=0))] = None,
     matrices: int | None = None,
     tensorrt_python: Path | None = None,
@@ -59,9 +60,10 @@ def bench_tick(
     device
         Where torch computes: cpu or cuda. ONNX Runtime and the controller compute on the CPU, TensorRT on the GPU.
     ticks
-        Timed ticks of each engine and size.
+        Timed ticks of TensorRT, by size and way to launch: enough for one tick in a thousand.
     other_ticks
-        Timed ticks of the engines beside TensorRT, which may be a hundred times slower; --ticks if not given.
+        Timed ticks of each engine beside it, which may be a hundred times slower; if not given 2,000, or --ticks where
+        that is less.
     matrices
         As for `robot-wm engine build`: what TensorRT leaves matrix products; if not given, engines are built every way
         and the fastest is measured.
@@ -80,7 +82,7 @@ def bench_tick(
     precisions = _parts(precision, "--precision", list(POLICY_OF))
     observed = _parts(obs, "--obs", OBSERVATIONS)
     cases = [(size, seen) for seen in observed for size in _parts(sizes, "--sizes", list(SIZES))]
-    others = other_ticks or ticks
+    others = other_ticks or min(ticks, _OTHER_TICKS)
     per_case = sum(
         (ticks if name == "tensorrt" else others) * (len(precisions) if name in _OF_EVERY_PRECISION else 1)
         for name in chosen

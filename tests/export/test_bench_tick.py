@@ -66,6 +66,9 @@ def test_the_engines_beside_tensorrt_may_tick_less(capsys, monkeypatch):
     assert (asked, rings) == ([60], [7])
     bench(capsys, "--engine", "tensorrt,onnxruntime")
     assert (asked, rings) == ([60, 60], [7, 60])
+    monkeypatch.setattr(bench_tick, "_OTHER_TICKS", 9)
+    bench(capsys, "--engine", "tensorrt,onnxruntime")
+    assert (asked, rings) == ([60, 60, 60], [7, 60, 9])
 
 
 def test_ratios_are_of_float32_and_of_the_captured_graph():

@@ -11,8 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.loading import load_board
-from robot_wm.runtime.manifest import POLICY_OF
-from robot_wm_export.bench_roofline import Graph, bench_roofline, floors, measured_us
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.manifest import POLICY_OF, POLICY_OP17
+from robot_wm_export.bench_roofline import PLANNER, Graph, bench_roofline, floors, measured_us
+from robot_wm_export.bundle_writer import write_bundle
 from robot_wm_export.fp16 import to_fp16
 from robot_wm_export.graph_cost import GraphCost, graph_cost
 
@@ -156,6 +158,32 @@ def test_the_roofline_of_a_bundle(exported, capsys):
     nano, agx = found["rows"]
     assert nano["memory_us"] / agx["memory_us"] == pytest.approx(204.8 / 102)
     assert nano["onnxruntime_here_us"] > nano["floor_us"] > 0
+
+
+def test_a_planners_call_has_a_row_of_its_own(exported, tmp_path, capsys):
+    with Bundle.open(exported.path) as bundle:
+        manifest = bundle.manifest
+        write_bundle(
+            tmp_path / "planning.rwm",
+            kind="muzero",
+            spec=manifest.spec,
+            state=manifest.state,
+            noise=manifest.noise,
+            outputs=manifest.outputs,
+            graphs={POLICY_OP17: bundle.read(), PLANNER: dense().SerializeToString()},
+            recording=bundle.recording(),
+            parity=manifest.parity,
+            lineage=manifest.lineage,
+        )
+    bench_roofline(bundle=tmp_path / "planning.rwm", ticks=2, json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["graph"], row["precision"]) for row in found["rows"]] == [("tick", "fp32"), ("planner", "fp32")]
+    planner, board = found["graphs"][1], found["boards"]["orin-nano"]
+    assert planner["product_flops"] == 2 * (3 * 5 + 5 * 2)
+    assert planner["weight_bytes"] == 4 * (3 * 5 + 2 * 5 + 2)
+    by_bandwidth = planner["bytes"] / (board["memory_bandwidth_gb_s"] * 1e3)
+    assert found["rows"][1]["memory_us"] == pytest.approx(by_bandwidth)
+    assert found["rows"][1]["onnxruntime_here_us"] > 0
 
 
 def test_the_roofline_of_a_size_has_every_precision(capsys):

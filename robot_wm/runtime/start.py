@@ -24,13 +24,14 @@ def start_controller(
     config: SafetyConfig | None = None,
     noise_seed: int | None = None,
     threads: int = 1,
-    tell: Callable[[str], None] = _log.info,
+    tell: Callable[[str], object] = _log.info,
 ) -> Controller:
     """Activate an engine (default: ONNX Runtime on ``threads``), check it, and return the active controller.
 
     ``Bundle.open`` has checked hashes and signature; here the engine replays the ticks that were recorded at export,
     and must be as near to them as its ``precision`` is. Raises UserError for an engine that computes anything else;
-    nothing stays active then. ``tell`` gets how near it came, step by step and with a state of its own. The caller owns the controller and deactivates it (or uses it as a context manager).
+    nothing stays active then. ``tell`` gets how near it came, step by step and with a state of its own.
+    The caller owns the controller and deactivates it (or uses it as a context manager).
     """
     engine = engine or make_engine("onnx", bundle, precision=precision, threads=threads)
     engine.activate()

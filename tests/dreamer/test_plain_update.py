@@ -69,10 +69,14 @@ def test_losses_and_gradients_are_those_of_the_equations(workshop, monkeypatch, 
     assert error == pytest.approx(dict.fromkeys(error, 0.0), abs=1e-4)
 
 
-@pytest.mark.parametrize(("compute", "tolerance"), [("float32", 1e-4), ("bfloat16", 0.1)])
+@pytest.mark.parametrize(
+    ("compute", "allowed"),
+    [("float32", {1.0: 1e-4}), ("bfloat16", {0.5: 0.05, 0.9: 0.25, 1.0: 1.0})],  # share of the tensors: error
+    ids=["float32", "bfloat16"],
+)
 @pytest.mark.parametrize("cell", CELLS, ids=["dense", "blocks"])
-def test_twenty_updates_move_the_weights_as_the_equations_do(workshop, cell, compute, tolerance):
-    """In float32 every tensor, in bfloat16 their median: LaProp normalises gradients that are rounding alone, too."""
+def test_twenty_updates_move_the_weights_as_the_equations_do(workshop, cell, compute, allowed):
+    """In bfloat16 some tensors stray far: LaProp normalises gradients that are rounding alone, too."""
     fast = a_learner_in_the_middle_of_training(workshop, action=3, compute=compute, **cell)
     plain = a_learner_in_the_middle_of_training(workshop, action=3, **cell)
     before = {name: p.detach().clone() for name, p in plain.agent.named_parameters()}
@@ -87,9 +91,7 @@ def test_twenty_updates_move_the_weights_as_the_equations_do(workshop, cell, com
         with torch.no_grad():
             for slow, critic in zip(plain.agent.slow_critic.parameters(), plain.agent.critic.parameters(), strict=True):
                 slow.lerp_(critic, plain.config.slow_rate)
-    error = {}
-    for (name, ours), theirs in zip(fast.agent.named_parameters(), plain.agent.parameters(), strict=True):
-        error[name] = ((theirs - ours).norm() / (theirs - before[name]).norm()).item()
-    if compute == "bfloat16":
-        error = {"median": sorted(error.values())[len(error) // 2]}
-    assert error == pytest.approx(dict.fromkeys(error, 0.0), abs=tolerance)
+    pairs = zip(fast.agent.named_parameters(), plain.agent.parameters(), strict=True)
+    error = torch.stack([(theirs - ours).norm() / (theirs - before[name]).norm() for (name, ours), theirs in pairs])
+    for share, limit in allowed.items():
+        assert error.detach().quantile(share) < limit

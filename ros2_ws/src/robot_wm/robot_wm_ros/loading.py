@@ -31,10 +31,11 @@ class LoadedAgent:
     spec: AgentSpec  # the bundle's own; the controller's has another rate where that is overridden
 
 
-def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str], None]) -> LoadedAgent:
+def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str], object]) -> LoadedAgent:
     """Open, verify and check the bundle, start its engine and warm it up; ``undo`` gets what gives all of it back.
 
-    ``tell`` gets a line on how near the engine is to what was exported. Raises UserError in one line that names the cause.
+    ``tell`` gets a line on how near the engine is to what was exported. Raises UserError in one line that names the
+    cause.
     """
     if not parameters.bundle:
         raise UserError("parameter bundle: is not set; it takes the path of an agent.rwm or agent.rwm.zip")

@@ -209,14 +209,17 @@ def require_tensors(
             )
 
 
-def check_parity(engine: Engine, bundle: Bundle, precision: Precision = "fp32") -> Comparison:
+def check_parity(
+    engine: Engine, bundle: Bundle, precision: Precision = "fp32", recording: Recording | None = None
+) -> Comparison:
     """Run an active engine over the bundle's recording and refuse (UserError) one that is too far off.
 
     The recording is float32; ``precision`` is that of the engine's graph and tells how far off it may be. Names the
-    tensor, the tick and both values. Afterwards the engine has its initial state again.
+    tensor, the tick and both values. Afterwards the engine has its initial state again. ``recording`` is the bundle's,
+    where it has been read already.
     """
     thresholds = bundle.manifest.thresholds(precision)
-    recording = bundle.recording()
+    recording = recording or bundle.recording()
     try:
         outputs = replay(engine, recording.inputs, bundle.manifest.state, bundle.manifest.outputs)
     except EngineError as error:
@@ -231,13 +234,13 @@ def check_parity(engine: Engine, bundle: Bundle, precision: Precision = "fp32") 
     return found
 
 
-def free_run(engine: Engine, bundle: Bundle) -> FreeRun:
+def free_run(engine: Engine, bundle: Bundle, recording: Recording | None = None) -> FreeRun:
     """Let an active engine keep its own state over the bundle's recorded observations and noise.
 
-    Raises UserError where it fails on one. Afterwards the engine has its initial state again.
+    Raises UserError where it fails on one. Afterwards the engine has its initial state again. ``recording``: as above.
     """
     try:
-        return free_run_over(engine, bundle.recording(), bundle.manifest.state)
+        return free_run_over(engine, recording or bundle.recording(), bundle.manifest.state)
     except EngineError as error:
         raise UserError(f"{bundle.path}: this engine fails on a recorded tick: {str(error)[:300]}") from None
 

@@ -38,8 +38,9 @@ def start_controller(
     try:
         if reason := getattr(engine, "graph_error", None):
             _log.warning("ticks are queued call by call, which is slower: no CUDA graph was captured: %s", reason)
-        found = check_parity(engine, bundle, precision)
-        tell(f"{precision} engine: {found}; {free_run(engine, bundle)}")
+        recording = bundle.recording()
+        found = check_parity(engine, bundle, precision, recording)
+        tell(f"{precision} engine: {found}; {free_run(engine, bundle, recording)}")
         controller = Controller(bundle, engine=engine, config=config, noise_seed=noise_seed)
         controller.activate()
     except BaseException:

@@ -50,10 +50,10 @@ def copied(original: Path, folder: Path) -> Path:
     return Path(shutil.copytree(original, folder / "agent.rwm"))
 
 
-def listed(folder: Path) -> Path:
-    """List the files as they are now, as one does who can write bundles; the signature goes."""
+def listed(folder: Path, *added: str) -> Path:
+    """List the files as they are now, ``added`` ones too, as one does who can write bundles; the signature goes."""
     manifest = json.loads((folder / MANIFEST).read_bytes())
-    for name in manifest["files"]:
+    for name in (*manifest["files"], *added):
         content = (folder / name).read_bytes()
         manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
     return relisted(folder, manifest)

@@ -102,8 +102,9 @@ def _check(bundle: Bundle, provided: Provided, precision: Precision) -> dict[str
     engine.activate()
     try:
         graph_error = engine.graph_error
-        found = check_parity(engine, bundle, precision)
-        free = free_run(engine, bundle)
+        recording = bundle.recording()
+        found = check_parity(engine, bundle, precision, recording)
+        free = free_run(engine, bundle, recording)
     finally:
         engine.deactivate()
     return {

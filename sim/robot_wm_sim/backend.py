@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm_sim.drive import Drive
-from robot_wm_sim.frames import Floats
+from robot_wm_sim.frames import Floats, Vector
 from robot_wm_sim.scene import Camera, Scene
 
 GROUP = "robot_wm.backends"
@@ -92,6 +92,13 @@ class PhysicsBackend(Protocol):
 
     def link_pose(self, link: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Position [3] m and quaternion [4] (x, y, z, w) of a link's frame in the world."""
+
+    def link_positions(self, links: Sequence[str]) -> list[Vector]:
+        """Where each named link's frame is in the world, [K] of (x, y, z) m; cheaper than as many ``link_pose``.
+
+        As of the last physics step's beginning or end, whichever the engine has at hand: good for measuring, and never
+        more than one physics step old.
+        """
 
     def contact_forces(self, links: Sequence[str]) -> list[float]:
         """Sum of normal contact forces on each named link, [K] N, in the last physics step."""

@@ -21,7 +21,7 @@ from pybullet_utils.bullet_client import BulletClient
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
-from robot_wm_sim.frames import Floats, cross, multiply, rotate
+from robot_wm_sim.frames import Floats, Vector, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
 from robot_wm_sim.scene import Camera, Scene
 
@@ -48,6 +48,7 @@ class PyBulletBackend(PhysicsBackend):
         self._dt = 1.0 / scene.physics_rate_hz
         self._markers: dict[str, int] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # link → place in the answer
+        self._link_indices: dict[tuple[str, ...], list[int]] = {}
         with native_output_discarded():  # an "argv[0]=" at every connection
             self._client: BulletClient | None = BulletClient(pybullet.DIRECT)
         client = self._client
@@ -325,6 +326,14 @@ class PyBulletBackend(PhysicsBackend):
             return self.state.base_position.copy(), self.state.base_quaternion.copy()
         state = self._world.getLinkState(self._robot, index, computeForwardKinematics=1)
         return np.array(state[4]), np.array(state[5])
+
+    def link_positions(self, links: Sequence[str]) -> list[Vector]:
+        """See PhysicsBackend.link_positions. Not for the base, whose place is in ``state``."""
+        names = tuple(links)
+        indices = self._link_indices.get(names)
+        if indices is None:
+            indices = self._link_indices[names] = [self._link(name) for name in names]
+        return [row[4] for row in pybullet.getLinkStates(self._robot, indices, physicsClientId=self._client_id)]
 
     def contact_forces(self, links: Sequence[str]) -> list[float]:
         """See PhysicsBackend.contact_forces."""

@@ -51,10 +51,10 @@ def only(violations):
 
 
 def test_urdf_within_firmware(specs, a1):
-    text = only(check_robot(specs["a1"], with_joint(a1, "FL_lower_joint", urdf=JointLimits(effort=33.5))))
+    text = only(check_robot(specs["a1"], with_joint(a1, "FL_lower_joint", urdf=JointLimits(effort=20.0))))
     assert "FL_lower_joint effort" in text
-    assert "URDF allows ±33.5 N·m" in text
-    assert "firmware has ±55 N·m" in text
+    assert "URDF allows ±20 N·m" in text
+    assert "firmware has ±33.5 N·m" in text
     assert "URDF ⊇ firmware" in text
 
 
@@ -89,14 +89,14 @@ def test_a_limit_that_the_spec_lacks_is_unlimited(specs, a1):
     limits = tuple(limit.model_copy(update={"velocity": None}) for limit in specs["a1"].action.limits)
     violations = check_robot(with_action(specs["a1"], limits=limits), a1)
     assert len(violations) == 12
-    assert "AgentSpec has unlimited, but firmware allows ±52.4 rad/s" in str(violations[0])
+    assert "AgentSpec has unlimited, but firmware allows ±21 rad/s" in str(violations[0])
 
 
 def test_a_rate_of_the_firmware_bounds_the_agent(specs, a1):
     violations = [str(v) for v in check_robot(specs["a1"], with_limits(a1, "FR_hip_joint", rate=10.0))]
     assert len(violations) == 2
     assert "FR_hip_joint rate: AgentSpec has unlimited, but firmware allows ±10 rad/s" in violations[0]
-    assert "lets 52.3" in violations[1]  # the filter's own step: the velocity limit, rounded inwards
+    assert "lets 20.9" in violations[1]  # the filter's own step: the velocity limit, rounded inwards
     assert "firmware ⊇ safety filter" in violations[1]
 
 
@@ -120,7 +120,7 @@ def test_the_filter_is_compared_with_the_spec_itself(specs, a1):
 
 
 def test_limits_that_the_filter_refuses_are_a_violation_and_no_crash(specs, a1):
-    limits = (JointLimits(position=(0.1, 0.1 + 1e-12), velocity=52.4, effort=20.0), *specs["a1"].action.limits[1:])
+    limits = (JointLimits(position=(0.1, 0.1 + 1e-12), velocity=21.0, effort=33.5), *specs["a1"].action.limits[1:])
     rules = [violation.rule for violation in check_robot(with_action(specs["a1"], limits=limits), a1)]
     assert "AgentSpec ⊇ safety filter" in rules
 

@@ -1,6 +1,7 @@
 """The A1 tasks: the contract of 45 numbers, rewards against the physics, and episodes that repeat bit by bit."""
 
 import warnings
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from robot_wm.runtime.transform import scale, to_command, to_policy
 from robot_wm_sim import locomotion
 from robot_wm_sim.frames import rotate_inverse
 from robot_wm_sim.robots.a1 import A1, FEET, LIMBS, TRUNK
+from robot_wm_sim.robots.description import pybullet_description
 
 TASKS = ("a1_stand", "a1_velocity")
 HOME = np.array([joint.home for joint in A1.joints], np.float32)
@@ -53,7 +55,7 @@ def test_the_contract(build_env):
     }
     assert sum(shape.shape[0] for shape in spec.model_inputs().values()) == 6 * 45
     assert spec.action.joints[:4] == ("FR_hip_joint", "FR_upper_joint", "FR_lower_joint", "FL_hip_joint")
-    assert [limits.effort for limits in spec.action.limits] == [20, 55, 55] * 4
+    assert [limits.effort for limits in spec.action.limits] == [33.5] * 12
     assert spec.firmware.kp == (20.0,) * 12
     assert spec.firmware.kd == (0.5,) * 12
     assert [(field.name, field.low, field.high) for field in spec.commands] == [
@@ -225,7 +227,7 @@ def test_torque_is_that_of_the_drives_and_stays_inside_their_limits(build_env):
     env = build_env("a1_velocity")
     env.reset(seed=0)
     env.sim.place(joint_position=HOME.astype(float), base_position=(0, 0, 2))  # in the air
-    limits = np.tile([20.0, 55.0, 55.0], 4)
+    limits = np.full(12, 33.5)
     worst = np.zeros(12)
     for tick in range(60):
         env.step(env.action_space.high if tick % 2 else env.action_space.low)
@@ -241,3 +243,22 @@ def test_commands_stop_at_the_joints_limits(build_env):
     assert (space.high <= high).all()
     np.testing.assert_allclose(space.low[:2], [-0.1 - 0.375, 0.8 - 0.75], rtol=1e-5)
     assert space.high[2] == pytest.approx(-0.916297857297)  # the knee stops before -1.5 + 0.75
+
+
+def test_the_description_is_pybullet_datas_but_for_looks_and_limits():
+    ours, theirs = (ElementTree.parse(path).getroot() for path in (A1.description, pybullet_description("a1/a1.urdf")))
+    for root in (ours, theirs):
+        for parent in root.iter():
+            for child in [child for child in parent if child.tag in ("visual", "material")]:
+                parent.remove(child)
+    limits = [element.attrib for element in ours.iter("limit")]
+    assert [(limit["effort"], limit["velocity"]) for limit in limits] == [("33.5", "21")] * 12
+    for root in (ours, theirs):
+        for element in root.iter("limit"):
+            del element.attrib["effort"], element.attrib["velocity"]
+
+    def parts(root):
+        return [(element.tag, element.attrib) for element in root.iter()]
+
+    assert parts(ours) == parts(theirs)
+    assert len(parts(ours)) > 200

@@ -1,13 +1,10 @@
-"""Unitree A1: a quadruped of 12.46 kg with twelve motors, as pybullet_data describes it."""
+"""Unitree A1: a quadruped of 12.46 kg with twelve motors: pybullet_data's bodies, the maker's limits."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pybullet_data
-
 from robot_wm.spec import JointLimits
 from robot_wm_sim.robot import Joint, Robot
+from robot_wm_sim.robots.description import own_description
 
 LEGS = ("FR", "FL", "RR", "RL")  # front right, front left, rear right, rear left
 FEET = tuple(f"{leg}_toe" for leg in LEGS)
@@ -16,11 +13,15 @@ LIMBS = tuple(f"{leg}_{link}" for leg in LEGS for link in ("upper", "lower"))
 TRUNK = "trunk"
 STAND_HEIGHT_M = 0.42  # of the trunk where an episode starts: legs clear of the ground
 
-# Position limits in rad, velocity in rad/s, effort in N·m, of the description's joints.
-_LIMITS = {
-    "hip": JointLimits(position=(-0.802851455917, 0.802851455917), velocity=52.4, effort=20.0),
-    "upper": JointLimits(position=(-1.0471975512, 4.18879020479), velocity=28.6, effort=55.0),
-    "lower": JointLimits(position=(-2.69653369433, -0.916297857297), velocity=28.6, effort=55.0),
+# The maker's own (unitree_ros, robots/a1_description/xacro/const.xacro) for all twelve motors. pybullet_data's a1.urdf
+# says 20 N·m and 52.4 rad/s for hips, 55 N·m and 28.6 rad/s for legs, which no real A1 does.
+_VELOCITY_RAD_S = 21.0
+_EFFORT_N_M = 33.5
+# rad, of the description's joints; const.xacro has the same.
+_POSITIONS_RAD = {
+    "hip": (-0.802851455917, 0.802851455917),
+    "upper": (-1.0471975512, 4.18879020479),
+    "lower": (-2.69653369433, -0.916297857297),
 }
 
 
@@ -35,11 +36,17 @@ def _home(leg: str, link: str) -> float:
 
 A1 = Robot(
     name="a1",
-    description=Path(pybullet_data.getDataPath()) / "a1" / "a1.urdf",
+    description=own_description("a1.urdf"),
     joints=tuple(
-        Joint(name=f"{leg}_{link}_joint", home=_home(leg, link), kp=20.0, kd=0.5, limits=limits)
+        Joint(
+            name=f"{leg}_{link}_joint",
+            home=_home(leg, link),
+            kp=20.0,
+            kd=0.5,
+            limits=JointLimits(position=position, velocity=_VELOCITY_RAD_S, effort=_EFFORT_N_M),
+        )
         for leg in LEGS
-        for link, limits in _LIMITS.items()
+        for link, position in _POSITIONS_RAD.items()
     ),
     firmware="a1_kp20_kd05",
     base_position=(0.0, 0.0, STAND_HEIGHT_M),

@@ -91,6 +91,10 @@ class DreamerConfig(BaseModel):
     # Optimiser
     learning_rate: float = Field(default=4e-5, gt=0)
     warmup: int = Field(default=1000, ge=0, description="updates over which the learning rate rises from zero")
+    actor_start: int = Field(default=0, ge=0, description="updates of model and critic before the actor's first")
+    actor_warmup: int | None = Field(
+        default=None, ge=0, description="updates over which the actor's learning rate rises from zero [that of warmup]"
+    )
     clip: float = Field(default=0.3, gt=0, description="largest gradient norm of a tensor relative to its parameters'")
     clip_floor: float = Field(default=1e-3, gt=0, description="least parameter norm that the clip assumes")
     beta_momentum: float = Field(default=0.9, ge=0, lt=1)

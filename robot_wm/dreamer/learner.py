@@ -60,6 +60,7 @@ class DreamerLearner:
             keep_freed_memory()
         self._flat = FlatAgent(self.agent)
         self._copy = ComputeCopy(self._flat, self.compute_dtype)
+        ramp = (config.actor_start, config.warmup if config.actor_warmup is None else config.actor_warmup)
         self.optimiser = LaProp(
             self._flat.trained,
             learning_rate=config.learning_rate,
@@ -69,10 +70,12 @@ class DreamerLearner:
             beta_momentum=config.beta_momentum,
             beta_rms=config.beta_rms,
             epsilon=config.rms_epsilon,
+            late={name: ramp for name in self._flat.trained.named if _acts(name)},
         )
         self.return_scale = PercentileScale(
             rate=config.return_rate, low=config.return_low, high=config.return_high, limit=config.return_limit
         ).to(self.device)
+        self._first_of_actor = next(n for n, name in enumerate(self._flat.trained.named) if _acts(name))
         self._loss_scales = self._scales_by_loss()
         self._scale_values = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
         self._captures = capture and self.device.type == "cuda"
@@ -130,7 +133,7 @@ class DreamerLearner:
         losses = {**model.losses, **behavior.losses}
         terms = torch.stack([losses[name] for name in self._loss_scales])  # [L]
         gradients = torch.autograd.grad(terms @ self._scale_values, self._copy.parameters)
-        rate = self.optimiser.step(gradients)
+        self.optimiser.step(gradients)
         self._flat.average_slow(self.config.slow_rate)
         with torch.no_grad():
             names = [f"loss/{name}" for name in self._loss_scales]
@@ -140,7 +143,8 @@ class DreamerLearner:
             metrics["model/posterior_entropy"] = model.posterior_entropy
             metrics["optimiser/gradient_norm"] = self.optimiser.gradient_norms.norm()
             metrics["optimiser/parameter_norm"] = self.optimiser.parameter_norms.norm()
-            metrics["optimiser/learning_rate"] = rate
+            metrics["optimiser/learning_rate"] = self.optimiser.rates.max().clone()
+            metrics["optimiser/actor_learning_rate"] = self.optimiser.rates[self._first_of_actor].clone()
             sums = [batch.obs[name].sum() for name in self.agent.inputs.vectors]
             sums += [batch.action.sum(), batch.reward.sum(), batch.deter.sum()]
             figures = [torch.stack(sums), self.optimiser.parameter_norms, terms, self.optimiser.gradient_norms]
@@ -206,3 +210,7 @@ class DreamerLearner:
             "value": config.scale_value,
             "replay_value": config.scale_replay_value,
         }
+
+
+def _acts(parameter: str) -> bool:
+    return parameter.startswith("actor.")

@@ -38,6 +38,9 @@ class TrainConfig(BaseModel):
     )
     realtime: bool = Field(default=False, description="pace the actor process at the task's control rate")
     prefill_steps: int = Field(default=1024, ge=0, description="random policy steps before learning starts")
+    pretrain_updates: int = Field(
+        default=0, ge=0, description="updates on the random steps before the first step of the policy"
+    )
     train_ratio: PositiveFloat = Field(default=32.0, description="replayed steps per policy step")
 
     replay_capacity_steps: PositiveInt = Field(default=1_000_000, description="steps kept in memory")

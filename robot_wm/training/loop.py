@@ -153,7 +153,8 @@ class Trainer:
 
     def _publish(self, collector: Collector) -> None:
         state, config = self.state, self.config
-        learned_steps = config.prefill_steps + state.updates / config.updates_per_step
+        learned = max(0, state.updates - config.pretrain_updates)
+        learned_steps = config.prefill_steps + learned / config.updates_per_step
         collector.publish(
             self.agent,
             policy=str(state.updates),
@@ -178,7 +179,8 @@ class Trainer:
     def _learn(self, stop: StopRequest) -> None:
         """The updates that the train ratio allows; at most as many as one second's worth before the next poll."""
         state, config = self.state, self.config
-        due = int((state.env_steps - config.prefill_steps) * config.updates_per_step) - state.updates
+        since = state.env_steps - config.prefill_steps
+        due = (config.pretrain_updates if since >= 0 else 0) + int(since * config.updates_per_step) - state.updates
         deadline = time.monotonic() + 1.0 if config.actor == "process" else math.inf
         if self.sampler.windows:
             state.updates += self._updates.run(due, lambda: not stop.requested and time.monotonic() < deadline)

@@ -36,6 +36,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
             raise UserError(f"render_mode {render_mode!r} is not one of {self.metadata['render_modes']}")
         self.task = task
         self.agent_spec: AgentSpec = task.spec
+        self.figure_names = task.figure_names
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "render_fps": round(task.spec.control_rate_hz)}
         self.observation_space = observation_space(task.spec)

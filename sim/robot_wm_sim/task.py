@@ -23,7 +23,8 @@ class Outcome(NamedTuple):
 
     reward: float
     terminated: bool = False
-    info: Mapping[str, Any] = MappingProxyType({})  # "success": bool where the task knows success
+    # "success": bool where the task knows success; "figures": values of the episode so far under Task.figure_names.
+    info: Mapping[str, Any] = MappingProxyType({})
 
 
 class Task(ABC):
@@ -37,6 +38,9 @@ class Task(ABC):
     spec: AgentSpec
     scene: Scene
     step_limit: ClassVar[int]  # control steps, then the episode is truncated
+    # What ``Outcome.info["figures"]`` holds at every step: each a mean, rate or ratio of the episode so far, NaN while it
+    # is not defined. ``fall`` is 1 once the episode has ended in a fall, else 0: whoever reports, counts those.
+    figure_names: tuple[str, ...] = ()
 
     @abstractmethod
     def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:

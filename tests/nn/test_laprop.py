@@ -47,10 +47,30 @@ def test_steps_equal_the_written_out_formula():
 
 def test_warm_up_starts_at_zero_and_ends_at_the_full_rate():
     _, optimiser = make([np.ones(3)])
-    rates = [optimiser.step([torch.ones(3)]).item() for _ in range(6)]
-    assert rates == pytest.approx([0.0, 0.025, 0.05, 0.075, 0.1, 0.1])
+    assert rates(optimiser, 6) == pytest.approx([0.0, 0.025, 0.05, 0.075, 0.1, 0.1])
     _, optimiser = make([np.ones(3)], warmup=0)
-    assert optimiser.step([torch.ones(3)]).item() == pytest.approx(0.1)
+    assert rates(optimiser, 1) == pytest.approx([0.1])
+
+
+def rates(optimiser, steps, tensor=0):
+    found = []
+    for _ in range(steps):
+        optimiser.step([torch.ones_like(tensor) for tensor in optimiser.parameters.tensors])
+        found.append(optimiser.rates[tensor].item())
+    return found
+
+
+def test_a_late_parameter_waits_then_warms_up_and_does_not_leap():
+    named, optimiser = make([np.ones(4), np.ones(4)], warmup=0, late={"1": (3, 2)})
+    for rate in [0.0] * 4 + [0.05, 0.1, 0.1]:
+        before = named["1"].detach().clone(), named["0"].detach().clone()
+        optimiser.step([torch.full((4,), 0.01)] * 2)
+        assert optimiser.rates[1].item() == pytest.approx(rate)
+        # A steady gradient moves a parameter by the rate: a moment begun anew would make that thirty times as much.
+        torch.testing.assert_close(before[0] - named["1"], torch.full((4,), rate))
+        torch.testing.assert_close(before[1] - named["0"], torch.full((4,), 0.1))
+    _, optimiser = make([np.ones(3)], late={"0": (2, 0)})
+    assert rates(optimiser, 4) == pytest.approx([0.0, 0.0, 0.1, 0.1])
 
 
 def test_one_tensor_clips_without_the_others():

@@ -11,6 +11,8 @@ FEET = tuple(f"{leg}_toe" for leg in LEGS)
 # Links that should touch nothing, as legged_gym penalises it: thighs and calves.
 LIMBS = tuple(f"{leg}_{link}" for leg in LEGS for link in ("upper", "lower"))
 TRUNK = "trunk"
+FOOT_RADIUS_M = 0.02  # of the ball around a toe link's origin
+MASS_KG = 12.458  # of all links
 STAND_HEIGHT_M = 0.42  # of the trunk where an episode starts: legs clear of the ground
 
 # The maker's own (unitree_ros, robots/a1_description/xacro/const.xacro) for all twelve motors. pybullet_data's a1.urdf

@@ -1,7 +1,8 @@
-"""A1: follow a velocity command, or stand. Observations, rewards and resets of legged_gym's flat-ground task.
+"""A1: follow a velocity command, or stand. Observations and resets of legged_gym's flat-ground task (Rudin et al. 2021).
 
-Rudin et al. 2021; the 45 numbers without base velocity and the six frames of history are those of rl_sar's deployed
-policies. A 50 Hz policy sets joint positions; the drives turn them into torque at 500 Hz.
+The 45 numbers without base velocity are those of rl_sar's deployed policies, but one frame of them: a recurrent model
+remembers by itself, and five old frames more only gave it more to predict. A 50 Hz policy sets joint positions; the
+drives turn them into torque at 500 Hz.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.errors import UserError
 from robot_wm.spec import ActionSpec, AgentSpec, CommandField, ObservationField, Source
-from robot_wm_sim import locomotion
+from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.frames import Vector, axes
-from robot_wm_sim.robots.a1 import A1, FEET, LIMBS, STAND_HEIGHT_M, TRUNK
+from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.scene import Camera, Marker, Scene
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
@@ -28,11 +30,12 @@ PHYSICS_RATE_HZ = 500.0
 PERIOD_S = 1 / CONTROL_RATE_HZ
 COMMAND_STEPS = 500  # a new command every 10 s
 MAX_AGE_S = 0.06  # three control periods
-HISTORY = 6
 POLICY_UNIT_RAD = {"hip": 0.125, "upper": 0.25, "lower": 0.25}
-ACTION_CLIP = 3.0  # policy units; legged_gym's policies use this much
+ACTION_CLIP = 2.0  # policy units; at legged_gym's 3 the random policy of a beginner falls, and a trot needs 1.5
+STILL_SHARE = 0.15  # of the commands ask to stand
+MOVING_COMMAND = 0.1  # m/s and rad/s: less asks to stand
 OBSERVATION_CLIP = 100.0
-SUCCESS_ERROR = 0.25  # m/s and rad/s, mean of an episode
+SUCCESS_ERROR = 0.25  # m/s and rad/s of averaged speeds, mean of an episode
 UPRIGHT = -0.8  # z of gravity in the trunk's frame, at most
 
 NAMES = A1.joint_names
@@ -40,6 +43,12 @@ HOME = np.array([joint.home for joint in A1.joints])  # [12] rad
 UNITS = np.array([POLICY_UNIT_RAD[name.split("_")[1]] for name in NAMES])  # [12] rad
 LOW, HIGH = np.array([joint.limits.position for joint in A1.joints]).T  # [12] rad each
 CONTACT_LINKS = (TRUNK, *FEET, *LIMBS)
+COMMANDS = (
+    CommandField(name="linear_x", unit="m/s", low=-1.0, high=1.0),
+    CommandField(name="linear_y", unit="m/s", low=-1.0, high=1.0),
+    CommandField(name="angular_z", unit="rad/s", low=-1.0, high=1.0),
+)
+TERMS = ("linear_velocity", "yaw_rate", *locomotion.WEIGHTS)  # of the reward; `Outcome.info["terms"]`
 POSTS = 8  # in the agent's pictures, on a ring; without them flat ground shows neither turning nor moving
 POST_RING_M = 4.0
 
@@ -70,22 +79,24 @@ class A1Velocity(Task):
     step_limit: ClassVar[int] = 1000
     task: ClassVar[str] = "a1_velocity"
 
-    def __init__(self, observation: str) -> None:
-        command = _command_field()
+    figure_names = ("fall", *gait.NAMES, *(f"term/{name}" for name in TERMS))
+
+    def __init__(self, observation: str, command: str) -> None:
+        self._fixed = _fixed_command(command) if command else None
+        command_field = _command_field()
         fields = choose(
             observation,
             task=self.task,
-            proprio=(*_imu_fields(), command, *_joint_fields()),
+            proprio=(*_imu_fields(), command_field, *_joint_fields()),
             images=(camera_field(frame="trunk_camera", max_age_s=MAX_AGE_S),),
         )
         if observation == "image":
-            fields = (command, *fields)  # no picture shows what the operator wants
+            fields = (command_field, *fields)  # no picture shows what the operator wants
         self.spec = AgentSpec(
             task=self.task,
             robot=A1.name,
             control_rate_hz=CONTROL_RATE_HZ,
             physics_rate_hz=PHYSICS_RATE_HZ,
-            history_length=HISTORY,
             observations=fields,
             action=ActionSpec(
                 mode="position",
@@ -96,11 +107,7 @@ class A1Velocity(Task):
                 clip=ACTION_CLIP,
                 limits=A1.limits(NAMES),
             ),
-            commands=(
-                CommandField(name="linear_x", unit="m/s", low=-1.0, high=1.0),
-                CommandField(name="linear_y", unit="m/s", low=-1.0, high=1.0),
-                CommandField(name="angular_z", unit="rad/s", low=-1.0, high=1.0),
-            ),
+            commands=COMMANDS,
             firmware=A1.profile(NAMES),
         )
         self._posts = [f"post_{index}" for index in range(POSTS)] if observation != "proprio" else []
@@ -119,7 +126,9 @@ class A1Velocity(Task):
 
     def draw_commands(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """The operator's wishes of one episode, [changes, 3] m/s, m/s, rad/s."""
-        return rng.uniform(-1.0, 1.0, (self.step_limit // COMMAND_STEPS, 3))
+        wishes = rng.uniform(-1.0, 1.0, (self.step_limit // COMMAND_STEPS, 3))
+        wishes[rng.random(len(wishes)) < STILL_SHARE] = 0.0
+        return wishes
 
     def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
         """legged_gym's start: joints at 0.5 to 1.5 times their default, trunk moving by ±0.5 m/s and ±0.5 rad/s."""
@@ -132,14 +141,17 @@ class A1Velocity(Task):
         for index, post in enumerate(self._posts):
             angle = 2 * math.pi * index / POSTS
             sim.move_marker(post, (POST_RING_M * math.cos(angle), POST_RING_M * math.sin(angle), 0.5))
-        self._commands = self.draw_commands(rng).tolist()
+        wishes = self.draw_commands(rng)  # drawn in any case, so that a seed means one start
+        self._commands = (wishes if self._fixed is None else np.array([self._fixed])).tolist()
         self._command = self._commands[0]  # what the operator wants now, [3]
         self._steps = 0
-        self._velocity_error = self._yaw_error = 0.0  # sums over the episode, m/s and rad/s
         self._last_action = (HOME / UNITS).tolist()  # [12] policy units
         self._last_velocity = sim.state.joint_velocity.tolist()  # [12] rad/s
-        self._feet = locomotion.FeetInTheAir(len(FEET))
-        self._motion = _Motion.of(sim)
+        self._last_feet = sim.link_positions(FEET)  # [4] of (x, y, z), m
+        self._motion = motion = _Motion.of(sim)
+        self._speed = (*motion.velocity[:2], motion.rate[2])  # averaged; m/s, m/s, rad/s
+        self._figures = gait.GaitFigures(feet=len(FEET), mass_kg=MASS_KG, period_s=PERIOD_S)
+        self._sums = dict.fromkeys(TERMS, 0.0)  # of each term over the episode
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any] | Sequence[float]]:
         """IMU, command and joints; the trunk's velocity is not among them, as no sensor of the robot gives it."""
@@ -152,47 +164,83 @@ class A1Velocity(Task):
         }
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
-        """Weighted terms of `robot_wm_sim.locomotion`; ``info["terms"]`` holds them unweighted.
+        """See `robot_wm_sim.locomotion` for the terms; ``info["terms"]`` holds them unweighted.
 
         Success so far: the trunk is upright, and the episode's mean errors of velocity and yaw rate are below 0.25.
         """
         self._motion = motion = _Motion.of(sim)
-        vx, vy, vz = motion.velocity
-        roll_rate, pitch_rate, yaw_rate = motion.rate
-        wanted_x, wanted_y, wanted_yaw = self._command
-        # Plain lists: a dozen numbers are added up faster by math than by NumPy.
-        trunk, *others = sim.contact_forces(CONTACT_LINKS)
-        velocity = sim.state.joint_velocity.tolist()
-        action = (command / UNITS).tolist()  # policy units; where their zero lies does not matter to a change
-        terms = {
-            "linear_velocity": locomotion.tracking(wanted_x - vx, wanted_y - vy),
-            "yaw_rate": locomotion.tracking(wanted_yaw - yaw_rate),
-            "air_time": self._feet.step(
-                others[: len(FEET)],
-                period_s=PERIOD_S,
-                moving=math.hypot(wanted_x, wanted_y) > locomotion.MOVING_COMMAND_M_S,
-            ),
-            "vertical_velocity": vz * vz,
-            "tilting_rate": locomotion.squares((roll_rate, pitch_rate)),
-            "torque": locomotion.squares(sim.state.joint_effort.tolist()),
-            "joint_acceleration": locomotion.squared_change(velocity, self._last_velocity) * CONTROL_RATE_HZ**2,
-            "action_rate": locomotion.squared_change(action, self._last_action),
-            "collision": locomotion.collisions(others[len(FEET) :]),
-        }
-        self._last_velocity, self._last_action = velocity, action
-        self._velocity_error += math.hypot(wanted_x - vx, wanted_y - vy)
-        self._yaw_error += abs(wanted_yaw - yaw_rate)
+        trunk, *contacts = sim.contact_forces(CONTACT_LINKS)
+        feet_n, limbs_n = contacts[: len(FEET)], contacts[len(FEET) :]
+        self._speed = (
+            locomotion.averaged(self._speed[0], motion.velocity[0], period_s=PERIOD_S),
+            locomotion.averaged(self._speed[1], motion.velocity[1], period_s=PERIOD_S),
+            locomotion.averaged(self._speed[2], motion.rate[2], period_s=PERIOD_S),
+        )
+        feet = sim.link_positions(FEET)
+        heights = [foot[2] - FOOT_RADIUS_M for foot in feet]  # [4] m, of the soles
+        terms = self._terms(sim, command, feet, heights, limbs_n)
+        self._last_feet = feet
+        for name, value in terms.items():
+            self._sums[name] += value
+        wanted = self._command
+        self._figures.step(
+            (wanted[0], wanted[1], wanted[2]), self._speed, power_w=_power_w(sim), heights_m=heights, forces_n=feet_n
+        )
         self._steps += 1
         if self._steps % COMMAND_STEPS == 0 and self._steps // COMMAND_STEPS < len(self._commands):
             # It changes with an observation; rewards follow from the next step on.
             self._command = self._commands[self._steps // COMMAND_STEPS]
         fallen = trunk > locomotion.BASE_CONTACT_N
-        followed = max(self._velocity_error, self._yaw_error) < SUCCESS_ERROR * self._steps
+        followed = max(self._figures.velocity_error_m_s, self._figures.yaw_error_rad_s) < SUCCESS_ERROR
+        means = {f"term/{name}": total / self._steps for name, total in self._sums.items()}
+        penalties = {name: terms[name] for name in locomotion.WEIGHTS}
         return Outcome(
-            reward=locomotion.total(terms, period_s=PERIOD_S),
+            reward=locomotion.reward(terms["linear_velocity"], terms["yaw_rate"], penalties),
             terminated=fallen,
-            info={"success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT), "terms": terms},
+            info={
+                "success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT),
+                "terms": terms,
+                "figures": {"fall": float(fallen), **self._figures.values(), **means},
+            },
         )
+
+    def _terms(
+        self,
+        sim: PhysicsBackend,
+        command: NDArray[np.float64],
+        feet: Sequence[Vector],
+        heights: Sequence[float],
+        limbs_n: Sequence[float],
+    ) -> dict[str, float]:
+        """Every term of this step's reward, unweighted; keys are `TERMS`."""
+        wanted_x, wanted_y, wanted_yaw = self._command
+        speed_x, speed_y, speed_yaw = self._speed
+        moving = max(map(abs, self._command)) > MOVING_COMMAND
+        # Plain lists: a dozen numbers are added up faster by math than by NumPy.
+        velocity = sim.state.joint_velocity.tolist()
+        action = (command / UNITS).tolist()  # policy units; where their zero lies does not matter to a change
+        foot_speeds = [
+            math.hypot(now[0] - before[0], now[1] - before[1]) * CONTROL_RATE_HZ
+            for now, before in zip(feet, self._last_feet, strict=True)
+        ]
+        terms = {
+            "linear_velocity": locomotion.tracking(
+                math.hypot(wanted_x - speed_x, wanted_y - speed_y),
+                math.hypot(wanted_x, wanted_y),
+                least=locomotion.LEAST_SPEED_M_S,
+            ),
+            "yaw_rate": locomotion.tracking(wanted_yaw - speed_yaw, wanted_yaw, least=locomotion.LEAST_TURN_RAD_S),
+            "vertical_velocity": self._motion.velocity[2] ** 2,
+            "tilting_rate": locomotion.squares(self._motion.rate[:2]),
+            "torque": locomotion.squares(sim.state.joint_effort.tolist()),
+            "joint_acceleration": locomotion.squared_change(velocity, self._last_velocity) * CONTROL_RATE_HZ**2,
+            "action_rate": locomotion.squared_change(action, self._last_action),
+            "collision": locomotion.collisions(limbs_n),
+            "low_swing": locomotion.low_swing(heights, foot_speeds) if moving else 0.0,
+            "restlessness": 0.0 if moving else locomotion.squares(velocity),
+        }
+        self._last_velocity, self._last_action = velocity, action
+        return terms
 
 
 class A1Stand(A1Velocity):
@@ -203,6 +251,32 @@ class A1Stand(A1Velocity):
     def draw_commands(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """Zero."""
         return np.zeros((1, 3))
+
+
+def _power_w(sim: PhysicsBackend) -> float:
+    """Mechanical power that the motors give off, W; what they take up is lost as heat."""
+    state = sim.state
+    return float(np.maximum(state.joint_effort * state.joint_velocity, 0.0).sum())
+
+
+def _fixed_command(text: str) -> tuple[float, ...]:
+    """The numbers of an option such as ``0.5,0,0``; UserError where they are not three, or out of range."""
+    parts = text.split(",")
+    if len(parts) != len(COMMANDS):
+        wanted = ", ".join(f"{field.name} {field.unit}" for field in COMMANDS)
+        raise UserError(f"option command: {text!r} is not {len(COMMANDS)} numbers ({wanted})")
+    values = []
+    for field, part in zip(COMMANDS, parts, strict=True):
+        try:
+            value = float(part)
+        except ValueError:
+            raise UserError(f"option command: {field.name}: {part!r} is not a number, {field.unit}") from None
+        if not field.low <= value <= field.high:
+            raise UserError(
+                f"option command: {field.name}: {value:g} {field.unit} is not within [{field.low:g}, {field.high:g}]"
+            )
+        values.append(value)
+    return tuple(values)
 
 
 def _imu_fields() -> tuple[ObservationField, ...]:
@@ -252,14 +326,27 @@ def _joint_fields() -> tuple[ObservationField, ...]:
 
 
 def a1_velocity(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+    *,
+    seed: int = 0,
+    render_mode: str | None = None,
+    observation: str = "proprio",
+    backend: str = "pybullet",
+    command: str = "",
 ) -> RobotEnv:
-    """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz)."""
-    return RobotEnv(A1Velocity(observation), seed=seed, render_mode=render_mode, backend=backend)
+    """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
+
+    ``command`` fixes the operator's wish for whole episodes: ``0.5,0,0`` is 0.5 m/s ahead, not sideways, not turning.
+    """
+    return RobotEnv(A1Velocity(observation, command), seed=seed, render_mode=render_mode, backend=backend)
 
 
 def a1_stand(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+    *,
+    seed: int = 0,
+    render_mode: str | None = None,
+    observation: str = "proprio",
+    backend: str = "pybullet",
+    command: str = "",
 ) -> RobotEnv:
     """Stand an A1 quadruped still on four feet after a start in motion (1000 steps at 50 Hz)."""
-    return RobotEnv(A1Stand(observation), seed=seed, render_mode=render_mode, backend=backend)
+    return RobotEnv(A1Stand(observation, command), seed=seed, render_mode=render_mode, backend=backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -12,11 +13,12 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec, Source
 from robot_wm_sim.backend import load_backend
+from robot_wm_sim.chase import Chase
 from robot_wm_sim.drive import CommandDrive
 from robot_wm_sim.spaces import action_space, command_bounds, observation_space
 from robot_wm_sim.task import VIDEO, Task
 
-VIDEO_SIZE = (240, 320)  # height, width in pixels
+VIDEO_SIZE = (480, 640)  # height, width in pixels
 
 Observation = dict[str, Any]  # name → float32 [O] or uint8 [height, width, 3]
 
@@ -58,6 +60,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._rest = np.broadcast_to(np.array(task.spec.action.offset), (task.spec.action_dim,))  # [A]
         self._last_command = self._rest
         self._steps = 0
+        self._chase = Chase(replace(task.scene.cameras[VIDEO], for_people=True))
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -70,6 +73,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._commands.reset(self.sim.state.joint_position)
         self._last_command = self._rest
         self._steps = 0
+        self._chase.reset()
         return self._observe(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -86,10 +90,11 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         return self._observe(), float(outcome.reward), bool(outcome.terminated), truncated, dict(outcome.info)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium's union leaves None out
-        """A picture through the scene's video camera: uint8 [240, 320, 3]; None without a render mode."""
+        """A picture through the scene's video camera: uint8 [480, 640, 3]; None without a render mode."""
         if self.render_mode is None:
             return None
-        return self.sim.render(self.task.scene.cameras[VIDEO], height=VIDEO_SIZE[0], width=VIDEO_SIZE[1])
+        camera = self._chase.follow(self.sim, self._steps * self.agent_spec.control_period_s)
+        return self.sim.render(camera, height=VIDEO_SIZE[0], width=VIDEO_SIZE[1])
 
     def close(self) -> None:
         """Free the physics engine."""

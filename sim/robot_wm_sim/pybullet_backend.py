@@ -23,11 +23,12 @@ from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.frames import Floats, Vector, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
-from robot_wm_sim.scene import Camera, Scene
+from robot_wm_sim.pybullet_picture import CheckerTiles, take_picture
+from robot_wm_sim.scene import GROUND_COLOUR, Camera, Scene
 
 FAR_AWAY = (0.0, 0.0, 1000.0)  # m
 BASE = -1  # Bullet's link index of the base
-GROUND_COLOUR = (0.62, 0.66, 0.62, 1.0)
+NOWHERE = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))  # pose of a camera's mount where it has none
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class PyBulletBackend(PhysicsBackend):
             client.setGravity(0.0, 0.0, -scene.gravity)
             self._build_surroundings(client)
             self._robot = self._load_robot(client)
+            # Now, though only pictures for people show them: Bullet restores no snapshot of a world with fewer bodies.
+            self._tiles = CheckerTiles(client, scene.checker) if scene.ground else None
         self._name_parts(client)
         self._configure_dynamics(client)
         self._bind_calls(client._client)
@@ -356,24 +359,12 @@ class PyBulletBackend(PhysicsBackend):
 
     def render(self, camera: Camera, *, height: int, width: int) -> NDArray[np.uint8]:
         """See PhysicsBackend.render."""
-        eye, target, up = np.array(camera.eye), np.array(camera.target), np.array((0.0, 0.0, 1.0))
-        if camera.mount is not None:
-            origin, turn = self.link_pose(camera.mount)
-            if not camera.keep_level:
-                eye, target, up = (np.array(rotate(turn, vector)) for vector in (eye, target, up))
-            eye, target = eye + origin, target + origin
-        view = pybullet.computeViewMatrix(eye, target, up)
-        lens = pybullet.computeProjectionMatrixFOV(camera.vertical_fov_deg, width / height, camera.near, camera.far)
-        pixels = self._world.getCameraImage(
-            width,
-            height,
-            view,
-            lens,
-            renderer=pybullet.ER_TINY_RENDERER,
-            flags=pybullet.ER_NO_SEGMENTATION_MASK,
-            shadow=0,
-        )[2]
-        return np.array(pixels, dtype=np.uint8).reshape(height, width, 4)[:, :, :3].copy()  # drop alpha
+        eye, target, up = camera.viewpoint(*(NOWHERE if camera.mount is None else self.link_pose(camera.mount)))
+        if self._tiles is not None and camera.for_people:
+            self._tiles.show(target)
+        elif self._tiles is not None:
+            self._tiles.hide()
+        return take_picture(self._world, camera, eye, target, up, height=height, width=width)
 
     def close(self) -> None:
         """See PhysicsBackend.close."""

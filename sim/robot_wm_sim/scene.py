@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from robot_wm_sim.frames import Floats, Vector, rotate
 from robot_wm_sim.robot import Robot
 
-Vector = tuple[float, float, float]
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha in [0, 1]
+GROUND_COLOUR: Colour = (0.62, 0.66, 0.62, 1.0)
+UP: Vector = (0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +40,24 @@ class Marker:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checker:
+    """Every other square of the ground in another colour, in pictures for people: plain ground shows no motion.
+
+    The corners of squares lie on multiples of ``side`` in the world, and the square at [0, side]² is a coloured one.
+    """
+
+    side: float = 0.25  # m
+    colour: Colour = (0.44, 0.48, 0.45, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Camera:
     """Where a pinhole camera stands.
 
     ``eye`` and ``target`` are in the world frame, or in the frame of link ``mount``. With ``keep_level`` the camera
-    follows the mount's position but not its orientation: the chase camera of a video.
+    follows the mount over the ground and nothing else: x and y are added to it, heights stay those of the world. Then
+    ``heading_lag_s`` lets `RobotEnv.render` turn it with the mount's heading, smoothed by that time constant, so that a
+    view from the side stays one and a gait's wobble does not shake it.
     """
 
     eye: Vector  # m
@@ -52,6 +67,23 @@ class Camera:
     far: float = 20.0  # m
     mount: str | None = None
     keep_level: bool = False
+    heading_lag_s: float | None = None
+    # With the ground's checker, and light from behind the camera. What agents see has neither: a policy's pictures must
+    # not change with what pleases people.
+    for_people: bool = False
+
+    def viewpoint(self, position: Floats, quaternion: Floats) -> tuple[Vector, Vector, Vector]:
+        """Eye, target and the direction that is up in the picture, [3] each in the world, for a pose of the mount.
+
+        The pose is read only where the camera has a mount.
+        """
+        if self.mount is None:
+            return self.eye, self.target, UP
+        x, y, z = map(float, position)
+        if self.keep_level:
+            return _moved(self.eye, (x, y, 0.0)), _moved(self.target, (x, y, 0.0)), UP
+        eye, target, up = (rotate(quaternion, vector) for vector in (self.eye, self.target, UP))
+        return _moved(eye, (x, y, z)), _moved(target, (x, y, z)), up
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +93,12 @@ class Scene:
     robot: Robot
     physics_rate_hz: float
     ground: bool = True
+    checker: Checker = field(default_factory=Checker)
     gravity: float = 9.81  # m/s², downwards
     boxes: tuple[Box, ...] = ()
     markers: tuple[Marker, ...] = ()
     cameras: Mapping[str, Camera] = field(default_factory=dict)
+
+
+def _moved(point: Vector, way: Vector) -> Vector:
+    return point[0] + way[0], point[1] + way[1], point[2] + way[2]

@@ -153,7 +153,7 @@ def test_the_home_pose_stands_for_twenty_seconds(build_env):
     assert min(env.sim.contact_forces(FEET)) > 10  # N
     assert sum(env.sim.contact_forces((TRUNK, *FEET))) == pytest.approx(12.46 * 9.81, rel=0.02)
     assert 0.9 * 30 < total < 30  # of 1.5 a second
-    assert env.render().shape == (240, 320, 3)
+    assert env.render().shape == (480, 640, 3)
     assert env.render().std() > 10
 
 

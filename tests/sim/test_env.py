@@ -171,7 +171,7 @@ def test_videos_show_the_robot_move(build_env, task):
     for _ in range(10):
         env.step(env.action_space.high)
     after = env.render()
-    assert before.shape == after.shape == (240, 320, 3)
+    assert before.shape == after.shape == (480, 640, 3)
     assert before.dtype == np.uint8
     assert 20 < np.count_nonzero((before != after).any(axis=2)) < before.shape[0] * before.shape[1] / 4
     assert build_env(task).render() is None

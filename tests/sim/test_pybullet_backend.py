@@ -257,12 +257,15 @@ def test_a_mounted_camera_turns_with_its_link_and_a_level_one_does_not(build_sim
         return middle[0] > 100 > middle[1] + middle[2]
 
     ahead = np.array([1.0, 1.0, 0.13]) + rotate(quarter, (2.36, 0.0, 0.0))
+    level = replace(camera, eye=(0.0, 0.0, 0.13), target=(1.0, 0.0, 0.13), keep_level=True)  # heights of the world
     sim.move_marker("ball", ahead)
     assert sees_red(camera)
-    assert not sees_red(replace(camera, keep_level=True))
+    assert not sees_red(level)
     sim.move_marker("ball", (3.36, 1.36, 0.13))
     assert not sees_red(camera)
-    assert sees_red(replace(camera, keep_level=True))
+    assert sees_red(level)
+    sim.place(joint_position=np.zeros(6), base_position=(1.0, 1.0, 2.0), base_quaternion=quarter)
+    assert sees_red(level)  # it follows over the ground only
 
 
 def test_quaternions_compose_as_rotations_do():

@@ -25,6 +25,15 @@ _POSITIONS_RAD = {
     "upper": (-1.0471975512, 4.18879020479),
     "lower": (-2.69653369433, -0.916297857297),
 }
+# So that a gait can be read: front legs warm, rear legs cold, left ones light, right ones dark; black feet.
+_LEG_COLOURS = {
+    "FR": (0.85, 0.15, 0.10, 1.0),
+    "FL": (1.00, 0.62, 0.15, 1.0),
+    "RR": (0.10, 0.25, 0.80, 1.0),
+    "RL": (0.25, 0.75, 0.95, 1.0),
+}
+_FOOT_COLOUR = (0.08, 0.08, 0.08, 1.0)
+_TRUNK_COLOUR = (0.25, 0.25, 0.28, 1.0)
 
 
 def _home(leg: str, link: str) -> float:
@@ -52,4 +61,11 @@ A1 = Robot(
     ),
     firmware="a1_kp20_kd05",
     base_position=(0.0, 0.0, STAND_HEIGHT_M),
+    colours={TRUNK: _TRUNK_COLOUR}
+    | {
+        f"{leg}_{link}": colour
+        for leg, colour in _LEG_COLOURS.items()
+        for link in ("hip", "upper_shoulder", "upper", "lower")
+    }
+    | dict.fromkeys(FEET, _FOOT_COLOUR),
 )

@@ -120,7 +120,14 @@ class A1Velocity(Task):
             ),
             cameras={
                 CAMERA: Camera(eye=(0.28, 0.0, 0.03), target=(1.28, 0.0, -0.27), vertical_fov_deg=75.0, mount=TRUNK),
-                VIDEO: Camera(eye=(0.9, -1.2, 0.5), target=(0.0, 0.0, -0.1), mount=TRUNK, keep_level=True),
+                VIDEO: Camera(
+                    eye=(0.0, -1.6, 0.45),
+                    target=(0.0, 0.0, 0.15),
+                    vertical_fov_deg=35.0,
+                    mount=TRUNK,
+                    keep_level=True,
+                    heading_lag_s=1.0,
+                ),
             },
         )
 

@@ -78,12 +78,28 @@ class StreamRings:
             raise ValueError(f"stream {stream}: a step without is_first follows the end of an episode")
         ages = self._ages(stream, first)
         if self.open[stream] and first[0]:
-            self._truncate(stream)
+            self._truncate(self._newest(stream))
         count = int(self.count[stream])
         for here, there in self._segments(stream, count, n):
-            self._write_segment(steps, last, ages, here, there)
+            self._put({name: array[here] for name, array in steps.items()}, last[here], ages[here], there)
         self.count[stream] = count + n
         self.open[stream] = not last[-1]
+
+    def write_step(self, steps: Mapping[str, Array]) -> None:
+        """Append one raw step to every stream: arrays [streams, ...], otherwise as `write`."""
+        first, last = steps["is_first"], steps["is_last"]  # [streams]
+        if not (self.open | first).all():
+            stream = int(np.argmin(self.open | first))
+            raise ValueError(f"stream {stream}: a step without is_first follows the end of an episode")
+        streams = np.arange(self.streams, dtype=np.int64)
+        newest = self.slots(streams, self.count - 1)  # [streams] of a stream without steps: any row
+        cut = newest[self.open & first]
+        if cut.size:
+            self._truncate(cut)
+        ages = np.where(first, 0, self.rows["age"][newest] + 1)
+        self._put(steps, last, ages, self.slots(streams, self.count))
+        self.count += 1
+        self.open[:] = ~last
 
     def _segments(self, stream: int, count: int, n: int) -> Iterator[tuple[slice, slice]]:
         """Up to two pairs of (steps, rows), both contiguous; of more than a ring-full only the end stays."""
@@ -94,32 +110,30 @@ class StreamRings:
             yield slice(begin, end), slice(stream * self.size + row, stream * self.size + row + end - begin)
             begin = end
 
-    def _write_segment(
-        self, steps: Mapping[str, Array], last: NDArray[np.bool_], ages: Ints, here: slice, there: slice
-    ) -> None:
+    def _put(self, steps: Mapping[str, Array], last: NDArray[np.bool_], ages: Ints, there: slice | Ints) -> None:
+        """Write raw steps [N, ...] to the rows ``there`` as the model reads them."""
         for name, rows in self.rows.items():
-            row = rows[there]
+            value: Array | int
             if name in self._scalings:
-                self._scalings[name].into(steps[name][here], row)
+                value = np.empty(steps[name].shape, np.float32)
+                self._scalings[name].into(steps[name], value)
             elif name == "action":
-                self._commands.policy_into(steps[name][here], row)
-                row[last[here]] = 0.0  # nothing was done after the last observation
+                value = np.empty(steps[name].shape, np.float32)
+                self._commands.policy_into(steps[name], value)
+                value[last] = 0.0  # nothing was done after the last observation
             elif name == "is_last":
-                row[:] = last[here]
+                value = last
             elif name == "age":
-                row[:] = ages[here]
-            elif name in steps:
-                row[:] = steps[name][here]
-            else:  # latents that the caller does not know
-                row[:] = 0
+                value = ages
+            else:
+                value = steps.get(name, 0)  # 0: latents that the caller does not know
+            rows[there] = value
 
     def _ages(self, stream: int, first: NDArray[np.bool_]) -> Ints:
         """[N] steps since the episode's first step."""
         before = 0
         if self.open[stream]:
             before = 1 + int(self.rows["age"][self._newest(stream)])
-        if first.shape[0] == 1:  # a running environment adds them singly
-            return np.array([0 if first[0] else before])
         step = np.arange(first.shape[0])
         begun = np.maximum.accumulate(np.where(first, step, -1))  # [N] latest first step so far, -1 for none
         return np.where(begun >= 0, step - begun, step + before)
@@ -128,11 +142,10 @@ class StreamRings:
         """Row of the stream's newest step."""
         return stream * self.size + (int(self.count[stream]) - 1) % self.size
 
-    def _truncate(self, stream: int) -> None:
-        """Mark the stream's newest step as an episode's last."""
-        slot = self._newest(stream)
-        self.rows["is_last"][slot] = True
-        self.rows["action"][slot] = 0.0
+    def _truncate(self, row: int | Ints) -> None:
+        """Mark the steps at these rows as their episodes' last."""
+        self.rows["is_last"][row] = True
+        self.rows["action"][row] = 0.0
 
     def observations(self, stream: Ints, position: Ints) -> dict[str, Array]:
         """Model inputs at positions [B, T1] of streams [B, 1].

@@ -92,38 +92,39 @@ class SequenceSampler:
         """Windows not returned yet."""
         return len(self._fresh)
 
-    def add(
+    def add_step(
         self,
-        stream: int,
         obs: Mapping[str, ArrayLike],
+        *,
         action: ArrayLike,
-        reward: float,
-        is_first: bool,
-        is_last: bool,
-        is_terminal: bool,
+        reward: ArrayLike,
+        is_first: ArrayLike,
+        is_last: ArrayLike,
+        is_terminal: ArrayLike,
         deter: ArrayLike | None = None,
         stoch: ArrayLike | None = None,
     ) -> None:
-        """Append one step: raw SI ``obs``, the SI ``action`` [A] taken after it, and the reward and flags of ``obs``.
+        """Append one step to every stream, row s of each array to stream s.
 
-        ``deter`` [D] and ``stoch`` [S] (class indices) are the actor's posterior at this step; zeros if not given.
-        Raises UserError for a value that is not finite, ValueError for a wrong shape or a missing ``is_first``.
+        Raw SI ``obs`` [streams, *shape], the SI ``action`` [streams, A] taken after it, and the reward and flags
+        [streams] that came with it; ``deter`` [streams, D] and ``stoch`` [streams, S] (class indices) are the actor's
+        posterior at this step, zeros if not given. Of a bad step nothing is stored. Raises UserError for a value that
+        is not finite, ValueError for a wrong shape or a missing ``is_first``.
         """
         steps: dict[str, Array] = {
-            f"obs/{name}": np.asarray(value, None if name in self._images else np.float32)[None]
+            f"obs/{name}": np.asarray(value, None if name in self._images else np.float32)
             for name, value in obs.items()
         }
-        steps["action"] = np.asarray(action, np.float32)[None]
-        steps["reward"] = np.asarray(reward, np.float32)[None]
-        steps["is_first"] = np.array([is_first], np.bool_)
-        steps["is_last"] = np.array([is_last], np.bool_)
-        steps["is_terminal"] = np.array([is_terminal], np.bool_)
-        self._append(
-            stream,
-            steps,
-            None if deter is None else np.asarray(deter)[None],
-            None if stoch is None else np.asarray(stoch)[None],
-        )
+        steps |= {"action": np.asarray(action, np.float32), "reward": np.asarray(reward, np.float32)}
+        flags = {"is_first": is_first, "is_last": is_last, "is_terminal": is_terminal}
+        steps |= {name: np.asarray(value, np.bool_) for name, value in flags.items()}
+        latents = self._checked(steps, deter, stoch, rows=self.streams, stream=None)
+        with self._lock:
+            self._rings.write_step({**steps, **latents})
+            # A step completes one window of a stream at most.
+            whole = np.flatnonzero(self._rings.count - 1 - self._next_fresh >= self.length)
+            self._fresh += (self._next_fresh[whole] * self.streams + whole).tolist()
+            self._next_fresh[whole] += self.length
 
     def add_episode(
         self,
@@ -144,35 +145,45 @@ class SequenceSampler:
             if not len(candidates):
                 raise ValueError("every stream has a running episode: name the stream that the episode may end")
             stream = int(candidates[np.argmin(self._rings.count[candidates])])
-        self._append(stream, episode.columns(), deter, stoch, fresh=fresh)
+        if not 0 <= stream < self.streams:
+            raise ValueError(f"stream {stream} of {self.streams}")
+        steps = episode.columns()
+        latents = self._checked(steps, deter, stoch, rows=episode.length, stream=stream)
+        with self._lock:
+            self._rings.write(stream, {**steps, **latents})
+            self._queue_fresh(stream, fresh)
         return stream
 
-    def _append(
+    def _checked(
         self,
-        stream: int,
         steps: Mapping[str, Array],
         deter: ArrayLike | None,
         stoch: ArrayLike | None,
-        fresh: bool = True,
-    ) -> None:
-        if not 0 <= stream < self.streams:
-            raise ValueError(f"stream {stream} of {self.streams}")
-        n = len(steps["reward"])
+        *,
+        rows: int,
+        stream: int | None,
+    ) -> dict[str, Array]:
+        """The latents as arrays; raises for steps [rows, ...] that are not what the spec describes.
+
+        The rows are consecutive steps of ``stream``, or with None one step of each stream.
+        """
         if steps.keys() != self._columns.keys():
             raise ValueError(f"columns {sorted(steps)}, but the AgentSpec asks for {sorted(self._columns)}")
         for name, (shape, dtype) in self._columns.items():
             array = steps[name]
-            if array.shape != (n, *shape) or (dtype == np.uint8) != (array.dtype == np.uint8):
-                raise ValueError(f"{name}: {array.dtype} {array.shape[1:]}, but the AgentSpec asks for {dtype} {shape}")
+            if array.shape != (rows, *shape) or (dtype == np.uint8) != (array.dtype == np.uint8):
+                asked = f"{dtype} {(rows, *shape)}"
+                raise ValueError(f"{name}: {array.dtype} {array.shape}, but the AgentSpec asks for {asked}")
             if dtype == np.float32 and not np.isfinite(array).all():
-                raise UserError(f"stream {stream}: {name} is not finite at step {int(self._rings.count[stream])}")
+                row = int(np.argwhere(~np.isfinite(array))[0][0])
+                where, ahead = (row, 0) if stream is None else (stream, row)
+                raise UserError(f"stream {where}: {name} is not finite at step {int(self._rings.count[where]) + ahead}")
         latents = {name: np.asarray(value) for name, value in (("deter", deter), ("stoch", stoch)) if value is not None}
         for name, value in latents.items():
-            if value.shape != (n, *self._rings.rows[name].shape[1:]):
-                raise ValueError(f"{name}: shape {value.shape}, but {(n, *self._rings.rows[name].shape[1:])} is stored")
-        with self._lock:
-            self._rings.write(stream, {**steps, **latents})
-            self._queue_fresh(stream, fresh)
+            stored = (rows, *self._rings.rows[name].shape[1:])
+            if value.shape != stored:
+                raise ValueError(f"{name}: shape {value.shape}, but {stored} is stored")
+        return latents
 
     def _queue_fresh(self, stream: int, fresh: bool) -> None:
         """Queue each window that has become complete; their trained steps follow each other without overlap."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robot_wm.replay.episode import Episode, EpisodeSource
+from robot_wm.replay.episode import STEP_COLUMNS, Episode, EpisodeSource, step_columns
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
 from robot_wm.training.transition import Transition
+
+_ROOM = 256  # steps an environment that are reserved at first
 
 
 @dataclass(frozen=True)
@@ -36,38 +41,64 @@ class Experience:
     ) -> None:
         self._spec, self._sampler, self._store = spec, sampler, store
         self._backend = backend
-        self._running: list[list[dict[str, np.ndarray]]] = [[] for _ in range(envs)]
+        self._running = _RunningEpisodes(spec, envs)
 
     def add(self, transition: Transition) -> list[Finished]:
         """Take one step of every environment; returns the episodes that it ended."""
-        finished = []
-        for n, obs in transition.rows():
-            row = {name: getattr(transition, name)[n] for name in _FIELDS}
-            self._sampler.add(n, obs, **row, deter=transition.deter[n], stoch=transition.stoch[n])
-            if row["is_first"]:
-                self._running[n] = []  # a resumed run starts anew: what ran before the stop has no end
-            self._running[n].append(row | {f"obs/{name}": value for name, value in obs.items()})
-            if row["is_last"]:
-                episode = self._episode(self._running[n], transition.policy, int(transition.seed[n]))
-                self._running[n] = []
-                self._store.append([episode])
-                finished.append(Finished(episode.episode_return, episode.length - 1, float(transition.success[n])))
-        return finished
+        columns = {name: getattr(transition, name) for name in STEP_COLUMNS}
+        self._sampler.add_step(transition.obs, **columns, deter=transition.deter, stoch=transition.stoch)
+        self._running.add(columns | {f"obs/{name}": value for name, value in transition.obs.items()})
+        ended = np.flatnonzero(transition.is_last).tolist()
+        return [self._finish(n, transition) for n in ended]
 
-    def _episode(self, rows: list[dict[str, np.ndarray]], policy: str, seed: int) -> Episode:
-        columns = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-        return Episode(
+    def _finish(self, n: int, transition: Transition) -> Finished:
+        columns = self._running.cut(n)
+        episode = Episode(
             obs={field.name: columns[f"obs/{field.name}"] for field in self._spec.observations},
-            **{name: columns[name] for name in _FIELDS},
+            **{name: columns[name] for name in STEP_COLUMNS},
             source=EpisodeSource(
                 kind="sim",
                 task=self._spec.task,
                 robot=self._spec.robot,
-                seed=seed,
+                seed=int(transition.seed[n]),
                 backend=self._backend,
-                policy=policy,
+                policy=transition.policy,
             ),
         )
+        self._store.append([episode])
+        return Finished(episode.episode_return, episode.length - 1, float(transition.success[n]))
 
 
-_FIELDS = ("action", "reward", "is_first", "is_last", "is_terminal")
+class _RunningEpisodes:
+    """The unfinished episodes of N environments: a column is one array [N, room, ...] that grows with the longest.
+
+    A round is one write a column, however many environments there are. Untouched rows cost address space only.
+    """
+
+    def __init__(self, spec: AgentSpec, envs: int) -> None:
+        self._envs = np.arange(envs)
+        self._length = np.zeros(envs, np.int64)  # [N] steps so far
+        self._room = _ROOM
+        self._columns: dict[str, NDArray[Any]] = {
+            name: np.zeros((envs, _ROOM, *shape), dtype) for name, (shape, dtype) in step_columns(spec).items()
+        }
+
+    def add(self, columns: Mapping[str, NDArray[Any]]) -> None:
+        """Append one step [N, ...] to every episode; a first step drops what ran before it without an end."""
+        self._length[columns["is_first"]] = 0
+        if self._length.max() == self._room:
+            self._grow()
+        for name, array in self._columns.items():
+            array[self._envs, self._length] = columns[name]
+        self._length += 1
+
+    def cut(self, n: int) -> dict[str, NDArray[Any]]:
+        """Environment n's episode that has just ended: its columns [L, ...], as copies."""
+        return {name: array[n, : self._length[n]].copy() for name, array in self._columns.items()}
+
+    def _grow(self) -> None:
+        for name, array in self._columns.items():
+            wider = np.zeros((array.shape[0], 2 * self._room, *array.shape[2:]), array.dtype)
+            wider[:, : self._room] = array
+            self._columns[name] = wider
+        self._room *= 2

@@ -1,0 +1,100 @@
+"""Steps of several environments at once, told apart by planted marks, become each environment's own episodes."""
+
+import numpy as np
+import pytest
+
+from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.store import EpisodeStore
+from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
+from robot_wm.training import experience
+from robot_wm.training.experience import Experience
+from robot_wm.training.transition import Transition
+
+SPEC = AgentSpec(
+    task="toy",
+    robot="toy",
+    control_rate_hz=10,
+    physics_rate_hz=10,
+    observations=(
+        ObservationField(name="mark", shape=(2,), unit="1"),
+        ObservationField(name="camera", shape=(2, 3, 3), dtype="uint8", unit="1"),
+    ),
+    action=ActionSpec(mode="effort", joints=("a", "b"), unit="N"),
+    firmware=FirmwareProfile(name="toy"),
+)
+
+
+@pytest.fixture
+def taken(tmp_path):
+    """Makes an Experience of N environments; its store is in a fresh folder."""
+
+    def make(envs):
+        sampler = SequenceSampler(SPEC, capacity_steps=100 * envs, length=2, streams=envs, deter=4, stoch=2)
+        store = EpisodeStore.create(tmp_path / "store", SPEC)
+        return Experience(SPEC, sampler, store, envs=envs, backend="none"), store
+
+    return make
+
+
+def transition(step, first, last):
+    """Step number ``step`` of N environments: every value tells (environment, step)."""
+    first, last = np.array(first), np.array(last)
+    envs = np.arange(len(first))
+    mark = np.stack([envs, np.full(len(envs), step)], axis=1).astype(np.float32)  # [N, 2]
+    return Transition(
+        obs={
+            "mark": mark,
+            "camera": np.broadcast_to(mark[:, :1, None, None] + step, (len(envs), 2, 3, 3)).astype("u1"),
+        },
+        action=np.where(last[:, None], 0, mark / 100),
+        reward=np.where(first, 0, 100 * envs + step).astype(np.float32),
+        is_first=first,
+        is_last=last,
+        is_terminal=last & (envs == 0),
+        success=np.where(last, envs % 2, np.nan).astype(np.float32),
+        seed=10 * envs + step,
+        deter=np.zeros((len(envs), 4), np.float16),
+        stoch=np.zeros((len(envs), 2), np.uint8),
+        policy=str(step),
+    )
+
+
+def test_each_environments_episode_is_stored_as_it_ran(taken, monkeypatch):
+    monkeypatch.setattr(experience, "_ROOM", 2)  # so that the arrays grow, more than once
+    lengths = [3, 4, 11]  # steps of every episode, the reset included
+    adds, store = taken(3)
+    finished = {}
+    for step in range(24):
+        now = adds.add(transition(step, [step % n == 0 for n in lengths], [step % n == n - 1 for n in lengths]))
+        if now:
+            finished[step] = now
+    for step, told in finished.items():
+        ended = [n for n, length in enumerate(lengths) if step % length == length - 1]
+        assert [item.length for item in told] == [lengths[n] - 1 for n in ended]
+        assert [item.success for item in told] == [n % 2 for n in ended]
+        returns = [sum(100 * n + step - k for k in range(lengths[n] - 1)) for n in ended]
+        assert [item.episode_return for item in told] == returns
+    store.flush()
+    stored = list(store.episodes())
+    assert len(stored) == sum(len(told) for told in finished.values()) == 24 // 3 + 24 // 4 + 24 // 11
+    for episode in stored:
+        n, begin = (int(x) for x in episode.obs["mark"][0])
+        steps = np.arange(begin, begin + lengths[n])
+        assert episode.length == lengths[n]
+        assert begin % lengths[n] == 0
+        np.testing.assert_array_equal(episode.obs["mark"], np.stack([np.full(len(steps), n), steps], axis=1))
+        assert (episode.obs["camera"] == (n + steps)[:, None, None, None]).all()
+        np.testing.assert_array_equal(episode.action[:-1], episode.obs["mark"][:-1] / np.float32(100))
+        assert episode.is_terminal[-1] == (n == 0)
+        assert (episode.source.seed, episode.source.policy) == (10 * n + steps[-1], str(steps[-1]))
+
+
+def test_what_ran_before_a_restart_is_dropped_from_the_store(taken):
+    adds, store = taken(2)
+    for step in range(3):
+        adds.add(transition(step, [step == 0] * 2, [False] * 2))
+    adds.add(transition(3, [True, False], [False, False]))  # environment 0 starts anew, 1 goes on
+    told = adds.add(transition(4, [False] * 2, [True, True]))
+    assert [item.length for item in told] == [1, 4]
+    store.flush()
+    assert [episode.obs["mark"][:, 1].tolist() for episode in store.episodes()] == [[3, 4], [0, 1, 2, 3, 4]]

@@ -19,6 +19,16 @@ def urdf_limits(path: Path, joints: Collection[str]) -> dict[str, JointLimits]:
 
     Raises UserError for a file that is no URDF, and for a limit that is none, naming the joint.
     """
+    limits = {}
+    for joint in read_urdf(path).findall("joint"):
+        name = joint.get("name", "")
+        if name in joints and joint.get("type") in _MOVING:
+            limits[name] = _limits(joint, origin=f"{path}: joint {name}")
+    return limits
+
+
+def read_urdf(path: Path) -> ElementTree.Element:
+    """The root element of a description. Raises UserError for a file that is no URDF."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -31,12 +41,7 @@ def urdf_limits(path: Path, joints: Collection[str]) -> dict[str, JointLimits]:
         raise UserError(f"{path}: not XML: {error}") from None
     if root.tag != "robot":
         raise UserError(f"{path}: not a URDF: its root is <{root.tag}>, not <robot>")
-    limits = {}
-    for joint in root.findall("joint"):
-        name = joint.get("name", "")
-        if name in joints and joint.get("type") in _MOVING:
-            limits[name] = _limits(joint, origin=f"{path}: joint {name}")
-    return limits
+    return root
 
 
 def _limits(joint: ElementTree.Element, *, origin: str) -> JointLimits:

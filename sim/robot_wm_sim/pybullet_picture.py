@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pybullet_utils.bullet_client import BulletClient
 
 from robot_wm_sim.frames import Vector
-from robot_wm_sim.scene import Camera, Checker
+from robot_wm_sim.scene import Camera, Checker, light_from_behind
 
 TILES = 16  # squares to each side of what the camera looks at; further ones would blur into each other
 ABOVE_GROUND_M = 0.002  # so that the renderers' depth tells tiles from ground
@@ -61,12 +61,6 @@ def take_picture(
         renderer=pybullet.ER_TINY_RENDERER,
         flags=pybullet.ER_NO_SEGMENTATION_MASK,
         shadow=0,  # they are faint, lie beside the feet, and double the time
-        **({"lightDirection": _light(eye, target)} if camera.for_people else {}),
+        **({"lightDirection": light_from_behind(eye, target)} if camera.for_people else {}),
     )[2]
     return np.array(pixels, dtype=np.uint8).reshape(height, width, 4)[:, :, :3].copy()  # drop alpha
-
-
-def _light(eye: Vector, target: Vector) -> Vector:
-    """Direction to a light behind the camera and above it, so that the sides that it sees are not dark."""
-    x, y, z = (a - b for a, b in zip(eye, target, strict=True))
-    return x, y, z + np.hypot(x, y)

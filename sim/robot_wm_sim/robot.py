@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from robot_wm.errors import UserError
 from robot_wm.spec import FirmwareProfile, JointLimits
 
 
@@ -62,6 +63,15 @@ class Robot:
         """The joint of that name, or the first motor of that coupling."""
         wanted = self.couplings.get(name, (name,))[0]
         return next(joint for joint in self.joints if joint.name == wanted)
+
+    def require_joints(self, described: Collection[str]) -> None:
+        """Raise UserError for a joint that is not among the moving ones of the description."""
+        for joint in self.joints:
+            if joint.name not in described:
+                raise UserError(
+                    f"robot {self.name}: {self.description.name} has no moving joint {joint.name!r}; "
+                    f"it has {sorted(described)}"
+                )
 
     def index(self, names: Sequence[str]) -> list[int]:
         """Places of the named joints along axis J."""

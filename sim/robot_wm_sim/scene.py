@@ -5,6 +5,7 @@ Plain data, so that every backend builds the same world. Lengths in m, angles in
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -88,7 +89,11 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A world with one robot. Surfaces other than the robot's have friction 1; two bodies' coefficients multiply."""
+    """A world with one robot. Surfaces other than the robot's have friction 1; two bodies' coefficients multiply.
+
+    The product is Bullet's, and every backend must come to it: MuJoCo, which takes the larger coefficient, is told each
+    pair's.
+    """
 
     robot: Robot
     physics_rate_hz: float
@@ -98,6 +103,12 @@ class Scene:
     boxes: tuple[Box, ...] = ()
     markers: tuple[Marker, ...] = ()
     cameras: Mapping[str, Camera] = field(default_factory=dict)
+
+
+def light_from_behind(eye: Vector, target: Vector) -> Vector:
+    """Direction to a light behind a camera and above it, so that the sides that it sees are not dark."""
+    x, y, z = (a - b for a, b in zip(eye, target, strict=True))
+    return x, y, z + math.hypot(x, y)
 
 
 def _moved(point: Vector, way: Vector) -> Vector:

@@ -3,7 +3,7 @@
 import pytest
 
 from robot_wm.tasks import make_env
-from robot_wm_sim.pybullet_backend import PyBulletBackend
+from robot_wm_sim.backend import load_backend
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def build_env():
         env.close()
 
 
-@pytest.fixture
-def build_sim():
-    """A PyBulletBackend of a scene, closed after the test."""
+@pytest.fixture(params=["pybullet", "mujoco"])
+def build_sim(request):
+    """The backend of a scene, once over each engine, closed after the test."""
     built = []
 
     def build(scene):
-        built.append(PyBulletBackend(scene))
+        built.append(load_backend(request.param)(scene))
         return built[-1]
 
     yield build

@@ -89,6 +89,7 @@ class Stepper:
             is_terminal=now.is_terminal,
             success=now.success,
             seed=now.seed,
+            figures=now.figures,
             deter=acted.deter,
             stoch=acted.stoch,
             policy="random" if random else policy,

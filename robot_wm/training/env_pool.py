@@ -21,7 +21,7 @@ import numpy as np
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.training.pool_slots import PoolSlots
-from robot_wm.training.pool_worker import CLOSE, DONE, REFUSED, RESET, STEP, EnvGroup, work
+from robot_wm.training.pool_worker import CLOSE, DONE, REFUSED, RESET, STEP, Contract, EnvGroup, work
 
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -36,6 +36,7 @@ class PoolStep:
 
     ``reward`` arrived with ``obs`` and is 0 where ``is_first``. ``is_last`` marks the final observation of an episode
     (terminated or truncated), ``is_terminal`` only termination. ``success`` is 1, 0, or NaN where the task told none.
+    ``figures`` are those of the ended episode where ``is_last``, under the pool's ``figure_names``, NaN elsewhere.
     """
 
     obs: dict[str, np.ndarray]  # name -> [N, *shape]
@@ -45,6 +46,7 @@ class PoolStep:
     is_terminal: np.ndarray  # [N] bool
     success: np.ndarray  # [N] float32
     seed: np.ndarray  # [N] int64, with which the running episode was reset
+    figures: np.ndarray  # [N, K] float64
 
 
 class EnvPool:
@@ -67,6 +69,8 @@ class EnvPool:
 
     agent_spec: AgentSpec
     """The contract that the task's environments carry."""
+    figure_names: tuple[str, ...]
+    """What they tell of an episode, K names; see `robot_wm.figures`."""
 
     def __init__(
         self, task: str, options: Mapping[str, Any] | None = None, *, envs: int = 1, processes: int = 0, seed: int = 0
@@ -89,8 +93,8 @@ class EnvPool:
                 self._start(task, dict(options or {}), seeds)
             else:
                 self._group = EnvGroup(task, options or {}, seeds, 0)
-                self.agent_spec = self._group.agent_spec
-                self._slots = PoolSlots(self.agent_spec, envs, bytearray(PoolSlots.nbytes(self.agent_spec, envs)))
+                size = self._take(self._group.contract)
+                self._slots = PoolSlots(self.agent_spec, envs, len(self.figure_names), bytearray(size))
         except BaseException:
             self.close()
             raise
@@ -140,6 +144,7 @@ class EnvPool:
             is_terminal=slots.is_terminal.copy(),
             success=slots.success.copy(),
             seed=slots.seed.copy(),
+            figures=slots.figures.copy(),
         )
 
     def close(self) -> None:
@@ -173,17 +178,24 @@ class EnvPool:
         bounds = [self.envs * index // self.processes for index in range(self.processes + 1)]
         for first, end in itertools.pairwise(bounds):
             self._workers.append(_Worker(task, options, seeds[first:end], first, self.envs))
-        specs = [
-            AgentSpec.from_json(worker.answer(), origin=f"spec of {worker.label}") for worker in self._workers
+        contracts = [
+            Contract.from_bytes(worker.answer(), origin=f"spec of {worker.label}") for worker in self._workers
         ]  # all build at the same time
-        self.agent_spec = specs[0]
-        for worker, spec in zip(self._workers, specs, strict=True):
-            require_same(self.agent_spec, spec, origin=worker.label)
-        self._memory = SharedMemory(create=True, size=PoolSlots.nbytes(self.agent_spec, self.envs))
+        for worker, contract in zip(self._workers, contracts, strict=True):
+            require_same(contracts[0].agent_spec, contract.agent_spec, origin=worker.label)
+            if contract.figure_names != contracts[0].figure_names:
+                names = f"{contract.figure_names}, another one {contracts[0].figure_names}"
+                raise UserError(f"{worker.label}: tells the figures {names}")
+        self._memory = SharedMemory(create=True, size=self._take(contracts[0]))
         assert self._memory.buf is not None
-        self._slots = PoolSlots(self.agent_spec, self.envs, self._memory.buf)
+        self._slots = PoolSlots(self.agent_spec, self.envs, len(self.figure_names), self._memory.buf)
         for worker in self._workers:
             worker.order(self._memory.name.encode())
+
+    def _take(self, contract: Contract) -> int:
+        """Keep what the environments have in common; returns the bytes that their slots need."""
+        self.agent_spec, self.figure_names = contract.agent_spec, contract.figure_names
+        return PoolSlots.nbytes(contract.agent_spec, self.envs, len(contract.figure_names))
 
     def _order(self, order: bytes) -> None:
         slots = self._open_slots()

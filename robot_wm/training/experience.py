@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class Finished:
     episode_return: float
     length: int  # control steps
     success: float  # 1, 0, or NaN where the task told none
+    figures: dict[str, float]  # what the task told beside; see `robot_wm.figures`
 
 
 class Experience:
@@ -38,9 +39,10 @@ class Experience:
         *,
         envs: int,
         backend: str,
+        figure_names: Sequence[str],
     ) -> None:
         self._spec, self._sampler, self._store = spec, sampler, store
-        self._backend = backend
+        self._backend, self._figure_names = backend, figure_names
         self._running = _RunningEpisodes(spec, envs)
 
     def add(self, transition: Transition) -> list[Finished]:
@@ -66,7 +68,12 @@ class Experience:
             ),
         )
         self._store.append([episode])
-        return Finished(episode.episode_return, episode.length - 1, float(transition.success[n]))
+        return Finished(
+            episode_return=episode.episode_return,
+            length=episode.length - 1,
+            success=float(transition.success[n]),
+            figures=dict(zip(self._figure_names, transition.figures[n].tolist(), strict=True)),
+        )
 
 
 class _RunningEpisodes:

@@ -19,6 +19,7 @@ import torch
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.learner import DreamerLearner, TensorBatch
 from robot_wm.errors import UserError
+from robot_wm.figures import figure_names
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.replay.upkeep import Upkeep
@@ -63,6 +64,7 @@ class Trainer:
             raise UserError(f"{self.run}: no checkpoint to resume from")
         env = make_env(config.task, seed=config.seed, render=False, **config.task_options)
         self.spec: AgentSpec = agent_spec(env)
+        names = figure_names(env)
         env.close()
         self.device = _device(config.device)
         torch.manual_seed(config.seed)
@@ -90,6 +92,7 @@ class Trainer:
             self.store,
             envs=config.envs,
             backend=backend_name(config.task, config.task_options),
+            figure_names=names,
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
         self.stopped_by = "steps"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from robot_wm.errors import UserError
+from robot_wm.figures import episode_figures, figure_names
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.pool_slots import PoolSlots
@@ -19,6 +22,24 @@ from robot_wm.training.pool_slots import PoolSlots
 # Orders to a worker and answers from it: one byte, then text. Arrays travel in shared memory, nothing is pickled.
 RESET, STEP, CLOSE = b"r", b"s", b"c"
 DONE, FAILED, REFUSED = b"d", b"f", b"u"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What the environments of a task have in common; a worker's first answer."""
+
+    agent_spec: AgentSpec
+    figure_names: tuple[str, ...]  # K of them, see `robot_wm.figures`
+
+    def to_bytes(self) -> bytes:
+        """As it goes through the pipe."""
+        return json.dumps([self.agent_spec.to_json(), self.figure_names]).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, origin: str) -> Contract:
+        """What `to_bytes` made; ``origin`` names the worker in a refusal."""
+        spec, names = json.loads(data)
+        return cls(AgentSpec.from_json(spec, origin=origin), tuple(names))
 
 
 class EnvGroup:
@@ -35,7 +56,7 @@ class EnvGroup:
         except BaseException:
             self.close()
             raise
-        self.agent_spec: AgentSpec = agent_spec(self._envs[0])
+        self.contract = Contract(agent_spec(self._envs[0]), figure_names(self._envs[0]))
 
     def reset(self, slots: PoolSlots) -> None:
         """Start an episode in every environment."""
@@ -64,11 +85,14 @@ class EnvGroup:
 
     def _step(self, index: int, slots: PoolSlots) -> None:
         action = slots.action[self._first + index]  # [A]
-        command = int(action.argmax()) if self.agent_spec.action.is_discrete else action.copy()
+        command = int(action.argmax()) if self.contract.agent_spec.action.is_discrete else action.copy()
         observation, reward, terminated, truncated, info = self._envs[index].step(command)
         self._write(index, slots, observation, info, reward=float(reward))
-        slots.is_last[self._first + index] = terminated or truncated
         slots.is_terminal[self._first + index] = terminated
+        if terminated or truncated:
+            slots.is_last[self._first + index] = True
+            figures = episode_figures(self.contract.figure_names, info)
+            slots.figures[self._first + index] = list(figures.values())
 
     def _write(self, index: int, slots: PoolSlots, observation: Any, info: Mapping[str, Any], *, reward: float) -> None:
         slot = self._first + index
@@ -76,13 +100,14 @@ class EnvGroup:
             values[slot] = observation[name]
         slots.reward[slot] = reward
         slots.success[slot] = info.get("success", float("nan"))
+        slots.figures[slot] = float("nan")
         slots.is_first[slot] = slots.is_last[slot] = slots.is_terminal[slot] = False
 
 
 def work(
     orders: Connection, task: str, options: Mapping[str, Any], seeds: Sequence[int], first: int, envs: int
 ) -> None:
-    """Body of a worker process: build, answer with the spec, take the name of the shared memory, then obey.
+    """Body of a worker process: build, answer with the contract, take the name of the shared memory, then obey.
 
     It ends on CLOSE and when the other side of the pipe is gone. Ctrl-C reaches the whole process group, and the
     learner must still be able to save, so it is the learner's side that stops the workers.
@@ -97,13 +122,13 @@ def work(
         orders.send_bytes(FAILED + traceback.format_exc().encode())
         return
     try:
-        orders.send_bytes(DONE + group.agent_spec.to_json().encode())
+        orders.send_bytes(DONE + group.contract.to_bytes())
         name = orders.recv_bytes()
         if name == CLOSE:  # another worker failed to start
             return
         memory = SharedMemory(name=name.decode())
         assert memory.buf is not None
-        slots = PoolSlots(group.agent_spec, envs, memory.buf)
+        slots = PoolSlots(group.contract.agent_spec, envs, len(group.contract.figure_names), memory.buf)
         try:
             _obey(orders, group, slots)
         finally:

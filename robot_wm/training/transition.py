@@ -1,11 +1,10 @@
 """One step of all environments, as it travels from a collector to the learner.
 
-Shape letters: N environments, A action, D deter, S stoch groups.
+Shape letters: N environments, A action, D deter, S stoch groups, K figures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,7 @@ class Transition:
     is_terminal: NDArray[np.bool_]  # [N]
     success: NDArray[np.float32]  # [N] 1, 0, or NaN where the task told none
     seed: NDArray[np.int64]  # [N] with which the running episode was reset
+    figures: NDArray[np.float64]  # [N, K] of the episode where is_last, NaN elsewhere; see `robot_wm.figures`
     deter: NDArray[np.float16]  # [N, D] the actor's posterior at this step
     stoch: NDArray[np.uint8]  # [N, S] class indices of it
     policy: str  # who acted: 'random' or the learner's step
@@ -32,8 +32,3 @@ class Transition:
     def envs(self) -> int:
         """N."""
         return int(self.reward.shape[0])
-
-    def rows(self) -> Iterator[tuple[int, dict[str, NDArray]]]:
-        """Each environment's own observation, with its number."""
-        for n in range(self.envs):
-            yield n, {name: value[n] for name, value in self.obs.items()}

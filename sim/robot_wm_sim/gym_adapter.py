@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from robot_wm.errors import UserError
+from robot_wm.figures import figure_names
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 from robot_wm_sim.gym_fields import Leaf, leaves, resize, resized_shape
 
@@ -56,6 +57,7 @@ class GymAdapter(gymnasium.Env[dict[str, Any], Any]):
         self.observation_space = spaces.Dict(boxes)
         action = _action_spec(task, env)
         self.action_space = _action_space(action)
+        self.figure_names = figure_names(env)
         inner_rate_hz = control_rate_hz * action_repeat if control_rate_hz else _rate_hz(env)
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": max(1, round(inner_rate_hz / action_repeat))}
         self.agent_spec = AgentSpec(

@@ -12,6 +12,7 @@ from robot_wm.training.env_pool import EnvPool, EnvWorkerError
 
 COUNTER = "gym:toy_envs:toys/Counter-v0"
 FAULTY = "gym:toy_envs:toys/Faulty-v0"
+WALKER = "gym:toy_envs:toys/Walker-v0"
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +67,38 @@ def test_success_is_told_at_the_end():
     assert told[0] == 0.0
     assert np.isnan(told[1])
     assert told[2] == 1.0
+
+
+@pytest.mark.parametrize(("processes", "ending"), [(0, "terminated"), (0, "truncated"), (2, "truncated")])
+def test_figures_are_those_of_an_episodes_last_step(processes, ending):
+    with EnvPool(WALKER, {"length": 4, "ending": ending}, envs=3, processes=processes) as pool:
+        assert pool.figure_names == ("fall", "height_m", "late")
+        steps = [pool.reset()] + [pool.step(actions(pool)) for _ in range(9)]
+    nothing = [np.nan] * 3
+    # Four steps, then a reset, then two steps and a fall, then a reset and one step.
+    table = [nothing] * 4 + [[0, 1.5, 1]] + [nothing] * 2 + [[1, 2.25, np.nan]] + [nothing] * 2
+    for step, row in zip(steps, table, strict=True):
+        np.testing.assert_array_equal(step.figures, [row] * 3)
+        assert step.figures.dtype == np.float64
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_an_environment_without_figures_tells_none(processes):
+    with EnvPool(COUNTER, {"length": 1}, envs=2, processes=processes) as pool:
+        assert pool.figure_names == ()
+        assert pool.reset().figures.shape == pool.step(actions(pool)).figures.shape == (2, 0)
+
+
+def test_a_figure_that_is_declared_but_not_told_is_a_fault():
+    with EnvPool(WALKER, {"length": 1, "forget": True}, envs=2, processes=1) as pool:
+        pool.reset()
+        with pytest.raises(EnvWorkerError, match="KeyError: 'late'"):
+            pool.step(actions(pool))
+
+
+def test_simulators_that_tell_different_figures_are_refused():
+    with pytest.raises(UserError, match=r"environments 1\.\.1 .*env_pool_1.*env_pool_0"):
+        EnvPool("gym:toy_envs:toys/Quarrel-v0", envs=2, processes=2)
 
 
 def test_the_number_of_processes_changes_no_trajectory():

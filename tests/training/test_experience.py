@@ -31,7 +31,7 @@ def taken(tmp_path):
     def make(envs):
         sampler = SequenceSampler(SPEC, capacity_steps=100 * envs, length=2, streams=envs, deter=4, stoch=2)
         store = EpisodeStore.create(tmp_path / "store", SPEC)
-        return Experience(SPEC, sampler, store, envs=envs, backend="none"), store
+        return Experience(SPEC, sampler, store, envs=envs, backend="none", figure_names=("late", "fall")), store
 
     return make
 
@@ -53,6 +53,7 @@ def transition(step, first, last):
         is_terminal=last & (envs == 0),
         success=np.where(last, envs % 2, np.nan).astype(np.float32),
         seed=10 * envs + step,
+        figures=np.stack([np.full(len(envs), float(step)), envs / 2], axis=1),
         deter=np.zeros((len(envs), 4), np.float16),
         stoch=np.zeros((len(envs), 2), np.uint8),
         policy=str(step),
@@ -72,6 +73,7 @@ def test_each_environments_episode_is_stored_as_it_ran(taken, monkeypatch):
         ended = [n for n, length in enumerate(lengths) if step % length == length - 1]
         assert [item.length for item in told] == [lengths[n] - 1 for n in ended]
         assert [item.success for item in told] == [n % 2 for n in ended]
+        assert [item.figures for item in told] == [{"late": step, "fall": n / 2} for n in ended]
         returns = [sum(100 * n + step - k for k in range(lengths[n] - 1)) for n in ended]
         assert [item.episode_return for item in told] == returns
     store.flush()

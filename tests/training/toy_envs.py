@@ -1,5 +1,6 @@
 """Small Gymnasium environments with known answers, imported by the pool's worker processes."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -66,5 +67,38 @@ class Faulty(Counter):
         return super().step(action)
 
 
+class Walker(Counter):
+    """Tells figures; every second episode is half as long and ends in a fall."""
+
+    figure_names = ("fall", "height_m", "late")
+
+    def __init__(self, length=4, ending="terminated", forget=False):
+        super().__init__(length, ending)
+        self.whole, self.forget = length, forget
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        self.falls = self.episode % 2 == 0
+        self.length = self.whole // 2 if self.falls else self.whole
+        return observation, info
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        fallen = self.falls and (terminated or truncated)
+        late = float(self.episode) if self.count > 2 else float("nan")  # defined in long episodes only
+        figures = {"fall": float(fallen), "height_m": self.episode + self.count / 8, "late": late}
+        if self.forget:
+            del figures["late"]
+        return observation, reward, terminated, truncated, info | {"figures": figures}
+
+
+class Quarrel(Counter):
+    """Tells another figure in every process."""
+
+    figure_names = (multiprocessing.current_process().name,)
+
+
 gymnasium.register("toys/Counter-v0", Counter)
+gymnasium.register("toys/Walker-v0", Walker)
+gymnasium.register("toys/Quarrel-v0", Quarrel)
 gymnasium.register("toys/Faulty-v0", Faulty)

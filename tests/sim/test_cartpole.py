@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
-
-# LQR of the linearised cartpole, 50 Hz, state cost (1, 10, 0.1, 0.1), control cost 0.1: N per (m, rad, m/s, rad/s).
-LQR = np.array([2.8326, 39.598, 4.1759, 9.9043])
+from scripted import episode, hold_upright, swing_up
 
 
 def reward_at(env, *, x=0.0, angle=0.0, rate=0.0, force=0.0):
+    env.reset(seed=0)
     env.sim.place(joint_position=np.array([x, angle]), joint_velocity=np.array([0.0, rate]))
     return env.task.outcome(env.sim, np.array([force])).reward
 
@@ -39,6 +38,7 @@ def test_reward_is_the_closed_form(build_env, task, state, expected):
 )
 def test_balance_ends_when_the_pole_falls_or_the_cart_leaves(build_env, x, angle, over):
     env = build_env("cartpole_balance")
+    env.reset(seed=0)
     env.sim.place(joint_position=np.array([x, angle]))
     assert env.task.outcome(env.sim, np.zeros(1)).terminated is over
 
@@ -68,31 +68,30 @@ def test_swing_up_starts_hanging_and_tells_direction_not_angle(build_env):
 def test_a_written_out_lqr_balances_for_more_than_480(build_env):
     env = build_env("cartpole_balance")
     for seed in range(3):
-        observation, _ = env.reset(seed=seed)
-        total, done = 0.0, False
-        while not done:
-            names = ("cart_position", "pole_angle", "cart_velocity", "pole_velocity")
-            state = np.concatenate([observation[name] for name in names])
-            observation, reward, terminated, truncated, _ = env.step(np.array([LQR @ state], np.float32))
-            total, done = total + reward, terminated or truncated
-        assert truncated
-        assert 480 < total <= 500
+        result = episode(env, hold_upright, seed=seed)
+        assert not result.terminated
+        assert 480 < result.total <= 500
+        assert result.info["figures"] == {"upright_share": 1.0}
 
 
 def test_energy_pumping_and_lqr_swing_the_pole_up(build_env):
     env = build_env("cartpole_swingup")
-    observation, _ = env.reset(seed=0)
-    rewards, done = [], False
-    while not done:
-        x, (sine, cosine), speed, rate = (observation[field.name] for field in env.agent_spec.observations)
-        angle, (x, speed, rate) = math.atan2(sine, cosine), map(float, (x[0], speed[0], rate[0]))
-        if abs(angle) < 0.5 and abs(rate) < 4.0:
-            force = LQR @ (x, angle, speed, rate)
-        else:
-            missing = 0.5 * 0.0333 * rate**2 + 0.1 * 9.81 * 0.5 * (cosine - 1.0)  # J, negative while too slow
-            force = 1.1 * (np.clip(60.0 * missing * rate * cosine, -8.0, 8.0) - 2.0 * x - speed)
-        observation, reward, terminated, truncated, _ = env.step(np.array([force], np.float32))
-        rewards.append(reward)
-        done = terminated or truncated
-    assert sum(rewards) > 380
-    assert min(rewards[-100:]) > 0.95
+    result = episode(env, swing_up, seed=0)
+    assert result.total > 380
+    assert result.info["figures"]["upright_share"] > 0.75
+    assert env.task.outcome(env.sim, np.zeros(1)).reward > 0.95
+
+
+@pytest.mark.parametrize("task", ["cartpole_balance", "cartpole_swingup"])
+def test_upright_share_counts_the_steps_within_a_fifth_of_a_radian(build_env, task):
+    env = build_env(task)
+    env.reset(seed=0)
+    shares = []
+    for angle in (0.19, -0.21, 2 * math.pi + 0.19, math.pi):
+        env.sim.place(joint_position=np.array([0.0, angle]))
+        shares.append(env.task.outcome(env.sim, np.zeros(1)).info["figures"]["upright_share"])
+    assert shares == [1.0, 1 / 2, 2 / 3, 2 / 4]
+    env.reset(seed=0)
+    *_, info = env.step(np.zeros(1, np.float32))
+    assert info["figures"]["upright_share"] in (0.0, 1.0)  # a new episode counts anew
+    assert env.task.figure_names == tuple(info["figures"])

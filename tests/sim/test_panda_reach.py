@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scripted import constant, episode, panda_tool, reach
 
 from robot_wm_sim.robots.panda import ARM, PANDA, TOOL
 from robot_wm_sim.tasks.panda_reach import TARGET_HIGH, TARGET_LOW
@@ -25,13 +26,15 @@ def test_targets_are_drawn_from_the_commands_ranges_and_shown(build_env):
     assert np.linalg.norm(places[0] - places[1]) > 3.0  # pixels
 
 
-@pytest.mark.parametrize(("distance", "expected"), [(0.0, 1.0), (0.029, 1.0), (0.43, 0.1), (0.23, 0.1**0.25)])
-def test_reward_is_the_closed_form_of_the_distance(build_env, distance, expected):
+@pytest.mark.parametrize("distance", [0.0, 0.029, 0.18, 0.33, 0.63])  # m
+@pytest.mark.parametrize(("speeds", "still"), [([0.0] * 7, 1.0), ([1.0] * 7, 0.9), ([0.5, *[0.0] * 6], 1 - 0.025 / 7)])
+def test_reward_is_the_closed_form_of_distance_and_command(build_env, distance, speeds, still):
     env = build_env("panda_reach")
     env.reset(seed=0)
     env.task._target = env.sim.link_pose(TOOL)[0] + np.array([0.0, distance, 0.0])
-    outcome = env.task.outcome(env.sim, np.zeros(7))
-    assert outcome.reward == pytest.approx(expected, rel=1e-6)
+    outcome = env.task.outcome(env.sim, np.array(speeds))
+    expected = {0.0: 1.0, 0.029: 1.0, 0.18: 1 / 2, 0.33: 1 / 4, 0.63: 1 / 16}[distance]
+    assert outcome.reward == pytest.approx(expected * still, rel=1e-6)
     assert outcome.info["success"] is (distance <= 0.03)
     assert not outcome.terminated
 
@@ -62,24 +65,44 @@ def test_joints_stay_inside_their_limits_under_any_constant_command(build_env, s
         assert (observation["joint_position"] < high + 0.07).all()
 
 
+def test_the_tool_is_where_the_makers_kinematics_put_it(build_env):
+    sim = build_env("panda_reach").sim
+    rng = np.random.default_rng(0)
+    low, high = np.array([PANDA.joint(name).limits.position for name in ARM]).T
+    for _ in range(5):
+        joints = rng.uniform(low, high)
+
+        def tool(at):
+            sim.place(joint_position=np.concatenate([at, np.zeros(2)]))
+            return sim.link_pose(TOOL)[0]
+
+        here, jacobian = panda_tool(joints)
+        np.testing.assert_allclose(tool(joints), here, atol=1e-5)
+        slopes = np.stack([(tool(joints + step) - tool(joints - step)) / 0.02 for step in np.eye(7) * 0.01], axis=1)
+        np.testing.assert_allclose(jacobian, slopes, atol=1e-3)
+
+
 def test_a_damped_jacobian_controller_reaches_the_targets(build_env):
-    env, model = build_env("panda_reach"), build_env("panda_reach").sim
-    fingers = np.array([joint.home for joint in PANDA.joints])[7:]
-
-    def tool(joints):
-        model.place(joint_position=np.concatenate([joints, fingers]))
-        return model.link_pose(TOOL)[0]
-
+    env = build_env("panda_reach")
     for seed in range(4):
-        observation, _ = env.reset(seed=seed)
-        truncated = False
-        while not truncated:
-            joints = observation["joint_position"].astype(np.float64)
-            here = tool(joints)
-            jacobian = np.stack([(tool(joints + step) - here) / 1e-4 for step in np.eye(7) * 1e-4], axis=1)  # [3, 7]
-            error = observation["target_position"] - observation["tool_position"]
-            speeds = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 0.01 * np.eye(3), 3.0 * error)
-            observation, reward, terminated, truncated, info = env.step(speeds.astype(np.float32))
-            assert not terminated
-        assert info["success"]
-        assert reward == 1.0
+        result = episode(env, reach, seed=seed)
+        assert not result.terminated
+        assert result.info["success"]
+        assert result.info["figures"]["distance_m"] < 0.01
+        assert 0.3 < result.info["figures"]["reach_time_s"] < 2.0
+        assert env.task.outcome(env.sim, np.zeros(7)).reward == 1.0
+
+
+def test_the_time_to_reach_is_that_of_the_first_arrival_or_all_of_it(build_env):
+    env = build_env("panda_reach")
+    assert episode(env, constant(np.zeros(7)), seed=0).info["figures"]["reach_time_s"] == 5.0
+    env.reset(seed=0)
+    times = []
+    for distance in (0.2, 0.02, 0.2, 0.02):
+        env.task._target = env.sim.link_pose(TOOL)[0] + np.array([0.0, distance, 0.0])
+        times.append(env.task.outcome(env.sim, np.zeros(7)).info["figures"]["reach_time_s"])
+    assert times == [0.05, 0.1, 0.1, 0.1]  # s, of 20 steps a second
+    env.reset(seed=0)
+    *_, info = env.step(np.zeros(7, np.float32))
+    assert info["figures"]["reach_time_s"] == 0.05  # a new episode counts anew
+    assert env.task.figure_names == tuple(info["figures"])

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scripted import episode, pursue
 
 from robot_wm_sim.frames import from_yaw
 from robot_wm_sim.robots.racecar import WHEEL_RADIUS_M
@@ -52,20 +53,13 @@ def test_rewards_add_up_to_the_progress_and_arrival_ends_the_episode(build_env):
     env = build_env("racecar_goal", observation="proprio")
     lengths = []
     for seed in range(4):
-        observation, _ = env.reset(seed=seed)
-        start = np.linalg.norm(observation["goal_position"])
-        total, done = 0.0, False
-        while not done:
-            forward, left = observation["goal_position"]
-            wanted = np.clip(math.atan2(left, forward), -0.4, 0.4)
-            command = np.array([20.0, 20.0 * (wanted - observation["steering_angle"][0])], np.float32)
-            observation, reward, terminated, truncated, info = env.step(command)
-            total, done = total + reward, terminated or truncated
-        assert terminated
-        assert not truncated
-        assert info["success"] is True
-        assert info["distance_m"] <= 0.35
-        assert total == pytest.approx(start - info["distance_m"] + 5.0, abs=1e-4)
+        start = np.linalg.norm(env.reset(seed=seed)[0]["goal_position"])
+        result = episode(env, pursue, seed=seed)
+        assert result.terminated
+        assert result.info["success"] is True
+        distance = result.info["figures"]["distance_m"]
+        assert distance <= 0.35
+        assert result.total == pytest.approx(start - distance + 5.0, abs=1e-4)
         lengths.append(start)
     assert min(lengths) >= 1.0
 
@@ -86,6 +80,25 @@ def test_the_car_stays_in_the_arena(build_env):
         env.step(env.action_space.high)
     assert np.abs(env.sim.state.base_position[:2]).max() < 3.0
     assert abs(env.sim.state.base_position[2]) < 0.1
+
+
+def test_a_collision_is_counted_once_however_long_the_car_pushes(car):
+    car.sim.place(joint_position=np.zeros(6), base_position=(2.3, 0.0, 0.0), base_quaternion=from_yaw(0.0))
+    counts = []
+    for speed, steps in ((0.0, 5), (20.0, 30), (-20.0, 15), (20.0, 30)):
+        for _ in range(steps):
+            *_, info = car.step(np.array([speed, 0.0], np.float32))
+        counts.append(info["figures"]["collisions"])
+    assert counts[0] == 0.0
+    assert counts[1:] == [1.0, 1.0, 2.0]
+    assert car.task.figure_names == tuple(info["figures"])
+
+
+@pytest.mark.parametrize(("yaw", "touches"), [(0.0, False), (0.5, True), (math.pi - 0.5, True), (-0.5, False)])
+def test_a_wheel_touches_a_side_wall_as_the_nose_does(car, yaw, touches):
+    car.sim.place(joint_position=np.zeros(6), base_position=(0.0, 2.68, 0.0), base_quaternion=from_yaw(yaw))
+    *_, info = car.step(np.zeros(2, np.float32))
+    assert info["figures"]["collisions"] == float(touches)
 
 
 def test_the_camera_sees_the_post_where_it_stands(car):

@@ -26,6 +26,7 @@ from robot_wm_sim.task import VIDEO, Outcome, Task
 CONTROL_RATE_HZ = 50.0
 PHYSICS_RATE_HZ = 250.0
 FALLEN_RAD = 0.8
+UPRIGHT_COSINE = math.cos(0.2)  # within 0.2 rad of upright
 MAX_AGE_S = 0.06  # three control periods
 SLIDER, HINGE = CARTPOLE.index(("slider", "hinge"))
 
@@ -34,6 +35,7 @@ class _Cartpole(Task):
     """What balance and swing-up share."""
 
     step_limit: ClassVar[int] = 500
+    figure_names = ("upright_share",)
     task: ClassVar[str]
 
     def __init__(self, observation: str) -> None:
@@ -73,14 +75,30 @@ class _Cartpole(Task):
     def _angle_field(self) -> ObservationField:
         """How this task is told the pole's angle."""
 
+    @abstractmethod
+    def _start(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where both joints are when an episode starts, [2] m and rad, and how fast they move, [2] m/s and rad/s."""
+
+    def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
+        """Start where the task says."""
+        position, velocity = self._start(rng)
+        sim.place(joint_position=position, joint_velocity=velocity)
+        self._steps = self._upright_steps = 0
+
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
-        """Reward in [0, 1]."""
+        """Reward in [0, 1]; the figure ``upright_share`` is the share of steps within 0.2 rad of upright."""
         state = sim.state
-        upright = (math.cos(state.joint_position[HINGE]) + 1) / 2
+        cosine = math.cos(state.joint_position[HINGE])
+        self._steps += 1
+        self._upright_steps += cosine >= UPRIGHT_COSINE
+        upright = (cosine + 1) / 2
         centred = (1 + tolerance(state.joint_position[SLIDER], margin=2.0)) / 2  # m
         small_control = (4 + parabola(command[0] / self._effort_limit, margin=1.0)) / 5
         small_velocity = (1 + tolerance(state.joint_velocity[HINGE], margin=5.0)) / 2  # rad/s
-        return Outcome(reward=upright * centred * small_control * small_velocity)
+        return Outcome(
+            reward=upright * centred * small_control * small_velocity,
+            info={"figures": {"upright_share": self._upright_steps / self._steps}},
+        )
 
 
 class CartpoleBalance(_Cartpole):
@@ -91,9 +109,9 @@ class CartpoleBalance(_Cartpole):
     def _angle_field(self) -> ObservationField:
         return _field("pole_angle", "rad", ("hinge",), 1 / 0.4)
 
-    def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
+    def _start(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Near upright and near the middle, nearly at rest: ±0.1 m, ±0.1 rad, ±0.1 m/s, ±0.1 rad/s."""
-        sim.place(joint_position=rng.uniform(-0.1, 0.1, 2), joint_velocity=rng.uniform(-0.1, 0.1, 2))
+        return rng.uniform(-0.1, 0.1, 2), rng.uniform(-0.1, 0.1, 2)
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
         """Positions and velocities of both joints."""
@@ -108,10 +126,7 @@ class CartpoleBalance(_Cartpole):
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
         """Over beyond 0.8 rad or 1.8 m."""
         x, angle = sim.state.joint_position[[SLIDER, HINGE]]
-        return Outcome(
-            reward=super().outcome(sim, command).reward,
-            terminated=bool(abs(angle) > FALLEN_RAD or abs(x) > RAIL_M),
-        )
+        return super().outcome(sim, command)._replace(terminated=bool(abs(angle) > FALLEN_RAD or abs(x) > RAIL_M))
 
 
 class CartpoleSwingup(_Cartpole):
@@ -122,11 +137,11 @@ class CartpoleSwingup(_Cartpole):
     def _angle_field(self) -> ObservationField:
         return _field("pole_direction", "1", ("sin(hinge)", "cos(hinge)"), 1.0)
 
-    def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
+    def _start(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Hanging, near the middle, nearly at rest: ±0.1 m, π ± 0.1 rad, ±0.1 m/s, ±0.1 rad/s."""
         position = rng.uniform(-0.1, 0.1, 2)
         position[HINGE] += math.pi
-        sim.place(joint_position=position, joint_velocity=rng.uniform(-0.1, 0.1, 2))
+        return position, rng.uniform(-0.1, 0.1, 2)
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
         """The pole's direction as sine and cosine: its angle has no bounds here."""

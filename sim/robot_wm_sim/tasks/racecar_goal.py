@@ -13,7 +13,7 @@ from robot_wm.spec import ActionSpec, AgentSpec, ObservationField
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
-from robot_wm_sim.frames import from_yaw, rotate_inverse
+from robot_wm_sim.frames import from_yaw, rotate, rotate_inverse
 from robot_wm_sim.robots.racecar import HINGES, RACECAR, WHEELS
 from robot_wm_sim.scene import Box, Camera, Marker, Scene
 from robot_wm_sim.task import VIDEO, Outcome, Task
@@ -26,14 +26,22 @@ SUCCESS_M = 0.35  # horizontal distance from the car's base to the post
 SUCCESS_REWARD = 5.0
 GOAL = "goal"
 GOAL_HEIGHT_M = 0.6
+TOUCHING_M = 0.02  # how near to a wall counts as touching it
+# The car's outline on the ground in the base's frame, m: from behind the rear wheels to the nose, over both wheels.
+OUTLINE = tuple((x, y, 0.0) for x in (-0.05, 0.38) for y in (-0.145, 0.145))
 ACTIONS = ("drive", "steering")
 WHEEL_ROWS, HINGE_ROWS = RACECAR.index(WHEELS), RACECAR.index(HINGES)
 
 
 class RacecarGoal(Task):
-    """Reward is the progress towards the post in m, and 5 on arrival, which ends the episode."""
+    """Reward is the progress towards the post in m, and 5 on arrival, which ends the episode.
+
+    Nothing but arriving ends it early. Progress is the change of a potential (Ng, Harada & Russell 1999): circling
+    earns nothing, and every metre towards the post pays at once, also for a beginner.
+    """
 
     step_limit: ClassVar[int] = 200
+    figure_names = ("distance_m", "collisions")
 
     def __init__(self, observation: str) -> None:
         fields = choose(
@@ -88,6 +96,7 @@ class RacecarGoal(Task):
         )
         sim.move_marker(GOAL, (*self._goal.tolist(), GOAL_HEIGHT_M / 2))
         self._distance = self._distance_to_goal(sim)
+        self._touching, self._collisions = False, 0  # a wall, before the step; of the episode
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
         """What wheels, IMU and localisation tell; vectors in the car's frame."""
@@ -103,17 +112,32 @@ class RacecarGoal(Task):
         }
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
-        """Progress since the last step, m, and the arrival reward."""
+        """Progress since the last step, m, and the arrival reward.
+
+        Figures: ``distance_m`` to the post now, and how many ``collisions`` with walls there have been.
+        """
         before, self._distance = self._distance, self._distance_to_goal(sim)
+        touched, self._touching = self._touching, _touches_a_wall(sim)
+        self._collisions += self._touching and not touched
         arrived = self._distance <= SUCCESS_M
         return Outcome(
             reward=before - self._distance + (SUCCESS_REWARD if arrived else 0.0),
             terminated=arrived,
-            info={"success": arrived, "distance_m": self._distance},
+            info={
+                "success": arrived,
+                "figures": {"distance_m": self._distance, "collisions": float(self._collisions)},
+            },
         )
 
     def _distance_to_goal(self, sim: PhysicsBackend) -> float:
         return float(np.linalg.norm(sim.state.base_position[:2] - self._goal))
+
+
+def _touches_a_wall(sim: PhysicsBackend) -> bool:
+    """From the pose alone: contact forces do not say whether a wheel rolls on the ground or stands at a wall."""
+    x, y, _ = sim.state.base_position.tolist()
+    corners = [rotate(sim.state.base_quaternion, corner) for corner in OUTLINE]
+    return max(max(abs(x + dx), abs(y + dy)) for dx, dy, _ in corners) > ARENA_M - TOUCHING_M
 
 
 def _walls() -> tuple[Box, ...]:

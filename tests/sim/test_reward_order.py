@@ -1,0 +1,115 @@
+"""What each task's reward pays for: doing it well, above clumsy attempts, above idling; and ending early never pays.
+
+Two traps teach a learner something else than the task. *Ending pays*: whoever ends the episode early earns more than
+whoever lives. *Doing nothing is a barrier*: idling earns more than an honest attempt that is not good yet.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from scripted import Policy, clumsy, constant, episode, hold_upright, pursue, reach, swing_up, uniform
+
+
+class Row(NamedTuple):
+    """A task, who earns more than whom in it, and by how much.
+
+    ``order`` runs from the best policy to the worst; between two of them stands how much more the first must return,
+    as a mean over seeds 0 to ``seeds`` - 1. *good* does the task, *clumsy* is ``share`` of its commands and uniform
+    noise for the rest, *idle* is the zero action in policy units, *random* is uniform, *suicide* ends episodes early.
+    """
+
+    task: str
+    good: Policy
+    order: tuple[str | float, ...]
+    share: float = 0.5
+    seeds: int = 4
+    suicide: Policy | None = None  # None where no state but success ends an episode
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+ROWS = (
+    Row(
+        task="cartpole_balance",
+        good=hold_upright,
+        order=("good", 10, "clumsy", 300, "idle", 3, "random", 15, "suicide"),
+        seeds=16,
+        suicide=constant(np.array([10.0])),  # N: the pole falls to the other side
+    ),
+    # A pole that hangs still is the worst of all states and earns nothing, so random forces earn more than none: there
+    # is no barrier, and idling comes last.
+    Row(
+        task="cartpole_swingup",
+        good=swing_up,
+        order=("good", 40, "clumsy", 250, "random", 10, "idle"),
+    ),
+    Row(
+        task="panda_reach",
+        good=reach,
+        order=("good", 20, "clumsy", 20, "idle", 1, "random"),
+        share=0.2,
+    ),
+    # Random commands move the car about where it started. In the mean that is neither nearer to the post nor further
+    # away (returns of 30 seeds: 0.4 ± 0.3), so random and idle are no order but alike, as far as the seeds can tell.
+    Row(
+        task="racecar_goal",
+        good=pursue,
+        order=("good", 1, "clumsy", 3, "random", -1, "idle"),
+        share=0.35,
+        seeds=3,
+        options={"observation": "proprio"},
+    ),
+)
+
+
+def check(row, env):
+    """Run every policy of the row on its task's environment and assert the order."""
+    action = env.agent_spec.action
+    idle = constant(np.broadcast_to(np.array(action.offset), len(action.joints)))
+
+    def random(seed):
+        return uniform(env.action_space.low, env.action_space.high, seed=seed)
+
+    policies = {
+        "good": lambda seed: row.good,
+        "clumsy": lambda seed: clumsy(row.good, random(seed), share=row.share),
+        "idle": lambda seed: idle,
+        "random": random,
+        "suicide": lambda seed: row.suicide,
+    }
+    names, margins = row.order[::2], row.order[1::2]
+    episodes = {name: [episode(env, policies[name](seed), seed=seed) for seed in range(row.seeds)] for name in names}
+    returns = {name: float(np.mean([one.total for one in episodes[name]])) for name in names}
+    for (better, worse), margin in zip(pairwise(names), margins, strict=True):
+        assert returns[better] > returns[worse] + margin, f"{better} against {worse} of {returns}"
+    if "suicide" not in names:
+        return
+    assert all(one.terminated for one in episodes["suicide"])
+    assert all(early.steps < idle.steps for early, idle in zip(episodes["suicide"], episodes["idle"], strict=True))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row.task for row in ROWS])
+def test_the_reward_pays_for_the_task_and_not_for_idling_or_ending(build_env, row):
+    check(row, build_env(row.task, **row.options))
+
+
+@pytest.mark.parametrize(
+    ("order", "per_step", "per_effort"),
+    [(("idle", 0, "suicide"), -2.0, 0.0), (("clumsy", 0, "idle"), 0.0, -0.5)],
+    ids=["ending pays", "doing nothing is a barrier"],
+)
+def test_either_trap_is_found_out(build_env, monkeypatch, order, per_step, per_effort):
+    env = build_env("cartpole_balance")
+    outcome = env.task.outcome
+
+    def trapped(sim, command):
+        paid = outcome(sim, command)
+        return paid._replace(reward=paid.reward + per_step + per_effort * abs(command[0]))
+
+    check(ROWS[0]._replace(order=order), env)
+    monkeypatch.setattr(env.task, "outcome", trapped)
+    with pytest.raises(AssertionError, match=f"{order[0]} against {order[-1]}"):
+        check(ROWS[0]._replace(order=order), env)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -30,14 +30,20 @@ def known_tasks() -> dict[str, str]:
     return found
 
 
-def make_env(task: str, *, seed: int = 0, render: bool = False, **options: Any) -> gymnasium.Env[Any, Any]:
+def make_env(
+    task: str, *, seed: int = 0, render: bool | Literal["window"] = False, **options: Any
+) -> gymnasium.Env[Any, Any]:
     """Build the environment of ``task``, or of ``gym:<module>:<Id>`` for any other Gymnasium environment.
 
+    ``render`` lets it give pictures, or shows it in a window of its own.
     ``options`` go to the task's factory (``observation="image"``, ``backend="pybullet"``, …). Raises UserError for a
     task that is not registered and for an option that the task does not take.
     """
-    arguments = dict(options, seed=seed, render_mode="rgb_array" if render else None)
+    mode = "human" if render == "window" else "rgb_array" if render else None
+    arguments = dict(options, seed=seed, render_mode=mode)
     if task.startswith(GYM_PREFIX):
+        if render == "window":
+            raise UserError(f"task {task}: only our own tasks have a window")
         arguments["target"] = task[len(GYM_PREFIX) :]
     factory = _entry(task).load()
     try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -16,13 +15,10 @@ from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.manifest import Precision
 
 if TYPE_CHECKING:
-    from robot_wm.evaluation.closed_loop import Env, OnTick
-    from robot_wm.runtime.controller import Command
+    from robot_wm.spec import AgentSpec
 
 Positive = Parameter(validator=Number(gt=0))
 NotNegative = Parameter(validator=Number(gte=0))
-
-_VIDEO_FPS = 25.0
 
 
 def run(
@@ -30,6 +26,8 @@ def run(
     bundle: Path,
     task: str | None = None,
     option: dict[str, str] | None = None,
+    backend: str | None = None,
+    command: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     episodes: Annotated[int, Positive] = 1,
     seconds: Annotated[float | None, Positive] = None,
     realtime: bool | None = None,
@@ -40,6 +38,7 @@ def run(
     surprise_limit_nats: Annotated[float | None, Positive] = None,
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
+    gui: Annotated[bool, Parameter(negative="")] = False,
     video: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -52,7 +51,12 @@ def run(
     task
         Task to run, by default the bundle's own; it must have the same AgentSpec.
     option
-        Options of the task, such as --option.backend mujoco; by default those that it was trained with.
+        Options of the task, such as --option.observation both; by default those that it was trained with.
+    backend
+        Physics engine, short for --option.backend: pybullet or mujoco.
+    command
+        What the operator wants for whole episodes, short for --option.command: 0.5,0,0 lets a walking robot walk
+        0.5 m/s ahead, 0 m/s to the left, and turn at 0 rad/s. By default the task draws commands.
     episodes
         Episodes to run.
     seconds
@@ -73,12 +77,17 @@ def run(
         What computes the policy: onnx (CPU), or tensorrt (GPU; its engine is built first where it is missing).
     precision
         Of the policy's graph: fp32, fp16 or int8; the bundle must have it.
+    gui
+        Show the robot in a window of PyBullet's, whichever engine computes it; Escape there ends the run.
     video
         File to write a video of the episodes to (.mp4).
     json
         Print the result as one JSON object.
     """
-    from robot_wm.evaluation.closed_loop import run_closed_loop
+    from gymnasium.wrappers import RecordEpisodeStatistics
+
+    from robot_wm.evaluation.closed_loop import OnTick, run_closed_loop
+    from robot_wm.evaluation.video import check_video, film
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.engines import make_engine
     from robot_wm.runtime.safety import SafetyConfig
@@ -86,14 +95,17 @@ def run(
     from robot_wm.spec import require_same
     from robot_wm.tasks import agent_spec, backend_name, make_env, parse_options
 
-    if video is not None and video.suffix != ".mp4":
-        raise UserError(f"--video: {video}: a file name ending in .mp4 is needed")
+    if video is not None:
+        if gui:
+            raise UserError("--gui and --video: one at a time")
+        check_video(video)
     paced = video is None if realtime is None else realtime
     config = SafetyConfig(soft_start_s=soft_start_s, surprise_limit_nats=surprise_limit_nats)
     with Bundle.open(bundle, public_key) as opened:
         task = task or opened.spec.task
         options = task_options(opened.manifest.lineage.config, task) | parse_options(option or {})
-        env = make_env(task, seed=seed, render=video is not None, **options)
+        options |= _short_options(task, opened.spec, option or {}, backend=backend, command=command)
+        env = make_env(task, seed=seed, render="window" if gui else video is not None, **options)
         try:
             require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {task}")
             controller = start_controller(
@@ -103,7 +115,10 @@ def run(
                 config=config,
                 noise_seed=seed if sample else None,
             )
-            frames = _video(video, opened.spec.control_rate_hz) if video is not None else nullcontext(None)
+            frames: AbstractContextManager[OnTick | None] = nullcontext(None)
+            if video is not None:
+                env = RecordEpisodeStatistics(env)
+                frames = film(video, env, control_rate_hz=opened.spec.control_rate_hz)
             with controller, frames as on_tick, progress() as bar:
                 row = bar.add_task(f"run {task}", total=episodes, note="")
                 result = run_closed_loop(
@@ -128,36 +143,26 @@ def run(
         messages().print(f"video: {video}")
 
 
+def _short_options(
+    task: str, spec: AgentSpec, option: dict[str, str], *, backend: str | None, command: str | None
+) -> dict[str, str]:
+    """Task options that have a flag of their own. The task's factory checks their values."""
+    from robot_wm.tasks import GYM_PREFIX
+
+    given = {name: text for name, text in (("backend", backend), ("command", command)) if text is not None}
+    for name in given:
+        if name in option:
+            raise UserError(f"--{name} and --option.{name}: give one of them")
+        if task.startswith(GYM_PREFIX):
+            raise UserError(f"--{name}: for our own tasks, not for {task}")
+    if command is not None and not spec.commands:
+        raise UserError(f"--command: task {task} follows no command")
+    return given
+
+
 def task_options(config: object, task: str) -> dict[str, str | int | float | bool]:
     """Options of the task that a bundle's lineage says it was trained with; none for another task."""
     if not isinstance(config, dict) or config.get("task") != task:
         return {}
     options = config.get("task_options")
     return dict(options) if isinstance(options, dict) else {}
-
-
-@contextmanager
-def _video(path: Path, control_rate_hz: float) -> Iterator[OnTick]:
-    """Append the environment's picture every few ticks; the file appears when all is written."""
-    try:
-        import imageio
-    except ImportError:
-        raise UserError("--video needs imageio: pip install 'robot-wm[train]'") from None
-
-    from robot_wm.atomic import atomic_file
-
-    every = max(1, round(control_rate_hz / _VIDEO_FPS))
-    with atomic_file(path) as temporary:
-        named = temporary.with_suffix(".mp4")  # imageio knows a format by its suffix alone
-        writer: Any = imageio.get_writer(named, fps=control_rate_hz / every)
-        try:
-            with writer:
-
-                def on_tick(command: Command, env: Env) -> None:
-                    if command.tick % every == 0:
-                        writer.append_data(env.render())
-
-                yield on_tick
-            named.replace(temporary)
-        finally:
-            named.unlink(missing_ok=True)

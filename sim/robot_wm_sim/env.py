@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.evaluation.overlay import Panel
 from robot_wm.spec import AgentSpec, Source
 from robot_wm_sim.backend import load_backend
 from robot_wm_sim.chase import Chase
 from robot_wm_sim.drive import CommandDrive
+from robot_wm_sim.scene import Scene
 from robot_wm_sim.spaces import action_space, command_bounds, observation_space
 from robot_wm_sim.task import VIDEO, Task
 
+if TYPE_CHECKING:
+    from robot_wm_sim.window import Window
+
 VIDEO_SIZE = (480, 640)  # height, width in pixels
+WINDOW_RATE_HZ = 25.0  # of new poses in a window, at most
 
 Observation = dict[str, Any]  # name → float32 [O] or uint8 [height, width, 3]
 
@@ -30,10 +36,14 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
     bit, whatever was run before: each reset restores the snapshot taken when the scene was built.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012  Gymnasium declares it an instance's
+    # Gymnasium declares it an instance's.
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
 
     def __init__(self, task: Task, *, seed: int = 0, render_mode: str | None = None, backend: str = "pybullet") -> None:
-        """``seed`` is that of the first reset, unless that reset names another. Raises UserError."""
+        """``seed`` is that of the first reset, unless that reset names another. Raises UserError.
+
+        With render mode "human" a window of PyBullet's shows the robot of any backend.
+        """
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UserError(f"render_mode {render_mode!r} is not one of {self.metadata['render_modes']}")
         self.task = task
@@ -47,7 +57,10 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._low, self._high = low.astype(np.float64), high.astype(np.float64)  # [A]
         self._shape = self._low.shape
         self._physics_steps = task.spec.physics_steps
+        self._window = _open_window(task.scene) if render_mode == "human" else None
         self.sim = load_backend(backend)(task.scene)
+        if self._window is not None:
+            self.sim = self._window.watch(self.sim)
         self._start = self.sim.save()
         self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
         self._first_seed: int | None = seed
@@ -60,6 +73,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._rest = np.broadcast_to(np.array(task.spec.action.offset), (task.spec.action_dim,))  # [A]
         self._last_command = self._rest
         self._steps = 0
+        self._window_steps = max(1, round(task.spec.control_rate_hz / WINDOW_RATE_HZ))
         self._chase = Chase(replace(task.scene.cameras[VIDEO], for_people=True))
 
     def reset(
@@ -74,6 +88,8 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._last_command = self._rest
         self._steps = 0
         self._chase.reset()
+        if self._window is not None:
+            self.render()
         return self._observe(), {}
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -87,18 +103,32 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._steps += 1
         outcome = self.task.outcome(self.sim, command)
         truncated = self._steps >= self.task.step_limit and not outcome.terminated
+        if self._window is not None and self._steps % self._window_steps == 0:
+            self.render()
         return self._observe(), float(outcome.reward), bool(outcome.terminated), truncated, dict(outcome.info)
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium's union leaves None out
-        """A picture through the scene's video camera: uint8 [480, 640, 3]; None without a render mode."""
-        if self.render_mode is None:
+        """A picture through the scene's video camera: uint8 [480, 640, 3].
+
+        None without a render mode; with "human" the window shows the robot as it is now, as it does by itself after
+        every few steps, and the answer is None, too.
+        """
+        if self._window is not None:
+            self._window.show(self.sim, ", ".join(f"{name} {value}" for name, value in self.overlay().items()))
+        if self.render_mode != "rgb_array":
             return None
         camera = self._chase.follow(self.sim, self._steps * self.agent_spec.control_period_s)
         return self.sim.render(camera, height=VIDEO_SIZE[0], width=VIDEO_SIZE[1])
 
+    def overlay(self) -> Panel:
+        """Lines about the robot as it is now, to be drawn on a picture of it: see Task.overlay."""
+        return self.task.overlay(self.sim)
+
     def close(self) -> None:
-        """Free the physics engine."""
+        """Free the physics engine, and the window where there is one."""
         self.sim.close()
+        if self._window is not None:
+            self._window.close()
 
     def _observe(self) -> Observation:
         values = dict(self.task.observe(self.sim))
@@ -117,3 +147,9 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
             camera = self.task.scene.cameras[field.name]
             observation[field.name] = self.sim.render(camera, height=field.shape[0], width=field.shape[1])
         return observation
+
+
+def _open_window(scene: Scene) -> Window:
+    from robot_wm_sim.window import Window  # who needs none needs no PyBullet for it
+
+    return Window(scene, scene.cameras[VIDEO])

@@ -1,4 +1,4 @@
-"""PhysicsBackend over PyBullet, without a window.
+"""PhysicsBackend over PyBullet.
 
 What keeps it exact: inertia from the file, ``deterministicOverlappingPairs`` (then a restored snapshot continues
 bit-equally), the default velocity motors switched off, damping only where the robot names it, and the base pose
@@ -44,15 +44,17 @@ class PyBulletBackend(PhysicsBackend):
 
     name: ClassVar[str] = "pybullet"
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, *, client: BulletClient | None = None) -> None:
+        """``client`` is a connection to build the world in and to close, by default one without a window."""
         self.scene = scene
         self._dt = 1.0 / scene.physics_rate_hz
         self._markers: dict[str, int] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # link → place in the answer
         self._link_indices: dict[tuple[str, ...], list[int]] = {}
-        with native_output_discarded():  # an "argv[0]=" at every connection
-            self._client: BulletClient | None = BulletClient(pybullet.DIRECT)
-        client = self._client
+        if client is None:
+            with native_output_discarded():  # an "argv[0]=" at every connection
+                client = BulletClient(pybullet.DIRECT)
+        self._client: BulletClient | None = client
         with native_output_to_stderr():
             client.setPhysicsEngineParameter(
                 fixedTimeStep=self._dt, numSubSteps=0, deterministicOverlappingPairs=1, enableFileCaching=0
@@ -294,8 +296,9 @@ class PyBulletBackend(PhysicsBackend):
         """See PhysicsBackend.place."""
         world, robot = self._world, self._robot
         velocities = np.zeros(len(self._joints)) if joint_velocity is None else joint_velocity
-        for joint, q, v in zip(self._joints, joint_position.tolist(), velocities.tolist(), strict=True):
-            world.resetJointState(robot, joint, q, v)
+        world.resetJointStatesMultiDof(
+            robot, self._joints, joint_position.reshape(-1, 1).tolist(), velocities.reshape(-1, 1).tolist()
+        )
         if base_position is not None:
             turn = (0.0, 0.0, 0.0, 1.0) if base_quaternion is None else tuple(map(float, base_quaternion))
             arm = rotate(turn, self._inertial_offset)

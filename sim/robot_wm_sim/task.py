@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.evaluation.overlay import Panel
 from robot_wm.spec import AgentSpec
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.scene import Scene
@@ -56,3 +57,7 @@ class Task(ABC):
     @abstractmethod
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
         """Reward and end of the control step that ``command`` [A] (SI, as executed) led to. Called once a step."""
+
+    def overlay(self, sim: PhysicsBackend) -> Panel:
+        """Lines by name to be drawn on pictures for people: what was asked of the robot, what it does. None here."""
+        return {}

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.evaluation.overlay import Gauge, Panel
 from robot_wm.spec import ActionSpec, AgentSpec, CommandField, ObservationField, Source
 from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.frames import Vector, axes
-from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
+from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.scene import Camera, Marker, Scene
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
@@ -248,6 +249,16 @@ class A1Velocity(Task):
         }
         self._last_velocity, self._last_action = velocity, action
         return terms
+
+    def overlay(self, sim: PhysicsBackend) -> Panel:
+        """The command beside the averaged speeds, and which feet carry weight."""
+        gauges = [
+            Gauge(asked=asked, actual=speed, limit=field.high, unit=field.unit)
+            for field, asked, speed in zip(COMMANDS, self._command, self._speed, strict=True)
+        ]
+        down = [force > locomotion.FOOT_CONTACT_N for force in sim.contact_forces(FEET)]
+        feet = "  ".join(leg if carries else "--" for leg, carries in zip(LEGS, down, strict=True))
+        return {**dict(zip(("forward", "left", "turn left"), gauges, strict=True)), "feet down": feet}
 
 
 class A1Stand(A1Velocity):

@@ -73,3 +73,10 @@ def summary(
         "robot_minutes": minutes,
         "lengths": list(lengths),
     }
+
+
+def scalars(group: str, told: Mapping[str, Any]) -> dict[str, float]:
+    """The figures and fall rates of a `summary` that are known, as ``<group>/<name>`` for a log."""
+    rates = {name: told[name] for name in ("falls_per_episode", "falls_per_robot_minute")}
+    known = {**told["figures"], **rates}
+    return {f"{group}/{name}": value for name, value in known.items() if value is not None}

@@ -40,6 +40,9 @@ class RunState(BaseModel):
     env_steps: int = 0
     updates: int = 0
     episodes: int = 0
+    # Counted since the run's first step; 0 where an older version wrote the checkpoint and did not count.
+    robot_steps: int = 0  # control steps of all robots, which resets are not
+    falls: int = 0
     replay_version: int = 0
     wall_s: float = 0.0
     best_return: float | None = None

@@ -91,6 +91,8 @@ def result(trainer: Trainer) -> dict[str, Any]:
         "env_steps": state.env_steps,
         "updates": state.updates,
         "episodes": state.episodes,
+        "robot_minutes": round(trainer.robot_minutes, 2),
+        "falls": trainer.falls,
         "wall_s": round(state.wall_s, 1),
         "stopped_by": trainer.stopped_by,
         "best_return": state.best_return,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.figures import summary
 from robot_wm.tasks import backend_name
 from robot_wm.training.actor import Actor
 from robot_wm.training.config import OptionValue
@@ -29,18 +30,19 @@ def evaluate(
     """Run ``episodes`` greedy episodes side by side, one in each of as many environments.
 
     Returns ``return_mean``, ``return_std``, ``success_rate`` (None where the task knows no success), ``episodes``,
-    ``backend``, ``length_mean`` (control steps) and ``returns``.
+    ``backend``, ``length_mean`` (control steps), ``returns`` and what `robot_wm.figures.summary` tells of them.
     """
     pool = EnvPool(task, dict(options), envs=episodes, processes=0, seed=seed)
     try:
         actor = Actor(agent, pool.agent_spec, envs=episodes, seed=seed, greedy=True)
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=int)
+        figures = np.full((episodes, len(pool.figure_names)), np.nan)
         success, done = np.full(episodes, np.nan), np.zeros(episodes, dtype=bool)
         step = pool.reset()
         while True:
             returns += np.where(done, 0.0, step.reward)
             ended = step.is_last & ~done
-            success[ended] = step.success[ended]
+            success[ended], figures[ended] = step.success[ended], step.figures[ended]
             done |= ended
             if on_episode is not None and ended.any():
                 on_episode(int(done.sum()))
@@ -58,4 +60,9 @@ def evaluate(
         "backend": backend_name(task, options),
         "length_mean": float(lengths.mean()),
         "returns": returns.round(3).tolist(),
+        **summary(
+            lengths.tolist(),
+            [dict(zip(pool.figure_names, row, strict=True)) for row in figures.tolist()],
+            control_rate_hz=pool.agent_spec.control_rate_hz,
+        ),
     }

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from robot_wm import figures
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.learner import DreamerLearner, TensorBatch
 from robot_wm.errors import UserError
-from robot_wm.figures import figure_names
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.replay.upkeep import Upkeep
@@ -64,7 +64,7 @@ class Trainer:
             raise UserError(f"{self.run}: no checkpoint to resume from")
         env = make_env(config.task, seed=config.seed, render=False, **config.task_options)
         self.spec: AgentSpec = agent_spec(env)
-        names = figure_names(env)
+        self.figure_names = figures.figure_names(env)
         env.close()
         self.device = _device(config.device)
         torch.manual_seed(config.seed)
@@ -92,7 +92,7 @@ class Trainer:
             self.store,
             envs=config.envs,
             backend=backend_name(config.task, config.task_options),
-            figure_names=names,
+            figure_names=self.figure_names,
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
         self.stopped_by = "steps"
@@ -145,6 +145,16 @@ class Trainer:
         """Mean return of the last training episodes; None before the first has ended."""
         return float(np.mean([episode.episode_return for episode in self.recent])) if self.recent else None
 
+    @property
+    def robot_minutes(self) -> float:
+        """How long the robots have moved since the run's first step, all of them together."""
+        return figures.robot_minutes(self.state.robot_steps, self.spec.control_rate_hz)
+
+    @property
+    def falls(self) -> int | None:
+        """Training episodes that ended in a fall since the run's first step; None where the task declares none."""
+        return self.state.falls if figures.FALL in self.figure_names else None
+
     def _collector(self) -> Collector:
         config = self.config
         # After a resume new seeds, or the environments would replay the episodes of the run's start.
@@ -176,6 +186,8 @@ class Trainer:
             finished = self.experience.add(transition)
             self.state.env_steps += transition.envs
             self.state.episodes += len(finished)
+            self.state.robot_steps += int(np.count_nonzero(~transition.is_first))
+            self.state.falls += figures.falls([episode.figures for episode in finished]) or 0
             self.recent.extend(finished)
         self.spent.collect += time.perf_counter() - begin
 
@@ -218,23 +230,31 @@ class Trainer:
             success = [episode.success for episode in last]
             if not np.isnan(success).any():
                 values["episode/success"] = float(np.mean(success))
+            lengths, told = [episode.length for episode in last], [episode.figures for episode in last]
+            rate_hz = self.spec.control_rate_hz
+            values |= figures.scalars("episode", figures.summary(lengths, told, control_rate_hz=rate_hz))
         values |= {f"time/{name}": share for name, share in self.spent.shares(self.running_s).items()}
         values |= {
             "run/updates": state.updates,
             "run/episodes": state.episodes,
+            "run/robot_minutes": self.robot_minutes,
             "run/wall_s": state.wall_s,
             "run/replayed_per_step": state.updates
             * self.config.dreamer.batch_size
             * self.config.dreamer.batch_length
             / max(1, state.env_steps - self.config.prefill_steps),
         }
+        if self.falls is not None:
+            values["run/falls"] = self.falls
+            values["run/falls_per_robot_minute"] = self.falls / max(self.robot_minutes, 1e-9)
         self._log.scalars(state.env_steps, values)
 
     def _evaluate(self) -> None:
         state, config = self.state, self.config
         result = evaluate(self.agent, config.task, config.task_options, episodes=config.eval_episodes)
         state.evaluation = result
-        self._log.scalars(state.env_steps, {"eval/return": result["return_mean"], "run/wall_s": state.wall_s})
+        values = {"eval/return": result["return_mean"], "run/wall_s": state.wall_s}
+        self._log.scalars(state.env_steps, values | figures.scalars("eval", result))
         if state.best_return is None or result["return_mean"] >= state.best_return:
             state.best_return = result["return_mean"]
             self._check_finite()

@@ -68,18 +68,18 @@ class Faulty(Counter):
 
 
 class Walker(Counter):
-    """Tells figures; every second episode is half as long and ends in a fall."""
+    """Tells figures; every second episode is half as long and ends in a fall, others may differ by ``spread`` steps."""
 
     figure_names = ("fall", "height_m", "late")
 
-    def __init__(self, length=4, ending="terminated", forget=False):
+    def __init__(self, length=4, ending="terminated", spread=0, forget=False):
         super().__init__(length, ending)
-        self.whole, self.forget = length, forget
+        self.whole, self.spread, self.forget = length, spread, forget
 
     def reset(self, *, seed=None, options=None):
         observation, info = super().reset(seed=seed)
         self.falls = self.episode % 2 == 0
-        self.length = self.whole // 2 if self.falls else self.whole
+        self.length = self.whole // 2 if self.falls else self.whole + int(self.draw * self.spread)
         return observation, info
 
     def step(self, action):

@@ -14,6 +14,7 @@ TILES = 16  # squares to each side of what the camera looks at; further ones wou
 ABOVE_GROUND_M = 0.002  # so that the renderers' depth tells tiles from ground
 HIDDEN: Vector = (0.0, 0.0, -1000.0)  # m
 SQUARE = ((0, 0), (1, 0), (1, 1), (0, 1))  # corners, anticlockwise
+BULLETS_LIGHT: Vector = (-50.0, 30.0, 100.0)  # direction to it, where none is asked for
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 
 
@@ -61,6 +62,7 @@ def take_picture(
         renderer=pybullet.ER_TINY_RENDERER,
         flags=pybullet.ER_NO_SEGMENTATION_MASK,
         shadow=0,  # they are faint, lie beside the feet, and double the time
-        **({"lightDirection": light_from_behind(eye, target)} if camera.for_people else {}),
+        # Told every time: Bullet keeps the light of the picture before.
+        lightDirection=light_from_behind(eye, target) if camera.for_people else BULLETS_LIGHT,
     )[2]
     return np.array(pixels, dtype=np.uint8).reshape(height, width, 4)[:, :, :3].copy()  # drop alpha

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import numpy as np
@@ -81,7 +81,7 @@ class Window:
 
     def close(self) -> None:
         """Close the window; a second call does nothing."""
-        with native_output_discarded():
+        with native_output_discarded(), suppress(pybullet.error):  # who pressed Escape has closed it already
             self._world.close()
 
     def _look(self, yaw_deg: float, pitch_deg: float, distance_m: float, target: Vector) -> None:

@@ -71,5 +71,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "\n".join(f"{escape(str(key))} {_text(item)}" for key, item in value.items())
     # What is shown may come from a file, and [brackets] in it are no markup.
     return f"{value:.4g}" if isinstance(value, float) else escape(str(value))

@@ -7,7 +7,7 @@ does not add up unseen. A simulator that is slower than the clock misses its dea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.figures import episode_figures, figure_names, summary
 from robot_wm.runtime.controller import Command, Controller
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.latency import LatencySummary
@@ -35,6 +36,7 @@ class EpisodeResult:
     ticks: int
     success: bool | None  # None where the task has no notion of it
     terminated: bool  # it ended in a terminal state, rather than by time
+    figures: dict[str, float]  # what the task told beside; see `robot_wm.figures`
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class ClosedLoopResult:
         known = [episode.success for episode in self.episodes if episode.success is not None]
         return float(np.mean(known)) if known else None
 
+    def summary(self) -> dict[str, Any]:
+        """What the task tells of all episodes together; see `robot_wm.figures.summary`."""
+        lengths, figures = [episode.ticks for episode in self.episodes], [episode.figures for episode in self.episodes]
+        return summary(lengths, figures, control_rate_hz=self.control_rate_hz)
+
     def as_dict(self, *, bins: int = 40) -> dict[str, Any]:
         """The figures for JSON, keys with their units; the latency histogram has ``bins`` bins."""
         counts, edges = np.histogram(self.latency_us, bins=bins) if self.latency_us.size else (np.zeros(0), np.zeros(0))
@@ -78,6 +85,7 @@ class ClosedLoopResult:
             "returns": self.returns.tolist(),
             "success_rate": self.success_rate,
             "ticks": sum(episode.ticks for episode in self.episodes),
+            **self.summary(),
             "realtime": self.realtime,
             "control_rate_hz": self.control_rate_hz,
             "p50_us": self.latency.p50_us,
@@ -119,7 +127,7 @@ def run_closed_loop(
     require_same(spec, agent_spec(env), origin=f"environment {spec.task}")
     controller.latency.clear()
     limit = None if max_episode_s is None else max(1, round(max_episode_s * spec.control_rate_hz))
-    record = _Record()
+    record, names = _Record(), figure_names(env)
     pace = Pace(spec.control_period_s) if realtime else None
     results = []
     for number in range(episodes):
@@ -131,7 +139,7 @@ def run_closed_loop(
         controller.start_episode()
         if pace is not None:
             pace.restart()
-        result = _episode(controller, env, observation, limit, pace, record, on_tick)
+        result = _episode(controller, env, observation, limit, pace, record, on_tick, names)
         results.append(result)
         if on_episode is not None:
             on_episode(result)
@@ -159,6 +167,7 @@ def _episode(
     pace: Pace | None,
     record: _Record,
     on_tick: OnTick | None,
+    names: Sequence[str],
 ) -> EpisodeResult:
     discrete = controller.spec.action.is_discrete
     total, ticks, terminated, truncated = 0.0, 0, False, False
@@ -176,7 +185,8 @@ def _episode(
         if on_tick is not None:
             on_tick(command, env)
     success = bool(info["success"]) if info.get("success") is not None else None
-    return EpisodeResult(episode_return=total, ticks=ticks, success=success, terminated=terminated)
+    figures = episode_figures(names, info)
+    return EpisodeResult(episode_return=total, ticks=ticks, success=success, terminated=terminated, figures=figures)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ def evaluate_command(
     bundle: Path | None = None,
     task: str | None = None,
     option: dict[str, str] | None = None,
+    backend: str | None = None,
     episodes: Annotated[int, Parameter(validator=Number(gt=0))] = 10,
     seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     public_key: Path | None = None,
@@ -27,7 +29,10 @@ def evaluate_command(
     precision: Precision = "fp32",
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Measure the return of greedy episodes with seeds that training does not use.
+    """Measure the return of greedy episodes with seeds that training does not use, and what the task tells of them.
+
+    Figures are means weighted by the episodes' lengths in control steps; falls, where the task knows them, are counted
+    by episode and by minute that a robot moved.
 
     Parameters
     ----------
@@ -38,7 +43,9 @@ def evaluate_command(
     task
         Task to run, by default the agent's own; it must have the same AgentSpec.
     option
-        Options of the task, such as --option.backend pybullet; by default those that it was trained with.
+        Options of the task, such as --option.observation both; by default those that it was trained with.
+    backend
+        Physics engine, short for --option.backend: pybullet or mujoco.
     episodes
         Episodes to run.
     seed
@@ -67,13 +74,14 @@ def evaluate_command(
             bar.update(row, completed=count, visible=True)
 
         if checkpoint is not None:
-            result = _of_checkpoint(checkpoint, task, option or {}, episodes, chosen, done)
+            result = _of_checkpoint(checkpoint, task, option or {}, backend, episodes, chosen, done)
         else:
             assert bundle is not None
             result = evaluate_bundle(
                 bundle,
                 task=task,
                 option=option or {},
+                backend=backend,
                 episodes=episodes,
                 seed=chosen,
                 public_key=public_key,
@@ -85,8 +93,15 @@ def evaluate_command(
 
 
 def _of_checkpoint(
-    path: Path, task: str | None, option: dict[str, Any], episodes: int, seed: int, done: Any
+    path: Path,
+    task: str | None,
+    option: dict[str, str],
+    backend: str | None,
+    episodes: int,
+    seed: int,
+    done: Callable[[int], None],
 ) -> dict[str, Any]:
+    from robot_wm.evaluation.run_command import short_options
     from robot_wm.spec import require_same
     from robot_wm.tasks import agent_spec, make_env, parse_options
     from robot_wm.training.checkpoint import load_agent
@@ -96,6 +111,7 @@ def _of_checkpoint(
     config = loaded.state.config
     name = task or config.task
     options = (config.task_options if name == config.task else {}) | parse_options(option)
+    options |= short_options(name, loaded.spec, option, backend=backend, command=None)
     env = make_env(name, render=False, **options)
     try:
         require_same(loaded.spec, agent_spec(env), origin=f"{loaded.path}: task {name}")
@@ -109,17 +125,18 @@ def evaluate_bundle(
     path: Path,
     *,
     task: str | None = None,
-    option: dict[str, Any],
+    option: dict[str, str],
+    backend: str | None = None,
     episodes: int,
     seed: int,
     public_key: Path | None = None,
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
-    done: Any = lambda count: None,
+    done: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
     """Run a bundle's episodes as fast as they go; the keys of `training.evaluation.evaluate`, and latency in µs."""
     from robot_wm.evaluation.closed_loop import run_closed_loop
-    from robot_wm.evaluation.run_command import task_options
+    from robot_wm.evaluation.run_command import short_options, task_options
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.engines import make_engine
     from robot_wm.runtime.safety import SafetyConfig
@@ -135,6 +152,7 @@ def evaluate_bundle(
     with Bundle.open(path, public_key) as opened:
         name = task or opened.spec.task
         options = task_options(opened.manifest.lineage.config, name) | parse_options(option)
+        options |= short_options(name, opened.spec, option, backend=backend, command=None)
         env = make_env(name, seed=seed, render=False, **options)
         try:
             chosen = make_engine(engine, opened, precision=precision)
@@ -154,6 +172,7 @@ def evaluate_bundle(
         "backend": backend_name(name, options),
         "length_mean": sum(episode.ticks for episode in result.episodes) / episodes,
         "returns": [round(float(value), 3) for value in result.returns],
+        **result.summary(),
         "p50_us": result.latency.p50_us,
         "p99_us": result.latency.p99_us,
         "engine": engine,

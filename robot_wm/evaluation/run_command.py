@@ -104,7 +104,7 @@ def run(
     with Bundle.open(bundle, public_key) as opened:
         task = task or opened.spec.task
         options = task_options(opened.manifest.lineage.config, task) | parse_options(option or {})
-        options |= _short_options(task, opened.spec, option or {}, backend=backend, command=command)
+        options |= short_options(task, opened.spec, option or {}, backend=backend, command=command)
         env = make_env(task, seed=seed, render="window" if gui else video is not None, **options)
         try:
             require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {task}")
@@ -143,7 +143,7 @@ def run(
         messages().print(f"video: {video}")
 
 
-def _short_options(
+def short_options(
     task: str, spec: AgentSpec, option: dict[str, str], *, backend: str | None, command: str | None
 ) -> dict[str, str]:
     """Task options that have a flag of their own. The task's factory checks their values."""

@@ -53,6 +53,7 @@ def train(
     config_file: Annotated[Path | None, Parameter(name="--config")] = None,
     preset: str | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
+    backend: str | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Learn a task: collect, learn, evaluate, save.
@@ -68,11 +69,15 @@ def train(
         Shipped settings; a YAML file and flags win over it.
     resume
         Continue the run in --run-dir from its newest checkpoint and with its settings.
+    backend
+        Physics engine, short for --task-options.backend: pybullet or mujoco.
     json
         Print the result as one JSON object.
     """
     from robot_wm.training.loop import Trainer
 
+    if backend is not None:
+        config = config.model_copy(update={"task_options": config.task_options | {"backend": backend}})
     trainer = Trainer(config, resume=resume)
     with progress() as bar:
         trainer.train(RoundReport(bar, "train"))

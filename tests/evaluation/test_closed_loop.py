@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -70,13 +71,12 @@ def private_key():
     return Ed25519PrivateKey.generate()
 
 
-@pytest.fixture(scope="module")
-def bundle_path(spec, private_key, tmp_path_factory):
-    out = tmp_path_factory.mktemp("bundles") / "agent.rwm"
+def write(out, spec, gains, lineage, sign_key=None):
+    """A bundle of the balancer."""
     rng = np.random.default_rng(0)
     inputs = {f"obs/{name}": rng.normal(size=(TICKS, 1, 1)).astype(np.float32) for name in spec.model_inputs()}
     inputs |= {"is_first": np.zeros((TICKS, 1), np.float32), "state/ticks": np.zeros((TICKS, 1), np.float32)}
-    graph = balancer(spec, GAINS)
+    graph = balancer(spec, gains)
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     names = [node.name for node in session.get_outputs()]
     rows = [session.run(names, {name: value[tick] for name, value in inputs.items()}) for tick in range(TICKS)]
@@ -97,10 +97,16 @@ def bundle_path(spec, private_key, tmp_path_factory):
             outputs={name: np.stack([row[index] for row in rows]) for index, name in enumerate(names)},
         ),
         parity=Parity(ticks=TICKS, results={}),
-        lineage=Lineage(config={"task": "cartpole_balance", "task_options": {"observation": "proprio"}}),
-        sign_key=private_key,
+        lineage=lineage,
+        sign_key=sign_key,
     )
     return out
+
+
+@pytest.fixture(scope="module")
+def bundle_path(spec, private_key, tmp_path_factory):
+    lineage = Lineage(config={"task": "cartpole_balance", "task_options": {"observation": "proprio"}})
+    return write(tmp_path_factory.mktemp("bundles") / "agent.rwm", spec, GAINS, lineage, private_key)
 
 
 @pytest.fixture
@@ -175,6 +181,68 @@ def test_an_engine_that_computes_something_else_never_drives(bundle_path, spec):
         with pytest.raises(UserError, match="action"):
             start_controller(bundle, engine=wrong)
         assert not wrong.inputs  # nothing stays active
+
+
+STUMBLER = "gym:told_envs:told/Stumbler-v0"
+
+
+@pytest.fixture
+def stumbler(tmp_path, monkeypatch):
+    """A bundle for a robot that stumbles."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    env = make_env(STUMBLER)
+    env.close()
+    lineage = Lineage(config={"task": STUMBLER, "task_options": {}})
+    return write(tmp_path / "stumbler.rwm", agent_spec(env), {"steps": 0.0}, lineage)
+
+
+def expected(lengths):
+    """What the Stumbler's figures come to over episodes of these lengths."""
+    falls, minutes = sum(n < 6 for n in lengths), sum(lengths) / 20 / 60
+    return {
+        "figures": {"height_m": pytest.approx(sum(n * n / 8 for n in lengths) / sum(lengths)), "late": 3.0},
+        "falls": falls,
+        "falls_per_episode": pytest.approx(falls / len(lengths)),
+        "falls_per_robot_minute": pytest.approx(falls / minutes),
+        "robot_minutes": pytest.approx(minutes),
+        "lengths": lengths,
+    }
+
+
+@pytest.mark.parametrize("command", ["run", "eval"])
+def test_commands_tell_the_tasks_figures(stumbler, command, capsys):
+    realtime = ["--no-realtime"] if command == "run" else []
+    assert robot_wm([command, "--bundle", str(stumbler), "--episodes", "9", "--seed", "1", "--json", *realtime]) == 0
+    told = json.loads(capsys.readouterr().out)
+    lengths = told["lengths"]
+    assert 0 < sum(n < 6 for n in lengths) < 9  # some fall
+    assert {name: told[name] for name in expected(lengths)} == expected(lengths)
+    assert sum(lengths) == sum(told["returns"])
+
+
+def test_a_table_shows_each_figure_on_a_line(stumbler, capsys):
+    assert robot_wm(["eval", "--bundle", str(stumbler), "--episodes", "2"]) == 0
+    assert any("height_m 0." in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_an_episode_that_is_cut_short_tells_its_figures_so_far(stumbler):
+    env = make_env(STUMBLER)
+    with Bundle.open(stumbler) as bundle, start_controller(bundle, config=AT_ONCE) as controller:
+        result = run_closed_loop(controller, env, realtime=False, seed=1, max_episode_s=0.1)
+    figures = result.episodes[0].figures
+    assert (figures["fall"], figures["height_m"]) == (0, 2 / 8)
+    assert np.isnan(figures["late"])
+    assert result.summary()["figures"]["late"] is None
+
+
+def test_the_backend_has_a_flag_of_its_own(bundle_path, capsys):
+    arguments = ["eval", "--bundle", str(bundle_path), "--episodes", "1", "--json"]
+    assert robot_wm([*arguments, "--backend", "pybullet"]) == 0
+    assert json.loads(capsys.readouterr().out)["backend"] == "pybullet"
+    assert robot_wm([*arguments, "--backend", "abacus"]) == 2
+    assert "'abacus' is not installed" in capsys.readouterr().err
+    assert robot_wm([*arguments, "--backend", "pybullet", "--option.backend", "pybullet"]) == 2
+    assert "give one of them" in capsys.readouterr().err
 
 
 def test_run_command(bundle_path, private_key, tmp_path, capsys):

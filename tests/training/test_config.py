@@ -5,6 +5,7 @@ import yaml
 
 from robot_wm import cli
 from robot_wm.errors import UserError
+from robot_wm.tasks import make_env
 from robot_wm.training.config import TrainConfig, preset_path
 from robot_wm.training.loop import Trainer
 
@@ -50,6 +51,14 @@ def test_task_options_keep_their_types(parsed):
     assert config.task_options == {"observation": "image", "action_repeat": 2}
 
 
+def test_the_backend_has_a_flag_of_its_own_and_keeps_the_other_options(parsed, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("task_options:\n  observation: proprio\n  backend: pybullet\n")
+    assert parsed("--backend", "mujoco").task_options == {"backend": "mujoco"}
+    config = parsed("--config", str(file), "--backend", "mujoco")
+    assert config.task_options == {"observation": "proprio", "backend": "mujoco"}
+
+
 def test_resume_takes_the_settings_of_the_run_where_no_flag_says_otherwise(parsed, tiny):
     config = tiny(steps=64, task_options={"observation": "proprio"})
     Trainer(config).train()
@@ -71,6 +80,15 @@ def test_resume_takes_the_settings_of_the_run_where_no_flag_says_otherwise(parse
 def test_nonsense_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**change)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in preset_path("quickstart").parent.glob("*.yaml")))
+def test_every_preset_is_valid_and_fits_its_task(parsed, name):
+    config = parsed("--preset", name)
+    preset = yaml.safe_load(preset_path(name).read_text())
+    assert config.model_dump(include=set(preset) - {"dreamer"}) == {k: v for k, v in preset.items() if k != "dreamer"}
+    if "task" in preset:  # else the user names it
+        make_env(config.task, **config.task_options).close()
 
 
 def test_unknown_preset_names_the_known_ones():

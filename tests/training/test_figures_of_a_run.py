@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from robot_wm.cli import run as robot_wm
 from robot_wm.training import checkpoint, scalars
 from robot_wm.training.loop import Trainer
 
@@ -55,12 +56,11 @@ def test_an_actor_beside_the_learner_tells_them_too(tiny):
     assert 1 < scalars.read(trainer.run)[0]["episode/height_m"] < 2 + rounds / 4
 
 
-def test_evaluations_tell_figures_and_they_travel_with_the_agent(tiny):
+def test_evaluations_tell_figures_and_they_travel_with_the_agent(tiny, capsys):
     options = {"steps": 120, "task_options": {"observation": "proprio", "spread": 8}}
     trainer = Trainer(tiny(**WALKER | options, prefill_steps=60, eval_every_steps=80, eval_episodes=4))
     trainer.train()
     told = checkpoint.load_agent(trainer.run).lineage["evaluation"]
-    json.dumps(told, allow_nan=False)
     lengths = told["lengths"]
     assert len(set(lengths)) > 1  # they end at different times
     # Each is its environment's first episode, at whose last step the height was 1 + length / 8.
@@ -70,6 +70,19 @@ def test_evaluations_tell_figures_and_they_travel_with_the_agent(tiny):
     row = next(row for row in scalars.read(trainer.run) if "eval/return" in row)
     assert row["eval/height_m"] == pytest.approx(height)
     assert (row["eval/late"], row["eval/falls_per_episode"], row["eval/falls_per_robot_minute"]) == (1, 0, 0)
+    # `eval` runs the same agent in the same episodes.
+    capsys.readouterr()
+    assert robot_wm(["eval", "--checkpoint", str(trainer.run), "--episodes", "4", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert {name: again[name] for name in told} == told
+    assert {
+        "figures",
+        "falls",
+        "falls_per_episode",
+        "falls_per_robot_minute",
+        "robot_minutes",
+        "lengths",
+    } <= told.keys()
 
 
 def test_a_task_without_figures_logs_robot_minutes_only(tiny):

@@ -17,6 +17,9 @@ LETTERS = 32  # lines of text that fit the picture's height
 _INK, _PALE, _BACK = (20, 20, 20, 255), (90, 90, 90, 255), (255, 255, 255, 190)
 _ASKED, _DONE = (20, 20, 20, 255), (30, 120, 220, 255)
 
+# Letters that come and go as numbers change, by the widest of their kind: columns must not tremble.
+_WIDEST = str.maketrans("123456789-", "000000000+")
+
 
 class Gauge(NamedTuple):
     """A quantity that was asked for, beside what came of it."""
@@ -56,7 +59,7 @@ def _draw_panel(draw: ImageDraw, font: FreeTypeFont | ImageFont, panel: Panel, r
     line = draw.textbbox((0, 0), "Ag", font=font)[3] + 3
     gap = line // 2
     names = max(draw.textlength(name, font=font) for name in panel)
-    values = max(draw.textlength(str(value), font=font) for value in panel.values())
+    values = max(draw.textlength(str(value).translate(_WIDEST), font=font) for value in panel.values())
     bars = 5 * line if any(isinstance(value, Gauge) for value in panel.values()) else 0
     width = names + values + bars + (4 if bars else 3) * gap
     x = 0.0 if right_edge is None else right_edge - width

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -13,11 +15,14 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+
+LINE_EVERY_S = 30.0  # between two lines of progress where no terminal shows a bar
 
 
 def messages() -> Console:
@@ -26,7 +31,10 @@ def messages() -> Console:
 
 
 def progress(console: Console | None = None) -> Progress:
-    """A progress bar with counts, elapsed time and ETA, on stderr."""
+    """A progress bar with counts, elapsed time and ETA, on stderr; into a pipe or a file a plain line now and then."""
+    console = console or messages()
+    if not (console.is_interactive or console.is_jupyter):
+        return _ProgressLines(console)
 
     def whole() -> Column:
         return Column(no_wrap=True)  # where the line is too long, the note is cut and no number
@@ -40,8 +48,55 @@ def progress(console: Console | None = None) -> Progress:
         TextColumn("ETA", table_column=whole()),
         TimeRemainingColumn(table_column=whole()),
         TextColumn("{task.fields[note]}", table_column=Column(overflow="ellipsis")),
-        console=console or messages(),
+        console=console,
     )
+
+
+class _ProgressLines(Progress):
+    """Tells of every task in a line each LINE_EVERY_S, and once more at the end if it has got any further.
+
+    The lines come from a thread: who reads a log wants to see life also while one update takes minutes.
+    """
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console=console, disable=True)
+        self._told: dict[int, str] = {}  # what each task had come to when it was last told
+        self._ended = threading.Event()
+        self._teller = threading.Thread(target=self._tell_now_and_then, name="progress lines", daemon=True)
+
+    def start(self) -> None:
+        self._teller.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._teller.join()
+        for task in self.tasks:
+            if task.completed:
+                self._tell(task)
+
+    def _tell_now_and_then(self) -> None:
+        while not self._ended.wait(LINE_EVERY_S):
+            for task in self.tasks:
+                if task.visible:
+                    self._tell(task, again=not task.finished)
+
+    def _tell(self, task: Task, *, again: bool = False) -> None:
+        """Print the task's line; one that it has had already only if ``again``."""
+        total = "" if task.total is None else f"/{task.total:.0f}"
+        note = task.fields["note"]
+        come_to = f"{task.completed:.0f}{total} {note}"
+        if self._told.get(task.id) == come_to and not again:
+            return
+        self._told[task.id] = come_to
+        parts = [f"{task.description}: {task.completed:.0f}{total}", f"elapsed {_clock(task.elapsed)}"]
+        if not task.finished and task.time_remaining is not None:
+            parts.append(f"ETA {_clock(task.time_remaining)}")
+        parts += [note] if note else []
+        self.console.print(", ".join(parts), markup=False, soft_wrap=True)
+
+
+def _clock(seconds: float | None) -> str:
+    return str(timedelta(seconds=round(seconds or 0.0)))
 
 
 def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:

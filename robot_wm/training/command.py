@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from robot_wm.training.loop import Trainer
+
+_RATE_OVER_S = 30.0
 
 
 def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.ArgumentCollection) -> None:
@@ -107,14 +110,15 @@ def result(trainer: Trainer) -> dict[str, Any]:
 
 
 class RoundReport:
-    """Moves a progress bar after every round of the training loop."""
+    """Moves a progress bar after every round of the training loop and notes beside it how the run does."""
 
     def __init__(self, bar: Progress, label: str) -> None:
         self._bar, self._label = bar, label
         self._task: TaskID | None = None
+        self._marks: deque[tuple[float, int]] = deque()  # running seconds and updates, over the last half minute
 
     def __call__(self, trainer: Trainer) -> None:
-        """Show steps, updates, return and loss."""
+        """Show steps, returns, falls, robot-minutes, updates and their rate."""
         state = trainer.state
         steps, limit_s = trainer.config.steps, trainer.config.time_limit_s
         # With a time limit the bar counts seconds: steps would promise an end that the limit forestalls.
@@ -122,10 +126,25 @@ class RoundReport:
             label = self._label if limit_s is None else f"{self._label}, s"
             self._task = self._bar.add_task(label, total=limit_s or steps, note="")
         done = state.env_steps if limit_s is None else max(trainer.running_s, limit_s * state.env_steps / steps)
-        parts = [f"{state.updates} updates"]
-        if trainer.recent_return is not None:
-            parts.insert(0, f"return {trainer.recent_return:.1f}")
-        if state.best_return is not None:
-            parts.insert(1, f"best {state.best_return:.1f}")
-        note = ", ".join(parts)
+        parts = [
+            None if trainer.recent_return is None else f"return {trainer.recent_return:.1f}",
+            None if state.best_return is None else f"best {state.best_return:.1f}",
+            None if trainer.falls is None else f"{trainer.falls} falls",
+            None if limit_s is None else f"{state.env_steps} steps",
+            f"{trainer.robot_minutes:.1f} robot-minutes",
+            f"{state.updates} updates",
+            f"{self._updates_per_s(trainer):.1f} updates/s",
+        ]
+        note = ", ".join(part for part in parts if part is not None)
         self._bar.update(self._task, completed=int(done), note=note)
+
+    def _updates_per_s(self, trainer: Trainer) -> float:
+        """Updates a second over the last half minute; before, since the first round."""
+        now_s, updates = trainer.running_s, trainer.state.updates
+        marks = self._marks
+        if not marks or now_s >= marks[-1][0] + 1.0:
+            marks.append((now_s, updates))
+        while len(marks) > 1 and marks[1][0] <= now_s - _RATE_OVER_S:
+            marks.popleft()
+        since_s, before = marks[0]
+        return (updates - before) / (now_s - since_s) if now_s > since_s else 0.0

@@ -1,13 +1,17 @@
 """What a task tells of its episodes, from the simulators to the logs, the checkpoint and the bundle's lineage."""
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robot_wm.cli import run as robot_wm
+from robot_wm.console import progress
 from robot_wm.training import checkpoint, scalars
+from robot_wm.training.command import RoundReport
 from robot_wm.training.loop import Trainer
 
 # Of 8 steps of an environment 2 are resets; it walks 4, is reset, walks 2 and falls, is reset.
@@ -83,6 +87,31 @@ def test_evaluations_tell_figures_and_they_travel_with_the_agent(tiny, capsys):
         "robot_minutes",
         "lengths",
     } <= told.keys()
+
+
+def test_a_log_file_gets_lines_that_say_how_the_run_does(tiny, capsys):
+    config = tiny(**WALKER | {"steps": 120}, prefill_steps=60, eval_every_steps=80, eval_episodes=1)
+    with progress() as bar:
+        trainer = Trainer(config)
+        trainer.train(RoundReport(bar, "train"))
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.sub(r"elapsed .*?, |, \d+\.\d updates/s$", "", last) == (
+        f"train: 120/120, return {trainer.recent_return:.1f}, best 10.0, 14 falls, "
+        f"{90 / 10 / 60:.1f} robot-minutes, 15 updates"
+    )
+
+
+def test_the_rate_of_updates_is_that_of_the_last_half_minute():
+    def at(running_s, updates):
+        return report._updates_per_s(SimpleNamespace(running_s=running_s, state=SimpleNamespace(updates=updates)))
+
+    report = RoundReport(None, "train")
+    assert at(10.0, 0) == 0
+    assert at(12.0, 10) == 5
+    for second in range(13, 100):  # 20 a second from now on
+        rate = at(float(second), 10 + 20 * (second - 12))
+    assert rate == 20
+    assert at(200.0, 1750) == 0  # nothing for 101 s
 
 
 def test_a_task_without_figures_logs_robot_minutes_only(tiny):

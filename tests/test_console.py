@@ -1,0 +1,101 @@
+"""Progress where a terminal shows it, and where none does."""
+
+import io
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from rich.console import Console
+
+from robot_wm import console
+from robot_wm.console import progress
+
+
+def wait_for(what):
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    """A console of what is no terminal, which is told every 10 ms instead of every 30 s."""
+    monkeypatch.setattr(console, "LINE_EVERY_S", 0.01)
+    return Console(file=io.StringIO())
+
+
+def lines(of):
+    return of.file.getvalue().splitlines()
+
+
+def test_a_pipe_gets_a_plain_line_now_and_then_even_if_nothing_moves(pipe):
+    with progress(pipe) as bar:
+        row = bar.add_task("train", total=500_000, note="")
+        bar.update(row, completed=12_000, note="return 12.3, [3 falls]")
+        wait_for(lambda: len(lines(pipe)) >= 3)
+    assert all(
+        re.fullmatch(r"train: 12000/500000, elapsed \d:\d\d:\d\d, return 12\.3, \[3 falls\]", line)
+        for line in lines(pipe)[1:]
+    )
+
+
+def test_a_line_tells_when_it_will_be_done(pipe):
+    with progress(pipe) as bar:
+        row = bar.add_task("train", total=10.0**9, note="")
+        for step in range(3):
+            time.sleep(0.01)
+            bar.update(row, completed=step + 1.0)
+        wait_for(lambda: any("ETA" in line for line in lines(pipe)))
+
+
+def test_the_end_is_told_once_and_in_full(monkeypatch):
+    monkeypatch.setattr(console, "LINE_EVERY_S", 600.0)
+    out = Console(file=io.StringIO(), width=30)  # what is no terminal has no width: nothing is cut or wrapped
+    with progress(out) as bar:
+        rows = [bar.add_task(name, total=3, note="") for name in ("evaluate", "real time", "not begun")]
+        for row in rows[:2]:
+            bar.update(row, completed=3, note="a long note that says a great deal")
+        assert lines(out) == []
+    told = [line.replace(", elapsed 0:00:00", "") for line in lines(out)]
+    assert told == [f"{name}: 3/3, a long note that says a great deal" for name in ("evaluate", "real time")]
+
+
+def test_what_is_finished_is_not_told_again(pipe):
+    with progress(pipe) as bar:
+        bar.update(bar.add_task("first", total=1, note=""), completed=1)
+        second = bar.add_task("second", total=2, note="")
+        wait_for(lambda: len(lines(pipe)) >= 4)
+        bar.update(second, completed=1)
+    assert sum(line.startswith("first") for line in lines(pipe)) == 1
+    assert lines(pipe)[-1].startswith("second: 1/2")
+
+
+def test_nothing_is_told_of_what_has_not_begun_so_that_a_refusal_stays_one_line(pipe):
+    with progress(pipe) as bar:
+        bar.add_task("evaluate", total=3, note="", visible=False)
+        time.sleep(0.1)
+    assert lines(pipe) == []
+
+
+def test_a_terminal_keeps_the_bar(monkeypatch):
+    monkeypatch.setattr(console, "LINE_EVERY_S", 0.01)
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with progress(terminal) as bar:
+        bar.update(bar.add_task("train", total=10, note=""), completed=5)
+    assert "━" in terminal.file.getvalue()
+    assert "train:" not in terminal.file.getvalue()
+
+
+def test_a_real_pipe():
+    script = (
+        "from robot_wm.console import progress\n"
+        "with progress() as bar:\n"
+        "    bar.update(bar.add_task('work', total=None, note=''), completed=7, note='half')\n"
+        "print('result')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "result\n"
+    assert re.fullmatch(r"work: 7, elapsed \d:\d\d:\d\d, half\n", done.stderr)

@@ -49,7 +49,7 @@ COMMANDS = (
     CommandField(name="linear_y", unit="m/s", low=-1.0, high=1.0),
     CommandField(name="angular_z", unit="rad/s", low=-1.0, high=1.0),
 )
-TERMS = ("linear_velocity", "yaw_rate", *locomotion.WEIGHTS)  # of the reward; `Outcome.info["terms"]`
+TERMS = ("linear_velocity", "yaw_rate", "lift", *locomotion.WEIGHTS)  # of the reward; `Outcome.info["terms"]`
 POSTS = 8  # in the agent's pictures, on a ring; without them flat ground shows neither turning nor moving
 POST_RING_M = 4.0
 
@@ -203,7 +203,7 @@ class A1Velocity(Task):
         means = {f"term/{name}": total / self._steps for name, total in self._sums.items()}
         penalties = {name: terms[name] for name in locomotion.WEIGHTS}
         return Outcome(
-            reward=locomotion.reward(terms["linear_velocity"], terms["yaw_rate"], penalties),
+            reward=locomotion.reward(terms["linear_velocity"], terms["yaw_rate"], terms["lift"], penalties),
             terminated=fallen,
             info={
                 "success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT),
@@ -238,13 +238,13 @@ class A1Velocity(Task):
                 least=locomotion.LEAST_SPEED_M_S,
             ),
             "yaw_rate": locomotion.tracking(wanted_yaw - speed_yaw, wanted_yaw, least=locomotion.LEAST_TURN_RAD_S),
+            "lift": locomotion.lift(heights, foot_speeds) if moving else 0.0,
             "vertical_velocity": self._motion.velocity[2] ** 2,
             "tilting_rate": locomotion.squares(self._motion.rate[:2]),
             "torque": locomotion.squares(sim.state.joint_effort.tolist()),
             "joint_acceleration": locomotion.squared_change(velocity, self._last_velocity) * CONTROL_RATE_HZ**2,
             "action_rate": locomotion.squared_change(action, self._last_action),
             "collision": locomotion.collisions(limbs_n),
-            "low_swing": locomotion.low_swing(heights, foot_speeds) if moving else 0.0,
             "restlessness": 0.0 if moving else locomotion.squares(velocity),
         }
         self._last_velocity, self._last_action = velocity, action

@@ -42,15 +42,15 @@ class Window:
         """Open the window, looking as ``camera`` does. Raises UserError where there is no display for one."""
         self._camera = camera
         with display(), native_output_discarded():  # Bullet tells all about its start there
-            options = f"--width={WIDTH} --height={HEIGHT}"
-            self._client = BulletClient(pybullet.GUI, options=options)
-            for part in (pybullet.COV_ENABLE_GUI, pybullet.COV_ENABLE_SHADOWS):
-                self._client.configureDebugVisualizer(part, 0)
-            self._world = PyBulletBackend(scene, client=self._client)
-            self._tiles = CheckerTiles(self._client, scene.checker) if scene.ground else None
-            eye, target, _ = camera.viewpoint(scene.robot.base_position, (0.0, 0.0, 0.0, 1.0))
-            self._look(*orbit(eye, target, camera.vertical_fov_deg), target)
-            self._await_first_picture(target)
+            self._client = BulletClient(pybullet.GUI, options=f"--width={WIDTH} --height={HEIGHT}")
+            with self._told_when_closed():
+                for part in (pybullet.COV_ENABLE_GUI, pybullet.COV_ENABLE_SHADOWS):
+                    self._client.configureDebugVisualizer(part, 0)
+                self._world = PyBulletBackend(scene, client=self._client)
+                self._tiles = CheckerTiles(self._client, scene.checker) if scene.ground else None
+                eye, target, _ = camera.viewpoint(scene.robot.base_position, (0.0, 0.0, 0.0, 1.0))
+                self._look(*orbit(eye, target, camera.vertical_fov_deg), target)
+                self._await_first_picture(target)
         self._text, self._text_at_s = -1, -math.inf
 
     def show(self, sim: PhysicsBackend, text: str) -> None:
@@ -58,22 +58,17 @@ class Window:
 
         Raises UserError once somebody has closed the window.
         """
-        state = sim.state
-        try:
+        with self._told_when_closed():
             self._world.place(
-                joint_position=state.joint_position,
-                base_position=state.base_position,
-                base_quaternion=state.base_quaternion,
+                joint_position=sim.state.joint_position,
+                base_position=sim.state.base_position,
+                base_quaternion=sim.state.base_quaternion,
             )
             if self._camera.mount is not None:
                 _, target, _ = self._camera.viewpoint(*sim.link_pose(self._camera.mount))
                 yaw_deg, pitch_deg, distance_m = self._client.getDebugVisualizerCamera()[8:11]  # as the mouse left it
                 self._look(yaw_deg, pitch_deg, distance_m, target)
             self._write(text)
-        except pybullet.error:
-            if self._client.isConnected():
-                raise
-            raise UserError("the window was closed") from None
 
     def watch(self, sim: PhysicsBackend) -> PhysicsBackend:
         """``sim`` itself in every respect, but its markers move in this window, too."""
@@ -83,6 +78,16 @@ class Window:
         """Close the window; a second call does nothing."""
         with native_output_discarded(), suppress(pybullet.error):  # who pressed Escape has closed it already
             self._world.close()
+
+    @contextmanager
+    def _told_when_closed(self) -> Iterator[None]:
+        """Whatever Bullet cannot do once somebody has pressed Escape becomes one line."""
+        try:
+            yield
+        except pybullet.error:
+            if self._client.isConnected():
+                raise
+            raise UserError("the window was closed") from None
 
     def _look(self, yaw_deg: float, pitch_deg: float, distance_m: float, target: Vector) -> None:
         self._client.resetDebugVisualizerCamera(distance_m, yaw_deg, pitch_deg, target)

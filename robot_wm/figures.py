@@ -1,7 +1,8 @@
 """Figures of episodes: what a task tells of one beside its return, and how those of several become one.
 
 An environment that has figures names them in ``figure_names``; ``info["figures"]`` of every step then holds their
-values for the episode so far, NaN where one is not defined. The names belong to the task, but for one: where ``fall``
+values for the episode so far, None where one is not defined (NaN, too; but Gymnasium's checker compares two runs' info,
+and NaN never equals NaN). The names belong to the task, but for one: where ``fall``
 is declared, it is 1 for an episode that has ended in a fall, else 0, and falls are counted instead of averaged.
 """
 
@@ -23,8 +24,9 @@ def figure_names(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
 
 
 def episode_figures(names: Sequence[str], info: Mapping[str, Any]) -> dict[str, float]:
-    """The figures ``names`` of an episode, from the ``info`` of its last step."""
-    return {name: float(info["figures"][name]) for name in names}
+    """The figures ``names`` of an episode, from the ``info`` of its last step; NaN where one is not defined."""
+    told = info["figures"] if names else {}
+    return {name: math.nan if told[name] is None else float(told[name]) for name in names}
 
 
 def weighted_means(lengths: Sequence[int], figures: Sequence[Mapping[str, float]]) -> dict[str, float | None]:

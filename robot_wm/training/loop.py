@@ -114,8 +114,9 @@ class Trainer:
             self._log = log
             try:
                 while state.env_steps < config.steps:
-                    self._publish(collector)
-                    self._collect(collector)
+                    if not self._pretraining:
+                        self._publish(collector)
+                        self._collect(collector)
                     self._learn(stop)
                     self.running_s = time.monotonic() - started
                     state.wall_s = wall_before + self.running_s
@@ -164,6 +165,16 @@ class Trainer:
         pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=config.processes, seed=seed)
         return InlineCollector(pool, self.agent, seed=seed, rng_state=self._actor_rng)
 
+    @property
+    def _pretraining(self) -> bool:
+        """Whether the random steps are there and the updates before the policy's first step are not done yet."""
+        state, config = self.state, self.config
+        return state.env_steps >= config.prefill_steps and state.updates < config.pretrain_updates and self._can_learn
+
+    @property
+    def _can_learn(self) -> bool:
+        return self.sampler.windows > 0
+
     def _publish(self, collector: Collector) -> None:
         state, config = self.state, self.config
         learned = max(0, state.updates - config.pretrain_updates)
@@ -196,8 +207,9 @@ class Trainer:
         state, config = self.state, self.config
         since = state.env_steps - config.prefill_steps
         due = (config.pretrain_updates if since >= 0 else 0) + int(since * config.updates_per_step) - state.updates
-        deadline = time.monotonic() + 1.0 if config.actor == "process" else math.inf
-        if self.sampler.windows:
+        # Pretraining goes on in the next round, after a report.
+        deadline = time.monotonic() + 1.0 if config.actor == "process" or self._pretraining else math.inf
+        if self._can_learn:
             state.updates += self._updates.run(due, lambda: not stop.requested and time.monotonic() < deadline)
 
     def _periodic(self) -> None:

@@ -30,6 +30,7 @@ class Swings:
     """Mean height that feet reach between lifting off and landing, m, soles over flat ground."""
 
     def __init__(self, feet: int) -> None:
+        self._stood = [False] * feet  # a robot that is dropped at the start does not swing its feet
         self._ticks = [0] * feet
         self._peak_m = [0.0] * feet
         self._sum_m, self._count = 0.0, 0
@@ -41,15 +42,15 @@ class Swings:
                 self._ticks[foot] += 1
                 self._peak_m[foot] = max(self._peak_m[foot], height)
                 continue
-            if self._ticks[foot] * period_s >= SHORTEST_SWING_S - 1e-9:
+            if self._stood[foot] and self._ticks[foot] * period_s >= SHORTEST_SWING_S - 1e-9:
                 self._sum_m += self._peak_m[foot]
                 self._count += 1
-            self._ticks[foot], self._peak_m[foot] = 0, 0.0
+            self._ticks[foot], self._peak_m[foot], self._stood[foot] = 0, 0.0, True
 
     @property
-    def mean_m(self) -> float:
-        """NaN before the first foot has landed."""
-        return self._sum_m / self._count if self._count else math.nan
+    def mean_m(self) -> float | None:
+        """None before a foot has landed that stood before."""
+        return _ratio(self._sum_m, self._count)
 
 
 class GaitFigures:
@@ -110,15 +111,15 @@ class GaitFigures:
     @property
     def velocity_error_m_s(self) -> float:
         """Mean so far."""
-        return _ratio(self._velocity_error, self._steps)
+        return self._velocity_error / max(1, self._steps)
 
     @property
     def yaw_error_rad_s(self) -> float:
         """Mean so far."""
-        return _ratio(self._yaw_error, self._steps)
+        return self._yaw_error / max(1, self._steps)
 
-    def values(self) -> dict[str, float]:
-        """Every figure of the episode so far, NaN where nothing was there to be measured."""
+    def values(self) -> dict[str, float | None]:
+        """Every figure of the episode so far, None where nothing was there to be measured."""
         over = [max(0.0, total / steps - 1.0) for total, steps in self._segments if steps]
         moved = self._distance_m >= LEAST_DISTANCE_M
         return {
@@ -127,10 +128,10 @@ class GaitFigures:
             "velocity_gain": _ratio(self._along, self._wanted),
             "yaw_gain": _ratio(self._turned, self._wanted_turn),
             "overshoot": _ratio(sum(over), len(over)),
-            "cost_of_transport": self._work_j / (self._weight_n * self._distance_m) if moved else math.nan,
+            "cost_of_transport": self._work_j / (self._weight_n * self._distance_m) if moved else None,
             "foot_clearance_m": self._swings.mean_m,
         }
 
 
-def _ratio(total: float, count: float) -> float:
-    return total / count if count else math.nan
+def _ratio(total: float, count: float) -> float | None:
+    return total / count if count else None

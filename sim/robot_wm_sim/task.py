@@ -39,8 +39,8 @@ class Task(ABC):
     spec: AgentSpec
     scene: Scene
     step_limit: ClassVar[int]  # control steps, then the episode is truncated
-    # What ``Outcome.info["figures"]`` holds at every step: each a mean, rate or ratio of the episode so far, NaN while it
-    # is not defined. ``fall`` is 1 once the episode has ended in a fall, else 0: whoever reports, counts those.
+    # What ``Outcome.info["figures"]`` holds at every step: each a mean, rate or ratio of the episode so far, None while
+    # it is not defined. ``fall`` is 1 once the episode has ended in a fall, else 0: whoever reports, counts those.
     figure_names: tuple[str, ...] = ()
 
     @abstractmethod

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm_sim.env import RobotEnv
+from robot_wm_sim.robots.a1 import A1
 
 Observation = Mapping[str, NDArray[np.float32]]
 Command = NDArray[np.float64]  # [A] SI
@@ -33,6 +34,9 @@ PANDA_LINKS = (
     (0.088, 0.0, math.pi / 2),
 )
 PANDA_TOOL_M = 0.107 + 0.105  # flange and finger tips, along the last joint's axis
+
+A1_HOME = np.array([joint.home for joint in A1.joints])  # [12] rad
+TROT_HZ = 3.12
 
 RACECAR_WHEELBASE_M, RACECAR_STEERING_RAD = 0.325, 0.4
 RACECAR_TURN_M = RACECAR_WHEELBASE_M / math.tan(RACECAR_STEERING_RAD)  # the smallest circle of the rear axle
@@ -126,6 +130,28 @@ def reach(observation: Observation, time_s: float) -> Command:
     error = observation["target_position"] - observation["tool_position"]
     # Damped least squares: near a stretched arm the plain inverse would ask for boundless speeds.
     return jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + 0.01 * np.eye(3), 3.0 * error)
+
+
+# -- A1 ---------------------------------------------------------------------------------------------------------------
+
+
+def stand(observation: Observation, time_s: float) -> Command:
+    """The default pose, rad."""
+    return A1_HOME
+
+
+def trot(observation: Observation, time_s: float) -> Command:
+    """An open-loop trot ahead at some 0.4 m/s, rad: a sine of the thighs, and knees that bend while a leg swings.
+
+    Its numbers are what a cross-entropy search over returns at 0.5 m/s found; it looks at nothing.
+    """
+    command, size = A1_HOME.copy(), min(1.0, max(0.0, time_s - 0.6))  # it lands first
+    for leg in range(4):  # FR, FL, RR, RL: diagonal legs together
+        phase = 2 * math.pi * TROT_HZ * time_s + (0.0 if leg in (0, 3) else math.pi)
+        swing = max(0.0, math.sin(phase))
+        command[3 * leg + 1] += size * (0.176 + 0.13 * math.cos(phase))
+        command[3 * leg + 2] += size * (0.132 - 0.514 * swing)
+    return command
 
 
 # -- racecar ----------------------------------------------------------------------------------------------------------

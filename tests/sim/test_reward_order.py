@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from scripted import Policy, clumsy, constant, episode, hold_upright, pursue, reach, swing_up, uniform
+from scripted import Policy, clumsy, constant, episode, hold_upright, pursue, reach, stand, swing_up, trot, uniform
+
+# rad: the right legs fold and the left ones stretch, so that the A1 rolls over within a second
+TOPPLE = constant(np.array([*(-0.35, 1.3, -1.84), *(-0.15, 0.3, -1.0)] * 2))
 
 
 class Row(NamedTuple):
@@ -61,6 +64,24 @@ ROWS = (
         share=0.35,
         seeds=3,
         options={"observation": "proprio"},
+    ),
+    # A clumsy trot (three quarters of it, one quarter of noise) still goes ahead, and must earn more than standing.
+    Row(
+        task="a1_velocity",
+        good=trot,
+        order=("good", 200, "clumsy", 20, "idle", 200, "random", 50, "suicide"),
+        share=0.75,
+        seeds=2,
+        suicide=TOPPLE,
+        options={"command": "0.5,0,0"},
+    ),
+    # Standing at its pose is all that is asked for here, so idle is good; *clumsy* is half of that and half noise.
+    Row(
+        task="a1_stand",
+        good=stand,
+        order=("idle", 300, "clumsy", 200, "random", 50, "suicide"),
+        seeds=2,
+        suicide=TOPPLE,
     ),
 )
 

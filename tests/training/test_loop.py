@@ -46,6 +46,19 @@ def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):
     assert {episode.source.policy for episode in episodes} >= {"random"}
 
 
+def test_pretraining_learns_from_the_random_steps_before_the_policy_acts(tiny):
+    trainer = Trainer(tiny(prefill_steps=120, pretrain_updates=12))
+    seen = []
+    state = trainer.train(lambda run: seen.append((run.state.env_steps, run.state.updates)))
+    assert state.updates == 12 + 20
+    assert max(updates for steps, updates in seen if steps < 120) == 0
+    assert [updates for steps, updates in seen if steps == 120][-1] == 12
+    assert min(updates for steps, updates in seen if steps > 120) >= 12
+    # Nobody acted meanwhile: the first steps of the policy are of the thirteenth update or later.
+    policies = {episode.source.policy for episode in trainer.store.episodes()} - {"random"}
+    assert all(int(policy) >= 12 for policy in policies)
+
+
 def test_what_the_store_holds_is_what_the_simulator_did(tiny):
     trainer = Trainer(tiny(steps=80, prefill_steps=80))
     trainer.train()

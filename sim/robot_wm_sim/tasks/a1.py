@@ -1,8 +1,8 @@
-"""A1: follow a velocity command, or stand. Observations and resets of legged_gym's flat-ground task (Rudin et al. 2021).
+"""A1: follow a velocity command, or stand. Observations and resets of legged_gym's flat-ground task.
 
-The 45 numbers without base velocity are those of rl_sar's deployed policies, but one frame of them: a recurrent model
-remembers by itself, and five old frames more only gave it more to predict. A 50 Hz policy sets joint positions; the
-drives turn them into torque at 500 Hz.
+Rudin et al. 2021. The 45 numbers without base velocity are those of rl_sar's deployed policies, but one frame of them:
+a recurrent model remembers by itself, and five old frames more only gave it more to predict. A 50 Hz policy sets joint
+positions; the drives turn them into torque at 500 Hz.
 """
 
 from __future__ import annotations

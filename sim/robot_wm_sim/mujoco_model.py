@@ -169,13 +169,12 @@ def _marker_shape(marker: Marker) -> dict[str, object]:
 
 
 def _declare_contacts(spec: mujoco.MjSpec, scene: Scene, shapes: list[mujoco.MjsGeom]) -> None:
-    """Whatever moves touches the ground and the boxes, and parts of the robot each other where it says so."""
+    """The robot touches the ground and the boxes, and parts of it each other where it says so."""
     robot = scene.robot
     surroundings = [*(["ground"] if scene.ground else []), *(f"box/{box.name}" for box in scene.boxes)]
     for shape in shapes:
-        if _moves(shape.parent):
-            for other in surroundings:
-                _declare_contact(spec, shape.name, other, friction=robot.friction)  # theirs is 1
+        for other in surroundings:
+            _declare_contact(spec, shape.name, other, friction=robot.friction)  # theirs is 1
     if robot.self_collision:
         for first, second in combinations(shapes, 2):
             if not _adjacent(first.parent, second.parent):
@@ -198,10 +197,6 @@ def _ancestors(body: mujoco.MjsBody) -> Iterator[mujoco.MjsBody]:
     while body.name != WORLD:
         yield body
         body = body.parent
-
-
-def _moves(body: mujoco.MjsBody) -> bool:
-    return any(ancestor.joints for ancestor in _ancestors(body))
 
 
 def _rigid_part(body: mujoco.MjsBody) -> mujoco.MjsBody:

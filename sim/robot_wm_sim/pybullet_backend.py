@@ -145,12 +145,7 @@ class PyBulletBackend(PhysicsBackend):
             self._links[info[12].decode()] = index
             if info[2] != pybullet.JOINT_FIXED:
                 moving[info[1].decode()] = index
-        for joint in robot.joints:
-            if joint.name not in moving:
-                raise UserError(
-                    f"robot {robot.name}: {robot.description.name} has no moving joint {joint.name!r}; "
-                    f"it has {sorted(moving)}"
-                )
+        robot.require_joints(moving)
         self._moving = list(moving.values())
         self._joints = [moving[name] for name in robot.joint_names]
         self._motors = [moving[motor.name] for motor in robot.motors]

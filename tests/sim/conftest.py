@@ -1,5 +1,7 @@
 """Environments and backends that are closed when a test ends."""
 
+import ctypes.util
+
 import pytest
 
 from robot_wm.tasks import make_env
@@ -21,14 +23,28 @@ def build_env():
 
 
 @pytest.fixture(params=["pybullet", "mujoco"])
-def build_sim(request):
-    """The backend of a scene, once over each engine, closed after the test."""
+def backend(request):
+    """The name of each physics engine in turn."""
+    return request.param
+
+
+@pytest.fixture
+def build_sim(backend):
+    """The backend of a scene, closed after the test."""
     built = []
 
     def build(scene):
-        built.append(load_backend(request.param)(scene))
+        built.append(load_backend(backend)(scene))
         return built[-1]
 
     yield build
     for sim in built:
         sim.close()
+
+
+@pytest.fixture
+def build_seeing_sim(backend, build_sim):
+    """``build_sim`` where that backend can draw."""
+    if backend == "mujoco" and ctypes.util.find_library("EGL") is None:
+        pytest.skip("MuJoCo needs libEGL to draw without a display")
+    return build_sim

@@ -1,13 +1,14 @@
-"""``robot-wm bench sim``: what an environment costs on top of the physics engine."""
+"""``robot-wm bench sim``: what an environment costs on top of each physics engine, and one engine beside the other."""
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
@@ -15,8 +16,15 @@ from cyclopts import Parameter
 from robot_wm.console import emit, progress
 from robot_wm.errors import UserError
 
+if TYPE_CHECKING:
+    from robot_wm_sim.env import RobotEnv
+
 TASK = "a1_velocity"
 SEED = 0  # of a start from which the home pose stands
+BACKENDS = ("pybullet", "mujoco")
+RAW, ENV = "raw", "env"
+Kind = tuple[str, str]  # backend; RAW or ENV
+KINDS: tuple[Kind, ...] = tuple(itertools.product(BACKENDS, (RAW, ENV)))
 Positive = cyclopts.validators.Number(gt=0)
 
 
@@ -26,9 +34,9 @@ def bench_sim(
     repeats: Annotated[int, Parameter(validator=Positive)] = 151,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Measure raw PyBullet (stepSimulation and PD torque of the A1, 500 Hz) against the a1_velocity environment.
+    """Measure raw PyBullet and raw MuJoCo (steps and PD torque of the A1, 500 Hz) against the a1_velocity environment.
 
-    Both are measured in turns, in one process and in two at a time; the figures are medians of the turns.
+    All four are measured in turns, in one process and in two at a time; the figures are medians of the turns.
 
     Parameters
     ----------
@@ -39,21 +47,49 @@ def bench_sim(
     json
         Print one JSON object.
     """
-    rows = []
+    rows, over_pybullet = [], {}
     with progress() as bar:
         task = bar.add_task("bench sim", total=2 * repeats, note="")
         for processes in (1, 2):
-            rows.append(_row(processes, steps, repeats, lambda: bar.advance(task)))
-    one = {key: value for key, value in rows[0].items() if key != "processes"}
+            rates = _rates(processes, steps, repeats, lambda: bar.advance(task))
+            rows += [_row(rates, processes, backend) for backend in BACKENDS]
+            if processes == 1:
+                over_pybullet = {
+                    layer: round(_median_ratio(rates["mujoco", layer], rates["pybullet", layer]), 3)
+                    for layer in (RAW, ENV)
+                }
     emit(
-        {**one, "task": TASK, "physics_rate_hz": 500, "steps": steps, "repeats": repeats, "rows": rows},
+        {
+            "task": TASK,
+            "physics_rate_hz": 500,
+            "steps": steps,
+            "repeats": repeats,
+            "mujoco_over_pybullet": over_pybullet,  # of rates, turn by turn, in one process
+            "rows": rows,
+        },
         as_json=json,
         title="Physics steps per second",
     )
 
 
-def _row(processes: int, steps: int, repeats: int, done: Callable[[], Any]) -> dict[str, Any]:
-    """Medians for that many processes at a time; rates are of all processes together."""
+def _row(rates: dict[Kind, list[float]], processes: int, backend: str) -> dict[str, Any]:
+    """Medians of one backend; rates are of all processes together."""
+    return {
+        "backend": backend,
+        "processes": processes,
+        "raw_steps_per_s": round(statistics.median(rates[backend, RAW]), 1),
+        "env_steps_per_s": round(statistics.median(rates[backend, ENV]), 1),
+        "ratio": round(_median_ratio(rates[backend, ENV], rates[backend, RAW]), 4),
+    }
+
+
+def _median_ratio(above: list[float], below: list[float]) -> float:
+    """Of two rates measured in the same turns."""
+    return statistics.median(a / b for a, b in zip(above, below, strict=True))
+
+
+def _rates(processes: int, steps: int, repeats: int, done: Callable[[], Any]) -> dict[Kind, list[float]]:
+    """Physics steps per second of that many processes at a time, by kind, a number a turn."""
     context = multiprocessing.get_context("spawn")  # so that one process and two are measured alike
     pipes, workers = [], []
     for _ in range(processes):
@@ -66,15 +102,14 @@ def _row(processes: int, steps: int, repeats: int, done: Callable[[], Any]) -> d
     try:
         for pipe in pipes:  # all are built before any is measured
             pipe.recv_bytes()
-        rates: dict[bytes, list[float]] = {b"raw": [], b"env": []}
-        ratios = []
+        rates: dict[Kind, list[float]] = {kind: [] for kind in KINDS}
         for turn in range(repeats):
-            # whichever is second finds warmer caches and a hotter chip: swap them at every turn
-            for kind in (b"raw", b"env") if turn % 2 == 0 else (b"env", b"raw"):
+            # whichever is later finds warmer caches and a hotter chip: another one begins at every turn
+            first = turn % len(KINDS)
+            for kind in KINDS[first:] + KINDS[:first]:
                 for pipe in pipes:
-                    pipe.send_bytes(kind)
+                    pipe.send_bytes(" ".join(kind).encode())
                 rates[kind].append(sum(float(pipe.recv_bytes()) for pipe in pipes))
-            ratios.append(rates[b"env"][-1] / rates[b"raw"][-1])
             done()
     except EOFError:
         raise UserError("bench sim: a simulator process ended early; its message is above") from None
@@ -83,17 +118,12 @@ def _row(processes: int, steps: int, repeats: int, done: Callable[[], Any]) -> d
             pipe.close()
         for worker in workers:
             worker.join()
-    return {
-        "processes": processes,
-        "raw_steps_per_s": round(statistics.median(rates[b"raw"]), 1),
-        "env_steps_per_s": round(statistics.median(rates[b"env"]), 1),
-        "ratio": round(statistics.median(ratios), 4),
-    }
+    return rates
 
 
 def _work(pipe: Connection, steps: int) -> None:
-    """Body of a process: build both, then run whichever is asked for until the pipe closes."""
-    runs = {b"raw": _raw_loop(), b"env": _env_loop()}
+    """Body of a process: build all kinds, then run whichever is asked for until the pipe closes."""
+    runs = {" ".join(kind).encode(): _loop(*kind) for kind in KINDS}
     for run in runs.values():
         run(steps)  # settles the robot on its feet and warms everything up
     pipe.send_bytes(b"ready")
@@ -107,39 +137,60 @@ def _work(pipe: Connection, steps: int) -> None:
         pipe.send_bytes(repr(taken / (time.perf_counter() - began)).encode())
 
 
-def _raw_loop() -> Callable[[int], int]:
-    """The least that a PD torque loop over PyBullet needs in Python: two batched calls and one step.
-
-    It holds the robot's home pose from the same start and for as long as the environment's episode, so that Bullet
-    has the same motion and the same contacts to compute. Nothing is read for a policy, and no reward is computed.
-    """
-    import pybullet
-
+def _loop(backend: str, layer: str) -> Callable[[int], int]:
+    """Takes that many physics steps, or as many more as complete a control period, and says how many it took."""
     from robot_wm.tasks import make_env
     from robot_wm_sim.env import RobotEnv
-    from robot_wm_sim.pybullet_backend import PyBulletBackend
-    from robot_wm_sim.robots.a1 import A1
 
-    env = make_env(TASK).unwrapped
+    env = make_env(TASK, backend=backend).unwrapped
     assert isinstance(env, RobotEnv)
     env.reset(seed=SEED)
-    world = env.sim
-    assert isinstance(world, PyBulletBackend)
-    client, body, joints = world.bullet_ids
+    if layer == ENV:
+        return _env_loop(env)
+    return _raw_loop(env, _pybullet_steps(env) if backend == "pybullet" else _mujoco_steps(env))
+
+
+def _raw_loop(env: RobotEnv, take: Callable[[int], None]) -> Callable[[int], int]:
+    """The least that a PD torque loop over an engine needs in Python.
+
+    It holds the robot's home pose from the same start and for as long as the environment's episode, so that the engine
+    has the same motion and the same contacts to compute. Nothing is read for a policy, and no reward is computed.
+    """
+    world, tick = env.sim, env.agent_spec.physics_steps
     start = world.save()
-    period = env.task.step_limit * env.agent_spec.physics_steps  # physics steps of an episode
-    limits = [motor.limits.effort or 0.0 for motor in A1.motors]
-    kp, kd = A1.motors[0].kp, A1.motors[0].kd
-    targets = [kp * motor.home for motor in A1.motors]
+    period = env.task.step_limit * tick  # physics steps of an episode
     taken = 0
 
     def run(steps: int) -> int:
         nonlocal taken
-        states, control, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
-        torque = pybullet.TORQUE_CONTROL
         if taken >= period:
             world.restore(start)
             taken = 0
+        whole = -(-steps // tick) * tick
+        take(whole)
+        taken += whole
+        return whole
+
+    return run
+
+
+def _pybullet_steps(env: RobotEnv) -> Callable[[int], None]:
+    """Two batched calls and one step at each physics step."""
+    import pybullet
+
+    from robot_wm_sim.pybullet_backend import PyBulletBackend
+    from robot_wm_sim.robots.a1 import A1
+
+    world = env.sim
+    assert isinstance(world, PyBulletBackend)
+    client, body, joints = world.bullet_ids
+    limits = [motor.limits.effort or 0.0 for motor in A1.motors]
+    kp, kd = A1.motors[0].kp, A1.motors[0].kd
+    targets = [kp * motor.home for motor in A1.motors]
+
+    def take(steps: int) -> None:
+        states, control, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
+        torque = pybullet.TORQUE_CONTROL
         for _ in range(steps):
             efforts = [
                 hi if (u := target - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
@@ -147,25 +198,39 @@ def _raw_loop() -> Callable[[int], int]:
             ]
             control(body, joints, torque, forces=efforts, physicsClientId=client)
             step(client)
-        taken += steps
-        return steps
 
-    return run
+    return take
 
 
-def _env_loop() -> Callable[[int], int]:
+def _mujoco_steps(env: RobotEnv) -> Callable[[int], None]:
+    """One call a control period: the drives are in the model, and keep what the last run told them."""
+    import mujoco
+
+    from robot_wm_sim.drive import Drive
+    from robot_wm_sim.mujoco_backend import MuJoCoBackend
+    from robot_wm_sim.robots.a1 import A1
+
+    world, tick = env.sim, env.agent_spec.physics_steps
+    assert isinstance(world, MuJoCoBackend)
+    model, data = world.mujoco_parts
+    world.run(Drive.holding_home(A1), tick)
+
+    def take(steps: int) -> None:
+        for _ in range(steps // tick):
+            mujoco.mj_step(model, data, tick)
+
+    return take
+
+
+def _env_loop(env: RobotEnv) -> Callable[[int], int]:
     """The environment as a collector runs it, with resets; its action is the home pose, so the robot stands too.
 
-    Every episode has the same start: another might end on the robot's side, where its contacts cost Bullet more.
+    Every episode has the same start: another might end on the robot's side, where its contacts cost more.
     """
     import numpy as np
 
-    from robot_wm.tasks import agent_spec, make_env
-
-    env = make_env(TASK)
-    spec = agent_spec(env)
+    spec = env.agent_spec
     action = np.array(spec.action.offset, np.float32)
-    env.reset(seed=SEED)
 
     def run(steps: int) -> int:
         ticks = -(-steps // spec.physics_steps)

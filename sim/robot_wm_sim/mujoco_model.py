@@ -22,8 +22,8 @@ from robot_wm_sim.robot import Robot
 from robot_wm_sim.scene import GROUND_COLOUR, Marker, Scene
 
 # Time constants of contacts (MuJoCo's solref), s; MuJoCo never goes below two physics steps. Its default of 20 ms for
-# both lets feet sink 2 mm and slip at every touchdown: the A1 stands 15 mm lower than in Bullet, and an open-loop trot
-# differs by 63 mrad rms in 2 s instead of 7. With 4 ms for both, what slides hops: a block thrown at 2 m/s rises 5 cm.
+# both lets feet sink 2 mm and slip at every touchdown: the A1 stands 16 mm lower than in Bullet, and an open-loop trot
+# differs by 52 mrad rms in 2 s instead of 2. With 4 ms for both, what slides hops: a block thrown at 2 m/s rises 5 cm.
 CONTACT_S = 0.006  # normal force
 SLIP_S = 0.01  # friction
 # Friction's stiffness over the normal force's, with an elliptic cone: no creep under a steady load (MuJoCo Menagerie's

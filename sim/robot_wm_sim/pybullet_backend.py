@@ -329,11 +329,13 @@ class PyBulletBackend(PhysicsBackend):
         return np.array(state[4]), np.array(state[5])
 
     def link_positions(self, links: Sequence[str]) -> list[Vector]:
-        """See PhysicsBackend.link_positions. Not for the base, whose place is in ``state``."""
+        """See PhysicsBackend.link_positions."""
         names = tuple(links)
         indices = self._link_indices.get(names)
         if indices is None:
             indices = self._link_indices[names] = [self._link(name) for name in names]
+        if BASE in indices:  # for which getLinkStates ends the whole process
+            return [(x, y, z) for x, y, z in (self.link_pose(name)[0].tolist() for name in names)]
         return [row[4] for row in pybullet.getLinkStates(self._robot, indices, physicsClientId=self._client_id)]
 
     def contact_forces(self, links: Sequence[str]) -> list[float]:

@@ -1,24 +1,56 @@
-"""`robot-wm bench sim`: the keys that others read."""
+"""`robot-wm bench sim`: the keys that others read, and that each raw loop holds the robot as the environment does."""
 
 import json
 
+import numpy as np
 import pytest
 
 from robot_wm.cli import run
+from robot_wm_sim import bench_sim
 
 
-def test_json_has_a_row_for_one_process_and_for_two(capsys):
+def test_json_has_a_row_for_each_engine_in_one_process_and_in_two(capsys):
     assert run(["bench", "sim", "--json", "--steps", "40", "--repeats", "3"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert [row["processes"] for row in result["rows"]] == [1, 2]
-    for row in (result, *result["rows"]):
+    assert [(row["backend"], row["processes"]) for row in result["rows"]] == [
+        ("pybullet", 1),
+        ("mujoco", 1),
+        ("pybullet", 2),
+        ("mujoco", 2),
+    ]
+    for row in result["rows"]:
         assert row["raw_steps_per_s"] > 0
         assert row["env_steps_per_s"] > 0
         assert row["ratio"] > 0
-    assert {key: result[key] for key in ("raw_steps_per_s", "env_steps_per_s", "ratio")} == {
-        key: value for key, value in result["rows"][0].items() if key != "processes"
-    }
-    assert (result["task"], result["physics_rate_hz"]) == ("a1_velocity", 500)
+    assert sorted(result["mujoco_over_pybullet"]) == ["env", "raw"]
+    assert (result["task"], result["physics_rate_hz"], result["steps"], result["repeats"]) == (
+        "a1_velocity",
+        500,
+        40,
+        3,
+    )
+
+
+def test_ratios_are_medians_over_turns_and_not_ratios_of_medians():
+    rates = {("pybullet", "raw"): [1.0, 2.0, 4.0], ("pybullet", "env"): [3.0, 2.0, 1.0]}
+    row = bench_sim._row(rates, 1, "pybullet")
+    assert (row["raw_steps_per_s"], row["env_steps_per_s"], row["ratio"]) == (2.0, 2.0, 1.0)
+    rates["pybullet", "env"] = [1.0, 4.0, 2.0]
+    assert bench_sim._row(rates, 1, "pybullet")["ratio"] == 1.0
+
+
+@pytest.mark.parametrize("name", bench_sim.BACKENDS)
+def test_the_raw_loop_simulates_what_the_environment_does(build_env, name):
+    env, raw = (build_env(bench_sim.TASK, backend=name) for _ in range(2))
+    for each in (env, raw):
+        each.reset(seed=bench_sim.SEED)
+    take = bench_sim._pybullet_steps(raw) if name == "pybullet" else bench_sim._mujoco_steps(raw)
+    held = 0 if name == "pybullet" else 10  # steps that the second one's drives were set with
+    assert bench_sim._raw_loop(raw, take)(495 - held) == 500 - held
+    assert bench_sim._env_loop(env)(495) == 500
+    for link in ("imu_link", "FR_toe", "RL_toe"):
+        np.testing.assert_allclose(raw.sim.link_pose(link)[0], env.sim.link_pose(link)[0], atol=1e-6)
+    assert env.sim.link_pose("imu_link")[0][2] < 0.35  # from 0.42 m on to its feet
 
 
 @pytest.mark.parametrize("option", ["--steps", "--repeats"])

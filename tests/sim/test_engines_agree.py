@@ -80,7 +80,7 @@ def settle(sim):
 
 
 def test_the_a1_stands_as_high_and_as_firmly(both):
-    """Measured: 268.6 mm in Bullet, 267.8 in MuJoCo, feet 0.3 mm deep; with MuJoCo's default contacts 254 and 2 mm."""
+    """Measured: 268.9 mm in Bullet, 268.6 in MuJoCo, feet 0.35 mm deep; with MuJoCo's own defaults 247 and 2 mm."""
     bullet, sim = both(A1)
     heights = [settle(engine).base_position[2] for engine in (bullet, sim)]
     assert heights[1] == pytest.approx(heights[0], abs=2e-3)
@@ -121,6 +121,7 @@ def walk(sim, seconds):
 
 
 def test_an_open_loop_trot_moves_the_joints_alike(both):
+    """Measured: 1.9 mrad rms in 2 s, and 4 mm in 21 cm of way; with MuJoCo's own defaults 71 mrad."""
     (joints, places), (other_joints, other_places) = (walk(sim, 2.0) for sim in both(A1))
     assert np.ptp(joints[50:], axis=0).max() > 0.3  # they do move
     assert np.sqrt(np.mean((joints - other_joints) ** 2)) < 0.006  # rad

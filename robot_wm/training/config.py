@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, f
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
 from robot_wm.tasks import parse_options
+from robot_wm.training.schedule import UpdateSchedule
 
 OptionValue = bool | int | float | str
 
@@ -42,6 +43,10 @@ class TrainConfig(BaseModel):
         default=0, ge=0, description="updates on the random steps before the first step of the policy"
     )
     train_ratio: PositiveFloat = Field(default=32.0, description="replayed steps per policy step")
+    early_train_ratio: PositiveFloat | None = Field(
+        default=None, description="train_ratio of the first early_updates [as train_ratio]"
+    )
+    early_updates: int = Field(default=0, ge=0, description="updates at early_train_ratio, after those of pretraining")
 
     replay_capacity_steps: PositiveInt = Field(default=1_000_000, description="steps kept in memory")
     replay_quota_mib: PositiveInt | None = Field(default=None, description="size limit of the store on disk, MiB")
@@ -87,9 +92,16 @@ class TrainConfig(BaseModel):
         return self.run_dir or Path("runs") / self.task.replace(":", "_").replace("/", "_")
 
     @property
-    def updates_per_step(self) -> float:
-        """Learner updates per policy step: train ratio over the trained steps of one batch."""
-        return self.train_ratio / (self.dreamer.batch_size * self.dreamer.batch_length)
+    def schedule(self) -> UpdateSchedule:
+        """Learner updates by policy steps: a train ratio over the trained steps of one batch is an update's share."""
+        trained = self.dreamer.batch_size * self.dreamer.batch_length
+        return UpdateSchedule(
+            prefill_steps=self.prefill_steps,
+            pretrain_updates=self.pretrain_updates,
+            early_updates=self.early_updates,
+            early_per_step=(self.early_train_ratio or self.train_ratio) / trained,
+            per_step=self.train_ratio / trained,
+        )
 
 
 def preset_path(name: str) -> Path:

@@ -177,13 +177,11 @@ class Trainer:
 
     def _publish(self, collector: Collector) -> None:
         state, config = self.state, self.config
-        learned = max(0, state.updates - config.pretrain_updates)
-        learned_steps = config.prefill_steps + learned / config.updates_per_step
         collector.publish(
             self.agent,
             policy=str(state.updates),
             random=state.env_steps < config.prefill_steps,
-            steps_permitted=int(learned_steps) + _LEAD_STEPS * config.envs - self._start_steps,
+            steps_permitted=config.schedule.steps(state.updates) + _LEAD_STEPS * config.envs - self._start_steps,
         )
 
     def _collect(self, collector: Collector) -> None:
@@ -205,8 +203,7 @@ class Trainer:
     def _learn(self, stop: StopRequest) -> None:
         """The updates that the train ratio allows; at most as many as one second's worth before the next poll."""
         state, config = self.state, self.config
-        since = state.env_steps - config.prefill_steps
-        due = (config.pretrain_updates if since >= 0 else 0) + int(since * config.updates_per_step) - state.updates
+        due = config.schedule.due(state.env_steps) - state.updates
         # Pretraining goes on in the next round, after a report.
         deadline = time.monotonic() + 1.0 if config.actor == "process" or self._pretraining else math.inf
         if self._can_learn:

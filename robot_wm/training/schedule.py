@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class UpdateSchedule:
     """Random steps, updates on them, then steps and updates side by side: first at one rate, later at another.
 
-    Falls come with steps and skill comes with updates, so a robot that cannot walk yet should learn more from each step.
+    Falls come with steps and skill comes with updates, so a robot that cannot walk yet should learn more of each step.
     """
 
     prefill_steps: int  # random policy steps before the first update

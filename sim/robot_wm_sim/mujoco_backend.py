@@ -71,11 +71,11 @@ class MuJoCoBackend(PhysicsBackend):
         robot = self.scene.robot
         joints = [model.joint(name) for name in robot.joint_names]
         motors = [model.joint(motor.name) for motor in robot.motors]
-        self._positions = np.array([joint.qposadr[0] for joint in joints], dtype=int)  # [J] along qpos
-        self._velocities = np.array([joint.dofadr[0] for joint in joints], dtype=int)  # [J] along qvel
-        self._motor_joints = np.array([motor.id for motor in motors], dtype=int)  # [M]
-        self._motor_freedoms = np.array([motor.dofadr[0] for motor in motors], dtype=int)  # [M]
-        self._motor_rows = np.array(robot.index([motor.name for motor in robot.motors]), dtype=int)  # [M] along J
+        self._positions = _places([joint.qposadr[0] for joint in joints])  # [J] along qpos
+        self._velocities = _places([joint.dofadr[0] for joint in joints])  # [J] along qvel
+        self._motor_joints = _places([motor.id for motor in motors])  # [M]
+        self._motor_freedoms = _places([motor.dofadr[0] for motor in motors])  # [M] along qvel
+        self._motor_rows = _places(robot.index([motor.name for motor in robot.motors]))  # [M] along J
 
     def _bind_arrays(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
         """Views of MuJoCo's memory, which never moves: each access through ``data`` makes a new one."""
@@ -84,6 +84,7 @@ class MuJoCoBackend(PhysicsBackend):
         self._body_position, self._body_quaternion = data.xpos, data.xquat
         self._position_gain, self._velocity_gain = model.actuator_biasprm[:, 1], model.actuator_biasprm[:, 2]  # [M]
         self._effort_range = model.jnt_actfrcrange  # [all joints, 2]
+        self._settings = b""  # gains and limits that the model holds
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
@@ -93,10 +94,12 @@ class MuJoCoBackend(PhysicsBackend):
         The drive's equation, clip(effort + kp*(p + v*t - q) + kd*(v - q')), is MuJoCo's clip(activation - kp*q - kd*q')
         with an activation that starts at effort + kp*p + kd*v and grows at kp*v.
         """
-        np.negative(drive.kp, out=self._position_gain)
-        np.negative(drive.kd, out=self._velocity_gain)
-        self._effort_range[self._motor_joints, 0] = -drive.limit
-        self._effort_range[self._motor_joints, 1] = drive.limit
+        settings = drive.kp.tobytes() + drive.kd.tobytes() + drive.limit.tobytes()
+        if settings != self._settings:  # hardly ever, and to look costs a fiftieth of writing
+            self._settings = settings
+            self._position_gain[:] = -drive.kp
+            self._velocity_gain[:] = -drive.kd
+            self._effort_range[self._motor_joints] = np.stack([-drive.limit, drive.limit], axis=1)
         self._act[:] = drive.effort + drive.kp * drive.position + drive.kd * drive.velocity
         np.multiply(drive.kp, drive.velocity, out=self._ctrl)
         mujoco.mj_step(self._model, self._open_data, steps)
@@ -112,7 +115,7 @@ class MuJoCoBackend(PhysicsBackend):
         if not self.scene.robot.fixed_base:
             # The base's joint is the first: x, y, z, then w, x, y, z; velocities in world axes, then rates in its own.
             state.base_position[:] = position[:3]
-            state.base_quaternion[:] = position[3:7][XYZW]
+            state.base_quaternion[:3], state.base_quaternion[3] = position[4:7], position[3]
             state.base_linear_velocity[:] = velocity[:3]
             state.base_angular_velocity[:] = rotate(state.base_quaternion.tolist(), velocity[3:6].tolist())
 
@@ -234,3 +237,11 @@ class MuJoCoBackend(PhysicsBackend):
             return self._bodies[link]
         except KeyError:
             raise UserError(f"robot {self.scene.robot.name}: no link {link!r}; it has {sorted(self._bodies)}") from None
+
+
+def _places(indices: Sequence[int]) -> slice | NDArray[np.int64]:
+    """Where those elements of an array are; as a slice if they lie side by side, which is several times cheaper."""
+    first = int(indices[0]) if indices else 0
+    if list(indices) == list(range(first, first + len(indices))):
+        return slice(first, first + len(indices))
+    return np.array(indices, dtype=np.int64)

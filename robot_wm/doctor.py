@@ -231,7 +231,7 @@ def _learning(machine: Machine) -> Iterator[Finding]:
 def _simulation(_: Machine) -> Iterator[Finding]:
     yield _package("pybullet", "simulation", "pip install 'robot-wm[sim]'")
     yield _package("gymnasium", "simulation", "pip install 'robot-wm[sim]'")
-    yield _package("mujoco", "DeepMind Control", "pip install 'robot-wm[dmc]'")
+    yield _package("mujoco", "simulation, DeepMind Control", "pip install 'robot-wm[sim]'")
 
 
 def _gpu(machine: Machine) -> Iterator[Finding]:

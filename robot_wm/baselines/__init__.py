@@ -1,0 +1,1 @@
+"""Other people's learners on our tasks, and our own beside them: `robot-wm bench baselines`."""

@@ -82,7 +82,7 @@ class A1Velocity(Task):
 
     figure_names = ("fall", *gait.NAMES, *(f"term/{name}" for name in TERMS))
 
-    def __init__(self, observation: str, command: str) -> None:
+    def __init__(self, observation: str, command: str = "") -> None:
         self._fixed = _fixed_command(command) if command else None
         command_field = _command_field()
         fields = choose(

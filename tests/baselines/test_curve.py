@@ -18,18 +18,18 @@ def curve(tmp_path):
         yield curve
 
 
-def end(curve, step, *, fall, gain=0.5, episode_return=1.0):
-    curve.episode(
-        step, episode_return=episode_return, length=10, terminated=bool(fall), figures={"fall": fall, "gain": gain}
-    )
+def end(curve, step, *, fall, gain=0.5, episode_return=1.0, terminated=None):
+    terminated = bool(fall) if terminated is None else terminated
+    figures = {"fall": fall, "gain": gain}
+    curve.episode(step, episode_return=episode_return, length=10, terminated=terminated, figures=figures)
 
 
 def test_falls_are_counted_from_the_first_step_and_minutes_are_of_all_robots(curve, tmp_path):
     for step, fall in [(30, 1.0), (60, 0.0), (90, 1.0)]:
-        end(curve, step, fall=fall, gain=step / 100)
+        end(curve, step, fall=fall, gain=step / 100, terminated=True)  # the second one reached its goal, say
     rows = read_rows(tmp_path / EPISODES)
     np.testing.assert_array_equal(rows["falls"], [1, 1, 2])
-    np.testing.assert_array_equal(rows["terminated"], [1, 0, 1])
+    np.testing.assert_array_equal(rows["terminated"], [1, 1, 1])
     np.testing.assert_allclose(rows["robot_minutes"], np.array([30, 60, 90]) / 3000)
     np.testing.assert_allclose(rows["gain"], [0.3, 0.6, 0.9])
     assert list(rows)[-2:] == ["wall_s", "gain"]  # fall stands once

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from robot_wm.baselines.walking import heading_rad, judge, trial_steps
@@ -73,6 +73,7 @@ def test_what_comes_after_the_judged_time_does_not_matter():
     assert judge(position, heading, rate_hz=RATE_HZ, fell=False).forward_m_s == pytest.approx(0.5)
 
 
+@example(0.5, 0.05, 0.1, 3.0, (0.0, 0.0))  # turns on over the heading's jump at half a turn
 @given(
     st.floats(-0.2, 0.7),
     st.floats(-0.3, 0.3),

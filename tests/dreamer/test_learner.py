@@ -60,6 +60,31 @@ def test_resumed_learner_continues_bit_for_bit(workshop):
     assert all(tensor.is_contiguous() for tensor in one.values())
 
 
+def test_a_late_actor_waits_while_model_and_critic_learn(workshop):
+    learner = workshop.awake(actor_start=2, actor_warmup=2, warmup=0)
+
+    def parts():
+        named = learner.agent.named_parameters()
+        whole = {name: p.detach().clone() for name, p in named if not name.startswith("slow_")}
+        return (
+            {name: p for name, p in whole.items() if name.startswith(kind)} for kind in ("actor.", "critic.", "rssm.")
+        )
+
+    def moved(before, after):
+        return [
+            any(not torch.equal(old[name], new[name]) for name in old) for old, new in zip(before, after, strict=True)
+        ]
+
+    rates = []
+    for update in range(5):
+        before = list(parts())
+        metrics = learner.update(workshop.batch(learner, seed=update)).metrics
+        rates.append(float(metrics["optimiser/actor_learning_rate"] / metrics["optimiser/learning_rate"]))
+        # Its first step has a rate of exactly zero, as every warm-up's.
+        assert moved(before, parts()) == [update > 2, True, True], update
+    assert rates == pytest.approx([0, 0, 0, 0.5, 1])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

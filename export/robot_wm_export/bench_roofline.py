@@ -55,7 +55,7 @@ def bench_roofline(
     Parameters
     ----------
     bundle
-        The bundle whose graphs are counted, every precision that it has. Or give ``--size``.
+        The bundle (or zoo:NAME) whose graphs are counted, every precision that it has. Or give ``--size``.
     size
         Instead of a bundle: a fresh agent of this size (12m where neither is given), in fp32, fp16 and int8.
     obs
@@ -141,8 +141,9 @@ def _figures(board: BoardConfig) -> dict[str, Any]:
 def _of_bundle(path: Path) -> Iterator[Graph]:
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.manifest import POLICY_OF
+    from robot_wm.zoo.catalog import locate_bundle
 
-    with Bundle.open(path) as bundle:
+    with Bundle.open(*locate_bundle(path)) as bundle:
         for precision, name in POLICY_OF.items():
             if name in bundle.manifest.files:
                 yield Graph("tick", precision, bundle.read(name), bundle.manifest.state)

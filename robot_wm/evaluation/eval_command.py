@@ -16,9 +16,9 @@ from robot_wm.runtime.manifest import Precision
 
 
 def evaluate_command(
+    bundle: Path | None = None,
     *,
     checkpoint: Path | None = None,
-    bundle: Path | None = None,
     task: str | None = None,
     option: dict[str, str] | None = None,
     backend: str | None = None,
@@ -36,10 +36,11 @@ def evaluate_command(
 
     Parameters
     ----------
+    bundle
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`); computed by the runtime controller,
+        safety filter included.
     checkpoint
         Folder of a run (its best checkpoint, else the newest) or of one checkpoint; computed by torch.
-    bundle
-        Folder agent.rwm or agent.rwm.zip; computed by the runtime controller, safety filter included.
     task
         Task to run, by default the agent's own; it must have the same AgentSpec.
     option
@@ -62,7 +63,7 @@ def evaluate_command(
     from robot_wm.training.evaluation import EVALUATION_SEED
 
     if (checkpoint is None) == (bundle is None):
-        raise UserError("eval takes either --checkpoint or --bundle")
+        raise UserError("eval takes either a bundle or --checkpoint")
     if bundle is None and (engine, precision) != ("onnx", "fp32"):
         raise UserError("--engine and --precision: for --bundle only; torch computes a checkpoint")
     chosen = EVALUATION_SEED if seed is None else seed
@@ -136,12 +137,8 @@ def evaluate_bundle(
 ) -> dict[str, Any]:
     """Run a bundle's episodes as fast as they go; the keys of `training.evaluation.evaluate`, and latency in µs."""
     from robot_wm.evaluation.closed_loop import run_closed_loop
-    from robot_wm.evaluation.run_command import short_options, task_options
-    from robot_wm.runtime.bundle import Bundle
-    from robot_wm.runtime.engines import make_engine
+    from robot_wm.evaluation.driven import driven
     from robot_wm.runtime.safety import SafetyConfig
-    from robot_wm.runtime.start import start_controller
-    from robot_wm.tasks import backend_name, make_env, parse_options
 
     finished: list[Any] = []
 
@@ -149,27 +146,28 @@ def evaluate_bundle(
         finished.append(result)
         done(len(finished))
 
-    with Bundle.open(path, public_key) as opened:
-        name = task or opened.spec.task
-        options = task_options(opened.manifest.lineage.config, name) | parse_options(option)
-        options |= short_options(name, opened.spec, option, backend=backend, command=None)
-        env = make_env(name, seed=seed, render=False, **options)
-        try:
-            chosen = make_engine(engine, opened, precision=precision)
-            config = SafetyConfig(soft_start_s=0.0)
-            with start_controller(opened, engine=chosen, precision=precision, config=config) as controller:
-                result = run_closed_loop(
-                    controller, env, episodes=episodes, realtime=False, seed=seed, on_episode=on_episode
-                )
-        finally:
-            env.close()
+    robot = driven(
+        path,
+        public_key,
+        config=SafetyConfig(soft_start_s=0.0),
+        task=task,
+        option=option,
+        backend=backend,
+        seed=seed,
+        engine=engine,
+        precision=precision,
+    )
+    with robot as it:
+        result = run_closed_loop(
+            it.controller, it.env, episodes=episodes, realtime=False, seed=seed, on_episode=on_episode
+        )
     return {
-        "task": name,
+        "task": it.task,
         "return_mean": float(result.returns.mean()),
         "return_std": float(result.returns.std()),
         "success_rate": result.success_rate,
         "episodes": episodes,
-        "backend": backend_name(name, options),
+        "backend": it.backend,
         "length_mean": sum(episode.ticks for episode in result.episodes) / episodes,
         "returns": [round(float(value), 3) for value in result.returns],
         **result.summary(),

@@ -22,8 +22,8 @@ NotNegative = Parameter(validator=Number(gte=0))
 
 
 def run(
-    *,
     bundle: Path,
+    *,
     task: str | None = None,
     option: dict[str, str] | None = None,
     backend: str | None = None,
@@ -47,7 +47,7 @@ def run(
     Parameters
     ----------
     bundle
-        Folder agent.rwm, or agent.rwm.zip.
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     task
         Task to run, by default the bundle's own; it must have the same AgentSpec.
     option
@@ -87,58 +87,53 @@ def run(
     from gymnasium.wrappers import RecordEpisodeStatistics
 
     from robot_wm.evaluation.closed_loop import OnTick, run_closed_loop
+    from robot_wm.evaluation.driven import driven
     from robot_wm.evaluation.video import check_video, film
-    from robot_wm.runtime.bundle import Bundle
-    from robot_wm.runtime.engines import make_engine
     from robot_wm.runtime.safety import SafetyConfig
-    from robot_wm.runtime.start import start_controller
-    from robot_wm.spec import require_same
-    from robot_wm.tasks import agent_spec, backend_name, make_env, parse_options
 
     if video is not None:
         if gui:
             raise UserError("--gui and --video: one at a time")
         check_video(video)
     paced = video is None if realtime is None else realtime
-    config = SafetyConfig(soft_start_s=soft_start_s, surprise_limit_nats=surprise_limit_nats)
-    with Bundle.open(bundle, public_key) as opened:
-        task = task or opened.spec.task
-        options = task_options(opened.manifest.lineage.config, task) | parse_options(option or {})
-        options |= short_options(task, opened.spec, option or {}, backend=backend, command=command)
-        env = make_env(task, seed=seed, render="window" if gui else video is not None, **options)
-        try:
-            require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {task}")
-            controller = start_controller(
-                opened,
-                engine=make_engine(engine, opened, precision=precision),
-                precision=precision,
-                config=config,
-                noise_seed=seed if sample else None,
+    robot = driven(
+        bundle,
+        public_key,
+        config=SafetyConfig(soft_start_s=soft_start_s, surprise_limit_nats=surprise_limit_nats),
+        task=task,
+        option=option,
+        backend=backend,
+        command=command,
+        seed=seed,
+        render="window" if gui else video is not None,
+        engine=engine,
+        precision=precision,
+        noise_seed=seed if sample else None,
+    )
+    with robot as it:
+        env = it.env
+        frames: AbstractContextManager[OnTick | None] = nullcontext(None)
+        if video is not None:
+            env = RecordEpisodeStatistics(env)
+            frames = film(video, env, control_rate_hz=it.controller.spec.control_rate_hz)
+        with frames as on_tick, progress() as bar:
+            row = bar.add_task(f"run {it.task}", total=episodes, note="")
+            result = run_closed_loop(
+                it.controller,
+                env,
+                episodes=episodes,
+                realtime=paced,
+                max_episode_s=seconds,
+                seed=seed,
+                on_tick=on_tick,
+                on_episode=lambda episode: bar.update(
+                    row, advance=1, note=f"return {episode.episode_return:.1f}, {episode.ticks} ticks"
+                ),
             )
-            frames: AbstractContextManager[OnTick | None] = nullcontext(None)
-            if video is not None:
-                env = RecordEpisodeStatistics(env)
-                frames = film(video, env, control_rate_hz=opened.spec.control_rate_hz)
-            with controller, frames as on_tick, progress() as bar:
-                row = bar.add_task(f"run {task}", total=episodes, note="")
-                result = run_closed_loop(
-                    controller,
-                    env,
-                    episodes=episodes,
-                    realtime=paced,
-                    max_episode_s=seconds,
-                    seed=seed,
-                    on_tick=on_tick,
-                    on_episode=lambda episode: bar.update(
-                        row, advance=1, note=f"return {episode.episode_return:.1f}, {episode.ticks} ticks"
-                    ),
-                )
-        finally:
-            env.close()
-    figures = result.as_dict() | {"backend": backend_name(task, options), "bundle": str(bundle)}
+    figures = result.as_dict() | {"backend": it.backend, "bundle": str(bundle)}
     if not json:
         figures.pop("latency_histogram")
-    emit(figures, as_json=json, title=f"{task} driven by {bundle.name}")
+    emit(figures, as_json=json, title=f"{it.task} driven by {bundle.name}")
     if video is not None:
         messages().print(f"video: {video}")
 

@@ -46,22 +46,30 @@ def check_video(path: Path) -> None:
 
 @contextmanager
 def film(path: Path, env: RecordEpisodeStatistics, *, control_rate_hz: float) -> Iterator[OnTick]:
-    """Write a video of what ``env`` renders, every few ticks of `run_closed_loop`.
+    """Write a video of what ``env`` renders, every few ticks of `run_closed_loop`; see `draw`."""
+    every = max(1, round(control_rate_hz / RATE_HZ))
+    with open_video(path, rate_hz=control_rate_hz / every) as add_frame:
+        yield draw(env, add_frame, control_rate_hz=control_rate_hz, every=every)
+
+
+def draw(
+    env: RecordEpisodeStatistics, add_frame: AddFrame, *, control_rate_hz: float, every: int, first: int = 0
+) -> OnTick:
+    """Give pictures of what ``env`` renders to ``add_frame``: one each ``every`` ticks, from tick ``first`` (0…) on.
 
     On each picture stand the time and the return of the episode, a mode other than active, faults, and what
     ``env.unwrapped.overlay()`` tells, where the environment has that.
     """
-    every = max(1, round(control_rate_hz / RATE_HZ))
     own_panel: Callable[[], Panel] = getattr(env.unwrapped, "overlay", dict)
-    with open_video(path, rate_hz=control_rate_hz / every) as add_frame:
 
-        def on_tick(command: Command, _: Env) -> None:
-            if (command.tick - 1) % every == 0:
-                time_s = env.episode_lengths / control_rate_hz
-                panel = status(command, time_s=time_s, episode_return=float(env.episode_returns))
-                add_frame(overlay(np.asarray(env.render()), own_panel(), panel))
+    def on_tick(command: Command, _: Env) -> None:
+        ticks = command.tick - 1 - first
+        if ticks >= 0 and ticks % every == 0:
+            time_s = env.episode_lengths / control_rate_hz
+            panel = status(command, time_s=time_s, episode_return=float(env.episode_returns))
+            add_frame(overlay(np.asarray(env.render()), own_panel(), panel))
 
-        yield on_tick
+    return on_tick
 
 
 def status(command: Command, *, time_s: float, episode_return: float) -> Panel:

@@ -38,7 +38,8 @@ def render(
     out
         Folder to write; it appears when all is written.
     bundle
-        Bundle that will run there: it is checked against the robot first, and the header carries its spec's hash.
+        Bundle (or zoo:NAME) that will run there: it is checked against the robot first, and the header carries its
+        spec's hash.
     public_key
         Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
     force
@@ -46,11 +47,12 @@ def render(
     """
     from robot_wm.firmware.render import render_all, write_all
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.zoo.catalog import locate_bundle
 
     robot_config, board_config = load_robot(robot), load_board(board)
     spec = None
     if bundle is not None:
-        with Bundle.open(bundle, public_key) as opened:
+        with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
             spec = opened.spec
         require_robot(spec, robot_config, origin=str(bundle))
     files = render_all(robot_config, board_config, spec=spec)
@@ -72,7 +74,7 @@ def check(
     Parameters
     ----------
     bundle
-        Folder agent.rwm, or agent.rwm.zip.
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     robot
         Name of a robot (see `robot-wm firmware list`), or the path of its YAML file.
     urdf
@@ -83,10 +85,11 @@ def check(
         Print the result as one JSON object.
     """
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.zoo.catalog import locate_bundle
 
     config = load_robot(robot)
     limits = urdf_limits(urdf, config.joints) if urdf is not None else None
-    with Bundle.open(bundle, public_key) as opened:
+    with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
         spec = opened.spec
     violations = check_robot(spec, config, urdf=limits)
     result: dict[str, Any] = {

@@ -47,7 +47,7 @@ def install(
     Parameters
     ----------
     bundle
-        Folder agent.rwm, or agent.rwm.zip.
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     root
         Folder of the store; default /var/lib/robot_wm/bundles if /var/lib/robot_wm exists, else below your home.
     public_key
@@ -57,7 +57,10 @@ def install(
     json
         Print one JSON object.
     """
-    _tell(_store(root).install(bundle, public_key=public_key, keep=keep), json)
+    from robot_wm.zoo.catalog import locate_bundle
+
+    path, key = locate_bundle(bundle, public_key)
+    _tell(_store(root).install(path, public_key=key, keep=keep), json)
 
 
 @app.command

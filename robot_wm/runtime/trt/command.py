@@ -46,7 +46,7 @@ def build(
     Parameters
     ----------
     bundle
-        Folder agent.rwm, or agent.rwm.zip.
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     precision
         Of the graph in the bundle that is built: fp32, fp16 or int8.
     engine_dir
@@ -60,10 +60,11 @@ def build(
     from robot_wm.runtime.trt import api
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import provide
+    from robot_wm.zoo.catalog import locate_bundle
 
     tells_progress = api.load(need_builder=True).tells_progress
     cache = EngineCache(engine_dir)
-    with Bundle.open(bundle, public_key) as opened:
+    with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
         with progress() as bar:
             row = bar.add_task(f"build {precision}", total=100 if tells_progress else None, note="")
             provided = provide(
@@ -170,7 +171,7 @@ def key(
     Parameters
     ----------
     bundle
-        Folder agent.rwm, or agent.rwm.zip.
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     precision
         Of the graph in the bundle: fp32, fp16 or int8.
     engine_dir
@@ -183,8 +184,9 @@ def key(
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import engine_key
+    from robot_wm.zoo.catalog import locate_bundle
 
-    with Bundle.open(bundle, public_key) as opened:
+    with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
         wanted = engine_key(opened, precision, options)
     cache = EngineCache(engine_dir)
     values = wanted.model_dump(mode="json")

@@ -63,7 +63,7 @@ def hil(
     Parameters
     ----------
     bundle
-        Folder agent.rwm, or agent.rwm.zip.
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     rate
         Control rate in Hz, for the measurement only; by default the bundle's own.
     rates
@@ -118,14 +118,16 @@ def hil(
         ) from None
     from robot_wm.evaluation.run_command import task_options
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.zoo.catalog import locate_bundle
     from robot_wm_ros.hil.report import row
     from robot_wm_ros.hil.rig import RigConfig
 
-    with Bundle.open(bundle, public_key) as opened:
+    path, key = locate_bundle(bundle, public_key)
+    with Bundle.open(path, key) as opened:
         spec, sha256 = opened.spec, opened.manifest_sha256
         options = task_options(opened.manifest.lineage.config, spec.task)
     config = RigConfig(
-        bundle=bundle.resolve(),
+        bundle=path.resolve(),
         spec=spec,
         rate_hz=spec.control_rate_hz,
         sensor_rate_hz=spec.control_rate_hz,
@@ -133,7 +135,7 @@ def hil(
         domain_id=random.choice(_DOMAINS) if domain_id is None else domain_id,
         task_options=options,
         agent={"engine": engine, "precision": precision, "planner": planner}
-        | ({"public_key": str(public_key.resolve())} if public_key else {}),
+        | ({"public_key": str(key.resolve())} if key else {}),
         priority=priority,
         cpus=_cpus(cpus),
         robot_host=robot_host,

@@ -38,7 +38,7 @@ def bench_soak(
     Parameters
     ----------
     bundle
-        Folder agent.rwm, or agent.rwm.zip.
+        Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     rate
         Control rate in Hz.
     seconds
@@ -51,12 +51,14 @@ def bench_soak(
         Print one JSON object; memory (resident set) in MiB, its slope in KiB per minute.
     """
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.zoo.catalog import locate_bundle
     from robot_wm_ros.hil.rig import Rig, RigConfig
 
-    with Bundle.open(bundle) as opened:
+    path, key = locate_bundle(bundle)
+    with Bundle.open(path, key) as opened:
         spec = opened.spec
     config = RigConfig(
-        bundle=bundle.resolve(),
+        bundle=path.resolve(),
         spec=spec,
         rate_hz=rate,
         sensor_rate_hz=rate,

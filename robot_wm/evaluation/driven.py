@@ -1,0 +1,72 @@
+"""From a bundle's name to a running controller and the simulated robot that it is to drive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from robot_wm.evaluation.closed_loop import Env
+from robot_wm.evaluation.run_command import short_options, task_options
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.controller import Controller
+from robot_wm.runtime.engines import EngineKind, make_engine
+from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.safety import SafetyConfig
+from robot_wm.runtime.start import start_controller
+from robot_wm.spec import require_same
+from robot_wm.tasks import agent_spec, backend_name, make_env, parse_options
+from robot_wm.zoo.catalog import locate_bundle
+
+
+@dataclass(frozen=True)
+class Driven:
+    """What `run_closed_loop` takes, and what it is called."""
+
+    controller: Controller
+    env: Env
+    task: str
+    backend: str
+
+
+@contextmanager
+def driven(
+    bundle: Path,
+    public_key: Path | None = None,
+    *,
+    config: SafetyConfig,
+    task: str | None = None,
+    option: Mapping[str, str] | None = None,
+    backend: str | None = None,
+    command: str | None = None,
+    seed: int = 0,
+    render: bool | Literal["window"] = False,
+    engine: EngineKind = "onnx",
+    precision: Precision = "fp32",
+    noise_seed: int | None = None,
+) -> Iterator[Driven]:
+    """Verify a bundle (or zoo:NAME), build its task as it was trained but for what is given, and start the controller.
+
+    Both end with the block. Raises UserError for what does not fit, before the controller starts.
+    """
+    given = dict(option or {})
+    with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
+        name = task or opened.spec.task
+        options = task_options(opened.manifest.lineage.config, name) | parse_options(given)
+        options |= short_options(name, opened.spec, given, backend=backend, command=command)
+        env = make_env(name, seed=seed, render=render, **options)
+        try:
+            require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {name}")
+            controller = start_controller(
+                opened,
+                engine=make_engine(engine, opened, precision=precision),
+                precision=precision,
+                config=config,
+                noise_seed=noise_seed,
+            )
+            with controller:
+                yield Driven(controller, env, name, backend_name(name, options))
+        finally:
+            env.close()

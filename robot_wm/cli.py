@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 
 def build_app() -> cyclopts.App:
-    """The command tree: a command per entry point of `robot_wm.commands`, `bench` with `robot_wm.benchmarks`."""
+    """The command tree: a command per entry point of `robot_wm.commands`, `bench` and `zoo` with theirs."""
     app = cyclopts.App(
         name="robot-wm",
         help="Learn a world model in simulation, export it, and run it on a robot.",
@@ -26,10 +26,12 @@ def build_app() -> cyclopts.App:
         result_action="return_value",
     )
     bench = cyclopts.App(name="bench", help="Measure on this machine: simulator, tick latency, learner.")
-    for parent, group in ((app, "robot_wm.commands"), (bench, "robot_wm.benchmarks")):
+    zoo = cyclopts.App(name="zoo", help="Trained agents that come with the library: robot-wm run zoo:NAME.")
+    for parent, group in ((app, "robot_wm.commands"), (bench, "robot_wm.benchmarks"), (zoo, "robot_wm.zoo")):
         for entry in sorted(entry_points(group=group), key=lambda item: item.name):
             parent.command(entry.load(), name=entry.name)
     app.command(bench)
+    app.command(zoo)
     return app
 
 

@@ -10,7 +10,7 @@ from robot_wm.console import emit
 
 COMMANDS = (
     "bench", "bundle", "doctor", "engine", "eval", "export",
-    "firmware", "quickstart", "replay", "run", "tasks", "train",
+    "firmware", "quickstart", "replay", "run", "tasks", "train", "zoo",
 )  # fmt: skip
 
 

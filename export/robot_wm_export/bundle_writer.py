@@ -84,15 +84,18 @@ def write_bundle(
     return manifest
 
 
-def write_zip(bundle: Path) -> Path:
-    """Pack the folder ``bundle`` into ``<bundle>.zip``, the same bytes for the same bundle; returns its path."""
+def write_zip(bundle: Path, *, compress: bool = False) -> Path:
+    """Pack the folder ``bundle`` into ``<bundle>.zip``, the same bytes for the same bundle; returns its path.
+
+    ``compress`` is for small storage; how small depends on the zlib there is.
+    """
     target = zip_path(bundle)
     if target.exists():
         raise UserError(f"{target}: exists; a bundle is never changed, choose another name")
     # The manifest first: a reader that streams can refuse early.
     names = sorted((path.name for path in bundle.iterdir()), key=lambda name: (name not in (MANIFEST, SIGNATURE), name))
     with atomic_file(target) as temporary:
-        write_archive(temporary, ((name, bundle / name) for name in names))
+        write_archive(temporary, ((name, bundle / name) for name in names), compress=compress)
         temporary.chmod(0o644)  # temporary files are private to this user
     return target
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,16 +15,20 @@ from numpy.typing import NDArray
 from robot_wm.atomic import atomic_file
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_COLOURS = 64  # of an animation, which is large enough as it is
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the page."""
+    """One picture of the page, or a text alone."""
 
     title: str
     text: str
-    png: str  # base64
+    content: str = ""  # base64
+    kind: Literal["png", "gif"] = "png"
 
 
 def picture(title: str, text: str, figure: Figure) -> Picture:
@@ -34,12 +38,27 @@ def picture(title: str, text: str, figure: Figure) -> Picture:
     return Picture(title, text, base64.b64encode(buffer.getvalue()).decode())
 
 
+def animation(title: str, text: str, frames: Sequence[NDArray[np.uint8]], *, period_s: float) -> Picture:
+    """Pictures [H, W, 3] shown in turn, ``period_s`` each (a GIF knows hundredths of a second)."""
+    from PIL import Image
+
+    images = [Image.fromarray(frame).quantize(_COLOURS) for frame in frames]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "GIF", save_all=True, append_images=images[1:], duration=round(1000 * period_s), loop=0)
+    return Picture(title, text, base64.b64encode(buffer.getvalue()).decode(), "gif")
+
+
 def learning_curve(rows: Sequence[Mapping[str, Any]], *, best_possible: float | None) -> Figure:
     """Return against policy steps, in training and in greedy evaluation, from the rows of `metrics.jsonl`."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.5))
-    axes = figure.subplots()
+    draw_learning_curve(figure.subplots(), rows, best_possible=best_possible)
+    return figure
+
+
+def draw_learning_curve(axes: Axes, rows: Sequence[Mapping[str, Any]], *, best_possible: float | None) -> None:
+    """The same on axes of another figure."""
     for key, label, style in (
         ("episode/return", "training episodes (mean of last 10)", "-"),
         ("eval/return", "greedy evaluation", "o-"),
@@ -52,9 +71,9 @@ def learning_curve(rows: Sequence[Mapping[str, Any]], *, best_possible: float | 
         axes.axhline(best_possible, color="grey", linestyle=":", label="best possible")
     axes.set_xlabel("policy steps")
     axes.set_ylabel("return")
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     axes.grid(alpha=0.3)
-    return figure
 
 
 def latency_histogram(latency_us: NDArray[np.float64], period_us: float) -> Figure:

@@ -59,11 +59,13 @@ def open_archive(file: IO[bytes], *, origin: str, max_entries: int) -> Iterator[
         raise UserError(f"{origin}: cannot read: {error.strerror or error}") from None
 
 
-def write_archive(path: Path, members: Iterable[tuple[str, bytes | Path]]) -> None:
-    """Write ``members`` (name, content or the file that holds it) uncompressed, with no time or owner in it."""
-    with zipfile.ZipFile(path, "w", compression=zipfile.ZIP_STORED, allowZip64=False) as archive:
+def write_archive(path: Path, members: Iterable[tuple[str, bytes | Path]], *, compress: bool = False) -> None:
+    """Write ``members`` (name, content or the file that holds it), with no time or owner in it."""
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(path, "w", allowZip64=False) as archive:
         for name, content in members:
             info = zipfile.ZipInfo(name, date_time=_EPOCH)
+            info.compress_type = method
             info.create_system = 3  # Unix, wherever this runs
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             with (

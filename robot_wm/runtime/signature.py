@@ -35,7 +35,7 @@ def generate_key(private_path: Path) -> Path:
     public_path = private_path.with_suffix(".pub.pem")
     key = Ed25519PrivateKey.generate()
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    public = public_pem(key)
     if public_path.exists():
         raise UserError(f"{public_path}: exists; keys are never overwritten")
     for path, data, mode in ((private_path, private, 0o600), (public_path, public, 0o644)):
@@ -48,6 +48,11 @@ def generate_key(private_path: Path) -> Path:
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
     return public_path
+
+
+def public_pem(key: Ed25519PrivateKey) -> bytes:
+    """The public half of ``key`` as the content of a PEM file."""
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def load_private_key(path: Path) -> Ed25519PrivateKey:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
 
+_AGENT = "agent/"  # of the learner's tensors, those of the agent
 _STATE, _LEARNER, _REPLAY, _BEST = "state.json", "learner.safetensors", "replay.safetensors", "best.json"
 
 
@@ -81,6 +83,16 @@ def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[st
         if older != best:
             shutil.rmtree(older)
     return path
+
+
+def write_agent(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> None:
+    """Write a checkpoint of the agent alone, by its state dict, into the folder ``path``.
+
+    It is enough for `load_agent`, and not to resume from. ``tensors`` may be of a lower precision than float32.
+    """
+    safetensors.torch.save_file({_AGENT + k: v.contiguous().cpu() for k, v in tensors.items()}, path / _LEARNER)
+    (path / _LEARNER).chmod(0o644)  # others than this user may read what is published
+    (path / _STATE).write_text(state.model_dump_json(indent=2))
 
 
 def mark_best(run: Path, path: Path) -> None:
@@ -161,8 +173,7 @@ def load_agent(path: Path) -> LoadedAgent:
 
 
 def _agent_part(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    prefix = "agent/"
-    part = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+    part = {name[len(_AGENT) :]: value for name, value in tensors.items() if name.startswith(_AGENT)}
     if not part:
         raise UserError(f"{path / _LEARNER}: holds no agent")
     return part

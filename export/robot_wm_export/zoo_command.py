@@ -1,0 +1,188 @@
+"""`robot-wm zoo add` and `robot-wm zoo sign`: for who keeps the zoo."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from robot_wm.atomic import atomic_directory, atomic_file
+from robot_wm.console import emit, messages, progress
+from robot_wm.errors import UserError
+from robot_wm.zoo.catalog import BUNDLE, CURVE, Zoo
+from robot_wm.zoo.command import Json, ZooFolder, open_zoo, table
+
+if TYPE_CHECKING:
+    from robot_wm.training.checkpoint import LoadedAgent
+    from robot_wm.zoo.catalog import Card
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+Episodes = Annotated[int, Parameter(validator=Number(gte=1))]
+
+
+def add(
+    *,
+    run: Path,
+    name: str,
+    sign: Path | None = None,
+    episodes: Episodes = 20,
+    backends: str = "pybullet,mujoco",
+    force: Annotated[bool, Parameter(negative="")] = False,
+    zoo: ZooFolder = None,
+    json: Json = False,
+) -> None:
+    """Make an agent of the zoo from a run: weights, bundle, figures in each physics engine, curve, pictures, card.
+
+    Parameters
+    ----------
+    run
+        Folder of a run (its best checkpoint, else the newest) or of one of its checkpoints.
+    name
+        Name in the zoo, such as a1_velocity.
+    sign
+        PEM private key (Ed25519) of the zoo. Without it the bundle is unsigned, and runs once `robot-wm zoo sign` has
+        signed it.
+    episodes
+        Greedy episodes in each engine.
+    backends
+        Physics engines to evaluate it in, separated by commas.
+    force
+        Replace an agent of that name.
+    json
+        Print the card's figures as one JSON object.
+    """
+    from robot_wm.training import scalars
+    from robot_wm.training.checkpoint import load_agent
+    from robot_wm_export.zoo_curve import write_curve
+    from robot_wm_export.zoo_entry import require_present_task, write_checkpoint
+
+    opened = _writable(open_zoo(zoo))
+    if not _NAME.fullmatch(name):
+        raise UserError(f"--name {name!r}: small letters, digits and _ only, a letter first")
+    if name in opened.names() and not force:
+        raise UserError(f"zoo:{name}: is there already; add --force to replace it")
+    if sign is not None:
+        _require_key(sign, opened)
+    loaded = load_agent(run)
+    require_present_task(name, loaded)
+    with atomic_directory(opened.folder(name)) as folder:
+        write_checkpoint(folder, loaded)
+        write_curve(folder / CURVE, scalars.read(loaded.path.parent.parent))
+        stored = load_agent(folder)
+        _export(stored, folder / BUNDLE, sign, name)
+        card = _describe(folder, name, stored, episodes, backends.split(","))
+    if sign is not None:
+        _write_public_key(sign, opened)
+    else:
+        messages().print(f"zoo:{name} is not signed: robot-wm zoo sign --key KEY.pem signs all of them", markup=False)
+    _tell([card], opened, json)
+
+
+def sign(
+    *,
+    key: Path,
+    episodes: Episodes | None = None,
+    backends: str = "pybullet,mujoco",
+    zoo: ZooFolder = None,
+    json: Json = False,
+) -> None:
+    """Export all agents of the zoo anew from their weights, sign them, and write the public key beside them.
+
+    So it goes with every new version of the bundle's manifest. Nothing is changed unless all can be exported; an agent
+    whose task has another AgentSpec by now cannot.
+
+    Parameters
+    ----------
+    key
+        PEM private key (Ed25519), from `robot-wm export generate-key`; keep it out of the repository.
+    episodes
+        Evaluate them again, too, with so many episodes in each engine, and write their cards anew.
+    backends
+        Physics engines to evaluate them in, separated by commas.
+    json
+        Print the cards' figures as one JSON object.
+    """
+    from robot_wm.runtime.signature import load_private_key
+    from robot_wm.training.checkpoint import load_agent
+    from robot_wm_export.zoo_entry import require_present_task
+
+    opened = _writable(open_zoo(zoo))
+    load_private_key(key)
+    agents = {name: load_agent(opened.folder(name)) for name in opened.names()}
+    if not agents:
+        raise UserError(f"{opened.root}: there is no agent to sign; robot-wm zoo add makes one")
+    for name, loaded in agents.items():
+        require_present_task(name, loaded)
+    with tempfile.TemporaryDirectory(prefix="robot_wm_zoo_") as temporary:
+        made = {name: Path(temporary) / name for name in agents}
+        for name, loaded in agents.items():
+            made[name].mkdir()
+            _export(loaded, made[name] / BUNDLE, key, name)
+            if episodes is not None:
+                shutil.copyfile(opened.folder(name) / CURVE, made[name] / CURVE)
+                _describe(made[name], name, loaded, episodes, backends.split(","))
+        for name, folder in made.items():
+            for path in folder.iterdir():
+                _replace(opened.folder(name) / path.name, path.read_bytes())
+    _write_public_key(key, opened)
+    _tell([opened.card(name) for name in agents], opened, json)
+
+
+def _export(loaded: LoadedAgent, target: Path, key: Path | None, name: str) -> None:
+    from robot_wm_export.zoo_entry import write_bundle_zip
+
+    with messages().status(name) as status:
+        write_bundle_zip(loaded, target, key, on_stage=lambda stage: status.update(f"{name}: {stage}"))
+
+
+def _describe(folder: Path, name: str, loaded: LoadedAgent, episodes: int, backends: list[str]) -> Card:
+    from robot_wm_export.zoo_card import evaluate_entry, write_card
+
+    with progress() as bar:
+        row = bar.add_task(f"evaluate {name}", total=episodes * len(backends), note="")
+        evaluations = evaluate_entry(
+            folder,
+            loaded.state.config.task,
+            backends,
+            episodes=episodes,
+            done=lambda count: bar.update(row, completed=count),
+        )
+    return write_card(folder, name, loaded, evaluations)
+
+
+def _require_key(key: Path, zoo: Zoo) -> None:
+    """Refuse a private key whose public half is not the zoo's, where the zoo has one: there is one key for all."""
+    from robot_wm.runtime.signature import load_private_key, public_pem
+
+    public = public_pem(load_private_key(key))
+    if zoo.public_key.exists() and zoo.public_key.read_bytes() != public:
+        raise UserError(f"{key}: another key than {zoo.public_key}; robot-wm zoo sign signs all agents with a new one")
+
+
+def _write_public_key(key: Path, zoo: Zoo) -> None:
+    from robot_wm.runtime.signature import load_private_key, public_pem
+
+    _replace(zoo.public_key, public_pem(load_private_key(key)))
+
+
+def _replace(path: Path, content: bytes) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(content)
+        temporary.chmod(0o644)  # temporary files are private to this user
+
+
+def _writable(zoo: Zoo) -> Zoo:
+    if not os.access(zoo.root, os.W_OK):
+        raise UserError(f"{zoo.root}: no folder that can be written; work in a checkout, or name another with --zoo")
+    return zoo
+
+
+def _tell(cards: list[Card], zoo: Zoo, as_json: bool) -> None:
+    rows = [card.model_dump(mode="json") for card in cards] if as_json else table(cards, zoo)
+    emit({"zoo": str(zoo.root), "rows": rows}, as_json=as_json)

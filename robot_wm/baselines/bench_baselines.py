@@ -125,7 +125,7 @@ def bench_baselines(
     picture = draw(results, out, title=f"{task}, {steps} steps")
     whole = {"task": task, "steps": steps, "history": history, "picture": str(picture)}
     _write(out / "results.json", {**whole, "rows": rows, "unfair": UNFAIR, "runs": results})
-    emit({**whole, "rows": rows}, as_json=json, title="Baselines")
+    emit({**whole, "rows": rows if json else [_short(row) for row in rows]}, as_json=json, title="Baselines")
 
 
 def _list(text: str) -> list[str]:
@@ -191,6 +191,24 @@ def _line(result: dict[str, Any]) -> str:
     if result["return_last"] is not None:
         parts.append(f"last return {result['return_last']:.1f}")
     return ", ".join([*parts, f"{result['wall_s']:.0f} s, ended by {result['stopped_by']}"])
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """What of an algorithm's row fits a terminal's line."""
+
+    def told(key: str) -> Any:
+        return "-" if row[key] is None else row[key]
+
+    return {
+        "algorithm": row["algorithm"],
+        "envs": row["envs"],
+        "walked": f"{row['walk_seeds']}/{row['seeds']}",
+        "min to walk": told("walk_robot_minutes"),
+        "falls to walk": told("walk_falls"),
+        "falls": told("falls"),
+        "return": told("return_last"),
+        "steps/s": told("steps_per_s"),
+    }
 
 
 def _write(path: Path, body: dict[str, Any]) -> None:

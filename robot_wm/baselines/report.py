@@ -15,6 +15,7 @@ from robot_wm.atomic import atomic_file
 from robot_wm.baselines.curve import EPISODES, read_rows
 
 _SMOOTHED = 20  # episodes of the running mean of returns
+_MANY = 200  # falls: with more, those who fall ten times would lie on the axis
 
 UNFAIR = (
     "The task's reward was made while Dreamer was trained on it; the others' settings are their authors' for other "
@@ -56,6 +57,7 @@ def median(values: Sequence[float | None]) -> float | None:
 def draw(results: Sequence[Mapping[str, Any]], out: Path, *, title: str) -> Path:
     """Write ``curves.png``: returns and falls so far over robot-minutes, a line a run, a dot where it first walks."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import ScalarFormatter
 
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     returns, falls = figure.subplots(1, 2)
@@ -68,12 +70,18 @@ def draw(results: Sequence[Mapping[str, Any]], out: Path, *, title: str) -> Path
         label = f"{name} ({result['envs']} env.)" if name not in named else None
         named.add(name)
         returns.plot(minutes, running_mean(rows["return"], _SMOOTHED), color=colours[name], label=label, linewidth=1)
-        falls.plot(minutes, rows["falls"], color=colours[name], linewidth=1)
+        # From none at the start to the run's last step, and level between two falls.
+        whole = np.concatenate([[0.0], minutes, [result["robot_minutes"]]])
+        fallen = np.concatenate([[0.0], rows["falls"], rows["falls"][-1:]])
+        falls.plot(whole[: len(fallen)], fallen, color=colours[name], linewidth=1, drawstyle="steps-post")
         if (walk := result["first_walk"]) is not None and walk["falls"] is not None:
             falls.plot(walk["robot_minutes"], walk["falls"], "o", color=colours[name], markersize=6)
     returns.set(xlabel="robot-minutes", ylabel=f"return, mean of {_SMOOTHED} episodes", title=title)
     falls.set(xlabel="robot-minutes", ylabel="falls so far", title="dot: first walks 5 s at 0.5 m/s")
-    falls.set_yscale("symlog", linthresh=10)
+    if max([result["falls"] or 0 for result in results], default=0) > _MANY:
+        falls.set_yscale("symlog", linthresh=10)
+        falls.yaxis.set_major_formatter(ScalarFormatter())
+    falls.set_ylim(bottom=0)
     returns.legend(fontsize=8)
     path = out / "curves.png"
     with atomic_file(path) as temporary:

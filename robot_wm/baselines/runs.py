@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version
@@ -169,6 +170,7 @@ def _work(plan_json: str, folder_name: str) -> None:
         stream.flush()
         os.dup2(log.fileno(), stream.fileno())
     signal.signal(signal.SIGTERM, _leave)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     plan = RunPlan.model_validate_json(plan_json)
     os.environ.update(_environment(plan))  # torch and XLA, which are not loaded yet, read them then
     try:
@@ -180,6 +182,14 @@ def _work(plan_json: str, folder_name: str) -> None:
         sys.exit(1)
     with atomic_file(folder / RESULT) as temporary:
         temporary.write_text(json.dumps(result, indent=2))
+
+
+def _end_with_parent() -> None:
+    """Nobody would wait for this run's result, or stop it, when the command that started it is gone."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _leave(number: int, frame: object) -> None:

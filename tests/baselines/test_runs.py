@@ -1,6 +1,10 @@
 """Runs in processes of their own: done once, never twice, and a failed one takes no other along."""
 
 import json
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +68,31 @@ def test_a_run_is_done_once_and_a_failed_one_keeps_nobody_from_ending(make_plan,
     monkeypatch.setattr(runs, "_start", lambda plan, folder: pytest.fail("it is done again"))
     assert run_all([make_plan()], tmp_path, jobs=1, on_result=lambda *_: pytest.fail("nothing new")) == [result]
     assert (tmp_path / "sac_seed0" / "episodes.csv").read_text() == curve
+
+
+def test_a_run_ends_with_the_command_that_started_it_even_when_that_is_killed(make_plan, tmp_path):
+    plan = make_plan(steps=10**9)
+    script = (
+        "import sys; from pathlib import Path; from robot_wm.baselines.runs import *\n"
+        "if __name__ == '__main__':\n"
+        "    run_all([RunPlan.model_validate_json(sys.argv[1])], Path(sys.argv[2]), jobs=1, on_result=print)\n"
+    )
+    (tmp_path / "main.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "main.py"), plan.model_dump_json(), str(tmp_path)]
+    with subprocess.Popen(command) as parent:
+        curve = tmp_path / plan.label / "episodes.csv"
+        wait_for(curve.exists)
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+        run = next(pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        parent.kill()
+    wait_for(lambda: not Path(f"/proc/{run}/cmdline").exists() or not Path(f"/proc/{run}/cmdline").read_bytes())
+
+
+def wait_for(holds, seconds=120):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "still not"
+        time.sleep(0.05)
 
 
 def test_another_plans_result_is_refused_and_names_what_differs(make_plan, tmp_path):

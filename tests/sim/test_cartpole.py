@@ -18,18 +18,24 @@ def reward_at(env, *, x=0.0, angle=0.0, rate=0.0, force=0.0):
     ("state", "expected"),
     [
         ({}, 1.0),
+        ({"x": 1.79}, (1 + 0.1 ** (0.895**2)) / 2),
         ({"angle": math.pi / 3}, 0.75),
         ({"angle": math.pi}, 0.0),
-        ({"x": 2.0}, (1 + 0.1) / 2),
         ({"x": -1.0}, (1 + 0.1**0.25) / 2),
         ({"force": 10.0}, 0.8),
         ({"force": -5.0}, (4 + 0.75) / 5),
         ({"rate": 5.0}, (1 + 0.1) / 2),
-        ({"x": 2.0, "angle": math.pi / 2, "force": 10.0, "rate": -5.0}, 0.55 * 0.5 * 0.8 * 0.55),
+        ({"x": 1.0, "angle": math.pi / 2, "force": 10.0, "rate": -5.0}, (1 + 0.1**0.25) / 2 * 0.5 * 0.8 * 0.55),
     ],
 )
 def test_reward_is_the_closed_form(build_env, task, state, expected):
     assert reward_at(build_env(task), **state) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("task", "expected"), [("cartpole_balance", (1 + 0.1) / 2), ("cartpole_swingup", 0.0)])
+def test_only_balance_pays_for_its_last_step_off_the_rail(build_env, task, expected):
+    for x in (2.0, -2.0):
+        assert reward_at(build_env(task), x=x) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +58,14 @@ def test_the_end_stops_hold_the_cart_and_do_not_end_a_swing_up(build_env):
         assert not terminated
         positions.append(observation["cart_position"][0])
     assert 1.9 < max(positions) < 2.05
+
+
+def test_a_pole_that_whirls_over_a_cart_at_the_stop_earns_next_to_nothing(build_env):
+    env = build_env("cartpole_swingup")
+    for seed in range(3):
+        result = episode(env, lambda observation, time_s: np.array([10.0 if time_s < 0.5 else -10.0]), seed=seed)
+        assert abs(env.sim.state.joint_velocity[1]) > 5.0  # rad/s: still whirling
+        assert result.total < 20.0
 
 
 def test_swing_up_starts_hanging_and_tells_direction_not_angle(build_env):

@@ -1,7 +1,7 @@
 """Cartpole: hold a rod upright (balance), or first swing it up. Both with dm_control's reward.
 
 Tassa et al. 2018, "DeepMind Control Suite": upright x centred x small control x small velocity, each in [0, 1]; with
-50 control steps a second for 10 s a perfect return is 500.
+50 control steps a second for 10 s a perfect return is 500. Swing-up pays nothing for a cart that has left the rail.
 """
 
 from __future__ import annotations
@@ -130,7 +130,11 @@ class CartpoleBalance(_Cartpole):
 
 
 class CartpoleSwingup(_Cartpole):
-    """Swing the pole up from hanging and keep it there; only the end stops bound the cart."""
+    """Swing the pole up from hanging and keep it there; only the end stops bound the cart.
+
+    Beyond 1.8 m nothing is earned. With dm_control's reward alone, a cart that is pressed against an end stop under a
+    whirling pole earns 0.12 a step, three times what random forces do, and a small agent learnt that and nothing more.
+    """
 
     task = "cartpole_swingup"
 
@@ -142,6 +146,11 @@ class CartpoleSwingup(_Cartpole):
         position = rng.uniform(-0.1, 0.1, 2)
         position[HINGE] += math.pi
         return position, rng.uniform(-0.1, 0.1, 2)
+
+    def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
+        """Reward in [0, 1], on the rail; never over."""
+        earned = super().outcome(sim, command)
+        return earned if abs(sim.state.joint_position[SLIDER]) <= RAIL_M else earned._replace(reward=0.0)
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
         """The pole's direction as sine and cosine: its angle has no bounds here."""

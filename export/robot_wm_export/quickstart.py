@@ -15,6 +15,8 @@ from cyclopts.validators import Number
 from robot_wm.atomic import atomic_file
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
+from robot_wm.zoo.catalog import PREFIX, Zoo
+from robot_wm_export.quickstart_walk import AGENT, figures_text, walk, walk_picture
 
 if TYPE_CHECKING:
     from robot_wm.dreamer.rollouts import OpenLoop
@@ -40,6 +42,8 @@ def quickstart(
 ) -> None:
     """Learn to balance a pole, export the agent, run it in real time through the robot's controller, and report.
 
+    A quadruped that was trained before walks at the end, through the same controller.
+
     Parameters
     ----------
     run_dir
@@ -63,22 +67,29 @@ def quickstart(
     _clear(run_dir, force)
 
     from robot_wm.training.command import RoundReport
+    from robot_wm.training.evaluation import EVALUATION_SEED
     from robot_wm.training.loop import Trainer
 
     started = time.monotonic()
     console = messages()
-    console.print(f"1/4  learning {config.task} (size {config.dreamer.size}) in {config.folder}")
+    console.print(f"1/5  learning {config.task} (size {config.dreamer.size}) in {config.folder}")
     trainer = Trainer(config)
     with progress(console) as bar:
         trainer.train(RoundReport(bar, "learn"))
     if trainer.stopped_by == "signal":
         console.print(f"stopped and saved in {trainer.run}; start again with: robot-wm quickstart --force")
         raise KeyboardInterrupt
-    console.print("2/4  exporting and checking parity")
+    console.print("2/5  exporting and checking parity")
     exported = _export(trainer, run_dir / "agent.rwm")
-    console.print(f"3/4  evaluating {EVALUATION_EPISODES} episodes, then {REALTIME_EPISODES} in real time")
-    evaluated, live = _run(run_dir / "agent.rwm", config.task)
-    console.print("4/4  writing the report")
+    console.print(f"3/5  evaluating {EVALUATION_EPISODES} episodes, then {REALTIME_EPISODES} in real time")
+    evaluated, live = _run(run_dir / "agent.rwm")
+    zoo = Zoo.shipped()
+    console.print(f"4/5  an episode of {PREFIX}{AGENT}, which was trained before")
+    walked = walk(zoo, seed=EVALUATION_SEED + seed)
+    if "left_out" in walked:
+        console.print(f"left out: {walked['left_out']}", markup=False)
+    console.print("5/5  writing the report")
+    pictures = [*_pictures(trainer, live), walk_picture(zoo, walked)]
     report = {
         "task": config.task,
         "seed": seed,
@@ -93,9 +104,10 @@ def quickstart(
         "parity": exported,
         "realtime": live.as_dict(),
         "bundle": str(run_dir / "agent.rwm"),
+        "walk": walked,
         "total_s": round(time.monotonic() - started, 1),
     }
-    write(run_dir, report, _pictures(trainer, live))
+    write(run_dir, report, pictures)
     emit(_summary(report, run_dir) if not json else report, as_json=json, title="quickstart")
 
 
@@ -133,14 +145,12 @@ def _export(trainer: Trainer, out: Path) -> dict[str, Any]:
     return {key: figures[key] for key in ("parity_ticks", "rows")}
 
 
-def _run(bundle: Path, task: str) -> tuple[dict[str, Any], ClosedLoopResult]:
+def _run(bundle: Path) -> tuple[dict[str, Any], ClosedLoopResult]:
     """Evaluate the bundle through the controller, then run it against the clock."""
     from robot_wm.evaluation.closed_loop import run_closed_loop
+    from robot_wm.evaluation.driven import driven
     from robot_wm.evaluation.eval_command import evaluate_bundle
-    from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.safety import SafetyConfig
-    from robot_wm.runtime.start import start_controller
-    from robot_wm.tasks import make_env
     from robot_wm.training.evaluation import EVALUATION_SEED
 
     seed = EVALUATION_SEED + _SEED_OFFSET
@@ -154,22 +164,15 @@ def _run(bundle: Path, task: str) -> tuple[dict[str, Any], ClosedLoopResult]:
             done=lambda count: bar.update(row, completed=count),
         )
         live_row = bar.add_task("real time", total=REALTIME_EPISODES, note="")
-        with Bundle.open(bundle) as opened:
-            env = make_env(task, seed=seed)
-            try:
-                with start_controller(opened, config=SafetyConfig(soft_start_s=0.0)) as controller:
-                    live = run_closed_loop(
-                        controller,
-                        env,
-                        episodes=REALTIME_EPISODES,
-                        realtime=True,
-                        seed=seed,
-                        on_episode=lambda episode: bar.update(
-                            live_row, advance=1, note=f"return {episode.episode_return:.1f}"
-                        ),
-                    )
-            finally:
-                env.close()
+        with driven(bundle, config=SafetyConfig(soft_start_s=0.0), seed=seed) as it:
+            live = run_closed_loop(
+                it.controller,
+                it.env,
+                episodes=REALTIME_EPISODES,
+                realtime=True,
+                seed=seed,
+                on_episode=lambda episode: bar.update(live_row, advance=1, note=f"return {episode.episode_return:.1f}"),
+            )
     return evaluated, live
 
 
@@ -242,7 +245,7 @@ def write(run_dir: Path, report: dict[str, Any], pictures: list[Picture]) -> Non
 
 def _summary(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
     """The report in a table's width."""
-    live = report["realtime"]
+    live, walked = report["realtime"], report["walk"]
     return {
         "mean return": f"{report['return_mean']:.1f} ± {report['return_std']:.1f} of {PERFECT_RETURN:.0f} "
         f"({report['episodes']} episodes)",
@@ -253,6 +256,13 @@ def _summary(report: dict[str, Any], run_dir: Path) -> dict[str, Any]:
         "controller tick": f"p50 {live['p50_us']:.0f} µs, p99 {live['p99_us']:.0f} µs, "
         f"max {live['max_us']:.0f} µs; {live['deadline_misses']} deadline misses in {live['ticks']} ticks",
         "bundle": report["bundle"],
+        walked["agent"]: _walk_summary(walked),
         "report": str(run_dir / "report.html"),
         "total": f"{report['total_s']:.0f} s",
     }
+
+
+def _walk_summary(walked: dict[str, Any]) -> str:
+    if "left_out" in walked:
+        return f"left out: {walked['left_out']}"
+    return f"{walked['seconds']:.0f} s in {walked['took_s']:.1f} s: {figures_text(walked)}"

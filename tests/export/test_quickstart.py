@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from robot_wm.zoo.catalog import Zoo
+
 
 def robot_wm(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "robot_wm", *arguments]
@@ -35,6 +37,22 @@ def test_it_leaves_a_report_with_its_three_pictures_and_a_bundle(quickstart):
     assert {row["graph"] for row in report["parity"]["rows"]} == {"policy.op17.onnx", "policy.onnx"}
     assert (run / "agent.rwm" / "manifest.json").is_file()
     assert str(run) not in (run / "agent.rwm" / "manifest.json").read_text()
+
+
+def test_at_the_end_the_zoos_quadruped_walks_or_it_is_told_why_not(quickstart):
+    run, report = quickstart
+    page, walked = (run / "report.html").read_text(), report["walk"]
+    assert walked["agent"] == "zoo:a1_velocity"
+    assert "A walking A1, from the zoo" in page
+    there_is_one = "a1_velocity" in Zoo.shipped().names()
+    assert ("left_out" not in walked) == there_is_one == ('src="data:image/gif;base64,' in page)
+    if there_is_one:
+        assert walked["seconds"] == 20
+        assert walked["falls"] == 0
+        assert walked["times_real_time"] > 0
+    else:
+        assert "there is no such agent" in walked["left_out"]
+        assert f"Left out: {walked['left_out']}" in page
 
 
 def test_the_checkpoint_and_the_bundle_are_the_same_agent(quickstart):

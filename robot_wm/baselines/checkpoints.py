@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from robot_wm.baselines.curve import known
+from robot_wm.baselines.curve import known, mean_walk
 from robot_wm.baselines.dreamer import greedy
 from robot_wm.baselines.trial import WalkingTrials, can_walk
 from robot_wm.errors import UserError
@@ -16,9 +16,10 @@ _FALLS = "run/falls"  # in a run's log: since its first step
 
 
 def try_checkpoints(path: Path) -> list[dict[str, Any]]:
-    """A row a trial, for every checkpoint kept of the run ``path`` (or the checkpoint ``path`` alone), oldest first.
+    """A row for every checkpoint kept of the run ``path`` (or for the checkpoint ``path`` alone), oldest first.
 
-    ``falls`` is what the run's log says of training until then, None where it says nothing.
+    ``falls`` is what the run's log says of training until then, None where it says nothing; ``walked`` is how many of
+    the starts walked, and the speeds are their means.
     Raises UserError where there is no checkpoint, and for a task that takes no velocity command.
     """
     kept = checkpoint.everyone(path) or [checkpoint.find(path)]
@@ -33,17 +34,16 @@ def try_checkpoints(path: Path) -> list[dict[str, Any]]:
             loaded = checkpoint.load_agent(one)
             step = loaded.state.env_steps
             falls = [row[_FALLS] for row in logged if row["step"] <= step]
-            told = {
-                "checkpoint": one.name,
-                "step": step,
-                "robot_minutes": round(robot_minutes(step, loaded.spec.control_rate_hz), 3),
-                "falls": falls[-1] if falls else None,
-            }
             walks = trials.run(greedy(loaded.agent, loaded.spec))
-            rows += [
-                {**told, "start": start, **{name: known(value) for name, value in walk._asdict().items()}}
-                for start, walk in enumerate(walks)
-            ]
+            rows.append(
+                {
+                    "step": step,
+                    "robot_minutes": round(robot_minutes(step, loaded.spec.control_rate_hz), 3),
+                    "falls": falls[-1] if falls else None,
+                    "walked": f"{sum(walk.walks for walk in walks)}/{len(walks)}",
+                    **{name: known(value) for name, value in mean_walk(walks).items()},
+                }
+            )
     finally:
         trials.close()
     return rows

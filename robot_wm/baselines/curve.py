@@ -67,7 +67,7 @@ class Curve:
         self._last_trial = step
         self.trials += 1
         minutes = robot_minutes(step, self._rate_hz)
-        means = [_mean([getattr(walk, name) for walk in walks]) for name in Walk._fields[1:]]
+        means = mean_walk(walks).values()
         self._trial_rows.writerow([step, minutes, self.falls, self.episodes, len(walks), walked, *means])
         now = {
             "step": step,
@@ -121,6 +121,11 @@ def read_rows(path: Path) -> dict[str, np.ndarray]:
     with path.open(newline="") as file:
         names, *rows = csv.reader(file)
     return dict(zip(names, np.array(rows, dtype=float).reshape(-1, len(names)).T, strict=True))
+
+
+def mean_walk(walks: Sequence[Walk]) -> dict[str, float]:
+    """Means of the walks' figures over those that have them."""
+    return {name: _mean([getattr(walk, name) for walk in walks]) for name in Walk._fields[1:]}
 
 
 def _mean(values: Sequence[float]) -> float:

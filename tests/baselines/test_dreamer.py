@@ -1,5 +1,7 @@
 """Our own agent's run has the same curve, and its checkpoints can be tried later."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.training.config import TrainConfig
+from robot_wm.training.scalars import METRICS
 
 
 def config(tmp_path, **changes):
@@ -62,12 +65,14 @@ def test_trials_are_held_with_the_agent_as_it_is_then(walked):
 
 
 def test_a_checkpoint_is_tried_as_the_agent_was_in_training(walked):
-    rows = try_checkpoints(walked / "run")
-    assert [row["start"] for row in rows] == [0, 1, 2]
-    assert {row["step"] for row in rows} == {60}
+    with (walked / "run" / METRICS).open("a") as log:
+        log.writelines(json.dumps({"step": step, "run/falls": step / 10}) + "\n" for step in (50, 70))
+    (row,) = try_checkpoints(walked / "run")
+    assert (row["step"], row["walked"], row["falls"]) == (60, "0/3", 5)
     # Nothing was learned in between, so the trial of the run and that of its checkpoint are the same.
-    lasted = read_rows(walked / TRIALS)["lasted_s"][0]
-    assert np.mean([row["lasted_s"] for row in rows]) == pytest.approx(lasted)
-    assert rows == try_checkpoints(walked / "run" / "checkpoints" / rows[0]["checkpoint"])
+    then = read_rows(walked / TRIALS)
+    assert row["lasted_s"] == pytest.approx(then["lasted_s"][0])
+    assert (row["forward_m_s"] or np.nan) == pytest.approx(then["forward_m_s"][0], nan_ok=True)
+    assert try_checkpoints(walked / "run" / "checkpoints" / "step_000000060") == [row]
     with pytest.raises(UserError, match="no checkpoint"):
         try_checkpoints(walked)

@@ -32,7 +32,9 @@ def test_there_are_agents_and_they_are_small():
 
 def test_nothing_of_the_zoo_is_left_out_of_the_repository_and_so_of_the_wheel():
     files = [str(path) for path in (ZOO.root / "agents").rglob("*") if path.is_file()]
-    done = subprocess.run(["git", "check-ignore", "--no-index", *files], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "check-ignore", "--no-index", *files], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode == 128:
         pytest.skip(f"no git checkout: {done.stderr.strip()}")
     assert done.stdout == ""

@@ -29,7 +29,6 @@ EVALUATION_EPISODES = 10
 REALTIME_EPISODES = 1
 PERFECT_RETURN = 500.0
 _PREDICTED_STEPS = 80
-_SEED_OFFSET = 7919  # the last evaluation sees starts that the evaluations during training did not
 
 
 def quickstart(
@@ -67,7 +66,7 @@ def quickstart(
     _clear(run_dir, force)
 
     from robot_wm.training.command import RoundReport
-    from robot_wm.training.evaluation import EVALUATION_SEED
+    from robot_wm.training.evaluation import UNSEEN_SEED
     from robot_wm.training.loop import Trainer
 
     started = time.monotonic()
@@ -85,7 +84,7 @@ def quickstart(
     evaluated, live = _run(run_dir / "agent.rwm")
     zoo = Zoo.shipped()
     console.print(f"4/5  an episode of {PREFIX}{AGENT}, which was trained before")
-    walked = walk(zoo, seed=EVALUATION_SEED + seed)
+    walked = walk(zoo, seed=UNSEEN_SEED + seed)
     if "left_out" in walked:
         console.print(f"left out: {walked['left_out']}", markup=False)
     console.print("5/5  writing the report")
@@ -151,26 +150,25 @@ def _run(bundle: Path) -> tuple[dict[str, Any], ClosedLoopResult]:
     from robot_wm.evaluation.driven import driven
     from robot_wm.evaluation.eval_command import evaluate_bundle
     from robot_wm.runtime.safety import SafetyConfig
-    from robot_wm.training.evaluation import EVALUATION_SEED
+    from robot_wm.training.evaluation import UNSEEN_SEED
 
-    seed = EVALUATION_SEED + _SEED_OFFSET
     with progress() as bar:
         row = bar.add_task("evaluate", total=EVALUATION_EPISODES, note="")
         evaluated = evaluate_bundle(
             bundle,
             option={},
             episodes=EVALUATION_EPISODES,
-            seed=seed,
+            seed=UNSEEN_SEED,
             done=lambda count: bar.update(row, completed=count),
         )
         live_row = bar.add_task("real time", total=REALTIME_EPISODES, note="")
-        with driven(bundle, config=SafetyConfig(soft_start_s=0.0), seed=seed) as it:
+        with driven(bundle, config=SafetyConfig(soft_start_s=0.0), seed=UNSEEN_SEED) as it:
             live = run_closed_loop(
                 it.controller,
                 it.env,
                 episodes=REALTIME_EPISODES,
                 realtime=True,
-                seed=seed,
+                seed=UNSEEN_SEED,
                 on_episode=lambda episode: bar.update(live_row, advance=1, note=f"return {episode.episode_return:.1f}"),
             )
     return evaluated, live

@@ -15,7 +15,7 @@ from robot_wm.evaluation.eval_command import evaluate_bundle
 from robot_wm.figures import robot_minutes
 from robot_wm.tasks import GYM_PREFIX, backend_name, known_tasks
 from robot_wm.training.checkpoint import LoadedAgent
-from robot_wm.training.evaluation import EVALUATION_SEED
+from robot_wm.training.evaluation import UNSEEN_SEED
 from robot_wm.zoo.catalog import BUNDLE, CARD, CURVE, PAGE, PICTURE, Card, Evaluation
 from robot_wm.zoo.command import falls_text, return_text
 from robot_wm_export.report import draw_learning_curve
@@ -45,11 +45,11 @@ def evaluate_entry(
             option={},
             backend=backend,
             episodes=episodes,
-            seed=EVALUATION_SEED,
+            seed=UNSEEN_SEED,
             done=lambda count, before=before: done(before + count),  # type: ignore[misc]
         )
         kept = {name: result[name] for name in Evaluation.model_fields if name in result}
-        evaluations[result["backend"]] = Evaluation(seed=EVALUATION_SEED, **kept)
+        evaluations[result["backend"]] = Evaluation(seed=UNSEEN_SEED, **kept)
     return evaluations
 
 
@@ -77,7 +77,7 @@ def write_card(folder: Path, name: str, loaded: LoadedAgent, evaluations: dict[s
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n")
     (folder / PAGE).write_text(page(card))
     length_s = max(result.length_mean for result in evaluations.values()) / spec.control_rate_hz
-    pictures = stills(folder / BUNDLE, seed=EVALUATION_SEED, every_s=length_s / (2 * _STILLS))
+    pictures = stills(folder / BUNDLE, seed=UNSEEN_SEED, every_s=length_s / (2 * _STILLS))
     (folder / PICTURE).write_bytes(_small_png(_figure(name, pictures, folder / CURVE)))
     return card
 

@@ -26,6 +26,7 @@ def export(
     out: Path,
     sign: Path | None = None,
     make_zip: Annotated[bool, Parameter(name="--zip", negative="")] = False,
+    bundle_version: Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))] = 0,
     precision: str | None = None,
     calibration: Path | None = None,
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
@@ -45,6 +46,8 @@ def export(
         `openssl genpkey -algorithm ed25519 -out robot.pem`.
     make_zip
         Also write the transport form, agent.rwm.zip.
+    bundle_version
+        Number that grows with each bundle for a robot; one with a higher min_bundle_version refuses this bundle.
     precision
         Graphs of lower precision to write beside float32, separated by commas: fp16, int8.
     calibration
@@ -90,7 +93,7 @@ def export(
             loaded.agent,
             loaded.spec,
             rollout,
-            loaded.lineage | {"steps": loaded.state.env_steps},
+            loaded.lineage | {"steps": loaded.state.env_steps, "bundle_version": bundle_version},
             out,
             sign,
             make_zip=make_zip,

@@ -5,6 +5,7 @@ One YAML file of firmware_configs/robots each. Everything is in SI units, at the
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +19,8 @@ UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}$")]
 # Names of links and files that udev makes: no slash, quote or blank may break out of a rule.
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,14}$")]
 
+# Nothing that is driven turns or slides further between its stops; what is beyond was written in degrees or mm.
+_MAX_POSITION = {"rad": 8 * math.pi, "m": 100.0}
 # What a drive cannot be set up without; a closed drive keeps these to itself.
 _OPEN_DRIVE_NEEDS = (
     "bus_id",
@@ -78,6 +81,15 @@ class RobotJoint(FrozenModel):
         for key in ("velocity", "effort"):
             if getattr(self.limits, key) is None:
                 raise ValueError(f"limits.{key}: a driven joint needs one")
+        for layer, limits in (("limits", self.limits), ("urdf", self.urdf)):
+            largest = _MAX_POSITION[self.unit]
+            if limits is not None and limits.position is not None and max(map(abs, limits.position)) > largest:
+                other = "degrees" if self.unit == "rad" else "mm"
+                low, high = limits.position
+                raise ValueError(
+                    f"{layer}.position: [{low:g}, {high:g}] {self.unit} is beyond ±{largest:.4g} {self.unit}; "
+                    f"was it meant in {other}?"
+                )
         return self
 
 
@@ -94,6 +106,9 @@ class RobotConfig(FrozenModel):
     command_timeout_s: Positive = Field(description="s without a command until the firmware damps")
     control_modes: tuple[ControlMode, ...] = Field(min_length=1, description="commands that the drives take")
     action_mode: ControlMode = Field(description="command that the agents were trained to give")
+    min_bundle_version: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="bundle_version of the oldest bundle that may drive it, whoever signed it; 0: any"
+    )
     buses: dict[DeviceName, Bus] = Field(default={})
     joints: dict[Name, RobotJoint] = Field(min_length=1)
     couplings: dict[Name, tuple[str, ...]] = Field(

@@ -198,6 +198,9 @@ class Lineage(BaseModel):
     config: dict[str, JsonValue] = Field(default_factory=dict, description="the agent's configuration")
     replay_version: int | None = Field(default=None, description="version of the replay dataset trained on")
     steps: int | None = Field(default=None, description="environment steps trained on")
+    bundle_version: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        default=0, description="counted by who signs; a robot can refuse what is older than its minimum"
+    )
     evaluation: dict[str, JsonValue] | None = Field(
         default=None, description="returns of the evaluation, if there was one"
     )
@@ -284,6 +287,12 @@ class Manifest(_Frozen):
             there = ", ".join(("fp32", *self.parity.precisions))
             raise UserError(f"precision {precision}: the bundle has {there}; export it with --precision {precision}")
         return self.parity.precisions[precision].thresholds
+
+    def require_version(self, minimum: int, *, origin: str) -> None:
+        """Refuse (UserError) a bundle that is older than a robot's minimum: a good signature does not grow old."""
+        found = self.lineage.bundle_version
+        if found < minimum:
+            raise UserError(f"{origin}: bundle_version {found} is older than this robot's min_bundle_version {minimum}")
 
     def to_json(self) -> bytes:
         """The bytes of ``manifest.json``, which are the bytes that are signed."""

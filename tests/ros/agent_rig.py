@@ -47,7 +47,7 @@ class Rig(ABC):
         self._stack = ExitStack()
         self._domain = domain
         self._namespace = namespace
-        self._parameters = {"bundle": str(bundle)} | parameters
+        self._parameters = {"bundle": str(bundle), "allow_unsigned": True} | parameters
         self.commands: list[tuple[float, list[float]]] = []  # receipt on the steady clock, values
         self.damp: list[bool] = []
         self.trace: list[list[int]] = []

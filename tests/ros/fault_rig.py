@@ -101,7 +101,13 @@ class FaultRig:
 
     def start_agent(self) -> NodeProcess:
         """Start an agent's process; it is unconfigured."""
-        return self._run("robot_wm_ros.agent", bundle=self._bundle, soft_start_s=SOFT_START_S, **self._parameters)
+        return self._run(
+            "robot_wm_ros.agent",
+            bundle=self._bundle,
+            allow_unsigned=True,
+            soft_start_s=SOFT_START_S,
+            **self._parameters,
+        )
 
     def _run(self, module: str, **parameters: object) -> NodeProcess:
         process = NodeProcess.module(module, **parameters)

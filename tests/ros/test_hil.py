@@ -266,7 +266,7 @@ def test_the_probe_reports_what_others_have_started(make_bundle, node, spawn, do
         return spawn(module, *node_command("", module, parameters)[3:])
 
     start("robot_wm_ros.sim_robot", {"task": TASK, "sensor_rate_hz": 50.0, "trace": True})
-    agent = start("robot_wm_ros.agent", {"bundle": str(bundle), "trace": True})
+    agent = start("robot_wm_ros.agent", {"bundle": str(bundle), "allow_unsigned": True, "trace": True})
     parameters = {"bundle": str(bundle), "seconds": 1.0, "out": str(tmp_path)}
     probe = start("robot_wm_ros.hil.probe", parameters)
     wait = waiting(node)

@@ -121,6 +121,10 @@ class SimulatedRobot:
             if self._readings.steps:
                 self._readings.put(self._read(), self.steps)
 
+    def stand(self, steps: int) -> None:
+        """Let the time of so many physics steps pass while the robot is held: nothing moves, nothing is obeyed."""
+        self.steps += steps
+
     def look(self) -> None:
         """Take a picture with each camera of the spec, for a later ``sample``."""
         self._pictures.put(self._sensors.pictures(), self.steps)

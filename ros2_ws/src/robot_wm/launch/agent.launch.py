@@ -2,9 +2,10 @@
 
     ros2 launch robot_wm agent.launch.py bundle:=/var/lib/robot_wm/bundles/current
 
-An argument that is left empty is what the parameter file says. This file imports ROS only: ``ros2`` may run in another
-Python than the node. SIGINT (Ctrl-C) stops the node, which damps the robot before it goes. The node is never
-respawned: a robot that stopped for a reason does not start to move by itself.
+An argument that is left empty is what the parameter file says; what that file leaves out is what config/agent.yaml
+says. This file imports ROS only: ``ros2`` may run in another Python than the node. SIGINT (Ctrl-C) stops the node,
+which damps the robot before it goes. The node is never respawned, and activated once at the most: a robot that stopped
+for a reason, and one whose agent somebody configures by hand, do not start to move by themselves.
 """
 
 from __future__ import annotations
@@ -49,7 +50,12 @@ def generate_launch_description() -> LaunchDescription:
     default_file = PathJoinSubstitution([FindPackageShare("robot_wm"), "config", "agent.yaml"])
     return LaunchDescription(
         [
-            DeclareLaunchArgument("params_file", default_value=default_file, description="parameters of the node"),
+            DeclareLaunchArgument(
+                "params_file", default_value="", description="parameters of the node, laid over base_params_file"
+            ),
+            DeclareLaunchArgument(
+                "base_params_file", default_value=default_file, description="what params_file is laid over"
+            ),
             DeclareLaunchArgument("namespace", default_value="", description="of the node and all its topics"),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="take the time from /clock"),
             DeclareLaunchArgument(
@@ -65,6 +71,11 @@ def generate_launch_description() -> LaunchDescription:
                 description="SROS 2: false; true (enclave <namespace>/agent); or the name of an enclave, such as"
                 " /robot/agent. Keys: ROS_SECURITY_KEYSTORE",
             ),
+            DeclareLaunchArgument(
+                "allow_unsigned",
+                default_value="",
+                description="true: run a bundle without a public_key; never on a robot",
+            ),
             *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
             OpaqueFunction(function=bring_up),
         ]
@@ -76,6 +87,8 @@ def bring_up(context: LaunchContext) -> list:
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     given = {name: value for name, value in given.items() if value}
     use_sim_time = is_true(LaunchConfiguration("use_sim_time").perform(context))
+    if allow_unsigned := LaunchConfiguration("allow_unsigned").perform(context):
+        given["allow_unsigned"] = is_true(allow_unsigned)
     namespace = LaunchConfiguration("namespace").perform(context).strip("/")
     full_name = "/" + "/".join(part for part in (namespace, "agent") if part)
     environment, enclave = security(LaunchConfiguration("security").perform(context), full_name)
@@ -84,7 +97,7 @@ def bring_up(context: LaunchContext) -> list:
         executable="agent",
         name="agent",
         namespace=namespace,
-        parameters=[LaunchConfiguration("params_file"), {"use_sim_time": use_sim_time, **given}],
+        parameters=[*parameter_files(context), {"use_sim_time": use_sim_time, **given}],
         ros_arguments=["--log-level", LaunchConfiguration("log_level"), *enclave],
         output="both",
         emulate_tty=True,
@@ -95,25 +108,52 @@ def bring_up(context: LaunchContext) -> list:
     autostart = LaunchConfiguration("autostart").perform(context).lower()
     if autostart not in ("true", "configure", "false"):
         raise RuntimeError(f"autostart:={autostart} is not true, configure or false")
-    configure, activate = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
+    configure = Transition.TRANSITION_CONFIGURE
     return [
         *environment,
         ends_with(node, "the agent"),
-        RegisterEventHandler(
-            OnStateTransition(
-                target_lifecycle_node=node,
-                start_state="configuring",
-                goal_state="inactive",
-                entities=[
-                    LogInfo(msg=f"{full_name} is configured"),
-                    *([EmitEvent(event=change(node, activate))] if autostart == "true" else []),
-                ],
-            )
-        ),
+        *activated_once(node, full_name, wanted=autostart == "true"),
         on_failure(node, "configuring", "unconfigured", f"ros2 lifecycle set {full_name} configure"),
         on_failure(node, "activating", "inactive", f"ros2 lifecycle set {full_name} activate"),
         node,
         *([EmitEvent(event=change(node, configure))] if autostart != "false" else []),
+    ]
+
+
+def parameter_files(context: LaunchContext) -> list[str]:
+    """Paths, the later ones laid over the earlier; RuntimeError for one that is not there."""
+    names = ("base_params_file", "params_file")
+    files = [(name, LaunchConfiguration(name).perform(context)) for name in names]
+    for name, path in files:
+        if path and not os.path.isfile(path):
+            raise RuntimeError(f"{name}:={path}: no such file")
+    return [path for _, path in files if path]
+
+
+def activated_once(node: LifecycleNode, full_name: str, *, wanted: bool) -> list[RegisterEventHandler]:
+    """Activate ``node`` when this launch's own configure has succeeded, and never again: all else is asked by hand."""
+    is_due = wanted
+
+    def configured(_: LaunchContext) -> list:
+        nonlocal is_due
+        activation = [EmitEvent(event=change(node, Transition.TRANSITION_ACTIVATE))] if is_due else []
+        is_due = False
+        return [LogInfo(msg=f"{full_name} is configured"), *activation]
+
+    def failed(_: LaunchContext) -> None:
+        nonlocal is_due
+        is_due = False
+
+    return [
+        RegisterEventHandler(
+            OnStateTransition(
+                target_lifecycle_node=node,
+                goal_state=goal,
+                start_state="configuring" if goal == "inactive" else None,
+                entities=[OpaqueFunction(function=then)],
+            )
+        )
+        for goal, then in (("inactive", configured), ("unconfigured", failed))
     ]
 
 

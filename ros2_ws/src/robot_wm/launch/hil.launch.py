@@ -2,6 +2,7 @@
 
     ros2 launch robot_wm hil.launch.py bundle:=agent.rwm task:=a1_velocity seconds:=60 out:=hil
 
+The robot stands where its task starts until the agent is active; whatever starts first waits for the other.
 For figures with a bare echo beside them, and for an agent on another computer: ``robot-wm hil``.
 """
 
@@ -27,9 +28,11 @@ from launch import LaunchContext, LaunchDescription
 # Arguments that are handed on to agent.launch.py as they are.
 FOR_THE_AGENT = (
     "params_file",
+    "base_params_file",
     "namespace",
     "bundle",
     "public_key",
+    "allow_unsigned",
     "engine",
     "precision",
     "planner",
@@ -45,12 +48,22 @@ def generate_launch_description() -> LaunchDescription:
         [
             DeclareLaunchArgument("bundle", description="path of the agent's bundle"),
             DeclareLaunchArgument("task", description="task whose robot is simulated, such as a1_velocity"),
-            DeclareLaunchArgument("params_file", default_value=default_file, description="parameters of all nodes"),
+            DeclareLaunchArgument(
+                "params_file", default_value="", description="parameters of all nodes, laid over base_params_file"
+            ),
+            DeclareLaunchArgument(
+                "base_params_file", default_value=default_file, description="what params_file is laid over"
+            ),
             DeclareLaunchArgument("namespace", default_value="", description="of all nodes and topics"),
             DeclareLaunchArgument("faults", default_value="", description="path of a fault schedule (YAML)"),
             DeclareLaunchArgument("seconds", default_value="0.0", description="s to measure; 0: until Ctrl-C"),
             DeclareLaunchArgument("out", default_value="", description="folder for hil.json; empty: only the log"),
             DeclareLaunchArgument("autostart", default_value="true", description="activate the agent"),
+            DeclareLaunchArgument(
+                "allow_unsigned",
+                default_value="true",
+                description="run a bundle without a public_key: nothing can break",
+            ),
             *(
                 DeclareLaunchArgument(name, default_value="", description="see agent.launch.py")
                 for name in ("public_key", "engine", "precision", "planner", "record")
@@ -65,17 +78,18 @@ def bring_up(context: LaunchContext) -> list:
     values = {name: LaunchConfiguration(name).perform(context) for name in ("task", "faults", "bundle", "out")}
     seconds = ParameterValue(LaunchConfiguration("seconds"), value_type=float)
     common = {"package": "robot_wm", "namespace": LaunchConfiguration("namespace"), "output": "both"}
-    params_file = LaunchConfiguration("params_file")
+    names = ("base_params_file", "params_file")
+    files = [path for path in (LaunchConfiguration(name).perform(context) for name in names) if path]
     robot = Node(
         executable="sim_robot",
         name="sim_robot",
-        parameters=[params_file, {name: values[name] for name in ("task", "faults") if values[name]}],
+        parameters=[*files, {name: values[name] for name in ("task", "faults") if values[name]}],
         **common,
     )
     probe = Node(
         executable="latency_probe",
         name="hil_probe",
-        parameters=[params_file, {"bundle": values["bundle"], "out": values["out"], "seconds": seconds}],
+        parameters=[*files, {"bundle": values["bundle"], "out": values["out"], "seconds": seconds}],
         **common,
     )
     agent = IncludeLaunchDescription(

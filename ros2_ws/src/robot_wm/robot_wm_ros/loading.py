@@ -39,10 +39,18 @@ def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str
     """
     if not parameters.bundle:
         raise UserError("parameter bundle: is not set; it takes the path of an agent.rwm or agent.rwm.zip")
+    if not parameters.public_key and not parameters.allow_unsigned:
+        raise UserError(
+            "parameter public_key: is not set; a robot runs what somebody has signed. For a bundle of your own in"
+            " simulation or development: allow_unsigned"
+        )
     bundle = undo.enter_context(Bundle.open(parameters.bundle, parameters.public_key or None))
     spec = bundle.spec
-    if parameters.robot_config:
-        require_robot(spec, load_robot(parameters.robot_config), origin=parameters.bundle)
+    robot = load_robot(parameters.robot_config) if parameters.robot_config else None
+    minimum = max(parameters.min_bundle_version, robot.min_bundle_version if robot else 0)
+    bundle.manifest.require_version(minimum, origin=parameters.bundle)
+    if robot is not None:
+        require_robot(spec, robot, origin=parameters.bundle)
     if parameters.rate_override_hz:
         bundle = _at_rate(bundle, parameters.rate_override_hz)
     engine = make_engine(
@@ -53,7 +61,11 @@ def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str
         engine_dir=Path(parameters.engine_dir) if parameters.engine_dir else None,
     )
     controller = start_controller(
-        bundle, engine=engine, precision=parameters.precision, config=parameters.safety, tell=tell
+        bundle,
+        engine=engine,
+        precision=parameters.precision,
+        config=parameters.safety_for(spec.action),
+        tell=tell,
     )
     undo.callback(controller.deactivate)
     warm_up(controller)

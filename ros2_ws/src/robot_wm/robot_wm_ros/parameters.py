@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rclpy.node import Node
@@ -14,6 +14,7 @@ from robot_wm.runtime.engines import ENGINES, EngineKind
 from robot_wm.runtime.manifest import POLICY_OF, Precision
 from robot_wm.runtime.realtime import RealtimeConfig
 from robot_wm.runtime.safety import SafetyConfig
+from robot_wm.spec import ActionSpec
 from robot_wm_ros.bindings import COMMAND_TIMEOUTS, STAMP_SOURCES
 from robot_wm_ros.command_velocity import VELOCITY_TYPES
 from robot_wm_ros.commands import COMMAND_TYPES
@@ -21,6 +22,7 @@ from robot_wm_ros.declaration import Declaration, declare, values
 
 PRECISIONS = tuple(POLICY_OF)
 PLANNERS = ("none",)
+SOFT_START_OF_TASK = -1.0
 _SAFETY = SafetyConfig()
 _REALTIME = RealtimeConfig()
 
@@ -30,8 +32,22 @@ LIVE = ("trace",)
 _row, _SECONDS, _ANY, _SOME = Declaration, (0.0, 3600.0), (0, 1_000_000), (1, 1_000_000)
 _DECLARATIONS = (
     _row("bundle", "", "path of the agent's bundle, a folder or a zip of one; required"),
-    _row("public_key", "", "path of a PEM Ed25519 key that must have signed the bundle; empty: unsigned will do"),
-    _row("robot_config", "", "path or name of a firmware robot YAML that the bundle must fit; empty: unchecked"),
+    # What a bundle is checked against is nothing that another participant of the network may take back.
+    _row("public_key", "", "path of a PEM Ed25519 key that must have signed the bundle", read_only=True),
+    _row("allow_unsigned", False, "run a bundle without a public_key; never on a robot", read_only=True),
+    _row(
+        "min_bundle_version",
+        0,
+        "an older bundle is refused, signed or not; 0: the robot_config's, or none",
+        limits=(0, 2**31 - 1),
+        read_only=True,
+    ),
+    _row(
+        "robot_config",
+        "",
+        "path or name of a firmware robot YAML that the bundle must fit; empty: unchecked",
+        read_only=True,
+    ),
     _row("engine", ENGINES[0], "what computes the policy", choices=ENGINES),
     _row("precision", PRECISIONS[0], "of the policy's graph; the bundle must have it", choices=PRECISIONS),
     _row("engine_dir", "", "folder of TensorRT engines; empty: this machine's own"),
@@ -62,11 +78,24 @@ _DECLARATIONS = (
         0.0,
         "Hz, for latency measurements only; 0: the rate the agent was trained at",
         limits=(0.0, 2000.0),
+        read_only=True,
     ),
     _row("trace", False, "publish ~/trace, the times of every tick in ns"),
     _row("record", "", "folder for a recording of every tick (MCAP); empty: none"),
     _row("record_queue", 1024, "ticks that may wait for the disk before they are dropped", limits=_SOME),
-    _row("soft_start_s", _SAFETY.soft_start_s, "s, blend from standing to the policy", limits=_SECONDS),
+    _row(
+        "soft_start_s",
+        SOFT_START_OF_TASK,
+        "s, blend from standing to the policy; -1: 1 s where joints take positions or velocities, none where they take"
+        " efforts, a part of which balances nothing",
+        limits=(SOFT_START_OF_TASK, _SECONDS[1]),
+    ),
+    _row(
+        "sensor_wait_s",
+        10.0,
+        "s after activation that sensors have to come, nothing moving before; then hold, and damp",
+        limits=_SECONDS,
+    ),
     _row("hold_s", _SAFETY.hold_s, "s, a fault may last before the robot is damped", limits=_SECONDS),
     _row("recover_ticks", _SAFETY.recover_ticks, "sound ticks in a row that end a hold", limits=_SOME),
     _row("surprise_limit_nats", 0.0, "nats, more is a fault; 0: reported only", limits=(0.0, 1e9)),
@@ -102,6 +131,8 @@ class AgentParameters:
 
     bundle: str
     public_key: str
+    allow_unsigned: bool
+    min_bundle_version: int
     robot_config: str
     engine: EngineKind
     precision: Precision
@@ -117,9 +148,11 @@ class AgentParameters:
     trace: bool
     record: str
     record_queue: int
+    sensor_wait_s: float
     deadline_s: float
     deadline_miss_limit: int
     threads: int
+    soft_start_s: float | None
     safety: SafetyConfig
     realtime: RealtimeConfig
 
@@ -129,17 +162,30 @@ class AgentParameters:
         for name, value in given.items():
             _BY_NAME[name].check(value)
         rest = dict(given)
+        soft_start_s = rest.pop("soft_start_s")
+        if SOFT_START_OF_TASK < soft_start_s < 0.0:
+            raise UserError(f"parameter soft_start_s: {soft_start_s:g} s is less than none; -1 is as the task has it")
         safety = SafetyConfig(
             surprise_limit_nats=rest.pop("surprise_limit_nats") or None,
             deadline_s=given["deadline_s"] or None,
-            **{name: rest.pop(name) for name in ("soft_start_s", "hold_s", "recover_ticks", "surprise_ticks")},
+            **{name: rest.pop(name) for name in ("hold_s", "recover_ticks", "surprise_ticks")},
         )
         realtime = RealtimeConfig(
             cpu_affinity=tuple(rest.pop("cpu_affinity")),
             **{name: rest.pop(name) for name in ("fifo_priority", "lock_memory", "freeze_gc")},
         )
         joints = tuple(rest.pop("controller_joints"))
+        rest["soft_start_s"] = None if soft_start_s < 0.0 else soft_start_s
         return cls(safety=safety, realtime=realtime, controller_joints=joints, **rest)
+
+    def safety_for(self, action: ActionSpec) -> SafetyConfig:
+        """``safety`` with the soft start of this action's mode, unless one was given.
+
+        From a pose or from rest a robot is led to what the policy wants. An effort has no such way: a tenth of the
+        force that catches a falling pole only lets it fall.
+        """
+        default_s = 0.0 if action.mode == "effort" else _SAFETY.soft_start_s
+        return replace(self.safety, soft_start_s=default_s if self.soft_start_s is None else self.soft_start_s)
 
 
 def declare_all(node: Node) -> None:

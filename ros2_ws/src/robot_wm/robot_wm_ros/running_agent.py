@@ -90,6 +90,7 @@ class RunningAgent:
                 deadline_s=parameters.deadline_s or spec.control_period_s, limit=parameters.deadline_miss_limit
             ),
             events=EventLog(node.get_logger()),
+            sensor_wait_s=parameters.sensor_wait_s,
         )
         self.ticker.tracing = parameters.trace
         self._status = StatusSource(
@@ -108,9 +109,10 @@ class RunningAgent:
             self._subscribe(entry, entry.message_type)
         node.get_logger().info(
             f"{spec.task} on {spec.robot} at {spec.control_rate_hz:g} Hz: {', '.join(self._inputs)} -> {commands.topic}"
-            f"; bundle {agent.bundle.manifest_sha256[:12]},"
-            f" {'signed' if agent.bundle.signature_checked else 'signature not asked for'}"
+            f"; bundle {agent.bundle.manifest_sha256[:12]}"
         )
+        if not agent.bundle.signature_checked:
+            node.get_logger().warning("allow_unsigned: nobody's signature vouches for this bundle")
         if parameters.rate_override_hz:
             node.get_logger().warning(
                 f"rate_override_hz: {spec.control_rate_hz:g} Hz, trained at {agent.spec.control_rate_hz:g} Hz:"

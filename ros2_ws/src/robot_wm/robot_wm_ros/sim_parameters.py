@@ -30,6 +30,12 @@ _DECLARATIONS = (
     _row("controller", "", "commands come on <controller>/...; empty: forward_<mode>_controller"),
     _row("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
     _row("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the task's"),
+    _row(
+        "wait_for_agent",
+        False,
+        "stand where the task starts while the agent is not active, back there whenever it becomes inactive",
+    ),
+    _row("transition_topic", "agent/transition_event", "lifecycle_msgs/TransitionEvent: the agent's, to wait for it"),
     _row("damp_topic", "agent/damp", "std_msgs/Bool, latched: true brakes with kd only"),
     _row(
         "watchdog_s", 0.0, "s without a command until the drives brake; 0: five control periods", limits=(0.0, 3600.0)
@@ -65,6 +71,8 @@ class SimParameters:
     controller: str
     command_type: str
     controller_joints: tuple[str, ...]
+    wait_for_agent: bool
+    transition_topic: str
     damp_topic: str
     watchdog_s: float | None
     faults: FaultSchedule

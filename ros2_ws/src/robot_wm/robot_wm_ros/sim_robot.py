@@ -3,6 +3,9 @@
 One thread: it sleeps in the wait for messages until the next sample is due on its own grid of absolute times, brings
 physics up to now, and publishes. Whatever comes in between first brings physics up to now, too, so that a command acts
 from the physics step that follows its receipt.
+
+With ``wait_for_agent`` the robot stands as if somebody held it: sensors and clock run, nothing moves. It is let go when
+the agent wants it damped no longer, which is with its first command, and held again whenever the agent is inactive.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from threading import Event
 from typing import Any
 
 import rclpy
+from lifecycle_msgs.msg import State, TransitionEvent
 from rclpy.node import Node
 from rclpy.qos import QoSPresetProfiles, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
@@ -40,6 +44,8 @@ SIMULATED_START_NS = 1_000_000_000  # a simulated time of zero would mean that t
 
 # As ros2_control's joint_state_broadcaster publishes.
 _SENSORS = QoSPresetProfiles.SYSTEM_DEFAULT.value
+# As a lifecycle node publishes its transitions.
+_TRANSITIONS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 # Deep enough that a burst is counted to the last; of two commands at once the later one counts.
 _COMMANDS = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -69,7 +75,11 @@ class SimRobot:
             for topic, message_type in self._messages.types.items()
         }
         self._faults = FaultPlayer(parameters.faults)
-        self._faults_from_s = 0.0 if parameters.play_faults_at_start else math.inf  # physics time
+        self._is_held = parameters.wait_for_agent
+        self._is_driven = False  # the agent wants it damped no longer
+        self._faults_from_s = math.inf  # physics time
+        if parameters.play_faults_at_start and not self._is_held:
+            self._faults_from_s = 0.0
         self._active_faults: tuple[str, ...] = ()
         self._firmware_mode = ""
         self._sequence = self._received = self._refused = 0
@@ -77,6 +87,8 @@ class SimRobot:
 
         self._subscribe_commands()
         node.create_subscription(Bool, parameters.damp_topic, self._on_damp, LATCHED)
+        if parameters.wait_for_agent:
+            node.create_subscription(TransitionEvent, parameters.transition_topic, self._on_transition, _TRANSITIONS)
         node.create_service(Trigger, "~/estop", self._on_estop)
         node.create_service(Trigger, "~/reset", self._on_reset)
         node.create_service(Trigger, "~/play_faults", self._on_play_faults)
@@ -129,6 +141,7 @@ class SimRobot:
         log.info(
             f"simulating {spec.robot} of {spec.task}: physics {spec.physics_rate_hz:g} Hz, "
             f"sensors {1 / self._period_s:g} Hz, watchdog {self._robot.firmware.watchdog_s:g} s"
+            f"{', held until the agent is active' if self._is_held else ''}"
         )
         self._physics_clock.start(time.monotonic(), steps=self._robot.steps)
         self._pace.restart()
@@ -192,7 +205,9 @@ class SimRobot:
     def _catch_up(self) -> None:
         """Bring physics up to now."""
         due = self._physics_clock.due(time.monotonic(), self._robot.steps)
-        if due:
+        if due and self._is_held:
+            self._robot.stand(due)
+        elif due:
             self._robot.advance(due)
 
     def _report_faults(self) -> None:
@@ -253,6 +268,27 @@ class SimRobot:
     def _on_damp(self, message: Bool) -> None:
         self._catch_up()
         self._robot.firmware.damp(message.data)
+        self._is_driven = not message.data
+        self._let_go()
+
+    def _on_transition(self, event: TransitionEvent) -> None:
+        # Told once and not latched: whoever starts later than the agent is held, and learns from ~/damp to let go.
+        if event.goal_state.id == State.PRIMARY_STATE_INACTIVE:
+            self._catch_up()
+            self._robot.reset()
+            self._is_held = True
+            self._node.get_logger().info("the agent is inactive: held where the task starts")
+        elif event.goal_state.id == State.PRIMARY_STATE_ACTIVE:
+            self._catch_up()
+            self._let_go()  # where ~/damp has overtaken this topic
+
+    def _let_go(self) -> None:
+        """End the wait for an agent that drives."""
+        if self._is_held and self._is_driven:
+            self._is_held = False
+            if self._parameters.play_faults_at_start and math.isinf(self._faults_from_s):
+                self._faults_from_s = self._robot.time_s
+            self._node.get_logger().info("the agent drives: let go where the task starts")
 
     def _on_estop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._catch_up()

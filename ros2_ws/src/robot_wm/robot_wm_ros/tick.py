@@ -52,6 +52,7 @@ class Ticker:
         recorder: TickRecorder | None,
         lateness: Lateness,
         events: EventLog,
+        sensor_wait_s: float = 0.0,
     ) -> None:
         self._clock, self._controller, self._frame, self._trigger = clock, controller, frame, trigger
         self._commands, self._damp, self._trace, self._recorder = commands, damp, trace, recorder
@@ -63,6 +64,8 @@ class Ticker:
         self.last: Command | None = None  # what the controller decided last
         self.last_s = float("nan")  # when, on the steady clock
         self._events = events
+        self._sensor_wait_s = sensor_wait_s
+        self._wait_until_s = float("-inf")  # for fields that no message has filled yet, on the steady clock
         self._nothing: dict[str, NDArray[Any] | None] = dict.fromkeys(frame.observation)
         self._published_ns = 0
         self._period_s = controller.spec.control_period_s
@@ -73,11 +76,12 @@ class Ticker:
     # -- driving ----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Drive from now on."""
+        """Drive from now on; sensors that are not there yet have ``sensor_wait_s`` to come, nothing moving before."""
         self._decimator.restart()
         self.arrivals.clear()
         self.lateness.clear()
-        self._watchdog.feed(time.monotonic())
+        self._wait_until_s = time.monotonic() + self._sensor_wait_s
+        self._watchdog.feed(self._wait_until_s)
         self._controller.start_episode()
         self.driving = True
 
@@ -92,6 +96,8 @@ class Ticker:
         if not (self._decimator.due(stamp_s) and self._cap.allows(now_s)):
             self.arrivals.decimated += 1
             return
+        if self._awaits_sensors(now_s):
+            return
         self.arrivals.ticks += 1
         self._watchdog.feed(time.monotonic())
         self._frame.refresh(now_s)
@@ -100,6 +106,16 @@ class Ticker:
         queue_ns = receipt_ns - (receipt_ns if info is None else info["received_timestamp"])
         queue_ns = queue_ns if 0 <= queue_ns < _LONGEST_QUEUE_NS else 0
         self.lateness.add((self._published_ns - receipt_ns + queue_ns) * 1e-3)
+
+    def _awaits_sensors(self, now_s: float) -> bool:
+        """Whether the first tick can still wait for a field that no message has filled: no command, ``~/damp`` true."""
+        if self._wait_until_s == float("-inf"):
+            return False
+        self._frame.refresh(now_s)
+        is_complete = all(value is not None for value in self._frame.observation.values())
+        if is_complete or time.monotonic() >= self._wait_until_s:
+            self._wait_until_s = float("-inf")
+        return self._wait_until_s != float("-inf")
 
     def patience_s(self) -> float:
         """How long nothing but messages matters."""

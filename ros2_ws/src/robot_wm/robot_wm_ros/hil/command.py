@@ -135,7 +135,7 @@ def hil(
         domain_id=random.choice(_DOMAINS) if domain_id is None else domain_id,
         task_options=options,
         agent={"engine": engine, "precision": precision, "planner": planner}
-        | ({"public_key": str(key.resolve())} if key else {}),
+        | ({"public_key": str(key.resolve())} if key else {"allow_unsigned": True}),
         priority=priority,
         cpus=_cpus(cpus),
         robot_host=robot_host,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from robot_wm.errors import UserError
+from robot_wm.yaml_file import parse_yaml
 
 if TYPE_CHECKING:
     import gymnasium
@@ -46,6 +47,7 @@ def make_env(
             raise UserError(f"task {task}: only our own tasks have a window")
         arguments["target"] = task[len(GYM_PREFIX) :]
     factory = _entry(task).load()
+    arguments |= _typed(task, factory, options)
     try:
         return factory(**arguments)
     except TypeError as error:
@@ -66,7 +68,26 @@ def backend_name(task: str, options: Mapping[str, Any]) -> str:
 
 def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Give options that came as text (from a command line) the types that YAML would: ``2``, ``0.5``, ``true``."""
-    return {name: yaml.safe_load(value) if isinstance(value, str) else value for name, value in options.items()}
+    return {
+        name: parse_yaml(value, origin=f"option {name}") if isinstance(value, str) else value
+        for name, value in options.items()
+    }
+
+
+def _typed(task: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as the types that the factory declares, where it does; UserError for one that cannot be."""
+    try:
+        hints = get_type_hints(factory)
+    except Exception:  # of somebody else's factory: what a hint names need not be there at run time
+        return dict(options)
+    typed = dict(options)
+    config = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
+    for name in hints.keys() & options.keys():
+        try:
+            typed[name] = TypeAdapter(hints[name], config=config).validate_python(options[name])
+        except ValidationError as error:
+            raise UserError.from_validation(error, origin=f"task {task}: option {name}") from None
+    return typed
 
 
 def _entry(task: str) -> EntryPoint:

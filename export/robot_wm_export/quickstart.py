@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from robot_wm.atomic import atomic_file
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
+from robot_wm.yaml_file import read_mapping
 from robot_wm.zoo.catalog import PREFIX, Zoo
 from robot_wm_export.quickstart_walk import AGENT, figures_text, walk, walk_picture
 
@@ -58,7 +58,7 @@ def quickstart(
     """
     from robot_wm.training.config import TrainConfig, preset_path
 
-    settings: dict[str, Any] = yaml.safe_load(preset_path(PRESET).read_text())
+    settings: dict[str, Any] = read_mapping(preset_path(PRESET))
     settings |= {"run_dir": run_dir / "train", "seed": seed}
     if time_limit_s is not None:
         settings["time_limit_s"] = time_limit_s

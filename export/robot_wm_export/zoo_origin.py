@@ -8,9 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from robot_wm.training.config import TrainConfig
+from robot_wm.yaml_file import read_mapping
 
 
 def command_line(config: TrainConfig) -> str:
@@ -21,7 +20,7 @@ def command_line(config: TrainConfig) -> str:
     presets = sorted((Path(str(files("robot_wm.training"))) / "presets").glob("*.yaml"))
     found = [_flags({}, config)]
     for path in presets:
-        flags = _flags(yaml.safe_load(path.read_text()), config)
+        flags = _flags(read_mapping(path), config)
         found.append(None if flags is None else ["--preset", path.stem, *flags])
     return shlex.join(["robot-wm", "train", *min((flags for flags in found if flags is not None), key=len)])
 

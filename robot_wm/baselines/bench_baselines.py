@@ -144,10 +144,9 @@ def _seeds(text: str) -> list[int]:
 
 def _train_settings(task: str, preset: str | None, given: dict[str, str]) -> dict[str, Any]:
     """Dreamer's settings: the preset's, then those that were given one by one."""
-    import yaml
-
     from robot_wm.tasks import parse_options
     from robot_wm.training.config import preset_path
+    from robot_wm.yaml_file import read_mapping
 
     try:
         path = preset_path(preset or task)
@@ -155,7 +154,7 @@ def _train_settings(task: str, preset: str | None, given: dict[str, str]) -> dic
         if preset is not None:
             raise
         return parse_options(given)
-    return (yaml.safe_load(path.read_text()) or {}) | parse_options(given)
+    return read_mapping(path) | parse_options(given)
 
 
 def _check(plans: list[RunPlan]) -> None:

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, ValidationError
 
 from robot_wm.errors import UserError
+from robot_wm.yaml_file import read_mapping
 
 DREAMER = "dreamer"
 
@@ -45,11 +45,7 @@ def load_algorithms(path: Path | None = None) -> dict[str, Algorithm]:
     """The declared algorithms by name, from ``path`` or those that ship; UserError for a file that declares none."""
     path = Path(str(files("robot_wm.baselines"))) / "settings.yaml" if path is None else path
     try:
-        return TypeAdapter(dict[str, Algorithm]).validate_python(yaml.safe_load(path.read_text()))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the algorithms' settings: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not YAML: {error}") from None
+        return TypeAdapter(dict[str, Algorithm]).validate_python(read_mapping(path))
     except ValidationError as error:
         raise UserError.from_validation(error, origin=str(path)) from None
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.yaml_file import parse_yaml, read_yaml, write_yaml
 
 _PACKAGE = "firmware_configs"
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -36,17 +37,15 @@ def known(room: str) -> list[str]:
 
 def parse(text: str, model: type[_Model], *, origin: str) -> _Model:
     """Validate YAML text; UserError naming ``origin``, the key, its value and what it should be."""
-    try:
-        twice = next(_repeated(yaml.compose(text, Loader=yaml.SafeLoader)), None)
-        body = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{origin}: not YAML: {' '.join(str(error).split())}") from None
-    if twice is not None:
-        raise UserError(f"{origin}: line {twice.start_mark.line + 1}: key {twice.value} stands there twice")
+    return _validated(parse_yaml(text, origin=origin), model, origin=origin)
+
+
+def _validated(body: Any, model: type[_Model], *, origin: str) -> _Model:
     if not isinstance(body, dict):
         raise UserError(f"{origin}: a mapping of keys to values is needed")
     try:
-        return model.model_validate(body)
+        # Strictly, so that true is not the number 1 nor "20" the number 20; as JSON, whose lists may become tuples.
+        return model.model_validate_json(json.dumps(body), strict=True)
     except ValidationError as error:
         meaning = _meaning(model, error.errors()[0]["loc"])
         line = str(UserError.from_validation(error, origin=origin))
@@ -56,39 +55,19 @@ def parse(text: str, model: type[_Model], *, origin: str) -> _Model:
 def robot_yaml(robot: RobotConfig) -> str:
     """The robot as YAML that loads to an equal RobotConfig."""
     body = robot.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    return yaml.safe_dump(body, sort_keys=False, allow_unicode=True)
+    return write_yaml(body)
 
 
 def _load(name_or_path: str | Path, room: str, model: type[_Model]) -> _Model:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
-        origin = str(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot read it: {getattr(error, 'strerror', None) or error}") from None
-    else:
-        names = known(room)
-        if str(name_or_path) not in names:
-            one = room.removesuffix("s")
-            raise UserError(f"unknown {one} {str(name_or_path)!r}; known: {', '.join(names)}, or the path of a .yaml")
-        origin = f"{_PACKAGE}/{room}/{name_or_path}.yaml"
-        text = (files(_PACKAGE) / room / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return parse(text, model, origin=origin)
-
-
-def _repeated(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
-    """Keys that a mapping has twice: YAML keeps the last, silently, and with it a joint's wrong limits."""
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                yield key
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-            yield from _repeated(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _repeated(item)
+        return _validated(read_yaml(path), model, origin=str(path))
+    names = known(room)
+    if str(name_or_path) not in names:
+        one = room.removesuffix("s")
+        raise UserError(f"unknown {one} {str(name_or_path)!r}; known: {', '.join(names)}, or the path of a .yaml")
+    text = (files(_PACKAGE) / room / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    return parse(text, model, origin=f"{_PACKAGE}/{room}/{name_or_path}.yaml")
 
 
 def _meaning(model: type[BaseModel], path: tuple[int | str, ...]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from robot_wm.firmware.frozen import Count, FrozenModel, NotNegative
 from robot_wm.spec import JointLimits, Name, Positive
@@ -18,6 +18,15 @@ ControlMode = Literal["position", "velocity", "effort"]
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}$")]
 # Names of links and files that udev makes: no slash, quote or blank may break out of a rule.
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,14}$")]
+
+
+def _not_bool(value: object) -> object:
+    if isinstance(value, bool):  # to pydantic true is among [1, -1], strictly too
+        raise ValueError("must be 1 or -1")
+    return value
+
+
+Direction = Annotated[Literal[1, -1], BeforeValidator(_not_bool)]
 
 # Nothing that is driven turns or slides further between its stops; what is beyond was written in degrees or mm.
 _MAX_POSITION = {"rad": 8 * math.pi, "m": 100.0}
@@ -73,7 +82,7 @@ class RobotJoint(FrozenModel):
     gear_ratio: Positive | None = Field(default=None, description="motor turns per joint turn, or rad per m")
     torque_constant_nm_per_a: Positive | None = Field(default=None, description="N·m/A, at the motor's shaft")
     pole_pairs: Count | None = Field(default=None, description="1, pairs of magnetic poles of the rotor")
-    direction: Literal[1, -1] = Field(default=1, description="1 or -1: whether the motor turns with the joint")
+    direction: Direction = Field(default=1, description="1 or -1: whether the motor turns with the joint")
     settings: dict[str, float | int | str] = Field(default={}, description="what only this drive type knows")
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.training.config import TrainConfig, preset_path
+from robot_wm.yaml_file import read_mapping
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -29,7 +30,8 @@ def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.Ar
     for file in files:
         if not file.is_file():
             raise UserError(f"{file}: no such file (--config)")
-        cyclopts.config.Yaml(file, use_commands_as_keys=False)(app, commands, arguments)
+        settings = read_mapping(file)
+        cyclopts.config.Dict(settings, use_commands_as_keys=False, source=str(file))(app, commands, arguments)
     if "--resume" in given and "--run-dir" in given:
         saved = saved_settings(Path(given["--run-dir"]))
         cyclopts.config.Dict(saved, use_commands_as_keys=False, source=given["--run-dir"])(app, commands, arguments)

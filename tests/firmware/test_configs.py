@@ -177,3 +177,42 @@ def test_every_number_of_a_yaml_file_is_followed_by_its_unit_or_preceded_by_its_
     for name in known("boards"):
         text = (root / "boards" / f"{name}.yaml").read_text()
         assert "our choice" in text, name
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        (
+            "bus_id: true",
+            r"joints\.slider\.bus_id: Input should be a valid integer \(got 'True'\) \[number on the bus\]",
+        ),
+        ("kp: '20'", r"joints\.slider\.kp: Input should be a valid number \(got '20'\)"),
+        ("kp: yes", r"joints\.slider\.kp: Input should be a valid number \(got 'True'\)"),
+        ("watchdog_s: off", r"joints\.slider\.watchdog_s: .*\(got 'False'\)"),
+        ("direction: true", r"joints\.slider\.direction: .*\(got 'True'\)"),
+        ("pole_pairs: 7.0", r"joints\.slider\.pole_pairs: .*integer"),
+        ("gear_ratio: .nan", r"joints\.slider\.gear_ratio: .*"),
+        ("limits: {velocity: true, effort: 1}", r"joints\.slider\.limits\.velocity: .*\(got 'True'\)"),
+        (
+            "limits: {position: [-90, 90], velocity: 1, effort: 1}",
+            r"limits\.position: \[-90, 90\] rad is beyond ±25\.13 rad; was it meant in degrees\?",
+        ),
+        (
+            "unit: m\n    limits: {position: [0, 400], velocity: 1, effort: 1}",
+            r"limits\.position: \[0, 400\] m is beyond ±100 m; was it meant in mm\?",
+        ),
+        ("urdf: {position: [-180, 180]}", r"urdf\.position: \[-180, 180\] rad is beyond"),
+    ],
+)
+def test_a_value_of_another_kind_is_not_taken_for_a_number(line, wanted):
+    joint = {"limits": "{velocity: 1, effort: 1}", "kp": "1", "kd": "1"}
+    joint = {key: value for key, value in joint.items() if f"{key}:" not in line}
+    text = "\n".join([f"    {key}: {value}" for key, value in joint.items()] + [f"    {line}"])
+    head = robot_yaml(load_robot("panda")).split("joints:")[0]
+    parse(
+        f"{head}joints:\n  slider:\n    limits: {{velocity: 1, effort: 1}}\n    kp: 1\n    kd: 1\n",
+        RobotConfig,
+        origin="r",
+    )
+    with pytest.raises(UserError, match=rf"^r\.yaml: {wanted}" if wanted.startswith("joints") else wanted):
+        parse(f"{head}joints:\n  slider:\n{text}\n", RobotConfig, origin="r.yaml")

@@ -220,7 +220,7 @@ def test_a_bad_file_is_refused_by_its_name_and_key(tmp_path, content, key):
 
 def test_a_file_that_is_no_yaml_or_not_there_is_refused(tmp_path):
     path = tmp_path / "faults.yaml"
-    with pytest.raises(UserError, match="cannot read the faults: No such file"):
+    with pytest.raises(UserError, match="cannot read it: No such file"):
         FaultSchedule.load(path)
     path.write_text("faults: [")
     with pytest.raises(UserError, match="not YAML"):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from robot_wm.errors import UserError
 from robot_wm.spec import Finite, Positive
+from robot_wm.yaml_file import read_yaml
 
 LONGEST_S = 1e8  # three years: a stamp moved by as much is still one that a message can hold
 _GRAIN_S = 1e-6  # much less than a physics step
@@ -108,12 +108,7 @@ class FaultSchedule(BaseModel):
     @classmethod
     def load(cls, path: Path) -> FaultSchedule:
         """Read a YAML file; raises UserError naming the file, the key and its value."""
-        try:
-            content = yaml.safe_load(path.read_text())
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the faults: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        content = read_yaml(path)
         try:
             return cls.model_validate(content)
         except ValidationError as error:

@@ -96,22 +96,16 @@ def spoil(bundle, tmp_path):
 
 def test_a_configuration_that_fails_says_why_and_can_be_put_right(rig, make_bundle, tmp_path):
     good = make_bundle("cartpole_balance")
-    key = tmp_path / "key.pem"
-    key.write_bytes(
-        Ed25519PrivateKey.generate()
-        .public_key()
-        .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    )
+    in_the_way = tmp_path / "a_file"
+    in_the_way.touch()
     rig = rig(bundle=str(tmp_path / "nothing.rwm"))
     before = entities(rig.agent)
     for changes, cause in (
         ({}, "nothing.rwm: no such bundle"),
         ({"bundle": ""}, "parameter bundle: is not set"),
         ({"bundle": str(spoil(good, tmp_path))}, "policy.op17.onnx was changed"),
-        ({"bundle": str(good), "public_key": str(key)}, "manifest.sig"),
-        ({"public_key": "", "robot_config": "a1"}, "not for robot a1"),
-        ({"robot_config": "", "controller_joints": ["hinge"]}, "controller_joints"),
-        ({"controller_joints": ["slider"], "record": str(key)}, "key.pem: cannot record here"),
+        ({"bundle": str(good), "controller_joints": ["hinge"]}, "controller_joints"),
+        ({"controller_joints": ["slider"], "record": str(in_the_way)}, "a_file: cannot record here"),
     ):
         if changes:
             assert rig.set(**changes) == ""
@@ -122,6 +116,45 @@ def test_a_configuration_that_fails_says_why_and_can_be_put_right(rig, make_bund
     assert rig.set(record="") == ""
     assert rig.change(CONFIGURE, ACTIVATE)
     assert rig.state() == "active"
+
+
+@pytest.mark.parametrize(
+    ("vouching", "cause", "undone"),
+    [
+        ({"allow_unsigned": False}, "parameter public_key: is not set", {"allow_unsigned": True}),
+        ({"public_key": "KEY"}, "manifest.sig", {"public_key": ""}),
+        ({"robot_config": "a1"}, "not for robot a1", {"robot_config": ""}),
+        ({"min_bundle_version": 1}, "older than this robot's min_bundle_version 1", {"min_bundle_version": 0}),
+    ],
+)
+def test_nobody_on_the_network_can_undo_what_a_bundle_is_checked_against(rig, tmp_path, vouching, cause, undone):
+    key = tmp_path / "key.pem"
+    public = Ed25519PrivateKey.generate().public_key()
+    key.write_bytes(public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    rig = rig(**{name: str(key) if value == "KEY" else value for name, value in vouching.items()})
+    assert "read-only" in rig.set(**undone)
+    assert "read-only" in rig.set(rate_override_hz=100.0)
+    assert not rig.change(CONFIGURE)
+    assert "configure failed: " in rig.wait_for_line(cause)
+
+
+def test_an_active_agent_waits_for_its_sensors_and_starts_softly_when_they_come(rig):
+    rig = rig("a1_velocity", sensor_wait_s=60.0)
+    assert rig.change(CONFIGURE, ACTIVATE)
+    rig.listen(1.0)  # longer than hold_s: without the wait it has damped by now, and wants an operator
+    assert rig.commands == []
+    assert set(rig.damp) == {True}
+    rig.sense(200.0)
+    rig.wait_for_line("soft_start -> active")
+    assert rig.damp[-1] is False
+    assert not any("hold" in line for line in rig.lines)
+
+
+def test_an_active_agent_whose_sensors_do_not_come_damps_in_the_end(rig):
+    rig = rig(sensor_wait_s=0.3)
+    assert rig.change(CONFIGURE, ACTIVATE)
+    rig.wait_for_line("hold -> damp")
+    assert set(rig.damp) == {True, False}  # a hold follows its command
 
 
 def test_parameters_say_what_they_are_and_refuse_what_they_cannot_be(rig):

@@ -67,6 +67,7 @@ def told(status: AgentStatus) -> DiagnosticStatus:
         ({"rate_hz": math.nan}, OK, "active"),
         ({"recorder_error": "No space left on device"}, WARN, "No space left on device"),
         ({"recorder_dropped": 7}, WARN, "lacks 7 ticks"),
+        ({"is_signed": False}, WARN, "allow_unsigned"),
         ({"realtime": (*WELL.realtime, REFUSED)}, WARN, "LimitMEMLOCK=infinity"),
         ({"temperatures_c": {"cpu-thermal": 85.0, "gpu-thermal": 85.1}}, WARN, "gpu-thermal is 85.1 °C"),
     ],

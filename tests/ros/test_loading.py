@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from robot_wm.errors import UserError
+from robot_wm.firmware.loading import load_robot, robot_yaml
 from robot_wm.runtime import engines
 from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.tasks import agent_spec, make_env
 from robot_wm_ros import loading, parameters
 from robot_wm_ros.parameters import AgentParameters
 
@@ -22,7 +24,7 @@ def load(make_bundle):
 
     def load(**given) -> type:
         with ExitStack() as undo:
-            chosen = AgentParameters.of(parameters._DEFAULTS | {"bundle": path, **given})
+            chosen = AgentParameters.of(parameters._DEFAULTS | {"bundle": path, "allow_unsigned": True, **given})
             return type(loading.load_agent(chosen, undo, print).controller.engine)
 
     return load
@@ -64,3 +66,44 @@ def test_what_cannot_be_is_refused_in_one_line(load, monkeypatch):
 def test_the_node_offers_every_engine_there_is():
     row = next(row for row in parameters._DECLARATIONS if row.name == "engine")
     assert row.choices == engines.ENGINES == ("onnx", "tensorrt")
+
+
+def test_a_robot_runs_what_somebody_signed_unless_it_is_told_otherwise(load):
+    with pytest.raises(UserError, match=r"parameter public_key: is not set; .*allow_unsigned"):
+        load(allow_unsigned=False)
+
+
+def test_a_bundle_that_is_older_than_the_robot_s_minimum_is_refused(load, tmp_path):
+    load(min_bundle_version=0)
+    with pytest.raises(UserError, match="bundle_version 0 is older than this robot's min_bundle_version 1"):
+        load(min_bundle_version=1)
+    robot = load_robot("cartpole").model_copy(update={"min_bundle_version": 2})
+    path = tmp_path / "cart.yaml"
+    path.write_text(robot_yaml(robot))
+    with pytest.raises(UserError, match="min_bundle_version 2"):
+        load(robot_config=str(path))
+    with pytest.raises(UserError, match="min_bundle_version 2"):
+        load(robot_config=str(path), min_bundle_version=1)  # the higher one counts
+
+
+@pytest.mark.parametrize(("given_s", "mode", "expected_s"), [
+    (-1.0, "position", 1.0), (-1.0, "velocity", 1.0), (-1.0, "effort", 0.0),
+    (0.5, "position", 0.5), (0.5, "effort", 0.5), (0.0, "position", 0.0),
+])  # fmt: skip
+def test_the_soft_start_is_the_task_s_unless_one_is_given(given_s, mode, expected_s):
+    given = AgentParameters.of(parameters._DEFAULTS | {"soft_start_s": given_s})
+    action = agent_spec_of("cartpole_balance").action.model_copy(update={"mode": mode})
+    assert given.safety_for(action).soft_start_s == expected_s
+
+
+def agent_spec_of(task):
+    env = make_env(task)
+    try:
+        return agent_spec(env)
+    finally:
+        env.close()
+
+
+def test_less_than_no_soft_start_is_refused():
+    with pytest.raises(UserError, match=r"soft_start_s: -0\.5 s"):
+        AgentParameters.of(parameters._DEFAULTS | {"soft_start_s": -0.5})

@@ -7,7 +7,8 @@ ERROR  e-stop, damp mode, or a fault of the engine (it raised, or its output is 
 STALE  the node is active and has not ticked for ``STALE_AFTER_S``
 WARN   hold mode or any other fault; deadlines missed since the last report; surprise above its
        limit; the rate off by more than ``RATE_TOLERANCE``; a recording that stopped or has holes;
-       a real-time request that the kernel refused; a temperature above ``HOT_C``
+       a real-time request that the kernel refused; a temperature above ``HOT_C``; a bundle whose
+       signature nobody asked for
 OK     otherwise, also while nobody has enabled the agent
 =====  ==========================================================================================
 
@@ -54,6 +55,7 @@ class AgentStatus:
     detail: str = ""  # those faults in words
     engine: str = ""
     bundle_sha256: str = ""
+    is_signed: bool = True  # its signature was asked for, and is the public key's
     spec_hash: str = ""
     temperatures_c: Mapping[str, float] = field(default_factory=dict)
     received: int = 0  # samples of the trigger topic since activation
@@ -106,6 +108,8 @@ def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
         yield warn, f"surprise {status.surprise_nats:.3g} nats, limit {status.surprise_limit_nats:.3g}"
     if abs(status.rate_hz - status.wanted_rate_hz) > RATE_TOLERANCE * status.wanted_rate_hz:
         yield warn, f"{status.rate_hz:.4g} Hz, wanted {status.wanted_rate_hz:.4g} Hz"
+    if not status.is_signed:
+        yield warn, "the bundle's signature is not asked for: allow_unsigned"
     if status.recorder_error:
         yield warn, f"recording stopped: {status.recorder_error}"
     if status.recorder_dropped:
@@ -149,6 +153,7 @@ def _values(status: AgentStatus) -> dict[str, str]:
         **{key: str(value) if isinstance(value, int) else f"{value:.6g}" for key, value in numbers.items()},
         "engine": status.engine,
         "bundle_sha256": status.bundle_sha256,
+        "bundle_signed": str(status.is_signed),
         "spec_sha256": status.spec_hash,
         "recorder_error": status.recorder_error,
         **{f"realtime_{grant.what.replace(' ', '_')}": str(grant) for grant in status.realtime},

@@ -58,6 +58,7 @@ class StatusSource:
             detail="" if command is None or not ticker.driving else command.detail,
             engine=self._engine,
             bundle_sha256=self._bundle_sha256,
+            is_signed=self._agent.bundle.signature_checked,
             spec_hash=self._spec_hash,
             temperatures_c=temperatures,
             received=arrivals.received,

@@ -4,10 +4,12 @@ import array
 import math
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import rclpy
+from lifecycle_msgs.msg import State, TransitionEvent
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -16,6 +18,7 @@ from std_msgs.msg import Bool, Float64MultiArray, String, UInt64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from robot_wm_ros.hil.lifecycle import LifecycleClient
 from robot_wm_ros.hil.services import Services
 from robot_wm_ros.sim_robot import main
 
@@ -23,6 +26,8 @@ BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
 LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 PATIENCE_S = 30.0
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "ros2_ws/src/robot_wm"
 
 
 class Peer:
@@ -34,7 +39,7 @@ class Peer:
         self.node = rclpy.create_node("peer", context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
-        self._services = Services(self.node, lambda condition, _: self.until(condition))
+        self.services = Services(self.node, lambda condition, _: self.until(condition))
         self.heard = {}
 
     def listen(self, message_type, topic, qos=BEST_EFFORT):
@@ -54,12 +59,12 @@ class Peer:
             self._executor.spin_once(timeout_sec=0.01)
 
     def call(self, service):
-        answer = self._services.call(Trigger, service, Trigger.Request())
+        answer = self.services.call(Trigger, service, Trigger.Request())
         assert answer.success
         return answer
 
     def close(self):
-        self._services.close()
+        self.services.close()
         self._executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
@@ -239,6 +244,67 @@ def test_simulated_time_runs_at_its_own_speed_and_stamps_tell_physics_steps(star
     assert {message.clock.sec * 10**9 + message.clock.nanosec for message in clocks} & set(stamps.tolist())
 
 
+def test_it_is_held_where_the_task_starts_while_its_agent_is_not_active(start, peer):
+    start("cartpole_balance", wait_for_agent="true", sensor_rate_hz=100.0, watchdog_s=60.0)
+    joints = peer.listen(JointState, "joint_states", RELIABLE)
+    commands = peer.node.create_publisher(Float64MultiArray, "forward_effort_controller/commands", RELIABLE)
+    damp = peer.node.create_publisher(Bool, "agent/damp", LATCHED)
+    transitions = peer.node.create_publisher(TransitionEvent, "agent/transition_event", 10)
+
+    def poses():
+        return {tuple(message.position) for message in joints}
+
+    def stands():
+        """Fresh stamps, and not a number moves, whatever is commanded."""
+        joints.clear()
+        peer.until(lambda: len(joints) > 50, meanwhile=lambda: commands.publish(Float64MultiArray(data=[10.0])))
+        assert (np.diff([stamp_ns(message) for message in joints]) > 0).all()
+        return len(poses()) == 1
+
+    damp.publish(Bool(data=True))
+    assert stands()
+    (start_pose,) = poses()
+    damp.publish(Bool(data=False))  # the agent drives: with its first command
+    peer.until(lambda: abs(joints[-1].position[0] - start_pose[0]) > 0.5)
+    joints.clear()
+    peer.until(lambda: len(joints) > 20)
+    assert len(poses()) > 10
+    # A fault's damping does not stop the world; an agent that becomes inactive does.
+    damp.publish(Bool(data=True))
+    peer.until(lambda: len(joints) > 50)
+    assert len(poses()) > 10
+    transitions.publish(TransitionEvent(goal_state=State(id=State.PRIMARY_STATE_INACTIVE, label="inactive")))
+    peer.until(lambda: abs(joints[-1].position[0]) < 0.2)  # the task starts within 0.1 m of the middle
+    assert stands()
+
+
+def test_the_demo_s_agent_balances_its_pole_in_all_but_a_twentieth_of_its_ticks(spawn, peer):
+    """As hil.launch.py starts them; deactivated and activated again, the pole stands up again."""
+    bundle, parameters = "robot_wm/zoo/agents/cartpole_balance/agent.rwm.zip", PACKAGE / "config/hil.yaml"
+    common = ("--ros-args", "--params-file", str(parameters))
+    agent = spawn("robot_wm_ros.agent", *common, "-p", f"bundle:={ROOT / bundle}", "-p", "allow_unsigned:=true")
+    lifecycle = LifecycleClient(peer.services, "agent")
+    lifecycle.bring_up()  # before there is a robot: it waits
+    robot = spawn("robot_wm_ros.sim_robot", *common, "-p", "task:=cartpole_balance", "-p", "watchdog_s:=2.0")
+    joints = peer.listen(JointState, "joint_states")
+    commands = peer.listen(Float64MultiArray, "forward_effort_controller/commands", RELIABLE)
+    for _ in range(2):
+        upright = []
+
+        def look(upright=upright):
+            if len(commands) > len(upright):
+                hinge = joints[-1].position[list(joints[-1].name).index("hinge")]
+                upright += [math.cos(hinge) > 0.9] * (len(commands) - len(upright))
+
+        commands.clear()
+        peer.until(lambda upright=upright: len(upright) >= 200, meanwhile=look)  # 4 s
+        assert np.mean(upright) >= 0.95
+        lifecycle.deactivate()
+        robot.wait_for("the agent is inactive")
+        lifecycle.bring_up()
+    assert not any("damp" in line for line in agent.lines if "hold" in line)
+
+
 def test_a_racecar_shows_its_pictures_at_the_camera_s_rate(start, peer):
     start("racecar_goal", task_options="[observation=both]", sensor_rate_hz=100.0)
     pictures = peer.listen(Image, "camera/image_raw", RELIABLE)
@@ -264,7 +330,7 @@ def test_a_racecar_shows_its_pictures_at_the_camera_s_rate(start, peer):
         ("a1_velocity", {"controller_joints": "[FR_hip_joint]"}, "parameter controller_joints: FR_hip_joint are not"),
         ("a1_velocity", {"task_options": "[observation]"}, "parameter task_options: 'observation' is not name=value"),
         ("a1_velocity", {"speed": 2.0}, "parameter speed: 2 needs publish_clock"),
-        ("cartpole_balance", {"faults": "/nowhere.yaml"}, "/nowhere.yaml: cannot read the faults: No such file"),
+        ("cartpole_balance", {"faults": "/nowhere.yaml"}, "/nowhere.yaml: cannot read"),
         ("gym:gymnasium:CartPole-v1", {}, "it has no robot that could be simulated"),
     ],
 )

@@ -8,28 +8,34 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import rclpy
 import yaml
+from lifecycle_msgs.msg import Transition
 from node_process import NodeProcess
+from rcl_interfaces.srv import GetParameters
 from rclpy.exceptions import ParameterUninitializedException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 
 from robot_wm_ros import parameters
+from robot_wm_ros.hil.lifecycle import LifecycleClient
 from robot_wm_ros.hil.probe import Probe
+from robot_wm_ros.hil.services import Services
 from robot_wm_ros.sim_parameters import SimParameters
 
 PACKAGE = Path(__file__).resolve().parents[2] / "ros2_ws/src/robot_wm"
 ARGUMENTS = {
-    "agent": {"params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner", "engine", "precision",
-              "record", "public_key", "robot_config", "security", "log_level"},
-    "hil": {"params_file", "namespace", "autostart", "bundle", "planner", "engine", "precision", "record",
-            "public_key", "task", "faults", "seconds", "out"},
+    "agent": {"params_file", "base_params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner",
+              "engine", "precision", "record", "public_key", "allow_unsigned", "robot_config", "security", "log_level"},
+    "hil": {"params_file", "base_params_file", "namespace", "autostart", "bundle", "planner", "engine", "precision",
+            "record", "public_key", "allow_unsigned", "task", "faults", "seconds", "out"},
 }  # fmt: skip
 
 
@@ -158,6 +164,54 @@ def test_hil_yaml_gives_parameters_that_the_nodes_have(agent_parameters):
     assert given["/**/sim_robot"]["ros__parameters"]["trace"]
 
 
+AGENT = ("launch", "robot_wm", "agent.launch.py", "allow_unsigned:=true")
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+DEACTIVATE = Transition.TRANSITION_DEACTIVATE
+
+
+class Peer:
+    """An operator's node."""
+
+    def __init__(self, domain: int) -> None:
+        self._context = rclpy.Context()
+        self._context.init(domain_id=domain)
+        self._node = rclpy.create_node("peer", context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self.services = Services(self._node, lambda condition, what: self._until(condition, what))
+
+    def _until(self, condition: Callable[[], Any], what: str, patience_s: float = 60.0) -> None:
+        end_s = time.monotonic() + patience_s
+        while not condition():
+            assert time.monotonic() < end_s, f"waited for {what}"
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def listen(self, duration_s: float) -> None:
+        """Let time pass."""
+        end_s = time.monotonic() + duration_s
+        self._until(lambda: time.monotonic() >= end_s, "the end")
+
+    def parameters(self, node: str, *names: str) -> list[Any]:
+        """Values of a running node's parameters."""
+        request = GetParameters.Request(names=list(names))
+        answer = self.services.call(GetParameters, f"{node}/get_parameters", request)
+        return [parameter_value_to_python(value) for value in answer.values]
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.services.close()
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+
+@pytest.fixture
+def peer(domain) -> Iterator[Peer]:
+    peer = Peer(domain)
+    yield peer
+    peer.close()
+
+
 @pytest.fixture
 def ros2(domain) -> Iterator[Any]:
     """``ros2("launch", ...)`` as a process, where launch and the built package are installed."""
@@ -176,9 +230,9 @@ def ros2(domain) -> Iterator[Any]:
 
 
 def test_it_comes_up_and_damps_on_ctrl_c(ros2, make_bundle):
-    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={make_bundle('a1_velocity')}")
+    launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}")
     launched.wait_for("/agent is configured")
-    launched.wait_for("inactive -> ")  # activated: it holds, for there is no robot
+    launched.wait_for("inactive -> ")  # activated: it waits for sensors, then holds, for there is no robot
     launched.signal(signal.SIGINT)
     assert launched.wait(20) == 0
     launched.wait_for("damping and leaving")
@@ -186,24 +240,20 @@ def test_it_comes_up_and_damps_on_ctrl_c(ros2, make_bundle):
     assert not any("Caught exception" in line for line in launched.lines)
 
 
-def test_it_stays_down_without_autostart_and_takes_a_namespace_and_a_file(ros2, make_bundle, tmp_path):
+def test_it_stays_down_without_autostart_and_takes_a_namespace_and_a_file(ros2, make_bundle, peer, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("/**/agent:\n  ros__parameters:\n    hold_s: 0.75\n")
     bundle = make_bundle("a1_velocity")
     launched = ros2(
-        "launch", "robot_wm", "agent.launch.py", f"bundle:={bundle}", "namespace:=left", "autostart:=false",
-        f"params_file:={file}",
+        *AGENT, f"bundle:={bundle}", "namespace:=left", "autostart:=false", f"params_file:={file}",
     )  # fmt: skip
     launched.wait_for("process started")
-    for name, value in (("hold_s", "0.75"), ("bundle", str(bundle)), ("use_sim_time", "False")):
-        asked = ros2("param", "get", "--no-daemon", "--spin-time", "3", "/left/agent", name)
-        asked.wait_for(f"value is: {value}")
+    assert peer.parameters("left/agent", "hold_s", "bundle", "use_sim_time") == [0.75, str(bundle), False]
     assert not any("is configured" in line for line in launched.lines)
 
 
 def test_it_goes_no_further_than_configure_if_that_is_all_that_is_asked(ros2, make_bundle):
-    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={make_bundle('a1_velocity')}",
-                    "autostart:=configure")  # fmt: skip
+    launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}", "autostart:=configure")
     launched.wait_for("/agent is configured")
     with pytest.raises(AssertionError):
         launched.wait_for("inactive -> ", 2.0)
@@ -211,14 +261,47 @@ def test_it_goes_no_further_than_configure_if_that_is_all_that_is_asked(ros2, ma
     assert launched.wait(20) == 0
 
 
+def test_a_later_configure_by_hand_activates_nothing(ros2, make_bundle, peer):
+    launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}", "autostart:=true")
+    launched.wait_for("inactive -> ")
+    lifecycle = LifecycleClient(peer.services, "agent")
+    for transition in (DEACTIVATE, CLEANUP, CONFIGURE):
+        assert lifecycle.change_state(transition)
+    peer.listen(3.0)
+    assert lifecycle.state().label == "inactive"
+
+
+def test_a_configure_by_hand_after_a_failed_one_activates_nothing(ros2, make_bundle, peer, tmp_path):
+    bundle = tmp_path / "agent.rwm"
+    bundle.mkdir()
+    launched = ros2(*AGENT, f"bundle:={bundle}", "autostart:=true")
+    launched.wait_for("configuring failed")
+    shutil.copytree(make_bundle("a1_velocity"), bundle, dirs_exist_ok=True)
+    lifecycle = LifecycleClient(peer.services, "agent")
+    assert lifecycle.change_state(CONFIGURE)
+    launched.wait_for("/agent is configured")
+    peer.listen(3.0)
+    assert lifecycle.state().label == "inactive"
+
+
+def test_a_parameter_file_is_laid_over_the_package_s_own(ros2, make_bundle, peer, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/agent:\n  ros__parameters:\n    hold_s: 0.75\n")
+    bundle = make_bundle("cartpole_balance")
+    ros2("launch", "robot_wm", "hil.launch.py", f"bundle:={bundle}", "task:=cartpole_balance", f"params_file:={file}",
+         "autostart:=false")  # fmt: skip
+    assert peer.parameters("agent", "hold_s", "trace") == [0.75, True]
+    assert peer.parameters("sim_robot", "trace", "wait_for_agent") == [True, True]
+
+
 def test_a_failed_configure_says_why_and_how_to_go_on(ros2, tmp_path):
-    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={tmp_path}")
+    launched = ros2(*AGENT, f"bundle:={tmp_path}")
     launched.wait_for("has no manifest.json")
     assert "ros2 lifecycle set /agent configure" in launched.wait_for("configuring failed")
 
 
 def test_it_ends_with_the_agent_and_starts_no_other(ros2, make_bundle):
-    launched = ros2("launch", "robot_wm", "agent.launch.py", f"bundle:={make_bundle('a1_velocity')}")
+    launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}")
     started = launched.wait_for("process started with pid")
     launched.wait_for("is configured")
     os.kill(int(re.findall(r"pid \[(\d+)\]", started)[0]), signal.SIGKILL)

@@ -53,7 +53,9 @@ def evaluate_entry(
     return evaluations
 
 
-def write_card(folder: Path, name: str, loaded: LoadedAgent, evaluations: dict[str, Evaluation]) -> Card:
+def write_card(
+    folder: Path, name: str, loaded: LoadedAgent, evaluations: dict[str, Evaluation], *, note: str = ""
+) -> Card:
     """Write card.json, card.md and card.png for the checkpoint, bundle and curve in ``folder``."""
     state, config, spec = loaded.state, loaded.state.config, loaded.spec
     card = Card(
@@ -72,6 +74,7 @@ def write_card(folder: Path, name: str, loaded: LoadedAgent, evaluations: dict[s
         training_s=round(state.wall_s, 1),
         command=command_line(config),
         git_commit=state.git_commit,
+        note=note,
         evaluations=evaluations,
     )
     (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n")

@@ -33,6 +33,7 @@ def add(
     sign: Path | None = None,
     episodes: Episodes = 20,
     backends: str = "pybullet,mujoco",
+    note: str = "",
     force: Annotated[bool, Parameter(negative="")] = False,
     zoo: ZooFolder = None,
     json: Json = False,
@@ -52,6 +53,8 @@ def add(
         Greedy episodes in each engine.
     backends
         Physics engines to evaluate it in, separated by commas.
+    note
+        For the card: what the command line of the run does not tell of how it was made.
     force
         Replace an agent of that name.
     json
@@ -76,7 +79,7 @@ def add(
         write_curve(folder / CURVE, scalars.read(loaded.path.parent.parent))
         stored = load_agent(folder)
         _export(stored, folder / BUNDLE, sign, name)
-        card = _describe(folder, name, stored, episodes, backends.split(","))
+        card = _describe(folder, name, stored, episodes, backends.split(","), note)
     if sign is not None:
         _write_public_key(sign, opened)
     else:
@@ -126,7 +129,7 @@ def sign(
             _export(loaded, made[name] / BUNDLE, key, name)
             if episodes is not None:
                 shutil.copyfile(opened.folder(name) / CURVE, made[name] / CURVE)
-                _describe(made[name], name, loaded, episodes, backends.split(","))
+                _describe(made[name], name, loaded, episodes, backends.split(","), opened.card(name).note)
         for name, folder in made.items():
             for path in folder.iterdir():
                 _replace(opened.folder(name) / path.name, path.read_bytes())
@@ -141,7 +144,7 @@ def _export(loaded: LoadedAgent, target: Path, key: Path | None, name: str) -> N
         write_bundle_zip(loaded, target, key, on_stage=lambda stage: status.update(f"{name}: {stage}"))
 
 
-def _describe(folder: Path, name: str, loaded: LoadedAgent, episodes: int, backends: list[str]) -> Card:
+def _describe(folder: Path, name: str, loaded: LoadedAgent, episodes: int, backends: list[str], note: str) -> Card:
     from robot_wm_export.zoo_card import evaluate_entry, write_card
 
     with progress() as bar:
@@ -153,7 +156,7 @@ def _describe(folder: Path, name: str, loaded: LoadedAgent, episodes: int, backe
             episodes=episodes,
             done=lambda count: bar.update(row, completed=count),
         )
-    return write_card(folder, name, loaded, evaluations)
+    return write_card(folder, name, loaded, evaluations, note=note)
 
 
 def _require_key(key: Path, zoo: Zoo) -> None:

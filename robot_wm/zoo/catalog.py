@@ -68,6 +68,7 @@ class Card(_Frozen):
     training_s: float
     command: str  # the command line that made it
     git_commit: str
+    note: str = ""  # what the command line does not tell of how it was made
     evaluations: dict[str, Evaluation]  # by physics engine
 
     @classmethod

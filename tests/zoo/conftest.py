@@ -22,6 +22,8 @@ from robot_wm.zoo.catalog import Zoo
 
 CONFIG = DreamerConfig(size="nano", deter=32, hidden=8, stoch=4, classes=3, depth=2, units=16, blocks=4, bins=31)
 
+NOTE = "It was never trained."
+
 
 def write_run(folder: Path, task: str) -> Path:
     """A run's folder with one checkpoint of an untrained agent, and a log of three rows."""
@@ -77,7 +79,7 @@ def pole_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pole_zoo(tmp_path_factory: pytest.TempPathFactory, pole_run: Path, key: Path) -> Zoo:
     """A zoo of one signed agent; not to be changed."""
     zoo = Zoo(tmp_path_factory.mktemp("zoo"))
-    assert add_agent(zoo, pole_run, "pole", "--sign", str(key)) == 0
+    assert add_agent(zoo, pole_run, "pole", "--sign", str(key), "--note", NOTE) == 0
     return zoo
 
 

@@ -45,6 +45,7 @@ def test_the_card_tells_what_the_run_was_and_what_both_engines_showed(pole_zoo, 
     assert (card.task, card.size, card.trained_backend) == ("cartpole_balance", "nano", "pybullet")
     assert (card.env_steps, card.updates, card.training_s, card.git_commit) == (600, 7, 12.5, "abc")
     assert card.robot_minutes == pytest.approx(600 / 50 / 60)
+    assert card.note == "It was never trained."
     assert card.training_falls is None  # a pole knows no falls, whatever the run counted
     assert card.spec_sha256 == state.agent_spec.content_hash()
     assert set(card.evaluations) == {"pybullet", "mujoco"}
@@ -58,7 +59,7 @@ def test_the_card_tells_what_the_run_was_and_what_both_engines_showed(pole_zoo, 
 def test_the_page_and_the_picture_show_it(pole_zoo):
     folder, card = pole_zoo.folder("pole"), pole_zoo.card("pole")
     page = (folder / PAGE).read_text()
-    for words in ("# zoo:pole", "| pybullet | mujoco |", card.command, card.spec_sha256, "`upright_share`"):
+    for words in ("# zoo:pole", "| pybullet | mujoco |", card.command, card.spec_sha256, "`upright_share`", card.note):
         assert words in page
     assert "falls" not in page
     assert f"| {card.evaluations['pybullet'].return_mean:.1f} ± 0.0 |" in page
@@ -170,7 +171,10 @@ def test_sign_evaluates_again_where_it_is_asked_to(copied, key, capsys):
     (result,) = copied.card("pole").evaluations.values()
     assert result.episodes == 2
     assert result.return_mean < 499.0
-    assert f"{result.return_mean:.1f}" in (copied.folder("pole") / PAGE).read_text()
+    page = (copied.folder("pole") / PAGE).read_text()
+    assert f"{result.return_mean:.1f}" in page
+    assert copied.card("pole").note in page
+    assert copied.card("pole").note == "It was never trained."
 
 
 def test_an_agent_whose_task_has_changed_is_named_with_the_field_and_nothing_is_signed(copied, tmp_path, capsys):

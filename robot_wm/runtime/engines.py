@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.graph_trial import require_affordable
 from robot_wm.runtime.manifest import POLICY_OF, Precision
 
 if TYPE_CHECKING:
@@ -28,15 +29,20 @@ def make_engine(
 
     ``onnx``: ONNX Runtime on the CPU, on ``threads``. ``tensorrt``: the first GPU, with an engine from the cache in
     ``engine_dir`` (default: this machine's own), which is built there first where it is missing: that takes minutes.
-    Raises UserError where there is no such engine, graph or GPU.
+    The graph of a bundle whose signature was not checked is first tried in a process of its own (half a second).
+    Raises UserError where there is no such engine, graph or GPU, and for a graph that takes too much.
     """
     bundle.manifest.thresholds(precision)  # says which precisions there are
+    if kind not in ENGINES:
+        raise UserError(f"engine {kind!r} is not one of {', '.join(ENGINES)}")
+    graph = bundle.read(POLICY_OF[precision])
+    if not bundle.signature_checked:
+        origin = str(bundle.path / POLICY_OF[precision])
+        require_affordable(graph, ticks=bundle.manifest.parity.ticks, origin=origin)
     if kind == "onnx":
         from robot_wm.runtime.onnx_engine import OnnxEngine
 
-        return OnnxEngine(bundle.read(POLICY_OF[precision]), bundle.manifest.state, threads=threads)
-    if kind == "tensorrt":
-        from robot_wm.runtime.trt.provide import provide
+        return OnnxEngine(graph, bundle.manifest.state, threads=threads)
+    from robot_wm.runtime.trt.provide import provide
 
-        return provide(bundle, precision=precision, folder=engine_dir).engine(bundle)
-    raise UserError(f"engine {kind!r} is not one of {', '.join(ENGINES)}")
+    return provide(bundle, precision=precision, folder=engine_dir).engine(bundle)

@@ -31,8 +31,10 @@ LowPrecision = Literal["fp16", "int8"]
 POLICY_OF: Mapping[Precision, str] = {"fp32": POLICY_OP17, "fp16": "policy.fp16.onnx", "int8": "policy.int8.onnx"}
 LOW_PRECISIONS: tuple[LowPrecision, ...] = ("fp16", "int8")
 # Beyond these a graph is another agent rather than a coarser one: no export writes it, no manifest may ask for it.
-MAX_TOLERANCE: Mapping[LowPrecision, float] = {"fp16": 0.1, "int8": 0.5}
+MAX_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
+MAX_FP32_LOGIT_GAP = 0.1
 MAX_DIFFERING_DRAWS = 0.1
+SHOWN_ONLY = ("value", "surprise")  # outputs that move nothing: they alone may be coarser than the tolerance
 
 # A manifest is read before anything vouches for it, so everything that it can make us allocate is bounded.
 MAX_FILES = 64
@@ -177,13 +179,19 @@ class Parity(_Frozen):
 
     @model_validator(mode="after")
     def _bounded(self) -> Parity:
-        for precision, entry in self.precisions.items():
-            given = entry.thresholds
+        given_of: dict[Precision, ParityThresholds] = {"fp32": self.thresholds}
+        given_of |= {precision: entry.thresholds for precision, entry in self.precisions.items()}
+        for precision, given in given_of.items():
             tolerance = max(given.tolerance, *given.tensor_tolerance.values(), 0.0)
-            if tolerance > MAX_TOLERANCE[precision] or given.max_differing_draws > MAX_DIFFERING_DRAWS:
+            if tolerance > MAX_TOLERANCE[precision]:
+                raise ValueError(f"{precision} may be off by {tolerance:g}; at most {MAX_TOLERANCE[precision]:g}")
+            if coarse := sorted(given.resolution.keys() - SHOWN_ONLY):
+                raise ValueError(f"{precision} has a resolution for {coarse[0]}; only {', '.join(SHOWN_ONLY)} may")
+            if precision == "fp32" and given.min_logit_gap > MAX_FP32_LOGIT_GAP:
+                raise ValueError(f"fp32 has min_logit_gap {given.min_logit_gap:g}; at most {MAX_FP32_LOGIT_GAP:g}")
+            if precision != "fp32" and given.max_differing_draws > MAX_DIFFERING_DRAWS:
                 raise ValueError(
-                    f"precisions: {precision} may be off by {tolerance:g} and draw {given.max_differing_draws:g}"
-                    f" otherwise; at most {MAX_TOLERANCE[precision]:g} and {MAX_DIFFERING_DRAWS:g}"
+                    f"{precision} may draw {given.max_differing_draws:g} otherwise; at most {MAX_DIFFERING_DRAWS:g}"
                 )
         return self
 

@@ -42,7 +42,7 @@ settings.load_profile("untimed")
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 
-MAX_SECONDS = 1.0  # for the refusal of a hostile bundle
+MAX_SECONDS = 10.0  # for the refusal of a hostile bundle; a graph is tried in a process of its own
 
 SpecMaker = Callable[..., AgentSpec]
 Change = Callable[[Path], Path]  # changes a bundle's folder; returns what is to be opened

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.graph_check import require_plain_graph
@@ -67,3 +68,54 @@ def test_weights_are_skipped_and_not_taken_for_messages():
     value = helper.make_tensor_value_info("y", TensorProto.UINT8, [4])
     model = helper.make_model(helper.make_graph([node], "g", [], [value], [tensor]))
     require_plain_graph(model.SerializeToString(), origin="")
+
+
+def graph_with(*nodes, **constants: np.ndarray) -> bytes:
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        list(nodes),
+        "g",
+        [value("x", TensorProto.FLOAT, [2])],
+        [value("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(constant, name) for name, constant in constants.items()],
+    )
+    return helper.make_model(graph).SerializeToString()
+
+
+CAST = helper.make_node("Cast", ["x"], ["n"], to=TensorProto.INT64)
+DOUBLE = helper.make_node("Add", ["n", "n"], ["s"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "operator"),
+    [
+        ((CAST, DOUBLE, helper.make_node("Expand", ["one", "s"], ["y"])), "Expand"),
+        ((helper.make_node("Expand", ["one", "s"], ["y"]), DOUBLE, CAST), "Expand"),  # in any order
+        ((CAST, helper.make_node("ConstantOfShape", ["n"], ["y"])), "ConstantOfShape"),
+        ((CAST, helper.make_node("Tile", ["one", "n"], ["y"])), "Tile"),
+        ((CAST, helper.make_node("Pad", ["one", "n"], ["y"])), "Pad"),
+        ((helper.make_node("Resize", ["one", "", "x"], ["y"]),), "Resize"),
+        ((helper.make_node("Range", ["zero", "x", "one"], ["y"]),), "Range"),
+        ((helper.make_node("OneHot", ["one", "x", "values"], ["y"]),), "OneHot"),
+    ],
+)
+def test_a_size_that_depends_on_an_input_is_refused(nodes, operator):
+    content = graph_with(*nodes, one=np.float32([1]))
+    assert f"{operator} makes a tensor whose size depends on what comes in" in refused(content)
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (helper.make_node("Expand", ["x", "side"], ["y"]),),  # the size is a constant, what is repeated comes in
+        (helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Expand", ["one", "s"], ["y"])),
+        (helper.make_node("Reshape", ["x", "side"], ["y"]),),
+    ],
+)
+def test_a_size_that_is_fixed_passes(nodes):
+    require_plain_graph(graph_with(*nodes, one=np.float32([1]), side=np.int64([2, 2])), origin="")
+
+
+def test_an_operator_of_another_domain_is_refused():
+    node = helper.make_node("BeamSearch", ["x"], ["y"], domain="com.microsoft")
+    assert "operator com.microsoft.BeamSearch is not one of ONNX" in refused(graph_with(node))

@@ -96,6 +96,15 @@ def a_huge_constant(folder: Path) -> Path:
     return with_graph(folder, model)
 
 
+def a_size_that_comes_in(folder: Path) -> Path:
+    """Nothing on zeros, terabytes on an observation."""
+    model = replace_one(graph_of(folder), numpy_helper.from_array(np.float32([1]), "unused"))
+    model.graph.node.insert(0, helper.make_node("Cast", ["is_first"], ["size"], to=TensorProto.INT64))
+    model.graph.node.insert(1, helper.make_node("Expand", ["unused", "size"], ["many"]))
+    model.graph.node.insert(2, helper.make_node("ReduceMax", ["many"], ["one"], axes=[0], keepdims=1))
+    return with_graph(folder, model)
+
+
 def another_input_shape(folder: Path) -> Path:
     """It can be broadcast to from what the manifest says, so that copying into it would go well."""
     model = graph_of(folder)
@@ -127,7 +136,8 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "input of 4 TB": (a_huge_input, "inputs and outputs have more than"),
     "input of 102 axes": (an_input_of_many_axes, "fixed float32"),
     "tensor header of 10 GB": (a_huge_tensor_header, "cannot load"),
-    "constant of 10 GB": (a_huge_constant, "fails on a recorded tick"),
+    "constant of 10 GB": (a_huge_constant, "fails on a tick of zeros"),
+    "size that comes in": (a_size_that_comes_in, "Expand makes a tensor whose size depends on what comes in"),
     "input of another shape": (another_input_shape, "obs/gyro has shape (3, 9), not (1, 9)"),
     "names that are no text": (names_that_are_no_text, "cannot load"),
     "ORT format": (the_other_format_of_the_runtime, "not an ONNX model"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import Manifest, StateTensor, json_lineage
+from robot_wm.runtime.manifest import Manifest, Parity, ParityThresholds, StateTensor, json_lineage
 
 
 @pytest.fixture
@@ -157,7 +159,7 @@ def test_every_precision_has_its_own_thresholds(manifest):
     [{"tolerance": 0.11}, {"tensor_tolerance": {"action": 0.2}}, {"max_differing_draws": 0.2}, {"tolerance": 1e9}],
 )
 def test_no_manifest_can_ask_for_less_than_the_bounds(manifest, thresholds):
-    with pytest.raises(UserError, match=r"fp16 may be off by .* at most 0\.1 and 0\.1"):
+    with pytest.raises(UserError, match=r"fp16 may (be off by|draw) .*; at most 0\.1"):
         Manifest.from_json(with_fp16(manifest, **thresholds))
 
 
@@ -189,3 +191,22 @@ def test_lineage_takes_what_json_can_hold():
     assert lineage.model_dump()["updates"] == 7
     with pytest.raises(UserError, match="updates"):
         json_lineage({"updates": object()})
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "naming"),
+    [
+        ({"tolerance": 1e6}, "fp32 may be off by 1e+06; at most 0.01"),
+        ({"tensor_tolerance": {"action": 0.02}}, "fp32 may be off by 0.02; at most 0.01"),
+        ({"min_logit_gap": 1e3}, "fp32 has min_logit_gap 1000; at most 0.1"),
+        ({"resolution": {"action": 1e9}}, "fp32 has a resolution for action; only value, surprise may"),
+        ({"resolution": {"next/deter": 1e9}}, "fp32 has a resolution for next/deter"),
+    ],
+)
+def test_float32_has_bounds_too(thresholds, naming):
+    with pytest.raises(ValidationError, match=re.escape(naming)):
+        Parity(ticks=256, results={}, thresholds=ParityThresholds(**thresholds))
+
+
+def test_what_an_export_writes_is_within_them():
+    Parity(ticks=256, results={}, thresholds=ParityThresholds(tolerance=0.01, resolution={"value": 25.0}))

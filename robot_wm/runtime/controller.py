@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Engine, EngineError
-from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.faults import Fault, fault_names
 from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
@@ -31,6 +31,7 @@ from robot_wm.spec import Source
 Float32 = NDArray[np.float32]
 
 _ENGINE, _OUTPUT, _SURPRISE = int(Fault.ENGINE), int(Fault.OUTPUT_NOT_FINITE), int(Fault.SURPRISE)
+_STALE, _ACKNOWLEDGED = int(Fault.STALE), int(Fault.DEADLINE | Fault.STALLED)
 _RESTING = (Mode.INACTIVE, Mode.ESTOP)  # the engine is not asked
 
 
@@ -95,6 +96,7 @@ class Controller:
         deadline_s = self.spec.control_period_s if self.config.deadline_s is None else self.config.deadline_s
         self.latency = LatencyRing(deadline_us=deadline_s * 1e6)
         self._active = False
+        self._standing = 0  # faults of the latest tick; none before the first
 
     @property
     def mode(self) -> Mode:
@@ -153,13 +155,25 @@ class Controller:
         self._noise = None if self._noise_seed is None else NoiseSource(self.manifest.noise, inputs, self._noise_seed)
         self._surprise = SurpriseMonitor(self.config.surprise_limit_nats, self.config.surprise_ticks)
         self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
+        self._standing = 0
         self._no_action = np.full(n, np.nan, dtype=np.float32)  # [A]
         self._command = Command(command=self._safety.command, action=self._executed[0], raw_action=self._no_action)
         self.latency.clear()
 
     def enable(self) -> Mode:
-        """Start to drive (soft start), from INACTIVE or DAMP; in other modes nothing changes. Returns the mode."""
-        return self._safety.request(Event.ENABLE)
+        """Start to drive (soft start), from INACTIVE or DAMP; in other modes nothing changes. Returns the mode.
+
+        Nor does anything change while a fault stands: see ``refusal``.
+        """
+        return self.mode if self.refusal() else self._safety.request(Event.ENABLE)
+
+    def refusal(self) -> str:
+        """Why ``enable`` would be refused: the faults of the latest tick in words; "" if it had none.
+
+        Of DEADLINE and STALLED only an operator can say that they are over, which is what enabling says.
+        """
+        standing = self._standing & ~_ACKNOWLEDGED
+        return "" if not standing else f"{' '.join(fault_names(standing))}: {self._command.detail or 'no detail'}"
 
     def disable(self) -> Mode:
         """Stop driving; an e-stop stays. Returns the mode."""
@@ -179,6 +193,7 @@ class Controller:
         For simulated episodes, and after the robot was carried elsewhere. Mode and last command stay.
         """
         self._goes_on = False
+        self._standing = 0
         self._sensors.forget_clock()
 
     def step(
@@ -189,21 +204,30 @@ class Controller:
         *,
         faults: int = 0,
         why: str = "",
+        missed_ticks: int = 0,
     ) -> Command:
         """Run one tick: one raw SI frame in, the command out. Never raises for what is in its arguments.
 
         ``observation`` maps each field of the spec to its array (read during the call, never kept) or None; a
         ``last_action`` field is filled in here. ``now_s`` is this tick's time on any monotonic clock and ``stamps_s``
         when each field was measured or received, on the same one; without it every field counts as fresh. ``faults``
-        are bits of ``Fault`` that the caller found (a silent sensor, ticks too late), ``why`` tells them in words.
+        are bits of ``Fault`` that the caller found (a silent sensor, ticks too late), ``why`` tells them in words, and
+        ``missed_ticks`` is how many ticks should have been made before this one and were not.
         """
         if not self._active:
             raise RuntimeError("the controller is not active: call activate() first")
         begin_ns = perf_counter_ns()
         command, safety, sensors = self._command, self._safety, self._sensors
+        # A caller that found silence knows more than stamps on a clock that may stand still.
+        is_placed = not faults & _STALE
         faults |= sensors.read(observation, now_s, stamps_s)
-        # Only a robot that does not follow its commands may be elsewhere than they say.
-        measured = sensors.measured_position() if safety.damp and not faults else None
+        joints, measured, speed = sensors.joints, None, None
+        if is_placed and sensors.is_placed:
+            if joints is not None:
+                measured, speed = joints.position, joints.speed
+            elif safety.damp:
+                # Only a robot that does not follow its commands may be elsewhere than they say.
+                measured = sensors.measured_position()
         command.detail = f"{why}; {sensors.detail}" if why and sensors.detail else why or sensors.detail
         asks = not faults and safety.mode not in _RESTING
         if asks:
@@ -218,12 +242,14 @@ class Controller:
             self._goes_on = False
             command.raw_action = self._no_action
             command.value = command.surprise = math.nan
-        command.command = safety.decide(self._target if asks and not faults else None, faults, measured)
+        target = self._target if asks and not faults else None
+        command.command = safety.decide(target, faults, measured, speed=speed, missed_ticks=missed_ticks)
         self._map.policy_into(command.command, command.action)
         if self._has_action_state:
             self.engine.write_state("action", self._executed)
         command.tick += 1
         command.mode, command.damp, command.fault_bits = safety.mode, safety.damp, faults
+        self._standing = faults
         end_ns = perf_counter_ns()
         command.observe_us = (observed_ns - begin_ns) * 1e-3
         command.infer_us = (inferred_ns - observed_ns) * 1e-3

@@ -20,3 +20,10 @@ class Fault(IntFlag):
     SURPRISE = 256  # above the threshold for several ticks in a row
     DEADLINE = 512  # whoever calls the controller was late for several ticks in a row
     JUMP = 1024  # a joint reads a position that it cannot have reached since its last sound reading
+    RANGE = 2048  # a joint reads a position outside its range
+    STALLED = 4096  # whoever calls the controller did not for longer than a sensor may be silent
+
+
+def fault_names(bits: int) -> tuple[str, ...]:
+    """Names of the faults in ``bits``."""
+    return tuple(fault.name for fault in Fault if fault & bits and fault.name)

@@ -1,80 +1,90 @@
-"""Readings that no joint can have made: farther from the last sound one than the joint's speed limit allows.
+"""Readings that no joint can have made: out of its range, or farther from the last sound one than its speed allows.
 
 A glitch of one sample, a slipped encoder or a swapped cable shows as a position that jumps. Between two readings a
-joint moves by its velocity limit times the time between them at most; twice that is allowed, for noise and for a robot
-that is thrown about. What can be reached grows with the time since the last sound reading, so that a joint which
-really did move while nobody looked is believed again. Shape letter: K positions watched.
+joint moves by its velocity limit times the time between them at most; a quarter more is allowed, for noise and for
+stamps that jitter. What can be reached grows with the time since the last sound reading, so that a joint which really
+did move while nobody looked is believed again. A joint that turns without end reads the same after a whole turn.
+
+Out of range is a position beyond the joint's limits by more than a tenth of their width: limits are often set so much
+inside the mechanical stops, on which a limb may well lie, and encoders have offsets.
+Shape letters: K positions watched, O as in ``joints``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.spec import AgentSpec, Source
+from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.joints import POSITION_UNITS, joint_elements, joint_limits, without_turns, wraps
+from robot_wm.spec import AgentSpec, JointLimits
 
 Float32 = NDArray[np.float32]
 
-_MARGIN = 2.0  # times the velocity limit
-_POSITION_UNITS = ("rad", "m")
+SPEED_MARGIN = 1.25  # times the velocity limit
+RANGE_MARGIN = 0.1  # of the range's width, beyond either end
+
+_RANGE, _JUMP = int(Fault.RANGE), int(Fault.JUMP)
 
 
-class JumpMonitor:
-    """Watches every sensor element that is the position of a commanded joint with a velocity limit.
+class JointWatch:
+    """Watches every sensor element that is the position of a commanded joint; ``flat`` [O] is where fields lie."""
 
-    Such an element is labelled with the joint's name, in rad or m; ``raw`` maps each field to its buffer [O].
-    """
-
-    def __init__(self, spec: AgentSpec, raw: Mapping[str, Float32]) -> None:
-        limits = {
-            joint: limit.velocity
-            for joint, limit in zip(spec.action.joints, spec.action.limits, strict=False)
-            if limit.velocity is not None
-        }
-        self._period_s = spec.control_period_s
+    def __init__(self, spec: AgentSpec, flat: Float32) -> None:
+        self._flat = flat
+        limits = joint_limits(spec)
         watched = [
-            (field.name, index, label, limits[label])
-            for field in spec.observations
-            if field.source is Source.SENSOR and field.unit in _POSITION_UNITS and not field.is_image
-            for index, label in enumerate(field.labels)
-            if label in limits
+            element
+            for element in joint_elements(spec, POSITION_UNITS)
+            if (limits[element.joint].velocity, limits[element.joint].position) != (None, None)
         ]
-        self._names = [f"{name}: {label}" for name, _, label, _ in watched]
-        self._reach = np.array([_MARGIN * limit for *_, limit in watched], dtype=np.float32)  # [K] rad/s or m/s
-        # A gather per field: most robots have one field of positions.
-        self._gathers: list[tuple[Float32, NDArray[np.intp], Float32]] = []
-        self._now = np.zeros(len(watched), dtype=np.float32)  # [K]
+        self.fields = frozenset(element.field for element in watched)
+        self._period_s = spec.control_period_s
+        self._names = [f"{element.field}: {spec.action.joints[element.joint]}" for element in watched]
+        self._units = [element.unit for element in watched]
+        self._places = np.array([element.place for element in watched], dtype=np.intp)  # [K]
+        of = [limits[element.joint] for element in watched]
+        ranges = [_range(limit) for limit in of]
+        self._low, self._high = (np.array([pair[end] for pair in ranges], dtype=np.float32) for end in (0, 1))  # [K]
+        speeds = [math.inf if limit.velocity is None else SPEED_MARGIN * limit.velocity for limit in of]
+        self._reach = np.array(speeds, dtype=np.float32)  # [K] rad/s or m/s
+        turning = [wraps(limit, element.unit) for limit, element in zip(of, watched, strict=True)]
+        self._is_turning = np.array(turning, dtype=np.float32)  # [K]
         self._last = np.zeros(len(watched), dtype=np.float32)  # [K] the last sound reading
-        self._moved = np.zeros(len(watched), dtype=np.float32)  # [K]
-        for name in dict.fromkeys(name for name, *_ in watched):
-            places = [place for place, (other, *_) in enumerate(watched) if other == name]
-            index = np.array([watched[place][1] for place in places], dtype=np.intp)
-            self._gathers.append((raw[name], index, self._now[places[0] : places[-1] + 1]))
         self._last_s = -math.inf
 
     def forget(self) -> None:
-        """Believe the next reading, wherever it is."""
+        """Believe the next reading, wherever in its range it is."""
         self._last_s = -math.inf
 
-    def jumped(self, now_s: float) -> str:
-        """Name what jumped, with both readings; "" for a sound frame, which the next one is then compared with."""
-        if not self._gathers:
-            return ""
-        for buffer, index, part in self._gathers:
-            buffer.take(index, out=part, mode="clip")
+    def judge(self, now_s: float) -> tuple[int, str]:
+        """Bits of ``Fault`` and what is wrong; (0, "") for a sound frame, which the next one is then compared with."""
+        if not self._names:
+            return 0, ""
+        now = self._flat.take(self._places)  # [K]
+        outside = (now < self._low) | (now > self._high)
+        if outside.any():
+            worst = int(outside.argmax())
+            name, unit = self._names[worst], self._units[worst]
+            return _RANGE, f"{name} reads {now[worst]:.4g} {unit}, out of its range"
         # Two ticks may follow each other faster than the samples that they saw.
         elapsed_s = max(now_s - self._last_s, self._period_s)
         if elapsed_s != math.inf:
-            np.subtract(self._now, self._last, out=self._moved)
-            np.abs(self._moved, out=self._moved)
-            np.divide(self._moved, self._reach, out=self._moved)
-            worst = int(self._moved.argmax())
-            if self._moved[worst] > elapsed_s:
-                was, now = self._last[worst], self._now[worst]
-                return f"{self._names[worst]} jumped from {was:.4g} to {now:.4g} in {elapsed_s:.3g} s"
-        self._last[:] = self._now
+            beyond = np.abs(without_turns(now - self._last, self._is_turning)) / self._reach  # [K] s
+            worst = int(beyond.argmax())
+            if beyond[worst] > elapsed_s:
+                was, is_now = self._last[worst], now[worst]
+                return _JUMP, f"{self._names[worst]} jumped from {was:.4g} to {is_now:.4g} in {elapsed_s:.3g} s"
+        self._last[:] = now
         self._last_s = now_s
-        return ""
+        return 0, ""
+
+
+def _range(limits: JointLimits) -> tuple[float, float]:
+    if limits.position is None:
+        return -math.inf, math.inf
+    low, high = limits.position
+    margin = RANGE_MARGIN * (high - low)
+    return low - margin, high + margin

@@ -58,6 +58,28 @@ def command_limits(spec: AgentSpec) -> CommandLimits:
     return CommandLimits(low=low, high=high, step=step)
 
 
+def require_robot_limits(spec: AgentSpec) -> None:
+    """Refuse (UserError) a spec that a simulated toy may have and no robot: joints bounded by the policy's wish alone.
+
+    Every joint needs the limit of its command: effort, velocity, or position or a speed of it.
+    """
+    action = spec.action
+    if action.is_discrete:
+        return
+    for index, joint in enumerate(action.joints):
+        limits = action.limits[index] if action.limits else JointLimits()
+        own = {
+            "position": (limits.position, limits.velocity, limits.rate),
+            "velocity": (limits.velocity,),
+            "effort": (limits.effort,),
+        }[action.mode]
+        if all(limit is None for limit in own):
+            raise UserError(
+                f"action.limits: {joint} has no {action.mode} limit in {action.unit}: no robot is commanded"
+                " without one (train with it in the task's spec)"
+            )
+
+
 def _range(action: ActionSpec, index: int, limits: JointLimits) -> tuple[float, float]:
     joint = action.joints[index]
     gain = abs(action.scale[index % len(action.scale)]) * action.clip

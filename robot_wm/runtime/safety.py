@@ -13,8 +13,11 @@ damp       follow the measured position   go to zero               yes: brake wi
 =========  =============================  =======================  =====================
 
 Inactive and e-stop are as damp. Going to zero and following obey the rate limits too: ``damp`` says at once that
-the firmware may cut the torque, the numbers never jump. In position mode the command is damp, too, until the first
-sound measurement has said where the robot is. Shape letter: A actions.
+the firmware may cut the torque, the numbers never jump. With ``hold_when_stopped`` position joints keep their last
+command when damped, too: what bears a load is to be braked before it is let go.
+In position mode the command is damp, too, from every enable
+until a sound measurement has said where the robot is: then the command begins there. Near the ends of the joints'
+ranges, velocity and effort commands are cut (``end_stops``). Shape letter: A actions.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.end_stops import EndStops
 from robot_wm.runtime.limits import CommandLimits, command_limits, limit_command
 from robot_wm.runtime.modes import Event, Mode, transition
 from robot_wm.runtime.sensors import position_source
@@ -44,6 +48,7 @@ class SafetyConfig:
 
     soft_start_s: float = 1.0  # blend from the last command to the policy; 0: none
     hold_s: float = 0.5  # faulty ticks may add up to this while holding; then damp
+    hold_when_stopped: bool = False  # stopped position joints keep their command: an arm that follows itself sinks
     recover_ticks: int = 5  # sound ticks in a row that end a hold
     surprise_limit_nats: float | None = None  # None: surprise is reported, never acted upon
     surprise_ticks: int = 5  # ticks in a row above the limit that make a fault
@@ -89,6 +94,7 @@ class Safety:
         self._soft_ticks = round(config.soft_start_s * spec.control_rate_hz)
         self._hold_ticks = round(config.hold_s * spec.control_rate_hz)
         self._recover_ticks = config.recover_ticks
+        self._holds_when_stopped = config.hold_when_stopped
         self._is_position = spec.action.mode == "position"
         self._is_discrete = spec.action.is_discrete
         n = spec.action_dim
@@ -108,6 +114,7 @@ class Safety:
         # Of two threads one may stop the robot while the other decides a tick.
         self._lock = threading.Lock()
         self._restart()
+        self._end_stops = EndStops(spec, self.limits) if spec.action.mode in ("velocity", "effort") else None
         self._must_place = self._is_position and position_source(spec) is not None
         self._placed = not self._must_place
 
@@ -119,10 +126,12 @@ class Safety:
     def request(self, event: Event) -> Mode:
         """Take an operator's request (ENABLE, DISABLE, ESTOP or RESET) and return the mode that follows."""
         with self._lock:
-            if event is Event.ENABLE and self.mode is Mode.INACTIVE:
-                # Nobody drove since: begin at rest, or in position mode where the robot is.
+            if event is Event.ENABLE and self.mode in (Mode.INACTIVE, Mode.DAMP):
+                # Nobody drove since: begin where the robot is, else at rest; after a damping the last command stands
+                # until the robot was measured, so that no command jumps that might be followed.
                 self._placed = not self._must_place
-                self.command[:] = self._rest
+                if self.mode is Mode.INACTIVE:
+                    self.command[:] = self._rest
             self._enter(transition(self.mode, event))
             return self.mode
 
@@ -133,23 +142,37 @@ class Safety:
             if mode is Mode.SOFT_START:
                 self._blend_from[:] = self.command
 
-    def decide(self, target: Float32 | None, faults: int, measured: Float32 | None) -> Float32:
+    def decide(
+        self,
+        target: Float32 | None,
+        faults: int,
+        measured: Float32 | None,
+        *,
+        speed: Float32 | None = None,
+        missed_ticks: int = 0,
+    ) -> Float32:
         """Return the command [A] of this tick, which stays valid until the next call.
 
         ``target`` [A] is the policy's SI command (None: this tick has none, and falls back), ``faults`` the bits of
-        ``Fault``, ``measured`` [A] the joints' positions where they are known (position mode only).
+        ``Fault``, ``measured`` [A] the joints' positions where they are known (None: of no joint), ``speed`` [A] how
+        fast they move, which velocity and effort mode want; NaN stands for a joint that nothing tells of there.
+        ``missed_ticks`` should have come before this one and did not: they count as faulty ones.
         """
         with self._lock:
-            if measured is not None and not np.isfinite(measured).all():
+            limits = self.limits
+            if self._end_stops is not None:
+                if measured is not None:
+                    limits = self._end_stops.limits(measured, measured * np.nan if speed is None else speed)
+            elif measured is not None and not np.isfinite(measured).all():
                 measured = None
             if not self._placed and measured is not None:
                 self._place(measured)
-            self._advance(faults)
+            self._advance(faults, missed_ticks)
             wanted = self._wanted_command(target, measured)
             if self._is_discrete:
                 self._choose(wanted)
             else:
-                limit_command(wanted, self.command, self.limits, out=self._other, reach=self._reach)
+                limit_command(wanted, self.command, limits, out=self._other, reach=self._reach)
             self.command, self._other = self._other, self.command
             return self.command
 
@@ -165,13 +188,13 @@ class Safety:
         self._blend_from[:] = self.command
         self._placed = True
 
-    def _advance(self, faults: int) -> None:
+    def _advance(self, faults: int, missed_ticks: int) -> None:
         """Count this tick and enter the mode that follows from it."""
         self._ticks_in_mode += 1
         if faults:
             self._enter(transition(self.mode, Event.FAULT))
         if self.mode is Mode.HOLD:
-            self._faulty_ticks += bool(faults)
+            self._faulty_ticks += missed_ticks + bool(faults)
             self._sound_ticks = 0 if faults else self._sound_ticks + 1
             if self._faulty_ticks > self._hold_ticks:
                 self._enter(transition(self.mode, Event.EXPIRED))
@@ -189,7 +212,8 @@ class Safety:
             return self.command
         if not self._is_position:
             return self._rest
-        return measured if measured is not None and self.mode in _LIMP else self.command
+        keeps = self._holds_when_stopped and self._placed
+        return measured if measured is not None and self.mode in _LIMP and not keeps else self.command
 
     def _blended(self, target: Float32) -> Float32:
         if self._is_discrete:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.jumps import JumpMonitor
+from robot_wm.runtime.joints import JointReadings
+from robot_wm.runtime.jumps import JointWatch
 from robot_wm.runtime.transform import Float32, ObservationTransform
 from robot_wm.spec import AgentSpec, ObservationField, Source
 
 # Plain integers: combining IntFlag members costs a microsecond each time.
 _MISSING, _TYPE, _SHAPE = int(Fault.MISSING_FIELD), int(Fault.WRONG_TYPE), int(Fault.WRONG_SHAPE)
-_NOT_FINITE, _STALE, _CLOCK, _JUMP = int(Fault.NOT_FINITE), int(Fault.STALE), int(Fault.CLOCK), int(Fault.JUMP)
+_NOT_FINITE, _STALE, _CLOCK = int(Fault.NOT_FINITE), int(Fault.STALE), int(Fault.CLOCK)
 
 _LARGEST = 1e18  # no SI reading of a robot is larger, and products of smaller ones stay finite in float32
 
@@ -39,8 +40,9 @@ def position_source(spec: AgentSpec) -> tuple[str, list[int]] | None:
 class Sensors:
     """Checks one raw frame after another and copies what is sound into a transform's ``raw`` views.
 
-    ``detail`` tells the latest faults in words ("" if there were none). The field ``last_action`` is the
-    controller's own and is not read here.
+    ``detail`` tells the latest faults in words ("" if there were none). ``is_placed`` says whether the frame tells
+    where the joints are, whatever is wrong with its other fields; then ``joints`` has their positions and speeds
+    (None: not in this mode). The field ``last_action`` is the controller's own and is not read here.
     """
 
     def __init__(self, spec: AgentSpec, transform: ObservationTransform) -> None:
@@ -51,7 +53,13 @@ class Sensors:
         self._measured_from: Float32 | None = None if source is None else transform.raw[source[0]][0]  # [O]
         self._measured_index = np.array([] if source is None else source[1], dtype=np.intp)  # [A]
         self._measured: Float32 = np.zeros(self._measured_index.size, dtype=np.float32)  # [A]
-        self._jumps = JumpMonitor(spec, {name: buffer[0] for name, buffer in transform.raw.items()})
+        # Position commands know the range by themselves, and need no speeds.
+        self.joints = JointReadings(spec, self._flat) if spec.action.mode in ("velocity", "effort") else None
+        self._watch = JointWatch(spec, self._flat)
+        self._told_by = self._watch.fields | (self.joints.fields if self.joints else {source[0]} if source else set())
+        self._unsound: set[str] = set()  # fields of the latest frame
+        self._is_clock_sound = True
+        self.is_placed = False  # whether the latest frame's joint fields are fresh, finite and possible
         fields = [field for field in spec.observations if field.source is not Source.LAST_ACTION]
         # One tuple a field: the loop over them is the tick's.
         self._fields = [(field.name, field, transform.raw[field.name][0], field.shape) for field in fields]
@@ -67,7 +75,9 @@ class Sensors:
     def forget_clock(self) -> None:
         """Accept any time next: after a pause the clock may be another one."""
         self._last_now_s = -math.inf
-        self._jumps.forget()
+        self._watch.forget()
+        if self.joints is not None:
+            self.joints.forget()
         for name in self._last_stamps:
             self._last_stamps[name] = -math.inf
 
@@ -86,6 +96,8 @@ class Sensors:
         comes in raises.
         """
         self.detail = ""
+        self.is_placed, self._is_clock_sound = False, True
+        self._unsound.clear()
         faults = self._clock(now_s, stamps_s)
         if type(observation) is not dict and not isinstance(observation, Mapping):
             return faults | self._fault(_MISSING, "the observation is not a mapping")
@@ -93,23 +105,31 @@ class Sensors:
             value = observation.get(name)
             if type(value) is np.ndarray and value.dtype is buffer.dtype and value.shape == shape:
                 buffer[:] = value
-            else:
-                faults |= self._unusual(name, field, buffer, value)
+            elif bits := self._unusual(name, field, buffer, value):
+                self._unsound.add(name)
+                faults |= bits
         for buffer, low, high in self._commands:
             # Infinity must still be found below, so only a finite command is cut.
             if np.isfinite(buffer).all():
                 np.minimum(buffer, high, out=buffer)
                 np.maximum(buffer, low, out=buffer)
         np.abs(self._flat, out=self._magnitude)
-        if not faults and not np.maximum.reduce(self._magnitude, initial=0.0) <= _LARGEST:  # also if it is NaN
+        if not np.maximum.reduce(self._magnitude, initial=0.0) <= _LARGEST:  # also if it is NaN
             bad = [
                 name
                 for name, field, buffer, _ in self._fields
-                if not field.is_image and not np.abs(buffer).max() <= _LARGEST
+                if not field.is_image and name not in self._unsound and not np.abs(buffer).max() <= _LARGEST
             ]
-            faults |= self._fault(_NOT_FINITE, f"{', '.join(bad)}: not finite")
-        if not faults and (jump := self._jumps.jumped(self._last_now_s)):
-            return self._fault(_JUMP, jump)
+            if bad:
+                self._unsound.update(bad)
+                faults |= self._fault(_NOT_FINITE, f"{', '.join(bad)}: not finite")
+        if self._is_clock_sound and self._told_by.isdisjoint(self._unsound):
+            bits, jump = self._watch.judge(self._last_now_s)
+            if bits:
+                return faults | self._fault(bits, jump)
+            if self.joints is not None:
+                self.joints.take(self._last_now_s)
+            self.is_placed = True
         return faults
 
     def _unusual(self, name: str, field: ObservationField, buffer: np.ndarray[Any, Any], value: object) -> int:
@@ -129,22 +149,27 @@ class Sensors:
     def _clock(self, now_s: object, stamps_s: object) -> int:
         now = _seconds(now_s)
         if not math.isfinite(now):
+            self._is_clock_sound = False
             return self._fault(_CLOCK, f"the time of the tick is {now_s!r:.40}")
         faults = 0
         if now < self._last_now_s:
             faults = self._fault(_CLOCK, f"the clock went back by {self._last_now_s - now:.6g} s")
             self.forget_clock()
+            self._is_clock_sound = False
         self._last_now_s = now
         if stamps_s is None:
             return faults
         if not isinstance(stamps_s, Mapping):
+            self._is_clock_sound = False
             return faults | self._fault(_STALE, "the stamps are not a mapping")
         for name, max_age_s in self._max_ages:
             stamp = _seconds(stamps_s.get(name))
             # A stamp from the future within the age allowed is two clocks' disagreement; NaN fails every comparison.
             if not -max_age_s <= now - stamp <= max_age_s:
+                self._unsound.add(name)
                 faults |= self._fault(_STALE, f"{name}: {now - stamp:.6g} s old, max_age_s is {max_age_s:g}")
             elif stamp < self._last_stamps[name]:
+                self._unsound.add(name)
                 faults |= self._fault(_CLOCK, f"{name}: its stamp went back by {self._last_stamps[name] - stamp:.6g} s")
             if math.isfinite(stamp):
                 self._last_stamps[name] = stamp

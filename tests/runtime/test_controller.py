@@ -110,6 +110,93 @@ def test_a_fault_that_the_caller_found_stops_the_policy_and_is_told_before_the_o
     assert controller.step(frame(), 5 * PERIOD_S).faults == Fault.NONE
 
 
+MOVED = (0.6, 0.1)  # where a damped arm sinks to, slowly enough to be believed
+
+
+def damped(controller, faults, *, stamps=None):
+    """Drive from (0.1, -0.2), damp upon lasting ``faults`` while the arm sinks to ``MOVED``; the next tick's number."""
+    controller.step(frame(), 0.0)
+    for tick in range(1, 20):
+        q = np.float32(frame()["joint_position"]) + min(tick / 15, 1.0) * (np.float32(MOVED) - np.float32([0.1, -0.2]))
+        controller.step(frame(q=q), tick * PERIOD_S, stamps, faults=int(faults), why="planted")
+    assert controller.mode is Mode.DAMP
+    return 20
+
+
+@pytest.mark.parametrize("fault", [Fault.DEADLINE, Fault.STALLED])
+def test_out_of_damp_the_command_starts_where_the_robot_is(controller, fault):
+    """The fault latched all the while, so that no damped tick was a sound one; the joints' own field was."""
+    tick = damped(controller, fault)
+    assert controller.refusal() == ""
+    assert controller.enable() is Mode.SOFT_START
+    # Whatever is wrong with the next tick, it goes on where the arm is, not where it was a second ago.
+    command = controller.step(frame(q=MOVED, gyro=(np.nan, 0, 0)), tick * PERIOD_S)
+    assert (command.mode, command.damp) == (Mode.HOLD, False)
+    np.testing.assert_allclose(command.command, MOVED, atol=1e-6)
+
+
+def test_while_damped_for_another_sensors_sake_the_command_follows_the_arm(controller):
+    controller.step(frame(), 0.0)
+    for tick in range(1, 10):
+        command = controller.step(frame(q=(0.1 + 0.02 * tick, -0.2), gyro=(np.nan, 0, 0)), tick * PERIOD_S)
+    assert command.mode is Mode.DAMP
+    np.testing.assert_allclose(command.command, [0.28, -0.2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("broken", "name"),
+    [
+        ({"joint_position": None}, "MISSING_FIELD: joint_position: missing"),
+        ({"joint_position": np.float32([np.nan, 0])}, "NOT_FINITE: joint_position: not finite"),
+        ({"joint_position": np.float32([0.1, 1.9])}, "JUMP: joint_position: elbow jumped"),
+        ({"joint_position": np.float32([1.9, 0.1])}, "RANGE: joint_position: shoulder reads 1.9 rad"),
+        ({"gyro": None}, "MISSING_FIELD: gyro: missing"),
+    ],
+)
+def test_while_a_fault_stands_enable_is_refused_and_says_why(make_agent, make_spec, broken, name):
+    with Controller(make_agent(make_spec()), config=PROMPT) as controller:
+        controller.enable()
+        for tick in range(6):
+            command = controller.step(frame() | (broken if tick > 1 else {}), tick * PERIOD_S)
+        assert command.mode is Mode.DAMP
+        assert controller.refusal().startswith(name)
+        assert controller.enable() is Mode.DAMP
+        command = controller.step(frame() | broken, 6 * PERIOD_S)
+        assert (command.mode, command.damp) == (Mode.DAMP, True)
+        for tick in range(7, 30):
+            controller.step(frame(), tick * PERIOD_S)
+        assert controller.refusal() == ""
+        assert controller.enable() is Mode.SOFT_START
+
+
+@pytest.mark.parametrize("mode", [Mode.DAMP, Mode.INACTIVE])
+def test_enabled_on_sensors_that_died_since_the_robot_stays_damped(controller, mode):
+    tick = damped(controller, Fault.DEADLINE)
+    if mode is Mode.INACTIVE:
+        controller.disable()
+    assert controller.enable() is Mode.SOFT_START
+    for late in range(5):
+        # The stamps may come from a clock that stands still: the caller knows of the silence.
+        command = controller.step(frame(q=MOVED), (tick + late) * PERIOD_S, faults=int(Fault.STALE), why="silence")
+        assert command.damp
+    assert command.mode is Mode.DAMP
+
+
+def test_ticks_that_were_missed_count_as_faulty_ones(agent):
+    """hold_s is 2 ticks: 2 faulty ones hold, a third damps."""
+    for missed, mode in ((0, Mode.HOLD), (1, Mode.HOLD), (2, Mode.DAMP)):
+        with Controller(agent, config=PROMPT) as controller:
+            controller.enable()
+            before = controller.step(frame(), 0.0)
+            assert before.value == 1.0
+            command = controller.step(
+                frame(), 1.0, faults=int(Fault.STALLED), why="it stood still", missed_ticks=missed
+            )
+            assert (command.mode, command.detail) == (mode, "it stood still")
+            assert math.isnan(command.value)
+            assert controller.step(frame(), 1.02).value == 1.0  # the model begins anew
+
+
 def test_nothing_is_asked_of_the_engine_before_enable_and_after_estop(controller):
     controller.disable()
     assert math.isnan(controller.step(frame(), 0.0).value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.limits import command_limits, limit_command
+from robot_wm.runtime.limits import command_limits, limit_command, require_robot_limits
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, ObservationField
 
 RATE_HZ = 50.0
@@ -107,3 +107,28 @@ def test_limits_that_cannot_be_kept_are_refused_with_the_joint_named(action, wor
     with pytest.raises(UserError, match=word) as caught:
         command_limits(spec_of(**action))
     assert "a" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "enough"),
+    [
+        ("effort", {"effort": 5.0}),
+        ("velocity", {"velocity": 5.0}),
+        ("position", {"position": (-1.0, 1.0)}),
+        ("position", {"velocity": 5.0}),
+    ],
+)
+def test_a_robot_has_the_limit_of_its_command_at_every_joint(mode, enough):
+    def spec(*limits):
+        return spec_of(mode=mode, joints=("a", "b"), limits=limits)
+
+    require_robot_limits(spec(JointLimits(**enough), JointLimits(**enough)))
+    others = {"effort": 5.0, "velocity": 5.0, "position": (-1.0, 1.0)} if mode == "effort" else {"effort": 5.0}
+    others.pop(mode, None)
+    for refused, joint in ((spec(), "a"), (spec(JointLimits(**enough), JointLimits(**others)), "b")):
+        with pytest.raises(UserError, match=f"action.limits: {joint} has no {mode} limit"):
+            require_robot_limits(refused)
+
+
+def test_a_choice_needs_no_limit():
+    require_robot_limits(spec_of(mode="discrete", joints=("left", "right"), unit="1"))

@@ -63,6 +63,9 @@ def test_hold_then_damp_then_only_an_operator(make_spec, mode, held):
         safety.decide(np.float32([1, 1]), 0, measured)
         assert safety.mode is Mode.DAMP
     assert safety.request(Event.ENABLE) is Mode.SOFT_START
+    # Nothing has said where the robot is since: only position commands depend on it.
+    np.testing.assert_array_equal(safety.decide(None, 0, None), [0, 0])
+    assert safety.damp is (mode == "position")
 
 
 def test_a_short_fault_ends_in_a_new_soft_start(make_spec):
@@ -216,7 +219,7 @@ def test_no_sequence_of_anything_breaks_a_limit(make_spec, action, ticks):
     last = None
     stopped = False
     for target, faults, measured, request in ticks:
-        if request is Event.ENABLE and safety.mode is Mode.INACTIVE:
+        if request is Event.ENABLE and safety.mode in (Mode.INACTIVE, Mode.DAMP):
             last = None  # nobody drove: the next command starts from where the robot is
         if request is not None:
             safety.request(request)

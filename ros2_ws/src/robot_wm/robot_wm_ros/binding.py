@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.joints import element_units as units_of
 from robot_wm.spec import ObservationField
 
 # A field and the array of its shape and type that messages are written into.
@@ -39,10 +40,8 @@ def refusal(field: ObservationField, why: str) -> UserError:
 
 
 def element_units(field: ObservationField) -> tuple[str, ...]:
-    """Unit of each element; ``unit`` is one for all, or a list with commas."""
-    units = tuple(unit.strip() for unit in field.unit.split(","))
-    if len(units) == 1:
-        return units * field.shape[0]
-    if len(units) != field.shape[0]:
-        raise refusal(field, f"{len(units)} units for {field.shape[0]} elements")
+    """Unit of each element; ``unit`` is one for all, or a list with commas. UserError if that has another length."""
+    units = units_of(field)
+    if not units:
+        raise refusal(field, f"{field.unit.count(',') + 1} units for {field.shape[0]} elements")
     return units

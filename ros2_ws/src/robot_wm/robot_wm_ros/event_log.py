@@ -6,17 +6,12 @@ import math
 from typing import Any
 
 from robot_wm.runtime.controller import Command
-from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.faults import fault_names
 from robot_wm.runtime.modes import Mode
 
 EVERY_S = 1.0  # while faults go on
 
 _GRAVE = (Mode.HOLD, Mode.DAMP, Mode.ESTOP)
-
-
-def fault_names(bits: int) -> tuple[str, ...]:
-    """Names of the faults in ``Command.fault_bits``."""
-    return tuple(fault.name for fault in Fault if fault & bits and fault.name)
 
 
 class EventLog:

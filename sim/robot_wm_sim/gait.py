@@ -20,7 +20,8 @@ NAMES = (
     "foot_clearance_m",
 )
 SETTLED_S = 1.5  # after a new command, before overshoot is measured
-LEAST_SPEED_M_S = 0.3  # of a command whose overshoot is measured
+LEAST_SPEED_M_S = 0.3  # of a command whose gain and overshoot are measured: a gait's sway over next to nothing is no gain
+LEAST_TURN_RAD_S = 0.3  # of one whose yaw gain is
 LEAST_DISTANCE_M = 0.5  # before a cost of transport is told
 SHORTEST_SWING_S = 0.06  # less is a flicker of the contact
 GRAVITY_M_S2 = 9.81
@@ -57,7 +58,8 @@ class GaitFigures:
     """Running figures of an episode; `values` has the keys of `NAMES`.
 
     * velocity_error_m_s, yaw_error_rad_s: mean absolute error of the averaged speeds.
-    * velocity_gain, yaw_gain: least squares of speed over command, through zero: 1 follows, 0 ignores.
+    * velocity_gain, yaw_gain: least squares of speed over command, through zero: 1 follows, 0 ignores; over the commands
+      of at least 0.3 m/s, and 0.3 rad/s.
     * overshoot: how much faster than asked, as a share of the command: mean, over the commands of at least 0.3 m/s, of
       the mean speed along the command from 1.5 s after it was given, less one; slower counts as 0.
     * cost_of_transport: positive mechanical work of the motors over weight times distance.
@@ -96,10 +98,12 @@ class GaitFigures:
         square, along = cx * cx + cy * cy, cx * vx + cy * vy
         self._velocity_error += math.hypot(cx - vx, cy - vy)
         self._yaw_error += abs(cw - vw)
-        self._along += along
-        self._wanted += square
-        self._turned += cw * vw
-        self._wanted_turn += cw * cw
+        if square >= LEAST_SPEED_M_S**2:
+            self._along += along
+            self._wanted += square
+        if abs(cw) >= LEAST_TURN_RAD_S:
+            self._turned += cw * vw
+            self._wanted_turn += cw * cw
         self._work_j += power_w * self._period_s
         self._distance_m += math.hypot(vx, vy) * self._period_s
         if square >= LEAST_SPEED_M_S**2 and self._since * self._period_s > SETTLED_S:

@@ -37,6 +37,14 @@ def test_errors_and_gains():
     assert backwards["velocity_gain"] == pytest.approx(-1)
 
 
+def test_a_gait_that_sways_has_no_gain_over_next_to_nothing():
+    swaying = figures([((0.2, 0.2, 0.29), (1.0, 1.0, -0.9))])
+    assert swaying["velocity_gain"] is swaying["yaw_gain"] is None
+    both = figures([((0.2, 0.2, 0.29), (1.0, 1.0, -0.9)), ((0.3, 0.0, -0.3), (0.15, 0.0, -0.3))])
+    assert both["velocity_gain"] == pytest.approx(0.5)
+    assert both["yaw_gain"] == pytest.approx(1.0)
+
+
 @pytest.mark.parametrize(("speed", "overshoot"), [(0.5, 0.0), (0.4, 0.0), (0.6, 0.2), (0.75, 0.5)])
 def test_overshoot_is_what_is_too_fast_once_it_has_settled(speed, overshoot):
     forward = (0.5, 0.0, 0.0)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from robot_wm.firmware.frozen import Count, FrozenModel
+from robot_wm.runtime.engines import EngineKind
 from robot_wm.spec import Positive
 
 # SCHED_FIFO takes 1 to 99; 99 is the kernel's own (migration, watchdog), and starving those hangs the machine.
@@ -91,6 +92,7 @@ class Dds(FrozenModel):
 class Engine(FrozenModel):
     """What policies run on here."""
 
+    kind: EngineKind = Field(default="onnx", description="onnx (CPU) or tensorrt (GPU)")
     precision: Literal["fp32", "fp16"]
     memory_budget_mib: Annotated[int, Field(ge=128)] = Field(description="MiB, of the agent's whole process")
 
@@ -130,6 +132,10 @@ class BoardConfig(FrozenModel):
         if self.memory_mib is not None and budget >= self.memory_mib:
             raise ValueError(f"engine.memory_budget_mib {budget} MiB is not below memory_mib {self.memory_mib} MiB")
         return self
+
+    def at_precision(self, precision: Literal["fp32", "fp16"]) -> BoardConfig:
+        """This board with policies in another precision."""
+        return self.model_copy(update={"engine": self.engine.model_copy(update={"precision": precision})})
 
     @property
     def is_jetson(self) -> bool:

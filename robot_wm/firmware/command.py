@@ -41,7 +41,7 @@ def render(
         Bundle (or zoo:NAME) that will run there: it is checked against the robot first, and the header carries its
         spec's hash.
     public_key
-        Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
+        Ed25519 public key (PEM): rendered, too, and the robot runs no bundle but those signed with its private half.
     force
         Replace the folder if it was rendered before.
     """
@@ -54,10 +54,28 @@ def render(
     if bundle is not None:
         with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
             spec = opened.spec
+            opened.manifest.require_version(robot_config.min_bundle_version, origin=str(bundle))
+            has_precision = board_config.engine.precision in ("fp32", *opened.manifest.parity.precisions)
         require_robot(spec, robot_config, origin=str(bundle))
-    files = render_all(robot_config, board_config, spec=spec)
+        if not has_precision:
+            messages().print(
+                f"warning: {bundle} has no {board_config.engine.precision} graph: the agent is set to fp32; export with"
+                f" --precision {board_config.engine.precision}",
+                markup=False,
+            )
+            board_config = board_config.at_precision("fp32")
+    files = render_all(robot_config, board_config, spec=spec, public_key=_pem(public_key))
     write_all(files, out, force=force)
     messages().print(f"{out}: {len(files)} files; {out / 'README.md'} says where each goes", markup=False)
+
+
+def _pem(public_key: Path | None) -> str | None:
+    from robot_wm.runtime.signature import load_public_key
+
+    if public_key is None:
+        return None
+    load_public_key(public_key)
+    return public_key.read_text(encoding="ascii")
 
 
 @app.command
@@ -91,6 +109,7 @@ def check(
     limits = urdf_limits(urdf, config.joints) if urdf is not None else None
     with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
         spec = opened.spec
+        opened.manifest.require_version(config.min_bundle_version, origin=str(bundle))
     violations = check_robot(spec, config, urdf=limits)
     result: dict[str, Any] = {
         "robot": config.name,

@@ -8,6 +8,7 @@ from robot_wm.atomic import atomic_directory
 from robot_wm.errors import UserError
 from robot_wm.firmware import paths
 from robot_wm.firmware.board_model import BoardConfig
+from robot_wm.firmware.controllers import controller_of, render_controllers
 from robot_wm.firmware.dds import render_dds
 from robot_wm.firmware.jetson import render_jetson
 from robot_wm.firmware.joint_drives import render_drives
@@ -24,18 +25,28 @@ MANIFEST = "README.md"
 _MARK = "Rendered by `robot-wm firmware`"
 
 
-def render_all(robot: RobotConfig, board: BoardConfig, *, spec: AgentSpec | None = None) -> list[RenderedFile]:
-    """Every file, the manifest last; ``spec`` is that of the bundle that will run, if it is known."""
+def render_all(
+    robot: RobotConfig, board: BoardConfig, *, spec: AgentSpec | None = None, public_key: str | None = None
+) -> list[RenderedFile]:
+    """Every file, the manifest last.
+
+    ``spec`` is that of the bundle that will run, ``public_key`` the PEM that bundles are signed for, if they are known.
+    """
+    controller = controller_of(robot, spec)
     rendered = [
         *render_drives(robot),
         *render_mcu_header(robot, spec),
-        *render_systemd(robot, board),
+        *render_systemd(robot, board, controller),
+        *render_controllers(robot, board, controller),
         *render_jetson(board),
         *render_dds(board),
         *render_udev(robot),
         RenderedFile("robot.yaml", robot_yaml(robot), paths.ROBOT_CONFIG, "what the agent checks its bundle against"),
     ]
-    text = fill_template("README.md", robot=robot, board=board, files=rendered, mark=_MARK, paths=paths)
+    if public_key is not None:
+        rendered.append(RenderedFile("robot.pub.pem", public_key, paths.PUBLIC_KEY, "whose bundles the agent runs"))
+    values = {"robot": robot, "board": board, "controller": controller, "paths": paths, "mark": _MARK}
+    text = fill_template("README.md", files=rendered, has_key=public_key is not None, has_spec=bool(spec), **values)
     return [*rendered, RenderedFile(MANIFEST, text, "nowhere: it is this list", "what each file is and where it goes")]
 
 

@@ -15,6 +15,7 @@ from robot_wm.spec import JointLimits, Name, Positive
 
 DriveType = Literal["moteus", "odrive", "dynamixel", "vesc", "closed"]
 ControlMode = Literal["position", "velocity", "effort"]
+WhenStopped = Literal["damp", "hold_and_brake"]
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}$")]
 # Names of links and files that udev makes: no slash, quote or blank may break out of a rule.
 DeviceName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,14}$")]
@@ -113,6 +114,11 @@ class RobotConfig(FrozenModel):
     urdf: str = Field(default="", description="where the description is from whose limits the joints repeat")
     control_rate_hz: Positive = Field(description="Hz, of the agent's commands")
     command_timeout_s: Positive = Field(description="s without a command until the firmware damps")
+    when_stopped: WhenStopped = Field(
+        default="damp",
+        description="what ~/damp asks of the drives: damp (brake with kd alone), or hold_and_brake (keep the position,"
+        " engage the brakes, then let go) where a load would sink",
+    )
     control_modes: tuple[ControlMode, ...] = Field(min_length=1, description="commands that the drives take")
     action_mode: ControlMode = Field(description="command that the agents were trained to give")
     min_bundle_version: Annotated[int, Field(ge=0, lt=2**31)] = Field(

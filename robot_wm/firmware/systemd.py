@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from robot_wm.firmware import paths
 from robot_wm.firmware.board_model import BoardConfig
+from robot_wm.firmware.controllers import Controller
 from robot_wm.firmware.rendered import RenderedFile, fill_template
 from robot_wm.firmware.robot_model import RobotConfig
 
@@ -18,11 +19,12 @@ STOP_TIMEOUT_S = 15
 _FAST_DDS_2 = ("humble", "jazzy")
 
 
-def render_systemd(robot: RobotConfig, board: BoardConfig) -> list[RenderedFile]:
+def render_systemd(robot: RobotConfig, board: BoardConfig, controller: Controller) -> list[RenderedFile]:
     """The agent's unit, the script that it starts, the agent's parameters and, with isolated CPUs, their drop-in."""
     values = {
         "robot": robot,
         "board": board,
+        "controller": controller,
         "paths": paths,
         "stop_timeout_s": STOP_TIMEOUT_S,
         "fastdds_2": board.ros_distro in _FAST_DDS_2,

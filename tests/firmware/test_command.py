@@ -11,11 +11,14 @@ import pytest
 import yaml
 
 from robot_wm.errors import UserError
+from robot_wm.firmware import paths
 from robot_wm.firmware.command import app
 from robot_wm.firmware.joint_drives import joint_drives
 from robot_wm.firmware.loading import known, load_board, load_robot, parse, robot_yaml
 from robot_wm.firmware.render import MANIFEST, render_all
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.runtime.installed import SYSTEM_ROOT
+from robot_wm.runtime.signature import generate_key
 from robot_wm_sim.robots.a1 import A1
 
 
@@ -59,11 +62,39 @@ def test_render_writes_what_the_manifest_lists(tmp_path, capsys):
     assert {path.name for path in out.iterdir() if path.stat().st_mode & 0o111} == {"start-agent", "start-board"}
     assert parse((out / "robot.yaml").read_text(), RobotConfig, origin="rendered") == load_robot("a1")
     # Whatever a rendered file names on the robot is among the places where rendered files go.
-    places = set(listed(manifest).values())
+    places = {*listed(manifest).values(), paths.PUBLIC_KEY}
+    assert f"install -D -m 644 PUBLIC_KEY {paths.PUBLIC_KEY}" in manifest  # a key of one's own
     for name in ("robot-wm-agent.service", "robot-wm-board.service", "start-agent", "agent.yaml"):
         text = "\n".join(line for line in (out / name).read_text().splitlines() if not line.lstrip().startswith("#"))
         for path in re.findall(r"/etc/robot_wm/[\w.-]+|/usr/local/lib/robot_wm/[\w.-]+", text):
             assert path in places, (name, path)
+
+
+def test_a_public_key_is_rendered_with_the_rest(tmp_path):
+    key = generate_key(tmp_path / "robot.pem")
+    run("render", "--robot", "a1", "--board", "x86", "--out", tmp_path / "out", "--public-key", key)
+    assert (tmp_path / "out/robot.pub.pem").read_bytes() == key.read_bytes()
+    manifest = (tmp_path / "out" / MANIFEST).read_text()
+    assert listed(manifest)["robot.pub.pem"] == paths.PUBLIC_KEY
+    assert "PUBLIC_KEY" not in manifest
+    key.write_text("not a key")
+    with pytest.raises(UserError, match="not a PEM public key"):
+        run("render", "--robot", "a1", "--board", "x86", "--out", tmp_path / "other", "--public-key", key)
+    assert not (tmp_path / "other").exists()
+
+
+def test_what_an_installation_types_is_what_the_files_name():
+    """User, folders and program of the rendered README, of the unit and of the library are the same."""
+    files = {file.name: file.text for file in render_all(load_robot("a1"), load_board("orin-nx"))}
+    readme, unit = files[MANIFEST], files["robot-wm-agent.service"]
+    (user,) = re.findall(r"^User=(\w+)$", unit, re.M)
+    assert re.search(rf"^useradd .* {user}$", readme, re.M)
+    assert f"install -d -o {user} -g {user} {SYSTEM_ROOT} {SYSTEM_ROOT}/bundles" in readme
+    assert f"sudo -u {user} " in readme
+    assert readme.index("bundle install") < readme.index("systemctl enable --now")
+    # `robot-wm bundle install` of that user, and the unit's StateDirectory, are where the agent looks.
+    assert str(SYSTEM_ROOT / "bundles/current") == paths.BUNDLE
+    assert re.findall(r"^StateDirectory=(.+)$", unit, re.M) == [SYSTEM_ROOT.name]
 
 
 def test_a_folder_is_replaced_only_when_asked_and_only_if_it_is_ours(tmp_path):
@@ -85,13 +116,26 @@ def test_a_folder_is_replaced_only_when_asked_and_only_if_it_is_ours(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"out", "home"}  # nothing half-made is left
 
 
-def test_render_checks_the_bundle_and_names_it_in_the_header(specs, make_bundle, tmp_path):
+def test_render_checks_the_bundle_and_names_it_in_the_header(specs, make_bundle, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["render", "--robot", "a1", "--board", "orin-nx", "--out", out, "--bundle"]
     run(*arguments, make_bundle(specs["a1"]))
     assert specs["a1"].content_hash() in (out / "a1_firmware.h").read_text()
+    # The board runs fp16, and this bundle has no such graph: what is rendered starts, and the lack is told.
+    assert "has no fp16 graph" in " ".join(capsys.readouterr().err.split())
+    parameters = yaml.safe_load((out / "agent.yaml").read_text())["/**/agent"]["ros__parameters"]
+    assert (parameters["engine"], parameters["precision"]) == ("tensorrt", "fp32")
     with pytest.raises(UserError, match="not for robot a1: robot: the agent's is 'franka_panda'"):
         run(*arguments, make_bundle(specs["panda"]), "--force")
+
+
+@pytest.mark.parametrize("command", ["check", "render"])
+def test_a_bundle_that_is_older_than_the_robot_wants_is_refused(command, specs, make_bundle, tmp_path):
+    path = tmp_path / "cart.yaml"
+    path.write_text(robot_yaml(load_robot("cartpole").model_copy(update={"min_bundle_version": 3})))
+    more = ["--board", "x86", "--out", tmp_path / "out"] if command == "render" else []
+    with pytest.raises(UserError, match="bundle_version 0 is older than this robot's min_bundle_version 3"):
+        run(command, "--bundle", make_bundle(specs["cartpole"]), "--robot", path, *more)
 
 
 def test_check_passes_a_bundle_that_belongs(specs, make_bundle, capsys):

@@ -8,14 +8,22 @@ import pytest
 import yaml
 
 from robot_wm.firmware import paths
+from robot_wm.firmware.board_model import BoardConfig
+from robot_wm.firmware.controllers import controller_of
 from robot_wm.firmware.jetson import render_jetson
 from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.rendered import RenderedFile
+from robot_wm.firmware.robot_model import RobotConfig
 from robot_wm.firmware.systemd import render_systemd
 
 
 def rendered(robot: str, board: str) -> dict[str, str]:
     config = load_board(board)
-    return {file.name: file.text for file in [*render_systemd(load_robot(robot), config), *render_jetson(config)]}
+    return {file.name: file.text for file in units_of(load_robot(robot), config)}
+
+
+def units_of(robot: RobotConfig, board: BoardConfig) -> list[RenderedFile]:
+    return [*render_systemd(robot, board, controller_of(robot, None)), *render_jetson(board)]
 
 
 def section(text: str, name: str) -> dict[str, str]:
@@ -31,7 +39,7 @@ def test_systemd_accepts_the_units_without_a_word(board, tmp_path):
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not installed: the units are checked where it is")
     config = load_board(board)
-    files = [*render_systemd(load_robot("a1"), config), *render_jetson(config)]
+    files = units_of(load_robot("a1"), config)
     units = [file.name for file in files if file.name.endswith(".service")]
     for file in files:
         path = tmp_path / file.goes_to.lstrip("/")
@@ -85,7 +93,12 @@ def test_the_unit_asks_for_what_the_board_says(board):
     if config.cpu.isolated:
         others = section(files["robot-wm-cpus.conf"], "Manager")["CPUAffinity"].split()
         assert sorted(map(int, others)) == sorted(set(range(config.cpu.count)) - set(config.cpu.isolated))
+    assert service["User"] == service["Group"] == paths.USER
     parameters = yaml.safe_load(files["agent.yaml"])["/**/agent"]["ros__parameters"]
+    # What the board is said to run is what it runs, and nothing that nobody signed.
+    assert (parameters["engine"], parameters["precision"]) == (config.engine.kind, config.engine.precision)
+    assert parameters["public_key"] == paths.PUBLIC_KEY
+    assert not parameters.get("allow_unsigned", False)
     assert parameters["fifo_priority"] == config.priorities.agent
     # Left out rather than empty: ROS gives an empty list no type.
     assert parameters.get("cpu_affinity") == (list(config.cpu.isolated) or None)
@@ -104,7 +117,7 @@ def test_the_unit_names_the_profile_of_its_middleware(distro, rmw, variable, a1,
     board = orin_nx.model_copy(
         update={"ros_distro": distro, "dds": orin_nx.dds.model_copy(update={"rmw": rmw})},
     )
-    lines = render_systemd(a1, board)[0].text.splitlines()
+    lines = units_of(a1, board)[0].text.splitlines()
     assert f"Environment=RMW_IMPLEMENTATION={rmw}" in lines
     profiles = [line for line in lines if "_FILE=" in line or "_URI=" in line]
     assert profiles == [f"Environment={variable}"]
@@ -143,4 +156,5 @@ def test_the_start_script_becomes_the_launch(tmp_path):
         "agent.launch.py",
         "params_file:=/etc/robot_wm/agent.yaml",
         "bundle:=/var/lib/robot_wm/bundles/current",
+        "autostart:=configure",  # nothing moves by itself, at boot or after a crash
     ]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from robot_wm.firmware.controllers import controller_of
 from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.systemd import render_systemd
 
@@ -129,7 +130,8 @@ def rendered_service() -> ConfigParser:
     """How the rendered unit is stopped."""
     parser = ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parser.optionxform = str
-    parser.read_string(render_systemd(load_robot("a1"), load_board("orin-nx"))[0].text)
+    robot = load_robot("a1")
+    parser.read_string(render_systemd(robot, load_board("orin-nx"), controller_of(robot, None))[0].text)
     return parser["Service"]
 
 

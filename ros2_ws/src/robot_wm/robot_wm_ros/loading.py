@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,10 @@ def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str
         bundle,
         engine=engine,
         precision=parameters.precision,
-        config=parameters.safety_for(spec.action),
+        config=replace(
+            parameters.safety_for(spec.action),
+            hold_when_stopped=robot is not None and robot.when_stopped == "hold_and_brake",
+        ),
         tell=tell,
     )
     undo.callback(controller.deactivate)

@@ -21,6 +21,9 @@ from robot_wm.errors import UserError
 
 # Robots rename topics and frames; a renamed topic does not make a policy another policy.
 _NAMING_FIELDS = frozenset({"topic", "frame"})
+# Of one field with its history, and of all inputs of the graph: ten 2048 x 1024 pictures. A spec comes with files that
+# nobody vouches for, and everyone who reads it allocates what it says.
+MAX_TENSOR_ELEMENTS = 2**26
 
 
 def _finite(value: float) -> float:
@@ -197,6 +200,13 @@ class AgentSpec(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> AgentSpec:
+        elements = sum(math.prod(field.shape) for field in self.model_inputs().values())
+        if elements > MAX_TENSOR_ELEMENTS:
+            largest = max(self.observations, key=lambda field: math.prod(field.shape))
+            raise ValueError(
+                f"observations have {elements} elements, history included; at most {MAX_TENSOR_ELEMENTS} in all"
+                f" (the largest field is {largest.name}, {largest.shape})"
+            )
         names = [field.name for field in self.observations]
         if len(set(names)) != len(names):
             raise ValueError(f"observation names are not unique: {names}")

@@ -152,3 +152,16 @@ def test_no_bytes_make_the_parser_fail_otherwise(data):
 def test_model_inputs_stack_history_of_vectors_only():
     shapes = {name: item.shape for name, item in arm().model_inputs().items()}
     assert shapes == {"joint_position": (6,), "camera": (8, 8, 3), "command": (3,)}
+
+
+def test_a_spec_has_a_largest_size():
+    """A recording or bundle says what is allocated for it before anything vouches for it."""
+    body = json.loads(arm().to_json())
+    for shape, history in (([2**40], 1), ([65536, 65536, 3], 1), ([2**21], 64), ([2**26], 1)):
+        field = {"name": "big", "shape": shape, "dtype": "uint8" if len(shape) == 3 else "float32", "unit": "1"}
+        text = json.dumps(body | {"observations": [*body["observations"], field], "history_length": history})
+        with pytest.raises(UserError, match=rf"^f: observations have \d+ elements.*at most {2**26} in all.*big"):
+            AgentSpec.from_json(text, origin="f")
+    field["shape"] = [2**25]
+    fits = body | {"observations": [field], "history_length": 2}
+    assert AgentSpec.from_json(json.dumps(fits), origin="f").model_inputs()["big"].shape == (2**26,)

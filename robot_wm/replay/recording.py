@@ -6,44 +6,25 @@ Shape letters: N ticks of the recording.
 from __future__ import annotations
 
 import fcntl
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from mcap.data_stream import ReadDataStream
-from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Channel, Chunk, McapRecord, Message, MessageIndex, Metadata, Statistics
-from mcap.stream_reader import breakup_chunk
+from mcap.records import Channel, DataEnd, Message, MessageIndex, Metadata, Statistics
 from mcap.writer import MCAP0_MAGIC
 from numpy.typing import NDArray
-from zstandard import ZstdError
 
 from robot_wm.errors import UserError
+from robot_wm.replay.mcap_records import DAMAGE, HEAD, Budget, TooMuchError, framed, parse
 from robot_wm.runtime.cdr import MessageLayout, Records
 from robot_wm.runtime.mcap_file import PART
 from robot_wm.runtime.tick_log import METADATA, TICK_TOPIC, RecordingInfo, TickLog
 from robot_wm.spec import AgentSpec
 
-_HEAD = struct.Struct("<BQ")  # of an MCAP record: opcode, bytes that follow
-# What comes of parsing bytes that are not what they were.
-_DAMAGE = (
-    McapError,
-    ZstdError,
-    struct.error,
-    ValueError,
-    KeyError,
-    RuntimeError,
-    MemoryError,
-    OverflowError,
-    EOFError,
-    zlib.error,
-)
+_JOINED = "recordings joined into one file, which have to be imported one by one"
 
 
 @dataclass(frozen=True)
@@ -77,14 +58,22 @@ def read_recording(path: Path, *, skip_damaged: bool = False) -> TickRecording:
         with path.open("rb") as file:
             _require_finished(file, path)
             content = _read(file, path, skip_damaged=skip_damaged)
+    except TooMuchError as error:
+        raise UserError(f"{path}: {error}; no recording does") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     if content.metadata is None:
-        raise UserError(f"{path}: an MCAP file, but no recording of a robot_wm agent: no metadata {METADATA!r}")
+        raise UserError(
+            f"{path}: an MCAP file, but no recording of a robot_wm agent: no metadata {METADATA!r}"
+            " (`mcap filter` keeps it with --include-metadata)"
+        )
     info, spec = RecordingInfo.checked(content.metadata, origin=str(path))
     log = TickLog(spec)
-    tick_messages = content.messages.get(TICK_TOPIC, [])
+    # In their order, which a tool that sorts by time may have changed: the system clock can go back.
+    tick_messages = sorted(content.messages.get(TICK_TOPIC, []), key=lambda message: message.sequence)
     place = {message.sequence: n for n, message in enumerate(tick_messages)}
+    if len(place) < len(tick_messages):
+        raise UserError(f"{path}: {len(tick_messages) - len(place)} ticks are there twice: {_JOINED}")
     images = {}
     for name, topic in log.image_topics.items():
         found = [message for message in content.messages.get(topic.name, []) if message.sequence in place]
@@ -119,29 +108,35 @@ def _read(file: IO[bytes], path: Path, *, skip_damaged: bool) -> _Content:
         raise UserError(f"{path}: not an MCAP file")
     end, finished, is_part = len(MCAP0_MAGIC), False, path.suffix == PART
     indexed = missing = 0  # messages
+    budget = Budget.of_file(size)
 
     def bad(what: str, *, foreseen: bool = False) -> None:
         if not (foreseen or skip_damaged):
             raise UserError(f"{path}: {what} (skip_damaged / --skip-damaged leaves it out)")
         content.damage.append(what)
 
-    for opcode, begin, body in _framed(file, size):
-        end = begin + _HEAD.size + len(body)
+    for opcode, begin, body, crc in framed(file, size, budget):
+        end = begin + HEAD.size + len(body)
         if opcode == Opcode.FOOTER:
             finished = True
             if (rest := file.read()) != MCAP0_MAGIC:
                 bad("does not end as an MCAP file", foreseen=is_part and MCAP0_MAGIC.startswith(rest))
             break
         try:
-            records = _parse(opcode, body)
-        except _DAMAGE as error:
+            records = list(parse(opcode, body, budget))
+        except DAMAGE as error:
             bad(f"damaged at byte {begin}, {len(body)} bytes: {' '.join(str(error).split())[:120]}")
             continue
         for record in records:
             if isinstance(record, Metadata) and record.name == METADATA:
+                if content.metadata not in (None, record.metadata):
+                    raise UserError(f"{path}: metadata {METADATA!r} is there twice: {_JOINED}")
                 content.metadata = record.metadata
             elif isinstance(record, Channel):
                 topics.setdefault(record.id, record.topic)  # the first is in a chunk, which has a checksum
+            elif isinstance(record, DataEnd):
+                if record.data_section_crc not in (0, crc):
+                    bad("the checksum of its messages is another one")
             elif isinstance(record, Statistics):
                 missing = max(missing, record.message_count - len(messages))
             elif isinstance(record, MessageIndex):  # behind its chunk, which cannot be seen without its opcode
@@ -162,31 +157,3 @@ def _read(file: IO[bytes], path: Path, *, skip_damaged: bool) -> _Content:
             foreseen=is_part,
         )
     return content
-
-
-def _framed(file: IO[bytes], size: int) -> Iterator[tuple[int, int, bytes]]:
-    """Opcode, place and body of each record, as long as they are whole."""
-    while True:
-        begin = file.tell()
-        head = file.read(_HEAD.size)
-        if len(head) < _HEAD.size:
-            return
-        opcode, length = _HEAD.unpack(head)
-        if length > size - file.tell():
-            return
-        yield opcode, begin, file.read(length)
-
-
-def _parse(opcode: int, body: bytes) -> Sequence[McapRecord]:
-    stream = ReadDataStream(BytesIO(body))
-    if opcode == Opcode.CHUNK:
-        return breakup_chunk(Chunk.read(stream), validate_crc=True)
-    if opcode == Opcode.CHANNEL:
-        return [Channel.read(stream)]
-    if opcode == Opcode.METADATA:
-        return [Metadata.read(stream)]
-    if opcode == Opcode.STATISTICS:
-        return [Statistics.read(stream)]
-    if opcode == Opcode.MESSAGE_INDEX:
-        return [MessageIndex.read(stream)]
-    return []

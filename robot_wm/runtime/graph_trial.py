@@ -17,8 +17,8 @@ from typing import Any
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.graph_check import require_plain_graph
-from robot_wm.runtime.manifest import MAX_TENSOR_ELEMENTS
 from robot_wm.runtime.trial_process import TICKS
+from robot_wm.spec import MAX_TENSOR_ELEMENTS
 
 LOAD_S = 10.0  # of processor time, for the smallest graph; a 12m tick takes 0.1 to 0.5 s
 LOAD_BYTES_PER_S = 5 * 10**6  # a hundredth of what was measured on a workstation

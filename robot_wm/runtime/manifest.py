@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from robot_wm.errors import UserError
-from robot_wm.spec import AgentSpec, Finite, Positive
+from robot_wm.spec import MAX_TENSOR_ELEMENTS, AgentSpec, Finite, Positive
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -40,7 +40,6 @@ SHOWN_ONLY = ("value", "surprise")  # outputs that move nothing: they alone may 
 MAX_FILES = 64
 MAX_FILE_BYTES = 2**31  # a protobuf, hence an ONNX file, cannot be larger
 MAX_TOTAL_BYTES = 2**33
-MAX_TENSOR_ELEMENTS = 2**26
 MAX_PARITY_TICKS = 2**16
 MAX_MANIFEST_BYTES = 2**22
 # Every wrong value costs the parser's error report about 2 kB and 30 us, and it reports them all.

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Array, EngineError
-from robot_wm.runtime.manifest import MAX_TENSOR_ELEMENTS, StateTensor
+from robot_wm.runtime.manifest import StateTensor
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.cuda import Cuda, Stream
 from robot_wm.runtime.trt.device_memory import DeviceBlock, HostBlock, Layout, Tensor
+from robot_wm.spec import MAX_TENSOR_ELEMENTS
 
 # States up to this size lie in the host's blocks and travel with the inputs and outputs. The host carries them from one
 # tick's outputs to the next one's inputs, and may overwrite them for nothing: the controller does so with the action

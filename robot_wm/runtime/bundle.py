@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import os
 import shutil
 import stat
@@ -106,9 +107,8 @@ class Bundle:
         return content
 
     def recording(self) -> Recording:
-        """The ticks of ``parity.npz``, with every tensor in the shape that the manifest gives it."""
-        with _open_plain(self.path / PARITY) as file:
-            return read_recording(file, self.manifest, origin=str(self.path / PARITY))
+        """The ticks of ``parity.npz``, hashed again, with every tensor in the shape that the manifest gives it."""
+        return read_recording(io.BytesIO(self.read(PARITY)), self.manifest, origin=str(self.path / PARITY))
 
     def close(self) -> None:
         """Give up the folder, and remove it if it is a zip's temporary one; harmless when done twice."""

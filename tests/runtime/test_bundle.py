@@ -59,6 +59,18 @@ def test_opens_unsigned_and_unchecked_where_no_key_is_configured(signed_bundle):
     assert not Bundle.open(signed_bundle.folder).signature_checked
 
 
+@pytest.mark.parametrize(("name", "use"), [(POLICY_OP17, Bundle.read), (PARITY, Bundle.recording)])
+def test_what_is_changed_after_the_bundle_was_opened_is_refused_when_it_is_used(signed_bundle, name, use):
+    """A number of the recording, or a weight: the file is as long as before, and as well formed."""
+    with Bundle.open(signed_bundle.folder, signed_bundle.public_key) as bundle:
+        use(bundle)
+        content = bytearray((signed_bundle.folder / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (signed_bundle.folder / name).write_bytes(content)
+        with pytest.raises(UserError, match=f"{name} was changed"):
+            use(bundle)
+
+
 def test_a_key_refuses_anything_that_it_did_not_sign(signed_bundle, tmp_path):
     other = generate_key(tmp_path / "other.pem")
     refused(signed_bundle.folder, other, naming=SIGNATURE)

@@ -9,7 +9,8 @@
 
 A plan runs only on the TensorRT, GPU and driver that it was built with; elsewhere it fails, or worse, computes
 something else. So nothing is run but a plan whose key is the one wanted and whose content is what was built.
-Every file is written whole or not at all. The folder is trusted like the program itself.
+Every file is written whole or not at all. A plan is a program, and a sidecar only says what its writer wants: folder
+and files count only if nobody but root and this user can have written them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +37,8 @@ from robot_wm.runtime.trt.build import BuiltPlan
 from robot_wm.runtime.trt.options import BuildOptions
 
 _PLAN, _SIDECAR, _LOCK = ".plan", ".json", ".lock"
-_MAX_SIDECAR_BYTES = 2**20
+_MAX_SIDECAR_BYTES, _MAX_TIMING_BYTES = 2**20, 2**28
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 Build = Callable[[bytes | None], BuiltPlan]  # timing cache of earlier builds -> a plan
 
@@ -77,8 +80,11 @@ class EngineKey(BaseModel):
     def serves(self, wanted: EngineKey, *, other_versions: bool) -> bool:
         """Whether an engine of this key runs where ``wanted`` is asked for, though built with other options.
 
-        ``other_versions``: also one that an older TensorRT built to be version-compatible.
+        ``other_versions``: also one that an older TensorRT built to be version-compatible. Such a plan brings host
+        code of its own: elsewhere it serves nobody who did not ask for it.
         """
+        if self.options.version_compatible and not (wanted.options.version_compatible or other_versions):
+            return False
         chosen = {"options": wanted.options, "flags": wanted.flags}
         is_older = _numbers(self.tensorrt) <= _numbers(wanted.tensorrt)
         if other_versions and self.options.version_compatible and is_older:
@@ -116,16 +122,15 @@ class EngineCache:
         self.folder = folder or default_folder()
 
     def get(self, key: EngineKey) -> bytes | None:
-        """The plan of exactly this key; None if there is none, or anything about it is not as it was written."""
+        """The plan of exactly this key; None if there is none, or anything about it is not as it was written.
+
+        Raises UserError for a folder that others may write.
+        """
         sidecar = self._sidecar(key.digest)
         if sidecar is None or sidecar.key != key:
             return None
-        try:
-            with self._path(key.digest, _PLAN).open("rb") as file:
-                plan = file.read(sidecar.size_bytes + 1)
-        except OSError:
-            return None
-        return plan if hashlib.sha256(plan).hexdigest() == sidecar.plan_sha256 else None
+        plan = self._read(key.digest + _PLAN, sidecar.size_bytes + 1)
+        return plan if plan is not None and hashlib.sha256(plan).hexdigest() == sidecar.plan_sha256 else None
 
     def get_or_build(self, key: EngineKey, build: Build) -> tuple[bytes, bool]:
         """The plan of this key and whether it was built for it now.
@@ -141,7 +146,7 @@ class EngineCache:
             if plan is not None:
                 return plan, False
             timings = self.folder / f"timing-{_digest(key.machine())[:16]}.cache"
-            built = build(timings.read_bytes() if timings.exists() else None)
+            built = build(self._read(timings.name, _MAX_TIMING_BYTES))
             if built.timing_cache:
                 _write(timings, built.timing_cache)
             sidecar = _Sidecar(
@@ -199,17 +204,40 @@ class EngineCache:
         return self.folder / f"{digest}{suffix}"
 
     def _sidecar(self, digest: str) -> _Sidecar | None:
+        content = self._read(digest + _SIDECAR, _MAX_SIDECAR_BYTES)
         try:
-            with self._path(digest, _SIDECAR).open("rb") as file:
-                return _Sidecar.model_validate_json(file.read(_MAX_SIDECAR_BYTES))
-        except (OSError, ValidationError):
+            return None if content is None else _Sidecar.model_validate_json(content)
+        except ValidationError:
             return None
+
+    def _read(self, name: str, limit: int) -> bytes | None:
+        """At most ``limit`` bytes of a file that only root or this user can have written; None if there is none."""
+        try:
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return None
+        try:
+            _require_ours(folder, self.folder)
+            # By the open folder, not its path: what was checked cannot be exchanged.
+            descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+            with os.fdopen(descriptor, "rb") as file:
+                found = os.fstat(descriptor)
+                return file.read(limit) if stat.S_ISREG(found.st_mode) and _is_ours(found) else None
+        except OSError:
+            return None
+        finally:
+            os.close(folder)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Alone in the folder, with what a killed process left behind tidied up."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)  # whatever the umask lets others write
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                _require_ours(folder, self.folder)
+            finally:
+                os.close(folder)
             with (self.folder / _LOCK).open("ab") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 for left in self.folder.glob(".*.tmp"):
@@ -218,6 +246,21 @@ class EngineCache:
         except OSError as error:
             where = error.filename or self.folder
             raise UserError(f"{where}: {error.strerror or error}; choose another folder for engines") from None
+
+
+def _is_ours(found: os.stat_result) -> bool:
+    """Whether nobody but root and this user may have written it."""
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & _OTHERS_WRITE
+
+
+def _require_ours(folder: int, path: Path) -> None:
+    found = os.fstat(folder)
+    if not _is_ours(found):
+        raise UserError(
+            f"{path}: owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}: engines are programs, and only root"
+            f" and the user who runs them ({os.geteuid()}) may write theirs: chown and chmod go-w, or choose another"
+            " folder for engines"
+        )
 
 
 def _write(path: Path, content: bytes) -> None:

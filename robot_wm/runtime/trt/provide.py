@@ -29,13 +29,14 @@ class Provided:
     plan: bytes
     key: EngineKey
     is_new: bool  # built now, not found in the cache
+    host_code: bool  # it may bring a runtime of its own: asked for, or all that this machine can run
 
     def engine(self, bundle: Bundle) -> TensorRTEngine:
         """An engine that runs the plan; not active yet."""
         return TensorRTEngine(
             self.plan,
             bundle.manifest.state,
-            host_code=self.key.options.version_compatible,
+            host_code=self.host_code,
             origin=f"engine {self.key.digest[:12]}",
         )
 
@@ -76,7 +77,8 @@ def provide(
     key = engine_key(bundle, precision, options or BuildOptions())
     can_build = api.load().can_build
     if options is None and (found := cache.serving(key, other_versions=not can_build)):
-        return Provided(plan=found[1], key=found[0], is_new=False)
+        # A sidecar cannot ask for host code by itself: with a full TensorRT no such engine is found.
+        return Provided(plan=found[1], key=found[0], is_new=False, host_code=not can_build)
     if not can_build:
         raise UserError(
             f"{cache.folder}: has no engine of this bundle that TensorRT {key.tensorrt}, which cannot build one, can"
@@ -96,4 +98,4 @@ def provide(
             origin=str(bundle.path / POLICY_OF[precision]),
         ),
     )
-    return Provided(plan=plan, key=key, is_new=is_new)
+    return Provided(plan=plan, key=key, is_new=is_new, host_code=key.options.version_compatible)

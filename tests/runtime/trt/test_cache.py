@@ -164,6 +164,62 @@ def test_what_is_not_as_it_was_written_is_built_anew(cache, harm):
     assert cache.get_or_build(KEY, builder) == (b"fresh", False)
 
 
+@pytest.mark.parametrize("suffix", [".plan", ".json"])
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_a_file_that_others_may_have_written_is_built_anew(cache, suffix, mode):
+    cache.get_or_build(KEY, Builder(b"planted"))
+    path_of(cache, suffix).chmod(mode)
+    assert cache.get(KEY) is None
+    assert cache.serving(KEY, other_versions=True) is None
+    assert cache.get_or_build(KEY, Builder(b"fresh")) == (b"fresh", True)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o757, 0o1777])
+def test_a_folder_that_others_may_write_is_neither_read_nor_built_into(cache, mode):
+    cache.get_or_build(KEY, Builder(b"planted"))
+    cache.folder.chmod(mode)
+    builder = Builder()
+    for use in (
+        lambda: cache.get(KEY),
+        lambda: cache.get_or_build(KEY, builder),
+        lambda: cache.serving(KEY, other_versions=True),
+    ):
+        with pytest.raises(UserError, match=f"mode {mode:04o}: .*chmod go-w, or choose another folder"):
+            use()
+    assert builder.given == []
+    cache.folder.chmod(0o755)
+    assert cache.get(KEY) == b"planted"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("target", ["folder", ".plan", ".json"])
+def test_what_another_user_owns_is_not_run(cache, target):
+    cache.get_or_build(KEY, Builder(b"planted"))
+    os.chown(cache.folder if target == "folder" else path_of(cache, target), 12345, 12345)
+    if target == "folder":
+        with pytest.raises(UserError, match="owner 12345"):
+            cache.get(KEY)
+    else:
+        assert cache.get(KEY) is None
+
+
+def test_a_link_to_a_plan_is_not_followed(cache, tmp_path):
+    cache.get_or_build(KEY, Builder())
+    path_of(cache, ".plan").rename(tmp_path / "elsewhere")
+    path_of(cache, ".plan").symlink_to(tmp_path / "elsewhere")
+    assert cache.get(KEY) is None
+
+
+def test_a_loose_umask_does_not_open_the_folder(cache):
+    before = os.umask(0o000)
+    try:
+        cache.get_or_build(KEY, Builder())
+    finally:
+        os.umask(before)
+    assert cache.get(KEY) == b"plan"
+    assert cache.folder.stat().st_mode & 0o777 == 0o755
+
+
 def test_what_cannot_be_replaced_is_told_in_one_line(cache):
     cache.get_or_build(KEY, Builder())
     a_folder(cache)
@@ -176,14 +232,14 @@ def test_what_cannot_be_replaced_is_told_in_one_line(cache):
 
 def test_an_unreadable_engine_is_built_anew(cache, monkeypatch):
     cache.get_or_build(KEY, Builder())
-    real = Path.open
+    real = os.open
 
-    def refuse(self, *arguments, **options):
-        if self.suffix == ".plan" and arguments == ("rb",):
-            raise PermissionError(13, "Permission denied", str(self))
-        return real(self, *arguments, **options)
+    def refuse(path, *arguments, **options):
+        if str(path).endswith(".plan"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     assert cache.get(KEY) is None
     assert cache.get_or_build(KEY, Builder(b"fresh")) == (b"fresh", True)
 
@@ -230,7 +286,9 @@ def test_an_engine_of_other_options_will_do_and_one_of_an_older_tensorrt_only_if
     cache.get_or_build(compatible, Builder(b"compatible"))
     assert cache.serving(wanted, other_versions=True) == (compatible, b"compatible")
     assert cache.serving(wanted, other_versions=False) is None
-    assert cache.serving(KEY, other_versions=False) == (compatible, b"compatible")  # the newest
+    # It brings host code: only who asked for that gets it, however new it is.
+    assert cache.serving(KEY, other_versions=False) == (plain, b"plain")
+    assert cache.serving(compatible, other_versions=False) == (compatible, b"compatible")
     older = KEY.model_copy(update={"tensorrt": "8.6.1"})
     assert cache.serving(older, other_versions=True) is None
     for name in ("graph_sha256", "shapes", "precision", "gpu", "compute_capability", "driver", "recipe"):

@@ -183,6 +183,17 @@ def test_a_version_compatible_engine_may_bring_its_runtime_and_others_may_not(bu
         engine.deactivate()
 
 
+def test_a_sidecar_alone_cannot_ask_for_host_code(bundle, folder):
+    """Somebody's engine in the cache says that it is version-compatible; the agent asked for nothing of the kind."""
+    provide(bundle, options=BuildOptions(version_compatible=True), folder=folder)
+    provided = provide(bundle, folder=folder)
+    assert provided.is_new
+    engine = provided.engine(bundle)
+    engine.activate()
+    assert engine._runtime.engine_host_code_allowed is False
+    engine.deactivate()
+
+
 @pytest.mark.parametrize("version_compatible", [True, False])
 def test_the_lean_runtime_runs_only_what_was_built_to_be_compatible(
     bundle, folder, trt, monkeypatch, version_compatible
@@ -195,6 +206,7 @@ def test_the_lean_runtime_runs_only_what_was_built_to_be_compatible(
         found = provide(bundle, folder=folder)
         assert not found.is_new
         assert found.key.tensorrt == "8.6.0"
+        assert found.host_code  # all that this machine can run
     else:
         with pytest.raises(UserError, match="robot-wm engine build BUNDLE --version-compatible"):
             provide(bundle, folder=folder)

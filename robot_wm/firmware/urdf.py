@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from robot_wm.errors import UserError
 from robot_wm.spec import JointLimits
 
+_MAX_BYTES = 2**24
 _MOVING = ("revolute", "prismatic", "continuous")
 
 
@@ -30,7 +31,11 @@ def urdf_limits(path: Path, joints: Collection[str]) -> dict[str, JointLimits]:
 def read_urdf(path: Path) -> ElementTree.Element:
     """The root element of a description. Raises UserError for a file that is no URDF."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise UserError(f"{path}: larger than {_MAX_BYTES >> 20} MiB; no URDF is")
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot read the URDF: {getattr(error, 'strerror', None) or error}") from None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:

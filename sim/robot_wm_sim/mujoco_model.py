@@ -1,6 +1,6 @@
 """A Scene as a MuJoCo model: the robot's own description, its drives in the model, and contacts that match Bullet's.
 
-* The URDF is loaded as it is, but for what Bullet does not heed either: shapes for looks, ``mimic``, friction of
+* The URDF is loaded as `urdf_tree` gives it, but for what Bullet does not heed either: ``mimic``, friction of
   joints, limits of effort (each drive has its own), and a ``<mujoco>`` element. Fixed links keep their names.
 * A drive is one actuator a motor. MuJoCo's integrator dynamics carry its moving set-point and an affine bias its gains,
   so that `mj_step` computes the drive's equation at every physics step without Python (`MuJoCoBackend.run`).
@@ -17,9 +17,9 @@ from xml.etree import ElementTree
 import mujoco
 
 from robot_wm.errors import UserError
-from robot_wm.firmware.urdf import read_urdf
 from robot_wm_sim.robot import Robot
 from robot_wm_sim.scene import GROUND_COLOUR, Marker, Scene
+from robot_wm_sim.urdf_tree import loadable
 
 # Time constants of contacts (MuJoCo's solref), s; MuJoCo never goes below two physics steps. Its default of 20 ms for
 # both lets feet sink 2 mm and slip at every touchdown: the A1 stands 16 mm lower than in Bullet, and an open-loop trot
@@ -62,16 +62,8 @@ def marker_body(name: str) -> str:
 
 
 def _description(robot: Robot) -> str:
-    """The URDF without looks, with meshes by their full path, and with how MuJoCo shall read it."""
-    root = read_urdf(robot.description)
-    for link in root.iter("link"):
-        if link.get("name") == WORLD:
-            raise UserError(f"{robot.description}: a link named {WORLD!r}, which is what MuJoCo calls the ground")
-        for visual in link.findall("visual"):
-            link.remove(visual)
-    for mesh in root.iter("mesh"):
-        file_name = mesh.get("filename", "").removeprefix("package://")
-        mesh.set("filename", str(robot.description.parent / file_name))
+    """The URDF with how MuJoCo shall read it."""
+    root = loadable(robot)
     for extension in root.findall("mujoco"):
         root.remove(extension)
     # discardvisual drops whatever touches nothing, markers included.

@@ -8,10 +8,12 @@ and plain Python arithmetic for the drives (for a dozen joints NumPy costs more 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
+from xml.etree import ElementTree
 
 import numpy as np
 import pybullet
@@ -25,6 +27,7 @@ from robot_wm_sim.frames import Floats, Vector, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
 from robot_wm_sim.pybullet_picture import CheckerTiles, take_picture
 from robot_wm_sim.scene import GROUND_COLOUR, Camera, Scene
+from robot_wm_sim.urdf_tree import loadable
 
 FAR_AWAY = (0.0, 0.0, 1000.0)  # m
 BASE = -1  # Bullet's link index of the base
@@ -124,14 +127,13 @@ class PyBulletBackend(PhysicsBackend):
         )
         if robot.self_collision:
             flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
-        if not robot.description.is_file():
-            raise UserError(f"robot {robot.name}: no description file {robot.description}")
-        try:
-            body: int = client.loadURDF(
-                str(robot.description), robot.base_position, useFixedBase=robot.fixed_base, flags=flags
-            )
-        except pybullet.error as error:
-            raise UserError(f"robot {robot.name}: cannot load {robot.description}: {error}") from None
+        with tempfile.NamedTemporaryFile(suffix=".urdf") as file:
+            ElementTree.ElementTree(loadable(robot)).write(file, encoding="utf-8")
+            file.flush()
+            try:
+                body: int = client.loadURDF(file.name, robot.base_position, useFixedBase=robot.fixed_base, flags=flags)
+            except pybullet.error as error:
+                raise UserError(f"robot {robot.name}: cannot load {robot.description}: {error}") from None
         return body
 
     def _name_parts(self, client: BulletClient) -> None:

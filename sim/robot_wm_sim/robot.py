@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import numbers
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from robot_wm.errors import UserError
 from robot_wm.spec import FirmwareProfile, JointLimits
+
+_UNITS = {
+    "home": "rad or m",
+    "damping": "N·m·s/rad or N·s/m",
+    "kp": "N·m/rad or N/m",
+    "kd": "N·m·s/rad or N·s/m",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +29,16 @@ class Joint:
     kp: float = 0.0  # position gain of its drive, N·m/rad or N/m
     kd: float = 0.0  # velocity gain of its drive, N·m·s/rad or N·s/m
     limits: JointLimits = field(default_factory=JointLimits)
+
+    def __post_init__(self) -> None:
+        """Make the numbers floats, whole ones too; raises UserError for one that is none."""
+        for key, unit in _UNITS.items():
+            value = getattr(self, key)
+            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+            if not is_number or (key != "home" and value < 0):
+                finite = "finite" if key == "home" else "finite and not negative"
+                raise UserError(f"joint {self.name}: {key} is {value!r}, {unit}, but must be {finite}")
+            object.__setattr__(self, key, float(value))
 
     @property
     def has_motor(self) -> bool:

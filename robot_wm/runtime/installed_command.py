@@ -10,7 +10,7 @@ import cyclopts
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from robot_wm.console import emit
+from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ def install(
     from robot_wm.zoo.catalog import locate_bundle
 
     path, key = locate_bundle(bundle, public_key)
+    if key is None:
+        messages().print(
+            "warning: no --public-key: nobody vouches for this bundle; the agent runs it only with allow_unsigned",
+            markup=False,
+        )
     _tell(_store(root).install(path, public_key=key, keep=keep), json)
 
 
@@ -139,6 +144,7 @@ def _row(bundle: Installed) -> dict[str, Any]:
         "robot": manifest.spec.robot if manifest else "",
         "rate_hz": manifest.spec.control_rate_hz if manifest else None,
         "steps": manifest.lineage.steps if manifest else None,
+        "bundle_version": manifest.lineage.bundle_version if manifest else None,
         "spec_sha256": manifest.spec_sha256 if manifest else "",
         "has_signature": bundle.is_signed,
         "installed_utc": datetime.fromtimestamp(bundle.installed_s, timezone.utc).strftime("%Y-%m-%d %H:%M:%S"),

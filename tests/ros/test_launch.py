@@ -24,6 +24,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
+from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.render import render_all
 from robot_wm_ros import parameters
 from robot_wm_ros.hil.lifecycle import LifecycleClient
 from robot_wm_ros.hil.probe import Probe
@@ -203,6 +205,21 @@ class Peer:
         self._executor.shutdown()
         self._node.destroy_node()
         self._context.try_shutdown()
+
+
+@pytest.mark.parametrize("board", known("boards"))
+@pytest.mark.parametrize("robot", ["a1", "cartpole", "panda"])
+def test_what_is_rendered_for_a_robot_are_parameters_that_the_node_takes(agent_parameters, robot, board):
+    files = {file.name: file.text for file in render_all(load_robot(robot), load_board(board))}
+    given = yaml.safe_load(files["agent.yaml"])["/**/agent"]["ros__parameters"]
+    for name, value in given.items():
+        assert type(value) is type([] if agent_parameters[name] is None else agent_parameters[name]), name
+    arrays = {name: () for name, value in agent_parameters.items() if value is None}
+    taken = parameters.AgentParameters.of(agent_parameters | arrays | given)
+    assert taken.public_key
+    assert not taken.allow_unsigned
+    assert taken.precision == load_board(board).engine.precision
+    assert "autostart:=configure" in files["start-agent"].split()
 
 
 @pytest.fixture

@@ -86,6 +86,18 @@ def test_a_bundle_that_is_older_than_the_robot_s_minimum_is_refused(load, tmp_pa
         load(robot_config=str(path), min_bundle_version=1)  # the higher one counts
 
 
+def test_a_robot_that_bears_a_load_holds_when_it_is_stopped(load, tmp_path, monkeypatch):
+    configs = []
+    real = loading.start_controller
+    monkeypatch.setattr(loading, "start_controller", lambda *a, **k: configs.append(k["config"]) or real(*a, **k))
+    for when_stopped in ("damp", "hold_and_brake"):
+        path = tmp_path / f"{when_stopped}.yaml"
+        path.write_text(robot_yaml(load_robot("cartpole").model_copy(update={"when_stopped": when_stopped})))
+        load(robot_config=str(path))
+    load()
+    assert [config.hold_when_stopped for config in configs] == [False, True, False]
+
+
 @pytest.mark.parametrize(("given_s", "mode", "expected_s"), [
     (-1.0, "position", 1.0), (-1.0, "velocity", 1.0), (-1.0, "effort", 0.0),
     (0.5, "position", 0.5), (0.5, "effort", 0.5), (0.0, "position", 0.0),

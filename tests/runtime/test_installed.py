@@ -304,11 +304,13 @@ def test_the_command_tells_what_is_there(store, bundles, signed_original, capsys
     root = ["--root", str(store.root), "--json"]
     key = ["--public-key", str(signed_original.public_key)]
     app(["install", str(bundles[0]), *root, *key])
-    app(["install", str(bundles[1]), *root, *key])
-    capsys.readouterr()
+    assert "warning" not in capsys.readouterr().err
+    app(["install", str(bundles[1]), *root])
+    assert "nobody vouches for this bundle" in " ".join(capsys.readouterr().err.split())
     app(["list", *root])
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert {row["steps"]: row["current"] for row in rows} == {0: False, 1: True}
+    assert {row["bundle_version"] for row in rows} == {0}
     app(["rollback", *root, *key])
     told = json.loads(capsys.readouterr().out)
     assert (told["steps"], told["current"], told["bundle_parameter"]) == (0, True, str(store.root / "current"))

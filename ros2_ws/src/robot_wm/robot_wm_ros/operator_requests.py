@@ -13,7 +13,7 @@ from std_msgs.msg import Bool
 from std_srvs.srv import SetBool, Trigger
 
 from robot_wm.runtime.modes import Mode
-from robot_wm_ros.qos import LATCHED, SENSORS
+from robot_wm_ros.qos import LATCHED_PULSES, PULSES, RELIABLE_PULSES
 from robot_wm_ros.running_agent import RunningAgent, SubscriptionEventCallbacks
 
 
@@ -32,8 +32,9 @@ class Operator:
         node.create_service(SetBool, "~/enable", self._on_enable)
         node.create_service(Trigger, "~/estop", self._on_estop)
         node.create_service(Trigger, "~/reset", self._on_reset)
-        # A latched subscription hears the last word of a latched publisher, and nobody else's: so there are two.
-        for qos in (LATCHED, SENSORS):
+        # A latched subscription hears a latched publisher's last words, and nobody else's; a reliable one hears no
+        # best-effort publisher, and a best-effort one may lose a pulse: so there are three.
+        for qos in (LATCHED_PULSES, RELIABLE_PULSES, PULSES):
             self._listen(node, qos)
 
     def _listen(self, node: Node, qos: QoSProfile) -> None:
@@ -79,6 +80,8 @@ class Operator:
             return False, "the node is not active: change_state first"
         if self.estopped:
             return False, "e-stop is latched: ~/reset first"
+        if reason := agent.controller.refusal():
+            return False, f"a fault stands: {reason}"
         agent.ticker.lateness.clear()
         return True, agent.controller.enable().value
 

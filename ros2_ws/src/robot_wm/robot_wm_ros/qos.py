@@ -24,6 +24,13 @@ COMMANDS = _keep_last(1, ReliabilityPolicy.RELIABLE)
 # States such as an e-stop: who joins late gets the last one.
 LATCHED = _keep_last(1, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
 
+# Pulses of which each counts, as from a button that says so many times a second whether it is pressed: those of a
+# configuration that takes its time must all be there after it.
+_PULSES = 1000
+LATCHED_PULSES = _keep_last(_PULSES, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+RELIABLE_PULSES = _keep_last(_PULSES, ReliabilityPolicy.RELIABLE)
+PULSES = _keep_last(_PULSES, ReliabilityPolicy.BEST_EFFORT)
+
 # Every sample counts, also when the reader is late by half a second at 200 Hz.
 TRACE = _keep_last(100, ReliabilityPolicy.RELIABLE)
 

@@ -25,7 +25,8 @@ from rclpy.subscription import Subscription
 IDLE_S = 0.02  # so long a service waits at most while nothing ticks
 EVENTS_S = 1.0  # between two looks at QoS events, which nobody waits for
 
-_Take = tuple[Any, type, Callable[..., None], bool]  # handle, message type, callback, whether it wants the info, too
+# handle, message type, callback, whether it wants the info, too, and how many messages are taken at once
+_Take = tuple[Any, type, Callable[..., None], bool, int]
 
 
 class Work(Protocol):
@@ -94,7 +95,7 @@ class Spinner(SingleThreadedExecutor):
                 work.report()
 
     def listen(self, timeout_s: float) -> None:
-        """Wait for messages, at most so long, and hand one of each topic to its callback, in the topics' order.
+        """Wait for messages, at most so long, and hand what each topic's queue holds to its callback, in their order.
 
         A service's callback may call this, too, to stay in touch while it takes its time.
         """
@@ -111,20 +112,25 @@ class Spinner(SingleThreadedExecutor):
         for handle, *_ in self._takes:
             waiting.add_subscription(handle)
         waiting.wait(max(0, int(timeout_s * 1e9)))
-        for index, (handle, message_type, callback, with_info) in enumerate(self._takes):
+        for index, (handle, message_type, callback, with_info, depth) in enumerate(self._takes):
             if not waiting.is_ready("subscription", index):
                 continue
-            taken = handle.take_message(message_type, False)
-            if taken is not None:
+            for _ in range(depth):
+                taken = handle.take_message(message_type, False)
+                if taken is None:
+                    break
                 callback(*(taken if with_info else taken[:1]))
-            if self._changed:  # the callback may have destroyed what is left of the list
-                return
+                if self._changed:  # the callback may have destroyed what is left of the list
+                    return
 
     def _rebuild(self) -> None:
         self._changed = False
         node, library = self._node, _library()
         subscriptions = list(node.subscriptions) if self.direct else []
-        self._takes = [(s.handle, s.msg_type, s.callback, _wants_info(s.callback)) for s in subscriptions]
+        self._takes = [
+            (s.handle, s.msg_type, s.callback, _wants_info(s.callback), max(1, s.qos_profile.depth))
+            for s in subscriptions
+        ]
         self._services = [service.handle for service in node.services] if self.direct else []
         handle = node.context.handle
         self._waiting = library.WaitSet(len(self._takes), 0, 0, 0, 0, 0, handle) if self._takes else None

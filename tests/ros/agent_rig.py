@@ -154,6 +154,12 @@ class Rig(ABC):
         labels = [label for f in self.spec.observations if f.topic == "joint_states" for label in f.labels]
         return list(dict.fromkeys(re.sub(r"(?:sin|cos)\((.+)\)", r"\1", label) for label in labels))
 
+    def rest(self) -> dict[str, float]:
+        """Where the commanded joints are: as near to zero as their ranges allow."""
+        action = self.spec.action
+        limits = {joint: limit.position for joint, limit in zip(action.joints, action.limits, strict=False)}
+        return {joint: min(max(0.0, ends[0]), ends[1]) for joint, ends in limits.items() if ends}
+
     def sense(
         self,
         rate_hz: float,
@@ -166,7 +172,8 @@ class Rig(ABC):
         node = self.peer
         names = joints or self.joints()
         count = len(names)
-        message = JointState(name=names, position=[0.0] * count, velocity=[0.0] * count, effort=[0.0] * count)
+        position = [self.rest().get(name, 0.0) for name in names]
+        message = JointState(name=names, position=position, velocity=[0.0] * count, effort=[0.0] * count)
         outputs: list[tuple[Any, Any]] = [(node.create_publisher(JointState, topic, 10), message)]
         if any(field.topic == "imu/data" for field in self.spec.observations):
             imu = Imu()
@@ -235,9 +242,9 @@ class AgentRig(Rig):
         overrides = [Parameter(name, value=value) for name, value in self._parameters.items()]
         self.agent = AgentNode(context=self._context(), namespace=self._namespace, parameter_overrides=overrides)
         self._stack.callback(self.agent.close)
-        thread = threading.Thread(target=self.agent.spin)
-        thread.start()
-        self._stack.callback(thread.join)
+        self.thread = threading.Thread(target=self.agent.spin)
+        self.thread.start()
+        self._stack.callback(self.thread.join)
         self._stack.callback(self.agent.stop)
 
     @property

@@ -29,6 +29,18 @@ def test_the_watchdog_runs_out_after_max_age_and_then_once_a_period():
     assert dog.barks(10.741)
 
 
+def test_a_tick_that_nobody_made_is_overdue():
+    dog = Watchdog(max_age_s=0.1, period_s=0.02)
+    dog.feed(10.0)
+    assert dog.overdue_s(10.09) == 0.0
+    assert dog.overdue_s(10.35) == pytest.approx(0.25)
+    assert dog.barks(10.11)
+    assert dog.overdue_s(10.119) == 0.0  # the next is due a period after that
+    assert dog.overdue_s(10.15) == pytest.approx(0.03)
+    dog.feed(10.15)
+    assert dog.overdue_s(10.24) == 0.0
+
+
 def test_a_watchdog_gives_samples_at_the_control_rate_time_to_come():
     dog = Watchdog(max_age_s=0.001, period_s=0.1)
     dog.feed(0.0)

@@ -63,6 +63,8 @@ class AgentNode(LifecycleNode):
 
     def close(self) -> None:
         """Damp the robot if it is driven, wait until that is sent, and give everything back."""
+        if self.agent is not None:
+            self.agent.damp.insist()  # first, and whatever comes of the rest
         if self.lifecycle != "finalized":
             self.trigger_shutdown()
         self._spinner.shutdown()
@@ -140,6 +142,7 @@ class AgentNode(LifecycleNode):
     def _configure(self) -> None:
         with ExitStack() as undo:
             agent = RunningAgent(self, parameters.read(self), undo)
+            self._spinner.listen(0.0)  # to what was said meanwhile
             if self._operator.estopped:
                 agent.controller.estop()
             self._undo = undo.pop_all()
@@ -147,8 +150,8 @@ class AgentNode(LifecycleNode):
 
     def _activate(self) -> None:
         assert self.agent is not None
-        self.agent.controller.enable()
         self.agent.ticker.start()
+        self.agent.controller.enable()
         if self._operator.estopped:
             self.get_logger().warning("active, but the e-stop is latched: ~/reset, then ~/enable")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from array import array
 
 from rclpy.duration import Duration
@@ -32,9 +33,17 @@ class DampFlag:
         """Publish again, for firmware that missed the change."""
         self._publisher.publish(Bool(data=self.value))
 
-    def settle(self) -> None:
-        """Wait until the firmware has the last word, if it is there and answers."""
-        self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
+    def insist(self) -> None:
+        """Ask for damping and wait until the firmware has that, if it is there and answers.
+
+        Raises for nothing that may be wrong with it: whoever stops a robot still has other things to do.
+        """
+        try:
+            self.value = True
+            self.repeat()
+            self._publisher.wait_for_all_acked(Duration(seconds=ACKNOWLEDGED_S))
+        except Exception:
+            self._node.get_logger().error(f"~/damp could not be sent:\n{traceback.format_exc()}")
 
     def destroy(self) -> None:
         """Take the publisher off the node."""

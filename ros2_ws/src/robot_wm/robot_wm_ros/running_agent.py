@@ -12,6 +12,7 @@ from rclpy.impl import implementation_singleton
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
+from robot_wm.runtime.limits import require_robot_limits
 from robot_wm.runtime.realtime import Grant, apply_realtime
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm_ros.bindings import Input, bind
@@ -42,6 +43,7 @@ class RunningAgent:
         agent = load_agent(parameters, undo, node.get_logger().info)
         self.controller = controller = agent.controller
         spec = controller.spec
+        require_robot_limits(spec)
         frame, inputs = bind(
             spec,
             stamp_source=parameters.stamp_source,
@@ -57,8 +59,8 @@ class RunningAgent:
             period_s=spec.control_period_s,
         )
         undo.callback(commands.destroy)
-        self._damp = DampFlag(node)
-        undo.callback(self._damp.destroy)
+        self.damp = DampFlag(node)
+        undo.callback(self.damp.destroy)
         trace = TracePublisher(node)
         undo.callback(trace.destroy)
         diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", DIAGNOSTICS)
@@ -83,7 +85,7 @@ class RunningAgent:
             frame=frame,
             trigger=next(entry for entry in inputs if entry.is_trigger),
             commands=commands,
-            damp=self._damp,
+            damp=self.damp,
             trace=trace,
             recorder=recorder,
             lateness=Lateness(
@@ -174,7 +176,7 @@ class RunningAgent:
 
     def report(self, now_s: float, lifecycle: str) -> None:
         """Publish ~/damp and /diagnostics; ``now_s`` is the steady clock's."""
-        self._damp.repeat()
+        self.damp.repeat()
         status = self._status.status(
             now_s, lifecycle=lifecycle, temperatures=self._thermometer.temperatures_c, realtime=self.grants
         )

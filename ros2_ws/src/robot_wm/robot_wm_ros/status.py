@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import threading
 
+from robot_wm.runtime.faults import fault_names
 from robot_wm.runtime.realtime import Grant
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.runtime.thermal import temperatures_c
 from robot_wm_ros.diagnostics import AgentStatus
-from robot_wm_ros.event_log import fault_names
 from robot_wm_ros.loading import LoadedAgent
 from robot_wm_ros.tick import Ticker
 

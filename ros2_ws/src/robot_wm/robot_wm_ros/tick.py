@@ -27,7 +27,7 @@ from robot_wm_ros.watchdog import Watchdog
 DAMP_TICKS = 5  # the damping command is published so often at the least before the agent falls silent
 SETTLE_S = 2.0  # so long a speed may take to come down to zero under its rate limit
 
-_STALE = int(Fault.STALE)
+_STALE, _STALLED = int(Fault.STALE), int(Fault.STALLED)
 _LIMP = (Mode.INACTIVE, Mode.DAMP, Mode.ESTOP)
 _LONGEST_QUEUE_NS = 1_000_000_000  # a sample that seems to have waited for longer tells of a clock that was set
 
@@ -99,9 +99,13 @@ class Ticker:
         if self._awaits_sensors(now_s):
             return
         self.arrivals.ticks += 1
-        self._watchdog.feed(time.monotonic())
+        # Before this sample tells of the present: was anybody there to miss those before it?
+        steady_s = time.monotonic()
+        overdue_s = self._watchdog.overdue_s(steady_s)
+        self._watchdog.feed(steady_s)
         self._frame.refresh(now_s)
-        self._tick(self._frame.observation, now_s, _stamp_ns(message, receipt_ns), receipt_ns)
+        stamp_ns = _stamp_ns(message, receipt_ns)
+        self._tick(self._frame.observation, now_s, stamp_ns, receipt_ns, overdue_s=overdue_s)
         # From when the middleware had the sample: it may have waited while the node did something else.
         queue_ns = receipt_ns - (receipt_ns if info is None else info["received_timestamp"])
         queue_ns = queue_ns if 0 <= queue_ns < _LONGEST_QUEUE_NS else 0
@@ -124,13 +128,14 @@ class Ticker:
     def watch(self) -> None:
         """Tick if no sample did for too long."""
         steady_s = time.monotonic()
+        overdue_s = self._watchdog.overdue_s(steady_s)
         if not self.driving or not self._watchdog.barks(steady_s):
             return
         now_ns = time.time_ns()
         now_s = self._clock.now().nanoseconds * 1e-9
         self._frame.refresh(now_s)
         why = f"{self._trigger.topic}: no new sample for {self._watchdog.silence_s(steady_s):.3g} s"
-        self._tick(self._frame.observation, now_s, now_ns, now_ns, faults=_STALE, why=why)
+        self._tick(self._frame.observation, now_s, now_ns, now_ns, faults=_STALE, why=why, overdue_s=overdue_s)
 
     def tick_now(self) -> None:
         """Tick out of turn, so that a request such as an e-stop shows in a command at once."""
@@ -147,15 +152,23 @@ class Ticker:
         *,
         faults: int = 0,
         why: str = "",
+        overdue_s: float = 0.0,
     ) -> Command:
         late = self.lateness
         if late.fault:
             faults, why = faults | late.fault, f"{why}; {late.why}" if why else late.why
-        begin_ns = time.time_ns()
-        command = self._controller.step(observation, now_s, self._frame.stamps_s, faults=faults, why=why)
+        begin_ns, begin_s = time.time_ns(), time.monotonic()
+        command = self._step(observation, now_s, faults, why, overdue_s)
+        too_long_s = time.monotonic() - begin_s - self._watchdog.patience_s
+        if self.driving and too_long_s > 0.0:
+            # What was computed is of a robot that has moved on; it does not go out.
+            command = self._step(observation, now_s, faults, why, too_long_s + self._period_s)
+        if command.damp:
+            self._damp.set(True)
         self._commands.publish(command.command)
         self._published_ns = publish_ns = time.time_ns()
-        self._damp.set(command.damp)
+        if not command.damp:
+            self._damp.set(False)
         self.ticks += 1
         self.last, self.last_s = command, time.monotonic()
         if self.tracing:
@@ -173,6 +186,18 @@ class Ticker:
             self._events.add(command, self._frame.problem if command.fault_bits else "", self.last_s)
         return command
 
+    def _step(
+        self, observation: Mapping[str, NDArray[Any] | None], now_s: float, faults: int, why: str, overdue_s: float
+    ) -> Command:
+        """One step of the controller; more than a period overdue it is a fault, and so were the ticks before it."""
+        missed_ticks = int(overdue_s / self._period_s)
+        if missed_ticks:
+            stall = f"this process did not tick for {overdue_s:.3g} s longer than it may"
+            faults, why = faults | _STALLED, f"{stall}; {why}" if why else stall
+        return self._controller.step(
+            observation, now_s, self._frame.stamps_s, faults=faults, why=why, missed_ticks=missed_ticks
+        )
+
     # -- stopping ---------------------------------------------------------------------------------------------------
 
     def stop(self, wait: Callable[[float], None], *, hold: bool, hurry: Callable[[], bool]) -> None:
@@ -184,6 +209,17 @@ class Ticker:
         if not self.driving:
             return
         self.driving = False
+        if not hold:
+            self._damp.insist()
+        try:
+            self._wind_down(wait, hold=hold, hurry=hurry)
+        finally:
+            # Also where a command could not be sent.
+            self._controller.disable()
+            self._events.mode = self._controller.mode
+            self._damp.insist()
+
+    def _wind_down(self, wait: Callable[[float], None], *, hold: bool, hurry: Callable[[], bool]) -> None:
         controller = self._controller
         damped = 0  # ticks
         settle_s = float("inf")  # steady clock
@@ -201,9 +237,6 @@ class Ticker:
                 break
             last = command.command.copy()
             wait(self._period_s)
-        controller.disable()
-        self._events.mode = controller.mode
-        self._damp.settle()
 
 
 def _stamp_ns(message: Any, receipt_ns: int) -> int:

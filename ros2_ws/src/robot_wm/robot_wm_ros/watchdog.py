@@ -12,18 +12,22 @@ class Watchdog:
     """
 
     def __init__(self, *, max_age_s: float, period_s: float) -> None:
-        self._patience_s = max(max_age_s, PATIENCE_PERIODS * period_s)
+        self.patience_s = max(max_age_s, PATIENCE_PERIODS * period_s)
         self._period_s = period_s
         self.feed(0.0)
 
     def feed(self, now_s: float) -> None:
         """A sample made a tick."""
         self._fed_s = now_s
-        self._due_s = now_s + self._patience_s
+        self._due_s = now_s + self.patience_s
 
     def remaining_s(self, now_s: float) -> float:
         """Until it runs out; not positive once it has."""
         return self._due_s - now_s
+
+    def overdue_s(self, now_s: float) -> float:
+        """How long ago a tick was due that nobody made; 0 if none was."""
+        return max(0.0, now_s - self._due_s)
 
     def barks(self, now_s: float) -> bool:
         """Whether a tick is due; then the next one is due a control period later."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,12 +23,22 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+_ANY_WIDTH = 10_000  # columns, more than any table has
 LINE_EVERY_S = 30.0  # between two lines of progress where no terminal shows a bar
+
+
+class _Messages(Console):
+    """A console that leaves the breaking of lines of text to the terminal: a broken command cannot be pasted."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        if soft_wrap is None:
+            soft_wrap = bool(objects) and all(isinstance(item, str) for item in objects)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
 
 
 def messages() -> Console:
     """The console for messages, warnings and progress: stderr, so that stdout stays parseable."""
-    return Console(stderr=True, highlight=False, emoji=False)
+    return _Messages(stderr=True, highlight=False, emoji=False)
 
 
 def progress(console: Console | None = None) -> Progress:
@@ -100,7 +111,10 @@ def _clock(seconds: float | None) -> str:
 
 
 def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
-    """Print a result: one JSON object, or a table with a row per key (and one per element of ``rows``)."""
+    """Print a result: one JSON object, or a table with a row per key (and one per element of ``rows``).
+
+    No value is cut: long ones are folded, and where the columns of ``rows`` have no room every row is a table itself.
+    """
     if as_json:
         print(json.dumps(result, indent=2, default=_plain))
         return
@@ -108,16 +122,35 @@ def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
     rows = result.get("rows")
     plain = {key: value for key, value in result.items() if key != "rows"}
     if plain:
-        table = Table(title=title or None, show_header=False)
-        for key, value in plain.items():
-            table.add_row(str(key), _text(value))
-        console.print(table)
+        console.print(_listed(plain, title))
     if rows:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        table = Table(*columns, title=None if plain else title or None)
-        for row in rows:
-            table.add_row(*(_text(row.get(column, "")) for column in columns))
-        console.print(table)
+        heading = "" if plain else title
+        table = _columns(rows, heading)
+        unbounded = console.options.update(max_width=_ANY_WIDTH)
+        if Measurement.get(console, unbounded, table).minimum <= console.width:
+            console.print(table)
+        else:
+            console.print(*(_listed(row, heading) for row in rows))
+
+
+def _listed(values: Mapping[str, Any], title: str) -> Table:
+    table = Table(Column(no_wrap=True), Column(overflow="fold"), title=title or None, show_header=False)
+    for key, value in values.items():
+        table.add_row(str(key), _text(value))
+    return table
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """A table whose numbers and headings stay whole, so that its least width is one at which they can be read."""
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    numeric = [not any(isinstance(row.get(name), str) for row in rows) for name in names]
+    columns = [
+        Column(escape(name), no_wrap=number, overflow="fold") for name, number in zip(names, numeric, strict=True)
+    ]
+    table = Table(*columns, title=title or None)
+    for row in rows:
+        table.add_row(*(_text(row.get(name, "")) for name in names))
+    return table
 
 
 def _plain(value: Any) -> Any:

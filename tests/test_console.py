@@ -7,10 +7,12 @@ import sys
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from robot_wm import console
-from robot_wm.console import progress
+from robot_wm.console import emit, messages, progress
 
 
 def wait_for(what):
@@ -99,3 +101,55 @@ def test_a_real_pipe():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout == "result\n"
     assert re.fullmatch(r"work: 7, elapsed \d:\d\d:\d\d, half\n", done.stderr)
+
+
+NUMBERS = st.one_of(st.integers(-(10**12), 10**12), st.floats(-1e9, 1e9), st.booleans(), st.none())
+
+
+def shown(result, width, monkeypatch):
+    out = io.StringIO()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        patch.setenv("COLUMNS", str(width))
+        emit(result, as_json=False, title="a title")
+    return out.getvalue()
+
+
+@given(
+    rows=st.lists(st.dictionaries(st.sampled_from("abcdefgh"), NUMBERS, min_size=1), min_size=1, max_size=3),
+    width=st.integers(40, 120),
+)
+def test_no_number_is_cut_however_narrow_it_is(rows, width):
+    with pytest.MonkeyPatch.context() as patch:
+        text = shown(
+            {"rows": [{f"{key}_of_some_length": value for key, value in row.items()} for row in rows]}, width, patch
+        )
+    assert max(map(len, text.splitlines())) <= width
+    words = re.findall(r"[^\s│┃]+", text)
+    for row in rows:
+        for key, value in row.items():
+            assert f"{key}_of_some_length" in words
+            assert (f"{value:.4g}" if isinstance(value, float) else str(value)) in words
+    assert "…" not in text
+
+
+def test_a_long_value_is_folded_and_not_cut(monkeypatch):
+    digest = "0123456789abcdef" * 4
+    text = shown({"spec_sha256": digest}, 50, monkeypatch)
+    assert "".join(re.findall(r"[0-9a-f]{8,}", text.split("spec_sha256")[1])) == digest
+
+
+def test_columns_stand_side_by_side_where_they_have_room(monkeypatch):
+    rows = [{"name": "one", "count": 1, "what": "a text that is long enough to be broken"}, {"name": "two", "count": 2}]
+    text = shown({"rows": rows}, 40, monkeypatch)
+    assert re.search(r"name +┃ +count +┃ +what", text)
+    assert "two" in text
+
+
+def test_a_line_to_paste_is_not_broken(monkeypatch):
+    out = io.StringIO()
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys, "stderr", out)
+    line = "continue with: robot-wm train --resume --run-dir /a/very/long/path/of/some/run/that/is/longer"
+    messages().print(line)
+    assert out.getvalue() == line + "\n"

@@ -119,7 +119,8 @@ def _of_checkpoint(
     finally:
         env.close()
     result = evaluate(loaded.agent, name, options, episodes=episodes, seed=seed, on_episode=done)
-    return {"task": name, **result, "checkpoint": str(loaded.path)}
+    trained = {"env_steps": loaded.state.env_steps, "updates": loaded.state.updates}
+    return {"task": name, **result, **trained, "checkpoint": str(loaded.path)}
 
 
 def evaluate_bundle(

@@ -203,20 +203,35 @@ class SequenceSampler:
         """
         with self._lock:
             low, valid = self._valid_starts()
-            total = int(valid.sum())
-            if not total:
-                raise ValueError(f"no stream holds {self.length} + 1 steps yet")
+            self._require_a_window(valid)
             fresh = self._take_fresh(batch, low)
-            ends = np.cumsum(valid)  # [streams]
-            drawn = self._rng.integers(total, size=batch - len(fresh), dtype=np.int64)
-            drawn_stream = np.searchsorted(ends, drawn, side="right").astype(np.int64)
-            drawn_start = low[drawn_stream] + drawn - (ends - valid)[drawn_stream]
-            stream = np.concatenate([fresh % self.streams, drawn_stream])[:, None]  # [B, 1]
-            start = np.concatenate([fresh // self.streams, drawn_start])[:, None]  # [B, 1]
-            return self._gather(stream, start + np.arange(self.length + 1, dtype=np.int64))
+            return self._gather(np.concatenate([fresh, self._draw(batch - len(fresh), low, valid, self._rng)]))
 
-    def _gather(self, stream: Ints, position: Ints) -> SequenceBatch:
+    def look(self, batch: int, rng: np.random.Generator) -> SequenceBatch:
+        """``batch`` windows drawn uniformly by ``rng``, for what does not train: `sample` goes on as if never called.
+
+        Raises ValueError as `sample` does.
+        """
+        with self._lock:
+            low, valid = self._valid_starts()
+            self._require_a_window(valid)
+            return self._gather(self._draw(batch, low, valid, rng))
+
+    def _require_a_window(self, valid: Ints) -> None:
+        if not valid.any():
+            raise ValueError(f"no stream holds {self.length} + 1 steps yet")
+
+    def _draw(self, count: int, low: Ints, valid: Ints, rng: np.random.Generator) -> Ints:
+        """Names of ``count`` windows, uniformly with replacement."""
+        ends = np.cumsum(valid)  # [streams]
+        drawn = rng.integers(int(ends[-1]), size=count, dtype=np.int64)
+        stream = np.searchsorted(ends, drawn, side="right").astype(np.int64)
+        return (low[stream] + drawn - (ends - valid)[stream]) * self.streams + stream
+
+    def _gather(self, names: Ints) -> SequenceBatch:
         rings, rows = self._rings, self._rings.rows
+        stream = (names % self.streams)[:, None]  # [B, 1]
+        position = (names // self.streams)[:, None] + np.arange(self.length + 1, dtype=np.int64)  # [B, T1]
         slots = rings.slots(stream, position)  # [B, T1]
         return SequenceBatch(
             obs=rings.observations(stream, position),

@@ -41,6 +41,8 @@ class RunState(BaseModel):
     agent_spec: AgentSpec
     env_steps: int = 0
     updates: int = 0
+    # Updates earned and not made yet; None where an older version wrote the checkpoint and did not count.
+    update_credit: float | None = None
     episodes: int = 0
     # Counted since the run's first step; 0 where an older version wrote the checkpoint and did not count.
     robot_steps: int = 0  # control steps of all robots, which resets are not
@@ -164,6 +166,7 @@ def load_agent(path: Path) -> LoadedAgent:
         "git_commit": state.git_commit,
         "config": state.config.model_dump(mode="json", exclude={"run_dir"}),  # a path of this machine says nothing
         "replay_version": state.replay_version,
+        "steps": state.env_steps,
         "env_steps": state.env_steps,
         "updates": state.updates,
         "evaluation": state.evaluation,

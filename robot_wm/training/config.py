@@ -57,6 +57,9 @@ class TrainConfig(BaseModel):
     log_every_steps: PositiveInt = Field(default=1000, description="policy steps between two rows of scalars")
     eval_every_steps: PositiveInt | None = Field(default=None, description="policy steps between evaluations [off]")
     eval_episodes: PositiveInt = Field(default=5, description="greedy episodes an evaluation")
+    eval_episode_steps: PositiveInt = Field(
+        default=30_000, description="control steps after which an evaluated episode is cut off and counted as it stands"
+    )
     predict_every_steps: PositiveInt | None = Field(
         default=None, description="policy steps between open-loop predictions written to the log [off]"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -20,10 +20,11 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec, require_same
+from robot_wm.training.peers import CLOSE_TIMEOUT_S, ended
 from robot_wm.training.pool_slots import PoolSlots
-from robot_wm.training.pool_worker import CLOSE, DONE, REFUSED, RESET, STEP, Contract, EnvGroup, work
+from robot_wm.training.pool_worker import CLOSE, DONE, REFUSED, RESET, RESET_SEEDED, STEP, Contract, EnvGroup, work
 
-_CLOSE_TIMEOUT_S = 5.0
+_LOOK_EVERY_S = 2.0
 
 
 class EnvWorkerError(RuntimeError):
@@ -63,7 +64,8 @@ class EnvPool:
         processes: worker processes; no more are started than there are environments.
         seed: seed that every environment's own is derived from.
 
-    Raises UserError for bad numbers, and what the task refuses; EnvWorkerError when a simulator fails.
+    Raises UserError for bad numbers, and what the task refuses; EnvWorkerError when a simulator fails, and
+    PeerTerminatedError when its process was told to end.
     A context manager; without `close`, the end of this process ends its workers.
     """
 
@@ -99,9 +101,11 @@ class EnvPool:
             self.close()
             raise
 
-    def reset(self) -> PoolStep:
-        """Start a new episode everywhere, cutting off the running ones."""
-        self._order(RESET)
+    def reset(self, seeds: Sequence[int] | None = None) -> PoolStep:
+        """Start a new episode everywhere, cutting off the running ones; with N ``seeds``, if given."""
+        if seeds is not None:
+            self._open_slots().seed[:] = seeds
+        self._order(RESET if seeds is None else RESET_SEEDED)
         self._started = True
         return self.recv()
 
@@ -205,7 +209,7 @@ class EnvPool:
             for worker in self._workers:
                 worker.order(order)
             if self._group is not None:
-                (self._group.reset if order == RESET else self._group.step)(slots)
+                self._group.obey(order, slots)
         except BaseException:
             self.close()
             raise
@@ -244,10 +248,14 @@ class _Worker:
 
     def answer(self) -> bytes:
         try:
+            while not self._pipe.poll(_LOOK_EVERY_S):
+                # What a simulator has forked may hold its end of the pipe open after it.
+                if not self._process.is_alive() and not self._pipe.poll(0):
+                    raise EOFError
             answer = self._pipe.recv_bytes()
-        except (EOFError, ConnectionResetError):
-            self._process.join(_CLOSE_TIMEOUT_S)
-            raise EnvWorkerError(f"{self.label} ended with exit code {self._process.exitcode}") from None
+        except (EOFError, OSError):  # OSError: in the middle of a message
+            self._process.join(CLOSE_TIMEOUT_S)
+            raise ended(self.label, self._process.exitcode, EnvWorkerError) from None
         kind, text = answer[:1], answer[1:]
         if kind == DONE:
             return text
@@ -262,10 +270,10 @@ class _Worker:
             return  # it is gone already
 
     def join(self) -> None:
-        self._process.join(_CLOSE_TIMEOUT_S)
+        self._process.join(CLOSE_TIMEOUT_S)
         if self._process.is_alive():
             self._process.terminate()
-            self._process.join(_CLOSE_TIMEOUT_S)
+            self._process.join(CLOSE_TIMEOUT_S)
         if self._process.is_alive():
             self._process.kill()
             self._process.join()

@@ -13,11 +13,17 @@ from robot_wm.tasks import backend_name
 from robot_wm.training.actor import Actor
 from robot_wm.training.config import OptionValue
 from robot_wm.training.env_pool import EnvPool
+from robot_wm.training.stopping import StoppedError
 
 # Training seeds are small numbers plus the environment's number; these lie far from them.
 EVALUATION_SEED = 1_000_003
 # Of starts that the evaluations during training did not see either: by those the best checkpoint was chosen.
 UNSEEN_SEED = EVALUATION_SEED + 7919
+
+
+def episode_seeds(seed: int, episodes: int) -> list[int]:
+    """Seeds that the episodes of an evaluation are reset with, whatever computes the agent."""
+    return [seed + number for number in range(episodes)]
 
 
 def evaluate(
@@ -27,12 +33,17 @@ def evaluate(
     *,
     episodes: int,
     seed: int = EVALUATION_SEED,
+    longest: int | None = None,
     on_episode: Callable[[int], None] | None = None,
+    go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
-    """Run ``episodes`` greedy episodes side by side, one in each of as many environments.
+    """Run ``episodes`` greedy episodes side by side, one in each of as many environments, from `episode_seeds`.
+
+    An episode of more than ``longest`` control steps counts as it stands then.
 
     Returns ``return_mean``, ``return_std``, ``success_rate`` (None where the task knows no success), ``episodes``,
     ``backend``, ``length_mean`` (control steps), ``returns`` and what `robot_wm.figures.summary` tells of them.
+    Raises StoppedError once ``go_on``, which is asked before each step, says no.
     """
     pool = EnvPool(task, dict(options), envs=episodes, processes=0, seed=seed)
     try:
@@ -40,16 +51,18 @@ def evaluate(
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=int)
         figures = np.full((episodes, len(pool.figure_names)), np.nan)
         success, done = np.full(episodes, np.nan), np.zeros(episodes, dtype=bool)
-        step = pool.reset()
+        step = pool.reset(episode_seeds(seed, episodes))
         while True:
             returns += np.where(done, 0.0, step.reward)
-            ended = step.is_last & ~done
+            ended = (step.is_last | (longest is not None and lengths >= longest)) & ~done
             success[ended], figures[ended] = step.success[ended], step.figures[ended]
             done |= ended
             if on_episode is not None and ended.any():
                 on_episode(int(done.sum()))
             if done.all():
                 break
+            if not go_on():
+                raise StoppedError
             lengths += ~done
             step = pool.step(actor.act(step.obs, step.is_first).command)
     finally:

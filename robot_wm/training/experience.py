@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.figures import scalars, summary
 from robot_wm.replay.episode import STEP_COLUMNS, Episode, EpisodeSource, step_columns
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
@@ -26,6 +27,17 @@ class Finished:
     length: int  # control steps
     success: float  # 1, 0, or NaN where the task told none
     figures: dict[str, float]  # what the task told beside; see `robot_wm.figures`
+
+
+def episode_scalars(episodes: Sequence[Finished], rate_hz: float) -> dict[str, float]:
+    """Means of the latest ``episodes``, as ``episode/<name>`` for a log."""
+    lengths = [episode.length for episode in episodes]
+    values = {"episode/length": float(np.mean(lengths))}
+    success = [episode.success for episode in episodes]
+    if not np.isnan(success).any():
+        values["episode/success"] = float(np.mean(success))
+    told = summary(lengths, [episode.figures for episode in episodes], control_rate_hz=rate_hz)
+    return values | scalars("episode", told)
 
 
 class Experience:

@@ -6,11 +6,11 @@ loop trains with the actor in this process or beside it.
 
 from __future__ import annotations
 
-import math
-import subprocess
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -32,16 +32,23 @@ from robot_wm.training.collector import Collector, InlineCollector
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.evaluation import evaluate
-from robot_wm.training.experience import Experience, Finished
+from robot_wm.training.experience import Experience, Finished, episode_scalars
+from robot_wm.training.git import git_commit
 from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
+from robot_wm.training.peers import PeerTerminatedError
 from robot_wm.training.scalars import ScalarLog
-from robot_wm.training.stopping import StopRequest
+from robot_wm.training.schedule import whole
+from robot_wm.training.stopping import StoppedError, StopRequest
 from robot_wm.training.updates import ReplayedUpdates, Spent
 
 # An actor process may run this far ahead of the train ratio before it waits, in policy steps an environment.
 _LEAD_STEPS = 64
+# A round lasts no longer where somebody waits for its end: a report, or an actor process for new weights.
+_ROUND_S = 1.0
 _RETURNS_KEPT = 10
 _ACTOR_RNG = "actor_rng"
+
+_log = logging.getLogger(__name__)
 
 Report = Callable[["Trainer"], None]
 
@@ -105,37 +112,53 @@ class Trainer:
     def train(self, report: Report = lambda trainer: None) -> RunState:
         """Run to the configured end (or Ctrl-C, the time limit or the wanted return), saving on the way out.
 
-        ``report`` is called after every round of collecting and learning. Raises TrainingDivergedError.
+        ``report`` is called after every round of collecting and learning. Raises TrainingDivergedError, and what a
+        simulator or a disk failed with; a learner that is sound is saved first.
         """
-        state, config = self.state, self.config
-        collector = self._source = self._collector()
-        started, wall_before = time.monotonic(), state.wall_s
-        with StopRequest() as stop, ScalarLog(self.run, resume_step=state.env_steps or None) as log:
-            self._log = log
+        state = self.state
+        self._started, self._wall_before = time.monotonic(), state.wall_s
+        # Undone in the reverse order, each also where another fails: a full disk must not leave an actor behind.
+        with ExitStack() as undo:
+            self._stop = undo.enter_context(StopRequest())
+            self._log = undo.enter_context(ScalarLog(self.run, resume_step=state.env_steps or None))
+            self._source = self._collector()
+            undo.callback(self._source.close)
+            undo.callback(self.store.flush)
             try:
-                while state.env_steps < config.steps:
-                    if not self._pretraining:
-                        self._publish(collector)
-                        self._collect(collector)
-                    self._learn(stop)
-                    self.running_s = time.monotonic() - started
-                    state.wall_s = wall_before + self.running_s
-                    report(self)
-                    self._periodic()
-                    if stop.requested:
-                        self.stopped_by = "signal"
-                        break
-                    if config.time_limit_s is not None and self.running_s >= config.time_limit_s:
-                        self.stopped_by = "time limit"
-                        break
-                    if self.stopped_by != "steps":
-                        break
-                self._check_finite()
-                self._save()
-            finally:
-                self.store.flush()
-                collector.close()
+                while state.env_steps < self.config.steps and self._go_on():
+                    self._round(report)
+            except (PeerTerminatedError, StoppedError):
+                self.stopped_by = "signal"
+            except TrainingDivergedError:
+                raise
+            except Exception:
+                self._save_what_is_sound()
+                raise
+            self._check_finite()
+            self._save()
         return state
+
+    def _round(self, report: Report) -> None:
+        if not self._pretraining:
+            self._publish(self._source)
+            self._collect(self._source)
+        self._learn()
+        self._clock()
+        report(self)
+        self._periodic()
+
+    def _go_on(self) -> bool:
+        """Whether nothing has ended this run yet; asked between rounds, updates and the steps of an evaluation."""
+        self._clock()
+        if self._stop.requested:
+            self.stopped_by = "signal"
+        elif self.config.time_limit_s is not None and self.running_s >= self.config.time_limit_s:
+            self.stopped_by = "time limit"
+        return self.stopped_by == "steps"
+
+    def _clock(self) -> None:
+        self.running_s = time.monotonic() - self._started
+        self.state.wall_s = self._wall_before + self.running_s
 
     def stop(self, why: str) -> None:
         """End `train` after this round; ``why`` is what `stopped_by` tells then."""
@@ -169,7 +192,13 @@ class Trainer:
     def _pretraining(self) -> bool:
         """Whether the random steps are there and the updates before the policy's first step are not done yet."""
         state, config = self.state, self.config
-        return state.env_steps >= config.prefill_steps and state.updates < config.pretrain_updates and self._can_learn
+        random_done = state.env_steps >= config.prefill_steps and state.updates < config.pretrain_updates
+        return random_done and self._due_updates > 0
+
+    @property
+    def _due_updates(self) -> int:
+        """Updates that have been earned; none before the replay holds a window."""
+        return whole(self.state.update_credit or 0.0) if self._can_learn else 0
 
     @property
     def _can_learn(self) -> bool:
@@ -181,33 +210,51 @@ class Trainer:
             self.agent,
             policy=str(state.updates),
             random=state.env_steps < config.prefill_steps,
-            steps_permitted=config.schedule.steps(state.updates) + _LEAD_STEPS * config.envs - self._start_steps,
+            steps_permitted=self._steps_paid_for() + _LEAD_STEPS * config.envs - self._start_steps,
         )
+
+    def _steps_paid_for(self) -> int:
+        """Policy steps at which the train ratio would have asked for the updates that were made."""
+        state, config = self.state, self.config
+        behind = config.schedule.steps_behind(state.updates, state.update_credit or 0.0)
+        return max(config.prefill_steps, int(state.env_steps - behind))
 
     def _collect(self, collector: Collector) -> None:
         begin = time.perf_counter()
         try:
-            transitions = collector.poll()
+            with self._stop.bounded():
+                transitions = collector.poll()
         except RuntimeError:
             self._check_finite()  # weights that are not finite make actions that are not: tell the cause
             raise
         for transition in transitions:
             finished = self.experience.add(transition)
-            self.state.env_steps += transition.envs
+            self._count_steps(transition.envs)
             self.state.episodes += len(finished)
             self.state.robot_steps += int(np.count_nonzero(~transition.is_first))
             self.state.falls += figures.falls([episode.figures for episode in finished]) or 0
             self.recent.extend(finished)
         self.spent.collect += time.perf_counter() - begin
 
-    def _learn(self, stop: StopRequest) -> None:
-        """The updates that the train ratio allows; at most as many as one second's worth before the next poll."""
-        state, config = self.state, self.config
-        due = config.schedule.due(state.env_steps) - state.updates
-        # Pretraining goes on in the next round, after a report.
-        deadline = time.monotonic() + 1.0 if config.actor == "process" or self._pretraining else math.inf
-        if self._can_learn:
-            state.updates += self._updates.run(due, lambda: not stop.requested and time.monotonic() < deadline)
+    def _count_steps(self, steps: int) -> None:
+        """Count policy steps and the updates that they earn."""
+        state = self.state
+        before, credit = state.env_steps, state.update_credit or 0.0
+        state.env_steps += steps
+        state.update_credit = credit + self.config.schedule.earned(before, state.env_steps, state.updates + credit)
+
+    def _learn(self) -> None:
+        """The updates that have been earned; at most as many as one round's worth where others wait for its end."""
+        state = self.state
+        short = self.config.actor == "process" or self._pretraining
+        deadline = time.monotonic() + _ROUND_S
+
+        def go_on() -> bool:
+            return self._go_on() and not (short and time.monotonic() >= deadline)
+
+        done = self._updates.run(self._due_updates, go_on)
+        state.updates += done
+        state.update_credit = (state.update_credit or 0.0) - done
 
     def _periodic(self) -> None:
         config = self.config
@@ -233,15 +280,8 @@ class Trainer:
         state = self.state
         values = {name: float(value) for name, value in self._updates.metrics.items()}
         if self.recent_return is not None:
-            last = list(self.recent)
             values["episode/return"] = self.recent_return
-            values["episode/length"] = float(np.mean([episode.length for episode in last]))
-            success = [episode.success for episode in last]
-            if not np.isnan(success).any():
-                values["episode/success"] = float(np.mean(success))
-            lengths, told = [episode.length for episode in last], [episode.figures for episode in last]
-            rate_hz = self.spec.control_rate_hz
-            values |= figures.scalars("episode", figures.summary(lengths, told, control_rate_hz=rate_hz))
+            values |= episode_scalars(list(self.recent), self.spec.control_rate_hz)
         values |= {f"time/{name}": share for name, share in self.spent.shares(self.running_s).items()}
         values |= {
             "run/updates": state.updates,
@@ -260,8 +300,19 @@ class Trainer:
 
     def _evaluate(self) -> None:
         state, config = self.state, self.config
-        result = evaluate(self.agent, config.task, config.task_options, episodes=config.eval_episodes)
-        state.evaluation = result
+        try:
+            with self._stop.bounded():
+                result = evaluate(
+                    self.agent,
+                    config.task,
+                    config.task_options,
+                    episodes=config.eval_episodes,
+                    longest=config.eval_episode_steps,
+                    go_on=self._go_on,
+                )
+        except StoppedError:
+            return
+        state.evaluation = result | {"env_steps": state.env_steps, "updates": state.updates}
         values = {"eval/return": result["return_mean"], "run/wall_s": state.wall_s}
         self._log.scalars(state.env_steps, values | figures.scalars("eval", result))
         if state.best_return is None or result["return_mean"] >= state.best_return:
@@ -272,9 +323,10 @@ class Trainer:
             self.stop("return")
 
     def _predict(self) -> None:
-        batch = TensorBatch.from_numpy(self.sampler.sample(self.config.dreamer.batch_size), self.device)
-        context = max(1, self.config.dreamer.batch_length // 4)
-        prediction, step = self.learner.open_loop(batch, context=context), self.state.env_steps
+        step, config = self.state.env_steps, self.config
+        drawn = self.sampler.look(config.dreamer.batch_size, np.random.default_rng([config.seed, step]))
+        context = max(1, config.dreamer.batch_length // 4)
+        prediction = self.learner.open_loop(TensorBatch.from_numpy(drawn, self.device), context=context)
         self._log.image(step, "open_loop", draw_prediction(prediction, self.spec))
         for field in self.spec.observations:
             if field.is_image:
@@ -287,6 +339,14 @@ class Trainer:
             good = checkpoint.latest_path(self.run)
             kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
             raise TrainingDivergedError(f"{name} is NaN or infinite; {kept}")
+
+    def _save_what_is_sound(self) -> None:
+        """Save after a failure of something else than the learner, whose error goes on from here."""
+        try:
+            if self.state.env_steps > self._start_steps and self.learner.first_nonfinite() is None:
+                self._save()
+        except Exception as error:
+            _log.warning("%s: not saved after a failure: %s", self.run, error)
 
     def _save(self) -> Path:
         """Write a checkpoint; a tag keeps the replay version that it names for as long as the checkpoint is kept."""
@@ -317,7 +377,11 @@ class Trainer:
         self._actor_rng = tensors.pop(_ACTOR_RNG, None)
         self.learner.load_state_dict(tensors)
         self.sampler.load_state_dict(checkpoint.read_replay(path))
-        self.state = saved.model_copy(update={"config": self.config, "git_commit": git_commit()})
+        credit = saved.update_credit
+        if credit is None:
+            credit = saved.config.schedule.left_of_pretraining(saved.env_steps, saved.updates)
+        update = {"config": self.config, "git_commit": git_commit(), "update_credit": credit}
+        self.state = saved.model_copy(update=update)
 
     def _open_store(self) -> EpisodeStore:
         quota = self.config.replay_quota_mib
@@ -334,12 +398,3 @@ def _device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: 'cuda' was asked for, but torch sees no CUDA device; see `robot-wm doctor`")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def git_commit() -> str:
-    """The commit of the working directory's checkout, '' outside one; '+' marks uncommitted changes."""
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -20,7 +20,7 @@ from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.pool_slots import PoolSlots
 
 # Orders to a worker and answers from it: one byte, then text. Arrays travel in shared memory, nothing is pickled.
-RESET, STEP, CLOSE = b"r", b"s", b"c"
+RESET, RESET_SEEDED, STEP, CLOSE = b"r", b"e", b"s", b"c"
 DONE, FAILED, REFUSED = b"d", b"f", b"u"
 
 
@@ -63,6 +63,11 @@ class EnvGroup:
         for index in range(len(self._envs)):
             self._reset(index, slots)
 
+    def reset_seeded(self, slots: PoolSlots) -> None:
+        """Start an episode in every environment with the seed that its slot names."""
+        for index in range(len(self._envs)):
+            self._reset(index, slots, seed=int(slots.seed[self._first + index]))
+
     def step(self, slots: PoolSlots) -> None:
         """Apply ``slots.action``; where the last step ended an episode, start the next one instead."""
         for index in range(len(self._envs)):
@@ -71,13 +76,18 @@ class EnvGroup:
             else:
                 self._step(index, slots)
 
+    def obey(self, order: bytes, slots: PoolSlots) -> None:
+        """Do what one of the orders above says."""
+        {RESET: self.reset, RESET_SEEDED: self.reset_seeded, STEP: self.step}[order](slots)
+
     def close(self) -> None:
         """Close every environment."""
         for env in self._envs:
             env.close()
 
-    def _reset(self, index: int, slots: PoolSlots) -> None:
-        seed = int(self._seeds[index].integers(2**31))
+    def _reset(self, index: int, slots: PoolSlots, *, seed: int | None = None) -> None:
+        if seed is None:
+            seed = int(self._seeds[index].integers(2**31))
         observation, info = self._envs[index].reset(seed=seed)
         slots.seed[self._first + index] = seed
         self._write(index, slots, observation, info, reward=0.0)
@@ -141,10 +151,9 @@ def work(
 
 
 def _obey(orders: Connection, group: EnvGroup, slots: PoolSlots) -> None:
-    actions = {RESET: group.reset, STEP: group.step}
     while (order := orders.recv_bytes()) != CLOSE:
         try:
-            actions[order](slots)
+            group.obey(order, slots)
         except Exception:
             orders.send_bytes(FAILED + traceback.format_exc().encode())
             return

@@ -172,7 +172,7 @@ def test_a_failing_simulator_is_reported_and_the_rest_is_stopped(fault, told):
 
 
 def test_closing_does_not_wait_for_a_stalled_simulator(monkeypatch):
-    monkeypatch.setattr("robot_wm.training.env_pool._CLOSE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("robot_wm.training.env_pool.CLOSE_TIMEOUT_S", 0.2)
     pool = EnvPool(FAULTY, {"fault": "stall"}, envs=1, processes=1)
     pool.reset()
     pool.step(actions(pool))

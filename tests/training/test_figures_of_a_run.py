@@ -79,6 +79,7 @@ def test_evaluations_tell_figures_and_they_travel_with_the_agent(tiny, capsys):
     assert robot_wm(["eval", "--checkpoint", str(trainer.run), "--episodes", "4", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert {name: again[name] for name in told} == told
+    assert (told["env_steps"], told["updates"]) == (80, 5)  # it is the evaluation of that step
     assert {
         "figures",
         "falls",

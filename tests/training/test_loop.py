@@ -1,8 +1,11 @@
 """The training loop end to end on a tiny agent: ratio, logs, checkpoints, resume, stops, faults."""
 
+import json
 import os
 import signal
 import threading
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -113,6 +116,60 @@ def test_a_resumed_run_goes_on_to_its_end_without_repeating_rows(tiny):
     assert len(list(trainer.store.episodes())) == state.episodes
 
 
+def test_a_ratio_changed_on_resume_holds_for_the_steps_that_come(tiny):
+    def to(steps, ratio):
+        rounds = []
+        trainer = Trainer(tiny(steps=steps, train_ratio=ratio), resume=steps > 120)
+        rounds.append(trainer.state.updates)
+        trainer.train(lambda run: rounds.append(run.state.updates))
+        return trainer.state, max(np.diff(rounds))
+
+    assert to(120, 8.0)[0].updates == 15  # a quarter of the 60 learned steps
+    state, most = to(130, 64.0)
+    assert (state.updates, most) == (15 + 20, 4)  # two a step, of which there are two a round
+    state, _ = to(136, 4.0)
+    assert (state.updates, state.update_credit) == (35, 0.75)  # an eighth a step
+    assert to(138, 4.0)[0].updates == 36  # what was earned before the resume counts
+
+
+def test_a_checkpoint_that_counted_no_credit_owes_none_but_the_rest_of_pretraining(tiny):
+    trainer = Trainer(tiny(steps=80, prefill_steps=80, pretrain_updates=3))
+    trainer.train()
+    path = checkpoint.latest_path(trainer.run) / "state.json"
+    state = json.loads(path.read_text())
+    assert (state.pop("update_credit"), state["updates"]) == (0, 3)
+    path.write_text(json.dumps(state))
+    assert Trainer(tiny(steps=90, train_ratio=64.0), resume=True).train().updates == 3 + 20
+    path.write_text(json.dumps(state | {"updates": 1}))
+    assert Trainer(tiny(), resume=True).state.update_credit == 0
+
+
+@pytest.mark.parametrize("reason", ["stop", "signal", "time limit"])
+def test_a_run_ends_inside_a_round_and_what_is_owed_is_kept(tiny, monkeypatch, reason):
+    # 200 updates are due after every step of both environments.
+    trainer = Trainer(tiny(prefill_steps=70, train_ratio=3200.0, time_limit_s=1000.0))
+    real, now_s, updates = trainer.learner.update, [0.0], []
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr("robot_wm.training.loop.time", clock)
+
+    def update(batch):
+        updates.append(batch)
+        if len(updates) == 6:
+            if reason == "signal":
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif reason == "stop":
+                trainer.stop("stop")
+            else:
+                now_s[0] = 1000.0
+        return real(batch)
+
+    monkeypatch.setattr(trainer.learner, "update", update)
+    state = trainer.train()
+    assert trainer.stopped_by == reason
+    assert (state.env_steps, state.updates, state.update_credit) == (72, 6, 194)
+    assert Trainer(tiny(), resume=True).state.update_credit == 194
+
+
 def test_a_used_folder_an_empty_one_and_another_architecture_are_refused(tiny):
     with pytest.raises(UserError, match="no checkpoint to resume"):
         Trainer(tiny(), resume=True)
@@ -189,14 +246,3 @@ def test_a_simulated_actor_process_keeps_to_the_train_ratio_also_after_a_resume(
     Trainer(config.model_copy(update={"steps": 800}), resume=True).train(watch)
     # 64 steps ahead are allowed, and a few more may be under way: no round of the loop finds more than these.
     assert max(np.diff(arrived)) <= 64 + 8
-
-
-def test_a_dying_actor_process_is_reported(tiny):
-    trainer = Trainer(tiny(steps=100_000, actor="process", task_options={"observation": "proprio"}))
-
-    def kill(running: Trainer) -> None:
-        for child in __import__("multiprocessing").active_children():
-            child.kill()
-
-    with pytest.raises(RuntimeError, match="actor process died"):
-        trainer.train(kill)

@@ -46,7 +46,7 @@ class Counter(gymnasium.Env):
     def _observation(self):
         return {
             "state": np.array([self.count, self.episode, self.draw, self.last]),
-            "camera": np.full((8, 8, 3), 10 * self.count, np.uint8),
+            "camera": np.full((8, 8, 3), 10 * self.count % 256, np.uint8),
         }
 
 

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import codecs
+import errno
+import locale
+import os
 import sys
-from collections.abc import Sequence
-from importlib.metadata import entry_points, version
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from typing import Annotated
 
 import cyclopts
 from pydantic import ValidationError
 
 from robot_wm.console import messages
 from robot_wm.errors import UserError
+from robot_wm.plugins import entries, load
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def build_app() -> cyclopts.App:
@@ -28,11 +36,22 @@ def build_app() -> cyclopts.App:
     bench = cyclopts.App(name="bench", help="Measure on this machine: simulator, tick latency, learner.")
     zoo = cyclopts.App(name="zoo", help="Trained agents that come with the library: robot-wm run zoo:NAME.")
     for parent, group in ((app, "robot_wm.commands"), (bench, "robot_wm.benchmarks"), (zoo, "robot_wm.zoo")):
-        for entry in sorted(entry_points(group=group), key=lambda item: item.name):
-            parent.command(entry.load(), name=entry.name)
+        for entry in entries(group):
+            try:
+                parent.command(load(entry), name=entry.name)
+            except UserError as error:  # somebody else's, and the other commands work
+                parent.command(_unusable(str(error)), name=entry.name)
     app.command(bench)
     app.command(zoo)
     return app
+
+
+def _unusable(reason: str) -> Callable[..., None]:
+    def refuse(*_: Annotated[str, cyclopts.Parameter(allow_leading_hyphen=True)]) -> None:
+        raise UserError(reason)
+
+    refuse.__doc__ = f"Cannot be used: {reason}"
+    return refuse
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -57,15 +76,40 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone: robot-wm … | head
         sys.stderr.close()
         return 0
+    except OSError as error:
+        # What the system refuses is no defect of ours: a full disk, no permission, no such place.
+        if error.filename is None and error.errno not in _NO_ROOM:
+            raise
+        return _refuse(f"{error.filename or 'cannot write'}: {error.strerror}")
     return 0
 
 
 def _refuse(message: str) -> int:
     line = " ".join(message.split())
-    messages().print(f"robot-wm: {line}", markup=False, soft_wrap=True)
+    with suppress(OSError):  # stderr may be what cannot be written
+        messages().print(f"robot-wm: {line}", markup=False, soft_wrap=True)
     return BAD_INPUT
 
 
 def main() -> None:
     """Entry point of the `robot-wm` script."""
-    sys.exit(run(sys.argv[1:]))
+    if not sys.flags.utf8_mode and codecs.lookup(locale.getpreferredencoding(False)).name != "utf-8":
+        # All files here are UTF-8, in a C locale too, and so are those that other processes read for us. What the
+        # terminal's own encoding lacks, a table's lines or letters of names, is shown as ?.
+        own = {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{sys.stdout.encoding}:replace"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | own)
+    code = run(sys.argv[1:])
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _give_up_stdout()
+    except OSError as error:
+        code = _refuse(f"standard output: {error.strerror}")
+        _give_up_stdout()
+    sys.exit(code)
+
+
+def _give_up_stdout() -> None:
+    """What is still in its buffer would be written at exit, and fail again."""
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

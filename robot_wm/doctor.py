@@ -1,7 +1,8 @@
 """`robot-wm doctor`: what this machine has and lacks, and the command that mends each lack.
 
-Nothing heavy is imported: packages are found by their metadata, the rest is read from /proc and /sys. Works with the
-light core alone and ends with exit code 0 whatever it finds.
+Nothing heavy is imported: packages are found by their metadata, the rest is read from /proc and /sys; only what other
+distributions add to robot-wm is imported, to see whether it can be. Works with the light core alone and ends with exit
+code 0 whatever it finds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from robot_wm.console import emit
+from robot_wm.plugins import broken
 from robot_wm.runtime.trt.api import mend
 from robot_wm.runtime.trt.driver import driver_version
 
@@ -68,7 +70,9 @@ class Machine:
 def examine(machine: Machine | None = None) -> list[Finding]:
     """Look at everything, in the order of a report."""
     machine = machine or Machine()
-    checks: tuple[Callable[[Machine], Iterator[Finding]], ...] = (_core, _learning, _simulation, _gpu, _ros, _realtime)
+    checks: tuple[Callable[[Machine], Iterator[Finding]], ...] = (
+        _core, _plugins, _learning, _simulation, _gpu, _ros, _realtime,
+    )  # fmt: skip
     return [finding for check in checks for finding in check(machine)]
 
 
@@ -184,6 +188,19 @@ def _core(machine: Machine) -> Iterator[Finding]:
         required=True,
         mend="" if providers else "pip install --force-reinstall onnxruntime",
     )
+
+
+def _plugins(_: Machine) -> Iterator[Finding]:
+    """Other distributions' commands, tasks and backends that cannot be imported; those that can are not listed."""
+    for entry, reason in broken():
+        dist = entry.dist.name if entry.dist is not None else entry.value
+        yield Finding(
+            f"{entry.group} {entry.name}",
+            "lacking",
+            reason,
+            f"what {dist} adds",
+            mend=f"pip install --upgrade {dist}  # or: pip uninstall {dist}",
+        )
 
 
 def _memory_gib(machine: Machine) -> float | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from robot_wm.errors import UserError
+from robot_wm.plugins import entries, load
 from robot_wm.yaml_file import parse_yaml
 
 if TYPE_CHECKING:
@@ -24,10 +25,13 @@ DEFAULT_BACKEND = "pybullet"
 def known_tasks() -> dict[str, str]:
     """Every registered task with the first line of its factory's docstring."""
     found = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda item: item.name):
-        doc = (entry.load().__doc__ or "").strip()
+    for entry in entries(GROUP):
         name = "gym:<module>:<Id>" if entry.name == "gym" else entry.name
-        found[name] = doc.splitlines()[0] if doc else ""
+        try:
+            doc = (load(entry).__doc__ or "").strip()
+            found[name] = doc.splitlines()[0] if doc else ""
+        except UserError as error:
+            found[name] = f"cannot be used: {error}"
     return found
 
 
@@ -46,7 +50,7 @@ def make_env(
         if render == "window":
             raise UserError(f"task {task}: only our own tasks have a window")
         arguments["target"] = task[len(GYM_PREFIX) :]
-    factory = _entry(task).load()
+    factory = load(_entry(task))
     arguments |= _typed(task, factory, options)
     try:
         return factory(**arguments)
@@ -92,8 +96,8 @@ def _typed(task: str, factory: Callable[..., Any], options: Mapping[str, Any]) -
 
 def _entry(task: str) -> EntryPoint:
     name = "gym" if task.startswith(GYM_PREFIX) else task
-    entries = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name not in entries or (name == "gym" and not task.startswith(GYM_PREFIX)):
-        known = ", ".join(sorted(set(entries) - {"gym"})) or "none (install robot-wm[sim])"
+    found = {entry.name: entry for entry in entries(GROUP)}
+    if name not in found or (name == "gym" and not task.startswith(GYM_PREFIX)):
+        known = ", ".join(sorted(set(found) - {"gym"})) or "none (install robot-wm[sim])"
         raise UserError(f"unknown task {task!r}; known tasks: {known}, gym:<module>:<Id>")
-    return entries[name]
+    return found[name]

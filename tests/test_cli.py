@@ -1,6 +1,7 @@
 """The command line: every command explains itself, and bad input is one line and code 2."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -106,3 +107,49 @@ def test_what_a_table_shows_is_no_markup(capsys):
     shown = capsys.readouterr().out
     assert "[/red] a[b]" in shown
     assert "[/x]" in shown
+
+
+@pytest.mark.parametrize("arguments", ["--help", "firmware list"])
+def test_an_output_that_is_full_is_one_line_and_code_2(arguments):
+    command = [sys.executable, "-m", "robot_wm", *arguments.split()]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+        assert done.returncode == 2
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("pybullet build time")]
+        assert len(lines) == 1, done.stderr
+        assert "No space left on device" in lines[0]
+        done = subprocess.run([*command, "--no"], stdout=full, stderr=full, timeout=120, check=False)
+        assert done.returncode == 2
+
+
+def test_a_locale_without_utf8_reads_and_writes_the_same_files(tmp_path):
+    """As on a robot's console with LC_ALL=C, where Python is told not to help itself."""
+    environment = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    card = robot_wm("zoo", "card", "cartpole_balance", env=environment, encoding="ascii")
+    assert card.returncode == 0, card.stderr
+    assert "?" in card.stdout  # a letter of the page that ASCII lacks
+    done = robot_wm(
+        "firmware", "render", "--robot", "a1", "--board", "x86", "--out", str(tmp_path / "here"), env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    there = robot_wm("firmware", "render", "--robot", "a1", "--board", "x86", "--out", str(tmp_path / "there"))
+    assert there.returncode == 0
+    names = sorted(path.name for path in (tmp_path / "there").iterdir())
+    assert names == sorted(path.name for path in (tmp_path / "here").iterdir())
+    for name in names:
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "firmware render --robot a1 --board x86 --out /dev/full/out",
+        "run --bundle zoo:cartpole_balance --episodes 1 --video /proc/none/out.mp4",
+        "quickstart --run-dir /sys/out",
+    ],
+)
+def test_what_cannot_be_written_is_one_line_and_code_2(arguments, tmp_path):
+    done = robot_wm(*arguments.split(), cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "robot-wm: " in done.stderr.splitlines()[-1]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.plugins import entries, load
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.frames import Floats, Vector
 from robot_wm_sim.scene import Camera, Scene
@@ -115,8 +115,8 @@ class PhysicsBackend(Protocol):
 
 def load_backend(name: str) -> type[PhysicsBackend]:
     """The backend class registered as entry point ``robot_wm.backends: name``. Raises UserError if there is none."""
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    found = {entry.name: entry for entry in entries(GROUP)}
     if name not in found:
         raise UserError(f"backend {name!r} is not installed; known backends: {', '.join(sorted(found)) or 'none'}")
-    backend: type[PhysicsBackend] = found[name].load()
+    backend: type[PhysicsBackend] = load(found[name])
     return backend

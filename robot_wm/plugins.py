@@ -1,0 +1,55 @@
+"""What other distributions add through entry points: loaded so that one that is broken stops nothing but itself.
+
+Ours raise what they raise: a module that an extra would bring is told by the command line, everything else is a defect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from robot_wm.errors import UserError
+
+DISTRIBUTION = "robot-wm"
+GROUPS = ("robot_wm.commands", "robot_wm.benchmarks", "robot_wm.zoo", "robot_wm.tasks", "robot_wm.backends")
+
+
+def entries(group: str) -> list[EntryPoint]:
+    """The entry points of a group by name, one a name: ours wins over another distribution's."""
+    found: dict[str, EntryPoint] = {}
+    for entry in sorted(entry_points(group=group), key=is_ours, reverse=True):
+        found.setdefault(entry.name, entry)
+    return sorted(found.values(), key=lambda entry: entry.name)
+
+
+def is_ours(entry: EntryPoint) -> bool:
+    """Whether this distribution brings it."""
+    return entry.dist is not None and entry.dist.name == DISTRIBUTION
+
+
+def load(entry: EntryPoint) -> Any:
+    """What an entry point names; UserError naming its distribution where another's cannot be imported."""
+    if is_ours(entry):
+        return entry.load()
+    try:
+        return entry.load()
+    except (Exception, SystemExit) as error:  # whatever somebody's module does when it is imported
+        brought = "another distribution" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+        what = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(
+            f"{entry.group} {entry.name!r} of {brought} cannot be imported: {type(error).__name__}: {what}"
+            f' (python -c "import {entry.module}" shows where)'
+        ) from error
+
+
+def broken() -> Iterator[tuple[EntryPoint, str]]:
+    """Other distributions' entry points that cannot be imported, and why."""
+    for group in GROUPS:
+        for entry in entry_points(group=group):
+            if is_ours(entry):
+                continue
+            try:
+                load(entry)
+            except UserError as error:
+                yield entry, str(error)

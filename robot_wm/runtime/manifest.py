@@ -160,7 +160,7 @@ class PrecisionParity(_Frozen):
 
 
 class SurpriseLevels(_Frozen):
-    """Surprise over the recorded ticks: what is normal for this agent, to set a monitor's threshold by."""
+    """Surprise over the recorded ticks, of this agent at its task; no limit follows from it that was shown to work."""
 
     median: Finite = Field(description="nats")
     p99: Finite = Field(description="nats")

@@ -90,6 +90,18 @@ def test_a_seed_fixes_start_motion_and_noise(build_robot):
     assert not np.array_equal(run(3), run(4))
 
 
+def test_a_robot_that_stands_lets_time_pass_and_then_moves_as_if_none_had(build_robot):
+    held, free = build_robot("a1_velocity", seed=3), build_robot("a1_velocity", seed=3)
+    start = held.sim.state.block.copy()
+    held.command(held.spec.action.joints, wiggle(held.spec, 7))  # nobody obeys meanwhile
+    held.stand(500)
+    assert held.time_s == 500 / held.spec.physics_rate_hz
+    np.testing.assert_array_equal(held.sim.state.block, start)
+    held.reset()
+    free.reset()
+    np.testing.assert_array_equal(drive_for(held, 60), drive_for(free, 60))
+
+
 @pytest.mark.parametrize("steps", [0, 1, 7])
 def test_an_action_latency_delays_commands_by_exactly_its_steps(steps, build_robot):
     """A command sent at step k through the latency is a command sent at step k + n without it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from robot_wm.cli import run
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.learner import DreamerLearner
+from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training import checkpoint
@@ -38,9 +40,19 @@ def test_export_signs_packs_and_reports(trained, out, capsys):
     assert run(["export", "generate-key", "--out", str(key), "--json"]) == 0
     public = json.loads(capsys.readouterr().out)["public_key"]
     arguments = ["export", "--checkpoint", str(trained), "--out", str(out), "--sign", str(key), "--zip", "--json"]
-    assert run(arguments) == 0
+    assert run([*arguments, "--bundle-version", "7"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["signed"]
+    assert (result["checkpoint"], result["steps"]) == (str(checkpoint.latest_path(trained)), 1234)
+    # For one seed the bundle and its checkpoint play the same episodes.
+    seeded = ["--episodes", "3", "--seed", "5", "--json"]
+    played = []
+    for what in (["--checkpoint", str(trained)], ["--bundle", str(out)]):
+        assert run(["eval", *what, *seeded]) == 0
+        played.append(json.loads(capsys.readouterr().out))
+    assert len(set(played[0]["returns"])) == 3
+    assert played[0]["lengths"] == played[1]["lengths"]
+    assert played[0]["returns"] == pytest.approx(played[1]["returns"], abs=1e-2)
     assert result["parity_ticks"] == 256
     assert [row["graph"] for row in result["rows"]] == ["policy.op17.onnx", "policy.onnx"]
     for path in (result["bundle"], result["zip"]):
@@ -48,6 +60,28 @@ def test_export_signs_packs_and_reports(trained, out, capsys):
             lineage = bundle.manifest.lineage
             assert (lineage.steps, lineage.replay_version, lineage.git_commit) == (1234, 5, "abc")
             assert lineage.config["task"] == "cartpole_balance"
+            bundle.manifest.require_version(7, origin="it")
+            with pytest.raises(UserError, match="it: bundle_version 7 is older than this robot's min_bundle_version 8"):
+                bundle.manifest.require_version(8, origin="it")
+
+
+def test_export_takes_the_checkpoint_that_is_asked_for_and_names_it(trained, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    best = checkpoint.latest_path(folder)
+    checkpoint.mark_best(folder, best)
+    newest = checkpoint.folder(folder) / "step_000009999"
+    shutil.copytree(best, newest)
+    file = newest / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"env_steps": 9999}))
+    for flags, taken, steps in (([], best, 1234), (["--which", "latest"], newest, 9999)):
+        bundle = tmp_path / f"{steps}.rwm"
+        assert run(["export", "--checkpoint", str(folder), "--out", str(bundle), *flags, "--json"]) == 0
+        said = capsys.readouterr()
+        assert json.loads(said.out)["checkpoint"] == str(taken)
+        assert ("the newest checkpoint is step_000009999" in said.err) == (taken == best)
+        with Bundle.open(bundle) as opened:
+            assert opened.manifest.lineage.steps == steps
 
 
 def test_export_writes_precisions_and_eval_runs_them(trained, out, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.graph_trial import require_affordable
+from robot_wm.runtime.graph_trial import require_tried
 from robot_wm.runtime.manifest import POLICY_OF, Precision
 
 if TYPE_CHECKING:
@@ -35,14 +35,11 @@ def make_engine(
     bundle.manifest.thresholds(precision)  # says which precisions there are
     if kind not in ENGINES:
         raise UserError(f"engine {kind!r} is not one of {', '.join(ENGINES)}")
-    graph = bundle.read(POLICY_OF[precision])
-    if not bundle.signature_checked:
-        origin = str(bundle.path / POLICY_OF[precision])
-        require_affordable(graph, ticks=bundle.manifest.parity.ticks, origin=origin)
     if kind == "onnx":
         from robot_wm.runtime.onnx_engine import OnnxEngine
 
-        return OnnxEngine(graph, bundle.manifest.state, threads=threads)
+        require_tried(bundle, precision)
+        return OnnxEngine(bundle.read(POLICY_OF[precision]), bundle.manifest.state, threads=threads)
     from robot_wm.runtime.trt.provide import provide
 
     return provide(bundle, precision=precision, folder=engine_dir).engine(bundle)

@@ -13,12 +13,16 @@ import math
 import signal
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.graph_check import require_plain_graph
+from robot_wm.runtime.manifest import POLICY_OF, Precision
 from robot_wm.runtime.trial_process import TICKS
 from robot_wm.spec import MAX_TENSOR_ELEMENTS
+
+if TYPE_CHECKING:
+    from robot_wm.runtime.bundle import Bundle
 
 LOAD_S = 10.0  # of processor time, for the smallest graph; a 12m tick takes 0.1 to 0.5 s
 LOAD_BYTES_PER_S = 5 * 10**6  # a hundredth of what was measured on a workstation
@@ -29,6 +33,17 @@ WEIGHT_COPIES = 4  # the file, the parsed model, the tensors, and the same packe
 _CLOCK_FACTOR = 20.0  # when a process that uses no processor time is given up
 
 _passed: set[str] = set()  # SHA-256 of graphs that this process has tried
+
+
+def require_tried(bundle: Bundle, precision: Precision) -> None:
+    """Try the bundle's graph of ``precision``, unless its signature was checked: then somebody vouches for it.
+
+    To be asked before an engine is loaded or built from it. Raises UserError as ``require_affordable`` does.
+    """
+    if not bundle.signature_checked:
+        name = POLICY_OF[precision]
+        ticks = bundle.manifest.parity.ticks
+        require_affordable(bundle.read(name), ticks=ticks, origin=str(bundle.path / name))
 
 
 def require_affordable(graph: bytes, *, ticks: int, origin: str) -> None:

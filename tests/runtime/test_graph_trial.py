@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from robot_wm.errors import UserError
-from robot_wm.runtime import engines, graph_trial
+from robot_wm.runtime import graph_trial
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.graph_trial import require_affordable
@@ -92,7 +92,7 @@ def test_a_process_that_dies_is_told(monkeypatch):
 
 def test_only_a_checked_signature_spares_the_trial(signed_bundle, monkeypatch):
     tried = []
-    monkeypatch.setattr(engines, "require_affordable", lambda graph, **given: tried.append(given))
+    monkeypatch.setattr(graph_trial, "require_affordable", lambda graph, **given: tried.append(given))
     with Bundle.open(signed_bundle.folder, signed_bundle.public_key) as bundle:
         make_engine("onnx", bundle)
     assert tried == []

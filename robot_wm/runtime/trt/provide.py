@@ -9,6 +9,7 @@ from pathlib import Path
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.graph_trial import require_tried
 from robot_wm.runtime.manifest import POLICY_OF, Precision
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.build import RECIPE, builder_flags
@@ -86,6 +87,7 @@ def provide(
         )
     if on_progress is None:
         _log.warning("%s: no %s engine for this machine in %s: building one", bundle.path, precision, cache.folder)
+    require_tried(bundle, precision)
     plan, is_new = cache.get_or_build(
         key,
         lambda timings: fastest_plan(

@@ -12,6 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 from robot_wm.errors import UserError
+from robot_wm.runtime import graph_trial
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.onnx_engine import OnnxEngine
@@ -164,6 +165,19 @@ def test_engines_by_name(bundle, folder, trt):
             make_engine(kind, bundle, precision="int8", engine_dir=folder)
     with pytest.raises(UserError, match="'tensorflow' is not one of onnx, tensorrt"):
         make_engine("tensorflow", bundle)
+
+
+def test_an_unsigned_graph_is_tried_before_it_is_built(signed_bundle, bundle, folder, monkeypatch):
+    def refuse(graph, *, ticks, origin):
+        raise UserError(f"{origin}: heavy")
+
+    monkeypatch.setattr(graph_trial, "require_affordable", refuse)
+    with Bundle.open(signed_bundle.folder) as unsigned:
+        for start in (provide, lambda unsigned, folder: make_engine("tensorrt", unsigned, engine_dir=folder)):
+            with pytest.raises(UserError, match=r"policy\.op17\.onnx: heavy"):
+                start(unsigned, folder=folder)
+    assert not list(folder.glob("*.plan"))
+    provide(bundle, folder=folder)  # its signature was checked
 
 
 def test_an_engine_built_with_other_options_is_used_at_the_start(bundle, folder, trt):

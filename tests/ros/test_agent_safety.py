@@ -94,23 +94,31 @@ def test_enable_is_refused_while_the_sensors_are_dead_and_says_so(rig):
     rig.wait_for_line("damp -> soft_start")
 
 
-@pytest.mark.parametrize(("stopped_s", "mode"), [(0.3, "hold"), (2.0, "damp")])
-def test_a_process_that_stood_still_does_not_go_on_as_if_nothing_had_been(rig, stopped_s, mode):
-    rig = rig(kind=ProcessRig, hold_s=1.0)
+@pytest.mark.parametrize(("stopped_s", "hold_s", "mode"), [(0.3, 10.0, "hold"), (2.0, 1.0, "damp")])
+def test_a_process_that_stood_still_does_not_go_on_as_if_nothing_had_been(rig, stopped_s, hold_s, mode):
+    rig = rig(kind=ProcessRig, hold_s=hold_s)
     rig.drive()
-    rig.until(lambda: len(rig.commands) > 10 and not rig.damp[-1])
-    rig.process.signal(signal.SIGSTOP)
-    rig.listen(stopped_s)
-    heard = len(rig.commands)
-    rig.process.signal(signal.SIGCONT)
-    assert " STALLED: this process did not tick for" in rig.wait_for_line(f"active -> {mode}:").replace(" STALE", "")
-    rig.until(lambda: len(rig.commands) > heard + 2)
-    assert rig.commands[heard][1] == [0.0]  # the very first: the effort of one that is not driven
+    told = f"-> {mode}:"
+
+    def stall():
+        """Whether it was told; a busy machine may have been the first to stop the process."""
+        rig.process.signal(signal.SIGSTOP)
+        rig.listen(stopped_s)
+        heard = len(rig.commands)
+        rig.process.signal(signal.SIGCONT)
+        rig.until(lambda: len(rig.commands) > heard + 2)
+        # One may have been on its way; then comes the effort of a robot that is not driven.
+        assert rig.commands[heard + 1][1] == [0.0]
+        rig.listen(0.3)
+        return any(told in line and "STALLED: this process did not tick for" in line for line in rig.lines)
+
+    rig.until(stall, told)
     if mode == "hold":
         rig.wait_for_line("hold -> soft_start")
     else:
         rig.until(lambda: rig.damp[-1])
-        assert rig.enable().success  # the fault is over with the stall, and an operator has looked
+        # The fault is over with the stall: an operator who has looked may drive again.
+        rig.until(lambda: rig.enable().success)
         rig.wait_for_line("damp -> soft_start")
 
 
@@ -128,7 +136,7 @@ def test_an_inference_that_takes_far_too_long_moves_nothing(rig):
 
     heard = len(rig.commands) - 1
     engine.infer = hang
-    rig.wait_for_line("active -> damp: STALLED")
+    rig.until(lambda: any("-> damp:" in line and "STALLED" in line for line in rig.lines))
     rig.until(lambda: len(rig.commands) > heard + 5)
     late = next(i for i in range(heard + 1, len(rig.commands)) if rig.commands[i][0] - rig.commands[i - 1][0] > 1.0)
     assert rig.commands[late][1] == [0.0]

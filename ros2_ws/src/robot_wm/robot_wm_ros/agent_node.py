@@ -27,10 +27,13 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.modes import Mode
 from robot_wm_ros import parameters
 from robot_wm_ros.operator_requests import Operator
+from robot_wm_ros.outputs import ModeTopic
 from robot_wm_ros.running_agent import RunningAgent
 from robot_wm_ros.spin import Spinner
+from robot_wm_ros.supervisor import Supervisor
 
 REPORT_S = 1.0
 
@@ -50,6 +53,8 @@ class AgentNode(LifecycleNode):
         self.add_on_set_parameters_callback(self._on_parameters)
         self._operator = Operator(self, self)
         self._spinner = Spinner(self)
+        self._mode = ModeTopic(self)
+        self._supervisor = Supervisor()
 
     # -- the loop ---------------------------------------------------------------------------------------------------
 
@@ -68,6 +73,7 @@ class AgentNode(LifecycleNode):
         if self.lifecycle != "finalized":
             self.trigger_shutdown()
         self._spinner.shutdown()
+        self._supervisor.close()
         self.destroy_node()
 
     @property
@@ -80,9 +86,17 @@ class AgentNode(LifecycleNode):
         return REPORT_S if self.agent is None else self.agent.ticker.patience_s()
 
     def watch(self) -> None:
-        """Tick if the sensors are silent."""
+        """Tick if the sensors are silent, and tell those who watch over the agent that it is there."""
+        now_s = time.monotonic()
+        self._supervisor.alive(now_s)
         if self.agent is not None:
             self.agent.ticker.watch()
+            self.agent.beat(now_s)
+        self._tell_mode()
+
+    def _tell_mode(self) -> None:
+        idle = Mode.ESTOP if self._operator.estopped else Mode.INACTIVE
+        self._mode.set(idle if self.agent is None else self.agent.controller.mode)
 
     def report(self) -> None:
         """Once a second, on the steady clock: a simulation that is paused still has an operator."""
@@ -140,7 +154,7 @@ class AgentNode(LifecycleNode):
         return otherwise
 
     def _configure(self) -> None:
-        with ExitStack() as undo:
+        with self._supervisor.patient(), ExitStack() as undo:
             agent = RunningAgent(self, parameters.read(self), undo)
             self._spinner.listen(0.0)  # to what was said meanwhile
             if self._operator.estopped:
@@ -174,6 +188,9 @@ class AgentNode(LifecycleNode):
         """Let time pass without being deaf to an e-stop."""
         end_s = time.monotonic() + duration_s
         while (left_s := end_s - time.monotonic()) > 0.0:
+            if self.agent is not None:
+                self.agent.beat(time.monotonic())
+            self._tell_mode()
             self._spinner.listen(left_s)
 
     # -- parameters -------------------------------------------------------------------------------------------------

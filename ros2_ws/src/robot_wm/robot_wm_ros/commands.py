@@ -77,6 +77,11 @@ class CommandPublisher:
             raise ValueError(f"a command that is not finite was to be published: {values.tolist()}")
         self._publisher.publish(self._message)
 
+    @property
+    def listeners(self) -> int:
+        """How many subscriptions the commands reach."""
+        return int(self._publisher.get_subscription_count())
+
     def destroy(self) -> None:
         """Take the publisher off the node."""
         self._node.destroy_publisher(self._publisher)

@@ -5,7 +5,8 @@ level  when
 =====  ==========================================================================================
 ERROR  e-stop, damp mode, or a fault of the engine (it raised, or its output is not finite)
 STALE  the node is active and has not ticked for ``STALE_AFTER_S``
-WARN   hold mode or any other fault; deadlines missed since the last report; surprise above its
+WARN   while inactive, a sensor that is silent, broken or slow; commands that nobody listens to;
+       hold mode or any other fault; deadlines missed since the last report; surprise above its
        limit; the rate off by more than ``RATE_TOLERANCE``; a recording that stopped or has holes;
        a real-time request that the kernel refused; a temperature above ``HOT_C``; a bundle whose
        signature nobody asked for
@@ -66,6 +67,8 @@ class AgentStatus:
     recorder_dropped: int = 0  # ticks
     recorder_error: str = ""  # why the recording stopped
     realtime: tuple[Grant, ...] = ()
+    not_ready: tuple[str, ...] = ()  # what an activation would find wrong with the sensors now
+    unheard_topic: str = ""  # of the commands, if nobody listens to it
 
 
 def diagnostic_array(stamp: Time, *, hardware_id: str, status: AgentStatus, name: str = "agent") -> DiagnosticArray:
@@ -99,6 +102,10 @@ def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
         yield stale, f"no tick for {status.tick_age_s:.1f} s"
     if status.mode is Mode.HOLD:
         yield warn, "holding"
+    if status.lifecycle == "inactive":
+        yield from ((warn, f"not ready: {problem}") for problem in status.not_ready)
+    if status.unheard_topic:
+        yield warn, f"nobody listens to {status.unheard_topic}"
     if status.fault_names:
         is_engine = not _ENGINE_FAULTS.isdisjoint(status.fault_names)
         yield error if is_engine else warn, f"{' '.join(status.fault_names)}: {status.detail or 'no detail'}"
@@ -156,5 +163,7 @@ def _values(status: AgentStatus) -> dict[str, str]:
         "bundle_signed": str(status.is_signed),
         "spec_sha256": status.spec_hash,
         "recorder_error": status.recorder_error,
+        "not_ready": "; ".join(status.not_ready),
+        "unheard_topic": status.unheard_topic,
         **{f"realtime_{grant.what.replace(' ', '_')}": str(grant) for grant in status.realtime},
     }

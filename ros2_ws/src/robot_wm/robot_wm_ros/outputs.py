@@ -7,8 +7,9 @@ from array import array
 
 from rclpy.duration import Duration
 from rclpy.node import Node
-from std_msgs.msg import Bool, UInt64MultiArray
+from std_msgs.msg import Bool, String, UInt64MultiArray
 
+from robot_wm.runtime.modes import Mode
 from robot_wm_ros.qos import LATCHED, TRACE
 
 ACKNOWLEDGED_S = 0.2  # firmware that takes longer is not there any more
@@ -48,6 +49,20 @@ class DampFlag:
     def destroy(self) -> None:
         """Take the publisher off the node."""
         self._node.destroy_publisher(self._publisher)
+
+
+class ModeTopic:
+    """``~/mode``, latched: what the controller does, as ``Mode`` calls it; "estop" and "inactive" without an agent."""
+
+    def __init__(self, node: Node) -> None:
+        self._publisher = node.create_publisher(String, "~/mode", LATCHED)
+        self._value = ""
+
+    def set(self, mode: Mode) -> None:
+        """Publish, if it is a change."""
+        if mode.value != self._value:
+            self._value = mode.value
+            self._publisher.publish(String(data=self._value))
 
 
 class TracePublisher:

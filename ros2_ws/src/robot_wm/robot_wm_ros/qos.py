@@ -31,6 +31,9 @@ LATCHED_PULSES = _keep_last(_PULSES, ReliabilityPolicy.RELIABLE, DurabilityPolic
 RELIABLE_PULSES = _keep_last(_PULSES, ReliabilityPolicy.RELIABLE)
 PULSES = _keep_last(_PULSES, ReliabilityPolicy.BEST_EFFORT)
 
+# Only the newest tells anything, and losing it would look like a death.
+HEARTBEAT = _keep_last(1, ReliabilityPolicy.RELIABLE)
+
 # Every sample counts, also when the reader is late by half a second at 200 Hz.
 TRACE = _keep_last(100, ReliabilityPolicy.RELIABLE)
 

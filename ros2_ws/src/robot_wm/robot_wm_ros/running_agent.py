@@ -20,10 +20,12 @@ from robot_wm_ros.command_velocity import VELOCITY_TYPES, published_velocity_typ
 from robot_wm_ros.commands import CommandPublisher
 from robot_wm_ros.diagnostics import diagnostic_array
 from robot_wm_ros.event_log import EventLog
+from robot_wm_ros.heartbeat import Heartbeat
 from robot_wm_ros.lateness import Lateness
 from robot_wm_ros.loading import load_agent
 from robot_wm_ros.outputs import DampFlag, TracePublisher
 from robot_wm_ros.parameters import AgentParameters
+from robot_wm_ros.preflight import Preflight
 from robot_wm_ros.qos import DIAGNOSTICS
 from robot_wm_ros.status import StatusSource, Thermometer
 from robot_wm_ros.tick import Ticker
@@ -50,14 +52,13 @@ class RunningAgent:
             command_timeout=parameters.command_timeout,
             command_velocity_type=parameters.command_velocity_type,
         )
-        commands = CommandPublisher(
-            node,
-            spec.action,
-            controller=parameters.controller,
-            command_type=parameters.command_type,
-            controller_joints=parameters.controller_joints,
-            period_s=spec.control_period_s,
-        )
+        to: dict[str, Any] = {
+            "controller": parameters.controller,
+            "command_type": parameters.command_type,
+            "controller_joints": parameters.controller_joints,
+            "period_s": spec.control_period_s,
+        }
+        commands = CommandPublisher(node, spec.action, **to)
         undo.callback(commands.destroy)
         self.damp = DampFlag(node)
         undo.callback(self.damp.destroy)
@@ -95,10 +96,15 @@ class RunningAgent:
             sensor_wait_s=parameters.sensor_wait_s,
         )
         self.ticker.tracing = parameters.trace
+        trigger_age_s = next(entry.max_age_s for entry in inputs if entry.is_trigger)
+        patience_s = trigger_age_s + parameters.safety.hold_s
+        self._heartbeat = Heartbeat(node, spec.action, **to, patience_s=patience_s)
+        undo.callback(self._heartbeat.destroy)
         self._status = StatusSource(
             agent,
             self.ticker,
             recorder,
+            Preflight(frame, inputs, commands, wanted_rate_hz=spec.control_rate_hz),
             engine=parameters.engine,
             surprise_limit_nats=parameters.safety.surprise_limit_nats,
         )
@@ -172,13 +178,22 @@ class RunningAgent:
                 self._subscribe(self._inputs[topic], found)
                 self._node.get_logger().info(f"{topic}: now read as {found.__name__}")
 
+    def beat(self, now_s: float) -> None:
+        """Tell the guardian that the agent's thread is there; ``now_s`` is the steady clock's."""
+        last = self.ticker.last
+        self._heartbeat.beat(now_s, self.ticker.driving, None if last is None else last.command)
+
     # -- once a second ----------------------------------------------------------------------------------------------
 
     def report(self, now_s: float, lifecycle: str) -> None:
         """Publish ~/damp and /diagnostics; ``now_s`` is the steady clock's."""
         self.damp.repeat()
         status = self._status.status(
-            now_s, lifecycle=lifecycle, temperatures=self._thermometer.temperatures_c, realtime=self.grants
+            now_s,
+            ros_now_s=self._node.get_clock().now().nanoseconds * 1e-9,
+            lifecycle=lifecycle,
+            temperatures=self._thermometer.temperatures_c,
+            realtime=self.grants,
         )
         self._diagnostics.publish(
             diagnostic_array(

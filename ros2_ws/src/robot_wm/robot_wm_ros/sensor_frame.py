@@ -47,6 +47,10 @@ class SensorFrame:
         """Where the stamp of a field's messages is to be written."""
         return self._command_stamps_s if name in self._command_stamps_s else self.stamps_s
 
+    def needs_message(self, name: str) -> bool:
+        """Whether a field is nothing without a message; others are zero."""
+        return name not in self._command_stamps_s
+
     def refresh(self, now_s: float) -> None:
         """Call once before each step, in ROS time: commands that timed out become zero.
 

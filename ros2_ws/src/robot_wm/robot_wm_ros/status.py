@@ -11,6 +11,7 @@ from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.runtime.thermal import temperatures_c
 from robot_wm_ros.diagnostics import AgentStatus
 from robot_wm_ros.loading import LoadedAgent
+from robot_wm_ros.preflight import Preflight
 from robot_wm_ros.tick import Ticker
 
 THERMAL_S = 5.0
@@ -24,18 +25,25 @@ class StatusSource:
         agent: LoadedAgent,
         ticker: Ticker,
         recorder: TickRecorder | None,
+        preflight: Preflight,
         *,
         engine: str,
         surprise_limit_nats: float | None,
     ) -> None:
-        self._agent, self._ticker, self._recorder = agent, ticker, recorder
+        self._agent, self._ticker, self._recorder, self._preflight = agent, ticker, recorder, preflight
         self._engine, self._limit = engine, surprise_limit_nats
         self._bundle_sha256, self._spec_hash = agent.bundle.manifest_sha256, agent.spec.content_hash()
-        self._ticks = self._misses = 0
+        self._ticks = self._misses = self._received = 0
         self._last_s = math.nan
 
     def status(
-        self, now_s: float, *, lifecycle: str, temperatures: dict[str, float], realtime: tuple[Grant, ...]
+        self,
+        now_s: float,
+        *,
+        ros_now_s: float,
+        lifecycle: str,
+        temperatures: dict[str, float],
+        realtime: tuple[Grant, ...],
     ) -> AgentStatus:
         """The status now; ``now_s`` is the steady clock's. Rates and new misses are those since the last call."""
         ticker, recorder, command = self._ticker, self._recorder, self._ticker.last
@@ -43,6 +51,9 @@ class StatusSource:
         elapsed_s = now_s - self._last_s
         ticks, misses = ticker.ticks - self._ticks, latency.deadline_misses - self._misses
         self._ticks, self._misses, self._last_s = ticker.ticks, latency.deadline_misses, now_s
+        # Counting began anew where it is less.
+        received, self._received = arrivals.received - self._received, arrivals.received
+        trigger_rate_hz = received / elapsed_s if received >= 0 and elapsed_s > 0 else math.nan
         return AgentStatus(
             mode=self._agent.controller.mode,
             lifecycle=lifecycle,
@@ -69,6 +80,8 @@ class StatusSource:
             recorder_dropped=0 if recorder is None else recorder.dropped,
             recorder_error="" if recorder is None else recorder.error,
             realtime=realtime,
+            not_ready=self._preflight.problems(ros_now_s, trigger_rate_hz),
+            unheard_topic=self._preflight.unheard_topic,
         )
 
 

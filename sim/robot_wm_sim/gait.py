@@ -20,8 +20,9 @@ NAMES = (
     "foot_clearance_m",
 )
 SETTLED_S = 1.5  # after a new command, before overshoot is measured
-LEAST_SPEED_M_S = 0.3  # of a command whose gain and overshoot are measured: a gait's sway over next to nothing is no gain
-LEAST_TURN_RAD_S = 0.3  # of one whose yaw gain is
+# Of commands whose gain and overshoot are measured: a gait's sway over next to nothing is no gain.
+LEAST_SPEED_M_S = 0.3
+LEAST_TURN_RAD_S = 0.3
 LEAST_DISTANCE_M = 0.5  # before a cost of transport is told
 SHORTEST_SWING_S = 0.06  # less is a flicker of the contact
 GRAVITY_M_S2 = 9.81

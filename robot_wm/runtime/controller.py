@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.faults import Fault, fault_names
+from robot_wm.runtime.following import FollowingMonitor
 from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
@@ -31,7 +32,8 @@ from robot_wm.spec import Source
 Float32 = NDArray[np.float32]
 
 _ENGINE, _OUTPUT, _SURPRISE = int(Fault.ENGINE), int(Fault.OUTPUT_NOT_FINITE), int(Fault.SURPRISE)
-_STALE, _ACKNOWLEDGED = int(Fault.STALE), int(Fault.DEADLINE | Fault.STALLED)
+_STALE, _FOLLOWING = int(Fault.STALE), int(Fault.FOLLOWING)
+_ACKNOWLEDGED = int(Fault.DEADLINE | Fault.STALLED)
 _RESTING = (Mode.INACTIVE, Mode.ESTOP)  # the engine is not asked
 
 
@@ -153,6 +155,9 @@ class Controller:
         self._ones, self._minus_ones = np.ones(n, dtype=np.float32), -np.ones(n, dtype=np.float32)  # [A] each
         self._executed = np.zeros((1, n), dtype=np.float32)  # [1, A] model units
         self._noise = None if self._noise_seed is None else NoiseSource(self.manifest.noise, inputs, self._noise_seed)
+        is_watched = self._sensors.measured_position() is not None and spec.action.mode == "position"
+        is_watched = is_watched and math.isfinite(self.config.following_s)
+        self._following = FollowingMonitor(spec, self.config.following_s) if is_watched else None
         self._surprise = SurpriseMonitor(self.config.surprise_limit_nats, self.config.surprise_ticks)
         self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
         self._standing = 0
@@ -228,6 +233,8 @@ class Controller:
             elif safety.damp:
                 # Only a robot that does not follow its commands may be elsewhere than they say.
                 measured = sensors.measured_position()
+            if self._following is not None:
+                faults |= self._judge_following(self._following)
         command.detail = f"{why}; {sensors.detail}" if why and sensors.detail else why or sensors.detail
         asks = not faults and safety.mode not in _RESTING
         if asks:
@@ -256,6 +263,16 @@ class Controller:
         command.total_us = (end_ns - begin_ns) * 1e-3
         self.latency.add(command.total_us)
         return command
+
+    def _judge_following(self, monitor: FollowingMonitor) -> int:
+        safety, sensors = self._safety, self._sensors
+        measured = sensors.measured_position()
+        if safety.damp or measured is None:
+            monitor.forget()
+        elif problem := monitor.judge(safety.command, measured):
+            sensors.detail = f"{sensors.detail}; {problem}" if sensors.detail else problem
+            return _FOLLOWING
+        return 0
 
     def _infer(self) -> int:
         """Ask the graph; ``_target`` holds its SI command unless the bits returned say why not."""

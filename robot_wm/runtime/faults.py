@@ -22,6 +22,7 @@ class Fault(IntFlag):
     JUMP = 1024  # a joint reads a position that it cannot have reached since its last sound reading
     RANGE = 2048  # a joint reads a position outside its range
     STALLED = 4096  # whoever calls the controller did not for longer than a sensor may be silent
+    FOLLOWING = 8192  # a joint has been too far from its command for too long
 
 
 def fault_names(bits: int) -> tuple[str, ...]:

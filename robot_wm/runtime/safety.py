@@ -49,6 +49,7 @@ class SafetyConfig:
     soft_start_s: float = 1.0  # blend from the last command to the policy; 0: none
     hold_s: float = 0.5  # faulty ticks may add up to this while holding; then damp
     hold_when_stopped: bool = False  # stopped position joints keep their command: an arm that follows itself sinks
+    following_s: float = 1.0  # a position joint may be too far from its command for so long; inf: for ever
     recover_ticks: int = 5  # sound ticks in a row that end a hold
     surprise_limit_nats: float | None = None  # None: surprise is reported, never acted upon
     surprise_ticks: int = 5  # ticks in a row above the limit that make a fault
@@ -58,6 +59,8 @@ class SafetyConfig:
         for name in ("soft_start_s", "hold_s"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be at least 0 s, got {getattr(self, name)}")
+        if not self.following_s > 0:
+            raise UserError(f"following_s must be positive, got {self.following_s}")
         for name in ("recover_ticks", "surprise_ticks"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")

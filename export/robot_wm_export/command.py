@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
@@ -24,6 +24,7 @@ def export(
     *,
     checkpoint: Path,
     out: Path,
+    which: Literal["best", "latest"] = "best",
     sign: Path | None = None,
     make_zip: Annotated[bool, Parameter(name="--zip", negative="")] = False,
     bundle_version: Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))] = 0,
@@ -38,9 +39,12 @@ def export(
     Parameters
     ----------
     checkpoint
-        Folder of a run (its best checkpoint, else the newest) or of one checkpoint.
+        Folder of a run or of one checkpoint.
     out
         Folder to write, such as agent.rwm; it must not exist.
+    which
+        Of a run's checkpoints: best by evaluation (the newest where none was evaluated), or latest. A resume may leave
+        the best one behind for long; the result names the one that was taken.
     sign
         PEM private key (Ed25519) to sign with: from `robot-wm export generate-key`, or
         `openssl genpkey -algorithm ed25519 -out robot.pem`.
@@ -61,7 +65,7 @@ def export(
     """
     from robot_wm.runtime.signature import load_private_key
     from robot_wm.tasks import make_env
-    from robot_wm.training.checkpoint import load_agent
+    from robot_wm.training.checkpoint import latest_path, load_agent
     from robot_wm_export.bundle_writer import check_target
     from robot_wm_export.export import export_agent, summary
     from robot_wm_export.precision import parse_precisions
@@ -75,7 +79,7 @@ def export(
         raise UserError("--calibration: only int8 is calibrated; add --precision int8")
     console = messages()
     with console.status("loading the checkpoint") as status:
-        loaded = load_agent(checkpoint)
+        loaded = load_agent(checkpoint, which)
         config = loaded.state.config
         options: dict[str, Any] = dict(config.task_options)
         env = make_env(config.task, seed=seed, **options)
@@ -93,7 +97,7 @@ def export(
             loaded.agent,
             loaded.spec,
             rollout,
-            loaded.lineage | {"steps": loaded.state.env_steps, "bundle_version": bundle_version},
+            loaded.lineage | {"bundle_version": bundle_version},
             out,
             sign,
             make_zip=make_zip,
@@ -103,7 +107,15 @@ def export(
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
         console.print(f"warning: float32 resolves {name} to {resolution:.3g}: a hardly trained critic, or large values")
-    emit(summary(report), as_json=json, title="Bundle")
+    taken = {"checkpoint": str(loaded.path), "steps": loaded.state.env_steps}
+    newest = latest_path(loaded.path.parent.parent)
+    if newest is not None and newest != loaded.path:
+        console.print(
+            f"took {loaded.path.name}; the newest checkpoint is {newest.name} (--which latest)",
+            markup=False,
+            soft_wrap=True,
+        )
+    emit(taken | summary(report), as_json=json, title="Bundle")
 
 
 def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.numpy
@@ -26,6 +26,8 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
+
+Which = Literal["best", "latest"]
 
 _AGENT = "agent/"  # of the learner's tensors, those of the agent
 _STATE, _LEARNER, _REPLAY, _BEST = "state.json", "learner.safetensors", "replay.safetensors", "best.json"
@@ -118,11 +120,12 @@ def latest_path(run: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def find(path: Path) -> Path:
-    """A checkpoint's folder from itself or from its run's folder (the best one, else the newest); UserError if none."""
+def find(path: Path, which: Which = "best") -> Path:
+    """A checkpoint's folder from itself or from its run's folder: the newest, or the best one, which is the newest
+    where none was evaluated. UserError if there is none."""
     if (path / _STATE).is_file():
         return path
-    found = best_path(path) or latest_path(path)
+    found = (best_path(path) if which == "best" else None) or latest_path(path)
     if found is None:
         raise UserError(f"{path}: no checkpoint there (neither a run's folder nor a checkpoint's)")
     return found
@@ -155,9 +158,9 @@ def read_replay(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path / _REPLAY}: damaged or missing; resume from the newest checkpoint: {error}") from None
 
 
-def load_agent(path: Path) -> LoadedAgent:
-    """The agent of a checkpoint, or of a run's best (else newest) checkpoint."""
-    path = find(path)
+def load_agent(path: Path, which: Which = "best") -> LoadedAgent:
+    """The agent of a checkpoint, or of one of a run's; see `find`."""
+    path = find(path, which)
     state = read_state(path)
     spec = state.agent_spec
     agent = DreamerAgent(state.config.dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete)

@@ -69,6 +69,18 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(retired, ignore_errors=True)
 
 
+def require_writable(path: Path) -> None:
+    """Raise UserError unless ``path`` could be written: its folder is made, and a file in it made and removed.
+
+    For work that takes long: to be asked before it.
+    """
+    temporary = _beside(path)
+    with _told(path, temporary):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
 

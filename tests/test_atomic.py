@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from robot_wm.atomic import atomic_directory, atomic_file
+from robot_wm.atomic import atomic_directory, atomic_file, require_writable
 from robot_wm.errors import UserError
 
 
@@ -51,6 +51,14 @@ def unwritable():
 def test_a_place_that_cannot_be_written_is_one_line(atomic, path):
     with pytest.raises(UserError, match=rf"^{path}: cannot be written: \w"), atomic(path):
         pytest.fail("nothing can be written there")
+
+
+def test_a_place_is_tried_before_the_work(tmp_path):
+    require_writable(tmp_path / "new" / "a.txt")
+    assert list((tmp_path / "new").iterdir()) == []
+    for path in unwritable():
+        with pytest.raises(UserError, match=rf"^{path}: cannot be written: \w"):
+            require_writable(path)
 
 
 FULL = """

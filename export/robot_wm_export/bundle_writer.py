@@ -9,7 +9,7 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from robot_wm.atomic import atomic_directory, atomic_file
+from robot_wm.atomic import atomic_directory, atomic_file, require_writable
 from robot_wm.errors import UserError
 from robot_wm.runtime.archive import write_archive
 from robot_wm.runtime.bundle import Bundle
@@ -33,12 +33,15 @@ BUNDLE_SUFFIX = ".rwm"
 
 
 def check_target(out: Path) -> None:
-    """Refuse (UserError) a name that is no bundle's or is taken: a bundle is never changed after writing."""
+    """Refuse (UserError) a name that is no bundle's or is taken, for a bundle is never changed, and a place that cannot
+    be written.
+    """
     if out.suffix != BUNDLE_SUFFIX:
         raise UserError(f"{out}: a bundle is a folder whose name ends in {BUNDLE_SUFFIX}")
     for path in (out, zip_path(out)):
         if path.exists() or path.is_symlink():
             raise UserError(f"{path}: exists; a bundle is never changed, choose another name")
+    require_writable(out)
 
 
 def write_bundle(
@@ -96,7 +99,6 @@ def write_zip(bundle: Path, *, compress: bool = False) -> Path:
     names = sorted((path.name for path in bundle.iterdir()), key=lambda name: (name not in (MANIFEST, SIGNATURE), name))
     with atomic_file(target) as temporary:
         write_archive(temporary, ((name, bundle / name) for name in names), compress=compress)
-        temporary.chmod(0o644)  # temporary files are private to this user
     return target
 
 

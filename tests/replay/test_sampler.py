@@ -165,6 +165,27 @@ def test_every_new_step_is_trained_on_once_before_uniform_sampling(make_spec, ch
     assert sorted(trained) == [(s, k) for s in range(streams) for k in range(1, whole[s] + 1)]
 
 
+def test_a_look_changes_nothing_of_what_is_drawn_later(make_spec):
+    sampler = make(make_spec(), capacity_steps=200, streams=2, length=4)
+    feeder = Feeder(sampler.spec, sampler)
+    with pytest.raises(ValueError, match="no stream holds 4"):
+        sampler.look(1, np.random.default_rng(0))
+    feeder.episode(0, 40)
+    feeder.episode(1, 20)
+    before = sampler.state_dict()
+    seen = sampler.look(500, np.random.default_rng(0))
+    after = sampler.state_dict()
+    assert [name for name in before if not np.array_equal(before[name], after[name])] == []
+    stream, step = marks(seen)
+    # Every window of both streams, each about as often: 36 of one and 16 of the other.
+    assert {*zip(stream[:, 0].tolist(), step[:, 0].tolist(), strict=True)} == {
+        *((0, k) for k in range(36)),
+        *((1, k) for k in range(16)),
+    }
+    again = sampler.look(500, np.random.default_rng(0))
+    np.testing.assert_array_equal(seen.index, again.index)
+
+
 def test_fresh_windows_fill_the_batch_first_and_uniform_ones_the_rest(make_spec):
     sampler = make(make_spec(), capacity_steps=400)
     feeder = Feeder(sampler.spec, sampler)

@@ -41,6 +41,7 @@ def test_figures_and_falls_are_logged_from_the_first_step_and_go_on_after_a_resu
     assert first["episode/falls_per_episode"] == pytest.approx(6 / 10)
     assert first["episode/falls_per_robot_minute"] == pytest.approx(6 / (28 / 10 / 60))
     assert "episode/fall" not in first
+    assert first["episode/success"] == pytest.approx(6 / 10)  # every second episode
     board = EventAccumulator(str(trainer.run / "tensorboard")).Reload()
     assert board.Scalars("episode/height_m")[0].value == pytest.approx(height)
     again = Trainer(config.model_copy(update={"steps": 160}), resume=True)
@@ -71,6 +72,9 @@ def test_evaluations_tell_figures_and_they_travel_with_the_agent(tiny, capsys):
     height = sum(n * (1 + n / 8) for n in lengths) / sum(lengths)
     assert told["figures"] == {"height_m": pytest.approx(height), "late": 1}
     assert (told["falls"], told["length_mean"]) == (0, sum(lengths) / 4)
+    # Step n pays n; an episode that ends before the others earns nothing while they go on.
+    assert told["returns"] == [n * (n + 1) / 2 for n in lengths]
+    assert told["success_rate"] == 0  # that of a second episode would be 1
     row = next(row for row in scalars.read(trainer.run) if "eval/return" in row)
     assert row["eval/height_m"] == pytest.approx(height)
     assert (row["eval/late"], row["eval/falls_per_episode"], row["eval/falls_per_robot_minute"]) == (1, 0, 0)

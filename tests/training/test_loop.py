@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -40,6 +41,8 @@ def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):
     loaded = load_agent(trainer.run)
     assert loaded.spec == trainer.spec
     assert loaded.lineage["updates"] == 20
+    assert loaded.lineage["steps"] == loaded.lineage["env_steps"] == 200
+    assert loaded.lineage["evaluation"]["env_steps"] == 200
     # The checkpoint names the replay version that it was trained on, and that version holds its episodes.
     saved = checkpoint.read_state(checkpoint.latest_path(trainer.run))
     store = EpisodeStore.open(trainer.run / "replay", expected_spec=trainer.spec)
@@ -60,6 +63,18 @@ def test_pretraining_learns_from_the_random_steps_before_the_policy_acts(tiny):
     # Nobody acted meanwhile: the first steps of the policy are of the thirteenth update or later.
     policies = {episode.source.policy for episode in trainer.store.episodes()} - {"random"}
     assert all(int(policy) >= 12 for policy in policies)
+
+
+def test_prefill_acts_uniformly(tiny):
+    trainer = Trainer(tiny(steps=160, prefill_steps=160))
+    trainer.train()
+    episodes = list(trainer.store.episodes())
+    assert {episode.source.policy for episode in episodes} == {"random"}
+    limit = trainer.spec.action.scale[0]
+    share = np.concatenate([episode.action[:-1, 0] for episode in episodes]) / limit
+    # A normal policy, clipped, would lie at the limits a quarter of the time.
+    assert np.abs(share).max() < 1
+    assert np.abs(share).mean() == pytest.approx(0.5, abs=0.1)
 
 
 def test_what_the_store_holds_is_what_the_simulator_did(tiny):
@@ -113,7 +128,72 @@ def test_a_resumed_run_goes_on_to_its_end_without_repeating_rows(tiny):
     assert (state.env_steps, state.updates) == (200, 35)
     steps = [row["step"] for row in scalars.read(trainer.run) if "run/updates" in row]
     assert steps == sorted(set(steps))
-    assert len(list(trainer.store.episodes())) == state.episodes
+    episodes = list(trainer.store.episodes())
+    assert len(episodes) == state.episodes
+    assert len({episode.source.seed for episode in episodes}) == len(episodes), "episodes of the start were replayed"
+    # A tag keeps a version of the store for each checkpoint that is kept, and for no other.
+    assert set(trainer.store.tags()) == {path.name for path in checkpoint.everyone(trainer.run)}
+    assert len(trainer.store.tags()) == 2
+
+
+@pytest.mark.parametrize("actor", ["inline", "process"])
+def test_a_resume_goes_on_with_the_actors_noise(tiny, actor):
+    config = tiny(steps=80, prefill_steps=80, actor=actor)
+    trainer = Trainer(config)
+    trainer.train()
+    left = trainer._source.rng_state()
+    assert not torch.equal(left, torch.Generator().manual_seed(config.seed).get_state())
+    collector = Trainer(config, resume=True)._collector()
+    collector.close()
+    assert torch.equal(collector.rng_state(), left)
+
+
+def test_a_run_stops_at_the_wanted_return(tiny):
+    trainer = Trainer(tiny(steps=10_000, eval_every_steps=80, eval_episodes=1, stop_at_return=0.5))
+    assert trainer.train().env_steps == 80
+    assert trainer.stopped_by == "return"
+    assert trainer.state.best_return > 0.5
+
+
+def test_the_store_of_a_run_has_the_quota_that_was_asked_for(tiny):
+    trainer = Trainer(tiny(replay_quota_mib=3))
+    assert trainer.store.options.quota_bytes == 3 * 2**20
+    assert Trainer(tiny()).store.options.quota_bytes is None
+
+
+def test_predictions_change_nothing_of_what_is_learned(tiny, tmp_path):
+    def learned(name, every):
+        trainer = Trainer(tiny(steps=120, predict_every_steps=every, run_dir=tmp_path / name))
+        trainer.train()
+        return trainer.learner.state_dict(), trainer.sampler.state_dict()
+
+    (left, ours), (right, theirs) = learned("with", 20), learned("without", None)
+    assert [name for name in left if not torch.equal(left[name], right[name])] == []
+    assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == []
+
+
+def test_what_is_sound_is_saved_when_a_simulator_fails(tiny, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    options = {"fault": "raise", "observation": "proprio"}
+    trainer = Trainer(tiny(task="gym:toy_envs:toys/Faulty-v0", task_options=options, envs=1, processes=1))
+    with pytest.raises(RuntimeError, match="planted fault"):
+        trainer.train()
+    assert checkpoint.read_state(checkpoint.latest_path(trainer.run)).env_steps == 2
+
+
+def test_a_learner_that_is_not_sound_is_not_saved_over_one_that_is(tiny):
+    trainer = Trainer(tiny(steps=1000))
+
+    def fail(running: Trainer) -> None:
+        if running.state.env_steps == 150:
+            with torch.no_grad():
+                next(running.agent.critic.parameters())[0] = torch.nan
+        if running.state.env_steps == 152:  # the update has seen it, nothing else has
+            raise OSError("planted fault")
+
+    with pytest.raises(OSError, match="planted fault"):
+        trainer.train(fail)
+    assert checkpoint.latest_path(trainer.run).name == "step_000000100"
 
 
 def test_a_ratio_changed_on_resume_holds_for_the_steps_that_come(tiny):

@@ -64,19 +64,23 @@ class JointWatch:
         if not self._names:
             return 0, ""
         now = self._flat.take(self._places)  # [K]
-        outside = (now < self._low) | (now > self._high)
-        if outside.any():
-            worst = int(outside.argmax())
-            name, unit = self._names[worst], self._units[worst]
-            return _RANGE, f"{name} reads {now[worst]:.4g} {unit}, out of its range"
+        bits, found = 0, []
         # Two ticks may follow each other faster than the samples that they saw.
         elapsed_s = max(now_s - self._last_s, self._period_s)
         if elapsed_s != math.inf:
             beyond = np.abs(without_turns(now - self._last, self._is_turning)) / self._reach  # [K] s
             worst = int(beyond.argmax())
-            if beyond[worst] > elapsed_s:
+            if float(beyond[worst]) > elapsed_s:
+                bits |= _JUMP
                 was, is_now = self._last[worst], now[worst]
-                return _JUMP, f"{self._names[worst]} jumped from {was:.4g} to {is_now:.4g} in {elapsed_s:.3g} s"
+                found.append(f"{self._names[worst]} jumped from {was:.4g} to {is_now:.4g} in {elapsed_s:.3g} s")
+        outside = (now < self._low) | (now > self._high)
+        if outside.any():
+            bits |= _RANGE
+            worst = int(outside.argmax())
+            found.append(f"{self._names[worst]} reads {now[worst]:.4g} {self._units[worst]}, out of its range")
+        if bits:
+            return bits, "; ".join(found)
         self._last[:] = now
         self._last_s = now_s
         return 0, ""

@@ -149,7 +149,7 @@ def test_while_damped_for_another_sensors_sake_the_command_follows_the_arm(contr
         ({"joint_position": None}, "MISSING_FIELD: joint_position: missing"),
         ({"joint_position": np.float32([np.nan, 0])}, "NOT_FINITE: joint_position: not finite"),
         ({"joint_position": np.float32([0.1, 1.9])}, "JUMP: joint_position: elbow jumped"),
-        ({"joint_position": np.float32([1.9, 0.1])}, "RANGE: joint_position: shoulder reads 1.9 rad"),
+        ({"joint_position": np.float32([1.9, 0.1])}, "JUMP RANGE: joint_position: shoulder jumped from 0.1 to 1.9"),
         ({"gyro": None}, "MISSING_FIELD: gyro: missing"),
     ],
 )

@@ -20,7 +20,7 @@ _FAST_DDS_2 = ("humble", "jazzy")
 
 
 def render_systemd(robot: RobotConfig, board: BoardConfig, controller: Controller) -> list[RenderedFile]:
-    """The agent's unit, the script that it starts, the agent's parameters and, with isolated CPUs, their drop-in."""
+    """Units of agent and guardian, the scripts that they start, the agent's parameters and the CPUs' drop-in."""
     values = {
         "robot": robot,
         "board": board,
@@ -38,9 +38,22 @@ def render_systemd(robot: RobotConfig, board: BoardConfig, controller: Controlle
         ),
         RenderedFile(
             "start-agent",
-            fill_template("start-agent.bash", **values),
+            fill_template("start-agent.bash", is_guardian=False, **values),
             paths.START_AGENT,
             "sources ROS 2 and becomes ros2 launch",
+            executable=True,
+        ),
+        RenderedFile(
+            paths.GUARDIAN_UNIT,
+            fill_template("guardian.service", **values),
+            f"/etc/systemd/system/{paths.GUARDIAN_UNIT}",
+            "damps the robot when the agent falls silent, hung or killed",
+        ),
+        RenderedFile(
+            "start-guardian",
+            fill_template("start-agent.bash", is_guardian=True, **values),
+            paths.START_GUARDIAN,
+            "sources ROS 2 and becomes the guardian",
             executable=True,
         ),
         RenderedFile(

@@ -59,7 +59,11 @@ def test_render_writes_what_the_manifest_lists(tmp_path, capsys):
     run("render", "--robot", "a1", "--board", "orin-nx", "--out", out)
     manifest = (out / MANIFEST).read_text()
     assert {path.name for path in out.iterdir()} == set(listed(manifest)) | {MANIFEST}
-    assert {path.name for path in out.iterdir() if path.stat().st_mode & 0o111} == {"start-agent", "start-board"}
+    assert {path.name for path in out.iterdir() if path.stat().st_mode & 0o111} == {
+        "start-agent",
+        "start-board",
+        "start-guardian",
+    }
     assert parse((out / "robot.yaml").read_text(), RobotConfig, origin="rendered") == load_robot("a1")
     # Whatever a rendered file names on the robot is among the places where rendered files go.
     places = {*listed(manifest).values(), paths.PUBLIC_KEY}

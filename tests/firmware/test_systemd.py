@@ -130,6 +130,21 @@ def test_the_agent_waits_for_the_power_mode_on_a_jetson_and_only_there():
     assert "Requires" not in section(files[paths.AGENT_UNIT], "Unit")
 
 
+@pytest.mark.parametrize("board", known("boards"))
+def test_the_guardian_outlives_the_agent_and_runs_above_it(board):
+    config, files = load_board(board), rendered("a1", board)
+    guardian, agent = (section(files[unit], "Service") for unit in (paths.GUARDIAN_UNIT, paths.AGENT_UNIT))
+    assert guardian["ExecStart"] == paths.START_GUARDIAN
+    assert guardian["Restart"] == "always"
+    assert config.priorities.agent < int(guardian["CPUSchedulingPriority"]) <= 99
+    assert guardian["User"] == agent["User"]
+    unit = section(files[paths.AGENT_UNIT], "Unit")
+    assert unit["Wants"] == paths.GUARDIAN_UNIT  # neither Requires nor PartOf: it stays when the agent goes
+    assert files["start-guardian"].splitlines()[-1].endswith('/lib/robot_wm/guardian"')
+    # Life signs come from the node, which is not the main process.
+    assert (agent["NotifyAccess"], agent["WatchdogSec"]) == ("all", "30s")
+
+
 def test_the_start_script_becomes_the_launch(tmp_path):
     """Run for real, with a stand-in for /opt/ros and ros2: the process that is started is the launch, not a parent."""
     script = rendered("a1", "orin-nx")["start-agent"]
@@ -157,4 +172,5 @@ def test_the_start_script_becomes_the_launch(tmp_path):
         "params_file:=/etc/robot_wm/agent.yaml",
         "bundle:=/var/lib/robot_wm/bundles/current",
         "autostart:=configure",  # nothing moves by itself, at boot or after a crash
+        "guardian:=false",  # which has a unit of its own, and outlives this launch
     ]

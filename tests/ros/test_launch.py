@@ -35,9 +35,10 @@ from robot_wm_ros.sim_parameters import SimParameters
 PACKAGE = Path(__file__).resolve().parents[2] / "ros2_ws/src/robot_wm"
 ARGUMENTS = {
     "agent": {"params_file", "base_params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner",
-              "engine", "precision", "record", "public_key", "allow_unsigned", "robot_config", "security", "log_level"},
+              "engine", "precision", "record", "public_key", "allow_unsigned", "robot_config", "security", "log_level",
+              "guardian"},
     "hil": {"params_file", "base_params_file", "namespace", "autostart", "bundle", "planner", "engine", "precision",
-            "record", "public_key", "allow_unsigned", "task", "faults", "seconds", "out"},
+            "record", "public_key", "allow_unsigned", "guardian", "task", "faults", "seconds", "out"},
 }  # fmt: skip
 
 
@@ -249,7 +250,7 @@ def ros2(domain) -> Iterator[Any]:
 def test_it_comes_up_and_damps_on_ctrl_c(ros2, make_bundle):
     launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}")
     launched.wait_for("/agent is configured")
-    launched.wait_for("inactive -> ")  # activated: it waits for sensors, then holds, for there is no robot
+    launched.wait_for("inactive -> ", 90)  # activated: it waits for sensors, then holds, for there is no robot
     launched.signal(signal.SIGINT)
     assert launched.wait(20) == 0
     launched.wait_for("damping and leaving")
@@ -280,7 +281,7 @@ def test_it_goes_no_further_than_configure_if_that_is_all_that_is_asked(ros2, ma
 
 def test_a_later_configure_by_hand_activates_nothing(ros2, make_bundle, peer):
     launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}", "autostart:=true")
-    launched.wait_for("inactive -> ")
+    launched.wait_for("inactive -> ", 90)
     lifecycle = LifecycleClient(peer.services, "agent")
     for transition in (DEACTIVATE, CLEANUP, CONFIGURE):
         assert lifecycle.change_state(transition)
@@ -319,11 +320,11 @@ def test_a_failed_configure_says_why_and_how_to_go_on(ros2, tmp_path):
 
 def test_it_ends_with_the_agent_and_starts_no_other(ros2, make_bundle):
     launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}")
-    started = launched.wait_for("process started with pid")
+    started = launched.wait_for("[agent-2]: process started with pid")
     launched.wait_for("is configured")
     os.kill(int(re.findall(r"pid \[(\d+)\]", started)[0]), signal.SIGKILL)
     assert launched.wait(20) == 1  # a failure, for systemd's Restart=on-failure
-    assert sum("process started" in line for line in launched.lines) == 1
+    assert sum("process started" in line for line in launched.lines) == 2  # with the guardian
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from launch.event_handlers import OnProcessExit
 from launch.events import matches_action
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from launch_ros.substitutions import FindPackageShare
@@ -76,6 +76,12 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="",
                 description="true: run a bundle without a public_key; never on a robot",
             ),
+            DeclareLaunchArgument(
+                "guardian",
+                default_value="true",
+                description="true: beside the agent a process that damps the robot when the agent hangs; false:"
+                " somebody else starts it, or nobody",
+            ),
             *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
             OpaqueFunction(function=bring_up),
         ]
@@ -108,6 +114,8 @@ def bring_up(context: LaunchContext) -> list:
     autostart = LaunchConfiguration("autostart").perform(context).lower()
     if autostart not in ("true", "configure", "false"):
         raise RuntimeError(f"autostart:={autostart} is not true, configure or false")
+    guardian = Node(package="robot_wm", executable="guardian", name="guardian", namespace=namespace, output="both")
+    has_guardian = is_true(LaunchConfiguration("guardian").perform(context))
     configure = Transition.TRANSITION_CONFIGURE
     return [
         *environment,
@@ -115,6 +123,7 @@ def bring_up(context: LaunchContext) -> list:
         *activated_once(node, full_name, wanted=autostart == "true"),
         on_failure(node, "configuring", "unconfigured", f"ros2 lifecycle set {full_name} configure"),
         on_failure(node, "activating", "inactive", f"ros2 lifecycle set {full_name} activate"),
+        *([guardian] if has_guardian else []),
         node,
         *([EmitEvent(event=change(node, configure))] if autostart != "false" else []),
     ]

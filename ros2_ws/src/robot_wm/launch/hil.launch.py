@@ -38,6 +38,7 @@ FOR_THE_AGENT = (
     "planner",
     "record",
     "autostart",
+    "guardian",
 )
 
 
@@ -59,6 +60,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("seconds", default_value="0.0", description="s to measure; 0: until Ctrl-C"),
             DeclareLaunchArgument("out", default_value="", description="folder for hil.json; empty: only the log"),
             DeclareLaunchArgument("autostart", default_value="true", description="activate the agent"),
+            DeclareLaunchArgument("guardian", default_value="false", description="see agent.launch.py"),
             DeclareLaunchArgument(
                 "allow_unsigned",
                 default_value="true",

@@ -141,8 +141,11 @@ class FaultRig:
             after_s, mode, _ = self._wait_for_change("active", "damp", after_s=after_s)
             if mode == "active":
                 return
-            time.sleep(0.5)
-            self.lifecycle.enable()
+            self.enable()
+
+    def enable(self) -> None:
+        """Enable the agent, as soon as its sensors are sound: a fault of this machine's own may stand for a moment."""
+        self._wait(lambda: self.lifecycle.enable().success, "~/enable")
 
     # -- what the operator does ------------------------------------------------------------------------------------
 

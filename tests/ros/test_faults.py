@@ -130,7 +130,7 @@ def test_a_lasting_outage_damps_until_an_operator_enables(sensors):
     damped_s, _ = sensors.wait_for_mode("damp", after_s=begin_s)
     assert sensors.wait_for_firmware("damp", after_s=begin_s) - damped_s < 1.0
     assert sensors.damp[-1][1] is True
-    assert sensors.lifecycle.enable().success
+    sensors.enable()
     sensors.wait_for_mode("active", after_s=end_s)
     sensors.wait_for_firmware("following", after_s=end_s)
     row("outage longer than hold_s", "hold, then damp", damped_s - begin_s, "operator: ~/enable")
@@ -172,7 +172,7 @@ def test_an_agent_that_is_late_again_and_again_holds_until_an_operator_enables(b
         time.sleep(0.5)
         assert rig.modes()[-1][1] == "hold", "nothing shows that it would be in time again"
         assert rig.lifecycle.enable(False).success
-        assert rig.lifecycle.enable().success
+        rig.enable()
         rig.wait_for_mode("soft_start", after_s=held_s)
         row(f"deadline missed, {ticks} ticks in a row", "hold (DEADLINE)", held_s - started_s, "operator: ~/enable")
 
@@ -180,7 +180,7 @@ def test_an_agent_that_is_late_again_and_again_holds_until_an_operator_enables(b
 def test_an_emergency_stop_during_a_soft_start_latches(operated):
     assert operated.lifecycle.enable(False).success
     start_s = time.time()
-    assert operated.lifecycle.enable().success
+    operated.enable()
     operated.wait_for_mode("soft_start", after_s=start_s)
     begin_s = time.time()
     assert operated.trigger("agent/estop").success
@@ -189,7 +189,7 @@ def test_an_emergency_stop_during_a_soft_start_latches(operated):
     operated.wait_for_firmware("damp", after_s=begin_s)
     assert not operated.lifecycle.enable().success, "an e-stop is left by a reset alone"
     assert operated.trigger("agent/reset").success
-    assert operated.lifecycle.enable().success
+    operated.enable()
     operated.wait_for_mode("active", after_s=stopped_s)
     row("e-stop during soft start", "estop, drives damp", stopped_s - begin_s, "operator: ~/reset, ~/enable")
 

@@ -90,10 +90,12 @@ def noticed(package: Path, file: str, text: str, tests: list[str]) -> bool:
     before = path.read_text()
     path.write_text(text)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--rootdir", str(ROOT)]
+    command += ["-c", str(ROOT / "pyproject.toml")]
     command += [str(ROOT / "tests" / test) for test in tests]
+    # From the copy's folder, which `-m` puts before all others that have the package.
     environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
     try:
-        ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=LIMIT_S, check=False)
+        ended = subprocess.run(command, cwd=package, env=environment, capture_output=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired:
         return True
     finally:

@@ -92,19 +92,39 @@ def open_video(path: Path, *, rate_hz: float) -> Iterator[AddFrame]:
 
             writer: Any = imageio.get_writer(named, fps=rate_hz, macro_block_size=2)
 
+        frames = 0
+
         def add_frame(frame: NDArray[np.uint8]) -> None:
+            nonlocal frames
             with _in_one_line(path):
                 writer.append_data(frame)
+            frames += 1
 
         try:
             yield add_frame
             with _in_one_line(path):
                 writer.close()
+                _require_frames(named, frames)
                 named.replace(temporary)
         finally:
             with suppress(OSError):  # of an ffmpeg that has gone already
                 writer.close()
             named.unlink(missing_ok=True)
+
+
+def _require_frames(path: Path, frames: int) -> None:
+    """Raise OSError for a file without all its pictures: imageio does not look how its ffmpeg ended."""
+    import imageio
+
+    if not frames:
+        return
+    try:
+        with imageio.get_reader(path) as reader:
+            found = reader.count_frames()
+    except OSError:  # its table of contents, which comes last, is not there
+        found = 0
+    if found < frames:
+        raise OSError(f"it holds {found} of {frames} pictures: is there room on the disk?")
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import ctypes.util
 import json
 import math
 import os
+import resource
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -253,3 +254,23 @@ def test_mujoco_films_too(bundle_path, tmp_path, capsys):
     video = tmp_path / "trot.mp4"
     figures(bundle_path, capsys, "--seconds", 0.2, "--backend", "mujoco", "--video", video)
     assert imageio.imread(video).shape == (5, 480, 640, 3)
+
+
+@pytest.mark.parametrize("frames", [3, 40])
+def test_a_video_that_does_not_fit_is_told_and_not_left_there(tmp_path, frames):
+    """The size limit of a process stands for a full disk; imageio does not look how its ffmpeg ended."""
+
+    def write():
+        rng = np.random.default_rng(0)
+        with open_video(tmp_path / "run.mp4", rate_hz=25.0) as add_frame:
+            for _ in range(frames):
+                add_frame(rng.integers(0, 256, (96, 96, 3), dtype=np.uint8))
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**13, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"run\.mp4: ffmpeg cannot write it"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

@@ -119,7 +119,8 @@ def _require_frames(path: Path, frames: int) -> None:
     if not frames:
         return
     try:
-        with imageio.get_reader(path) as reader:
+        reader: Any = imageio.get_reader(path)
+        with reader:
             found = reader.count_frames()
     except OSError:  # its table of contents, which comes last, is not there
         found = 0

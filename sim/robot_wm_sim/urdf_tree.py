@@ -256,13 +256,8 @@ def _places(file_name: str, description: Path) -> Iterator[Path]:
         yield folder / file_name.removeprefix("file://")
         return
     rest = file_name.removeprefix("package://")
-    yield folder / rest
-    package, _, inside = rest.partition("/")
-    for above in folder.parents:
-        yield above / rest
     for above in (folder, *folder.parents):
-        if above.name == package:
-            yield above / inside
+        yield above / rest
 
 
 def _rename_world(links: dict[str, Element], joints: dict[str, Element]) -> None:

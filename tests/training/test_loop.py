@@ -149,7 +149,7 @@ def test_a_resume_goes_on_with_the_actors_noise(tiny, actor):
 
 
 def test_a_run_stops_at_the_wanted_return(tiny):
-    trainer = Trainer(tiny(steps=10_000, eval_every_steps=80, eval_episodes=1, stop_at_return=0.5))
+    trainer = Trainer(tiny(steps=200, eval_every_steps=80, eval_episodes=1, stop_at_return=0.5))
     assert trainer.train().env_steps == 80
     assert trainer.stopped_by == "return"
     assert trainer.state.best_return > 0.5

@@ -2,6 +2,7 @@
 
 import array
 import fcntl
+import itertools
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from robot_wm.training import actor_process, checkpoint, evaluation, stopping
 from robot_wm.training.actor_process import ProcessCollector
@@ -167,26 +167,28 @@ def test_an_actor_that_does_not_end_is_killed(collector, monkeypatch):
 
 def test_the_actor_acts_with_the_weights_that_it_was_given_last(collector):
     actor, trainer = collector()
+    steps = itertools.count(1)
 
-    def commands(policy, bias):
-        with torch.no_grad():
-            for parameter in trainer.agent.parameters():
-                parameter.fill_(bias)
-        seen = []
-        while not seen or seen[-1].policy != policy:
-            steps = permitted[0] = permitted[0] + 1
-            actor.publish(trainer.agent, policy=policy, random=False, steps_permitted=steps)
-            seen += actor.poll()
-        return seen[-1].deter
+    def deter(policy):
+        """Of one step more, with these weights."""
+        allowed, found = next(steps), []
+        while not found:
+            actor.publish(trainer.agent, policy=policy, random=False, steps_permitted=allowed)
+            found = actor.poll()
+        assert found[0].policy == policy
+        return found[0].deter.astype(float)
 
-    permitted = [0]
-    first, second = commands("1", 0.0), commands("2", 0.3)
-    assert (first == 0).all()
-    assert (second != 0).any()
-    # What the learner writes afterwards is not acted on before it is published.
-    with torch.no_grad():
-        actor._weights.fill_(0.0)
-    assert (commands("2", 0.3) != 0).any()
+    for _ in range(4):
+        before = deter("1")
+    assert np.abs(before).max() > 0.01
+    for parameter in trainer.agent.parameters():
+        parameter.data.zero_()
+    # All weights are zero: a candidate of 0, and of the old state 1 - sigmoid(-1) stays.
+    after = deter("2")
+    np.testing.assert_allclose(after, 0.7310586 * before, atol=1e-3)
+    # What the learner writes into the shared vector is not acted on before it is published.
+    actor._weights.fill_(0.3)
+    np.testing.assert_allclose(deter("2"), 0.7310586 * after, atol=1e-3)
 
 
 def test_an_evaluation_without_end_is_cut_and_hears_that_it_shall_stop(tiny, monkeypatch):

@@ -59,8 +59,8 @@ class GaitFigures:
     """Running figures of an episode; `values` has the keys of `NAMES`.
 
     * velocity_error_m_s, yaw_error_rad_s: mean absolute error of the averaged speeds.
-    * velocity_gain, yaw_gain: least squares of speed over command, through zero: 1 follows, 0 ignores; over the commands
-      of at least 0.3 m/s, and 0.3 rad/s.
+    * velocity_gain, yaw_gain: least squares of speed over command, through zero: 1 follows, 0 ignores; over the
+      commands of at least 0.3 m/s, and 0.3 rad/s.
     * overshoot: how much faster than asked, as a share of the command: mean, over the commands of at least 0.3 m/s, of
       the mean speed along the command from 1.5 s after it was given, less one; slower counts as 0.
     * cost_of_transport: positive mechanical work of the motors over weight times distance.

@@ -149,6 +149,7 @@ def test_surprise_must_last(make_spec):
         {"soft_start_s": math.inf},
         {"recover_ticks": 0},
         {"surprise_ticks": 0},
+        {"following_s": 0},
         {"surprise_limit_nats": 0.0},
         {"deadline_s": -0.1},
     ],
@@ -156,6 +157,32 @@ def test_surprise_must_last(make_spec):
 def test_bad_patience_is_refused_by_name(changes):
     with pytest.raises(UserError, match=next(iter(changes))):
         SafetyConfig(**changes)
+
+
+def test_the_least_patience_is_one_tick(make_spec):
+    """Of 50 Hz: one faulty tick ends a hold of 0 s, and one sound tick one that lasts."""
+    config = SafetyConfig(soft_start_s=0, hold_s=0.02, recover_ticks=1, surprise_ticks=1)
+    safety = Safety(make_spec(action=joints("effort")), config)
+    driving(safety, np.float32([0, 0]))
+    modes = []
+    for faults in (FAULT, 0, FAULT, FAULT):
+        safety.decide(np.float32([0, 0]), faults, None)
+        modes.append(safety.mode)
+    assert modes == [Mode.HOLD, Mode.SOFT_START, Mode.HOLD, Mode.DAMP]
+
+
+def test_patience_that_nobody_sets_is_half_a_second_and_five_ticks(make_spec):
+    safety = Safety(make_spec(action=joints("effort")))
+    driving(safety, np.float32([0, 0]))
+    safety.decide(np.float32([0, 0]), FAULT, None)
+    for expected in [Mode.HOLD] * 4 + [Mode.SOFT_START]:
+        safety.decide(np.float32([0, 0]), 0, None)
+        assert safety.mode is expected
+    driving(safety, np.float32([0, 0]))
+    for expected in [Mode.HOLD] * 25 + [Mode.DAMP]:
+        safety.decide(np.float32([0, 0]), FAULT, None)
+        assert safety.mode is expected
+    assert SafetyConfig().surprise_ticks == 5
 
 
 VALUES = st.floats(width=32)

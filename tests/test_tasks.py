@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from robot_wm import tasks
+from robot_wm import plugins, tasks
 from robot_wm.errors import UserError
 from robot_wm.tasks import make_env, parse_options
 
@@ -32,7 +32,7 @@ def factory(monkeypatch):
     def choose(function):
         entry = EntryPoint(name="here", group=tasks.GROUP, value="nowhere:nothing")
         monkeypatch.setattr(EntryPoint, "load", lambda self: function)
-        monkeypatch.setattr(tasks, "entry_points", lambda group: [entry])
+        monkeypatch.setattr(plugins, "entry_points", lambda group: [entry])
 
     return choose
 

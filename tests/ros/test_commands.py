@@ -14,7 +14,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from robot_wm.errors import UserError
 from robot_wm.spec import ActionSpec
-from robot_wm_ros.commands import CommandPublisher
+from robot_wm_ros.commands import CommandPublisher, CommandRoute
 
 JOINTS = ("shoulder", "elbow", "wrist")
 COMMAND = np.array([0.1, -0.2, 1e30], np.float32)
@@ -35,14 +35,10 @@ class Loop:
 
     def publisher(self, mode="position", command_type="float64_multi_array", joints=(), controller="", period_s=0.02):
         action = ActionSpec(mode=mode, joints=JOINTS, unit=UNITS[mode])
-        return CommandPublisher(
-            self.node,
-            action,
-            controller=controller,
-            command_type=command_type,
-            controller_joints=joints,
-            period_s=period_s,
+        route = CommandRoute(
+            controller=controller, command_type=command_type, controller_joints=joints, period_s=period_s
         )
+        return CommandPublisher(self.node, action, route)
 
     def controller(self, publisher, command_type, qos=QoSPresetProfiles.SYSTEM_DEFAULT.value):
         """Subscribe, by default as ros2_control does; returns a function: publish, and give back what arrives first."""
@@ -146,15 +142,9 @@ def test_what_no_controller_takes_is_refused(loop):
     with pytest.raises(UserError, match="controller 'my controller' is no name of a topic"):
         loop.publisher(controller="my controller")
     choice = ActionSpec(mode="discrete", joints=("left", "right"), unit="1")
+    route = CommandRoute(controller="", command_type="float64_multi_array", controller_joints=(), period_s=0.1)
     with pytest.raises(UserError, match="discrete action: left, right"):
-        CommandPublisher(
-            loop.node,
-            choice,
-            controller="",
-            command_type="float64_multi_array",
-            controller_joints=(),
-            period_s=0.1,
-        )
+        CommandPublisher(loop.node, choice, route)
 
 
 def test_a_destroyed_publisher_is_gone_from_the_node(loop):

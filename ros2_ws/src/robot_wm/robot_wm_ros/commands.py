@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
@@ -20,6 +21,17 @@ COMMAND_TYPES = ("float64_multi_array", "joint_trajectory")
 _TRAJECTORY_ARRAYS = {"position": "positions", "velocity": "velocities", "effort": "effort"}
 
 
+class CommandRoute(BaseModel):
+    """To whom commands go, and how often."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    controller: str = Field(description='"" stands for forward_<mode>_controller')
+    command_type: str = Field(description="one of COMMAND_TYPES")
+    controller_joints: tuple[str, ...] = Field(description="in the controller's order; none stands for the spec's")
+    period_s: float = Field(gt=0, description="control period, in which commands follow each other")
+
+
 class CommandPublisher:
     """Publishes commands, from the spec's joint order to the controller's. Its one message is written anew each time.
 
@@ -27,30 +39,18 @@ class CommandPublisher:
     JointTrajectory has one point, due a control period from now: a header's stamp of zero means now.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        action: ActionSpec,
-        *,
-        controller: str,
-        command_type: str,
-        controller_joints: Sequence[str],
-        period_s: float,
-    ) -> None:
-        """Raises UserError for joints that are not the spec's.
-
-        ``controller`` "" stands for forward_<mode>_controller, no ``controller_joints`` for the spec's order.
-        """
+    def __init__(self, node: Node, action: ActionSpec, route: CommandRoute) -> None:
+        """Raises UserError for joints that are not the spec's."""
         if action.is_discrete:
             raise UserError(f"no controller takes a discrete action: {', '.join(action.joints)}")
-        if command_type not in COMMAND_TYPES:
-            raise UserError(f"command_type {command_type!r} is not one of {', '.join(COMMAND_TYPES)}")
-        joints = list(controller_joints) or list(action.joints)
+        if route.command_type not in COMMAND_TYPES:
+            raise UserError(f"command_type {route.command_type!r} is not one of {', '.join(COMMAND_TYPES)}")
+        joints = list(route.controller_joints) or list(action.joints)
         self._order = _order(action.joints, joints)  # [A]
-        controller = controller or f"forward_{action.mode}_controller"
+        controller = route.controller or f"forward_{action.mode}_controller"
         self._message: Float64MultiArray | JointTrajectory
         zeros = [0.0] * len(joints)
-        if command_type == COMMAND_TYPES[0]:
+        if route.command_type == COMMAND_TYPES[0]:
             self.topic = f"{controller}/commands"
             self._message = Float64MultiArray(data=zeros)
             values = self._message.data
@@ -58,7 +58,8 @@ class CommandPublisher:
             self.topic = f"{controller}/joint_trajectory"
             array = _TRAJECTORY_ARRAYS[action.mode]
             point = JointTrajectoryPoint(**{array: zeros})
-            point.time_from_start.sec, point.time_from_start.nanosec = divmod(round(period_s * 1e9), 1_000_000_000)
+            period_ns = round(route.period_s * 1e9)
+            point.time_from_start.sec, point.time_from_start.nanosec = divmod(period_ns, 1_000_000_000)
             self._message = JointTrajectory(joint_names=joints, points=[point])
             values = getattr(point, array)
         self._values = np.frombuffer(values)  # [A] the message's own memory

@@ -6,21 +6,17 @@ It commands the joints to where they are and checks nothing: for a simulated rob
 
 from __future__ import annotations
 
-import signal
 import sys
 from array import array
-from types import FrameType
 
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from robot_wm.errors import UserError
 from robot_wm.runtime.realtime import RealtimeConfig, apply_realtime
+from robot_wm_ros.program import run_program
 from robot_wm_ros.qos import COMMANDS, SENSORS
 
 LONGEST_WAIT_S = 0.1  # so that a signal is heard in time
@@ -59,26 +55,14 @@ class Echo(Node):
             executor.spin_once(timeout_sec=LONGEST_WAIT_S)  # without a time limit it may hang for ever
         executor.shutdown()
 
-    def stop(self, *_: int | FrameType | None) -> None:
+    def stop(self, *_: object) -> None:
         """End ``run``; a signal handler."""
         self._stopping = True
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; exit code 0, or 2 for bad parameters."""
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        echo = Echo()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, echo.stop)
-        echo.run()
-        echo.destroy_node()
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        rclpy.shutdown()
+    return run_program(Echo, arguments)
 
 
 if __name__ == "__main__":

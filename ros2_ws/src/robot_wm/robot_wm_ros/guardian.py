@@ -14,20 +14,17 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from types import FrameType
 
 import numpy as np
-import rclpy
 from pydantic import ValidationError
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Bool, String
 
-from robot_wm.errors import UserError
 from robot_wm.runtime.modes import Mode
 from robot_wm_ros.commands import CommandPublisher
 from robot_wm_ros.heartbeat import Beat
+from robot_wm_ros.program import run_program
 from robot_wm_ros.qos import HEARTBEAT, LATCHED
 
 LOOK_S = 0.02
@@ -75,14 +72,7 @@ class Guardian(Node):
             return
         if self._commands is not None:
             self._commands.destroy()
-        self._commands = CommandPublisher(
-            self,
-            beat.action,
-            controller=beat.controller,
-            command_type=beat.command_type,
-            controller_joints=beat.controller_joints,
-            period_s=beat.period_s,
-        )
+        self._commands = CommandPublisher(self, beat.action, beat)
         self._made_for = beat
 
     def _on_mode(self, message: String) -> None:
@@ -132,7 +122,7 @@ class Guardian(Node):
             assert self._commands is not None
             self._commands.publish(np.array(beat.command, dtype=np.float32))
 
-    def stop(self, *_: int | FrameType | None) -> None:
+    def stop(self, *_: object) -> None:
         """End ``run``; a signal handler."""
         self._stopping = True
 
@@ -144,19 +134,7 @@ def _same_publisher(one: Beat, other: Beat) -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT, SIGTERM or SIGHUP; exit code 0, or 2 for what cannot be published."""
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        guardian = Guardian()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, guardian.stop)
-        guardian.run()
-        guardian.destroy_node()
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        rclpy.shutdown()
+    return run_program(Guardian, arguments, signals=(signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 
 
 if __name__ == "__main__":

@@ -2,51 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rclpy.node import Node
 from std_msgs.msg import String
 
 from robot_wm.spec import ActionSpec
+from robot_wm_ros.commands import CommandRoute
 from robot_wm_ros.qos import HEARTBEAT
 
 BEAT_S = 0.05
 SILENCE_S = 0.5  # the least that a guardian bears: a busy machine holds a process up for longer than one thinks
 
 
-class Beat(BaseModel):
-    """One heartbeat, as JSON in a ``std_msgs/String``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Beat(CommandRoute):
+    """One heartbeat, as JSON in a ``std_msgs/String``: where safe commands are to go, and which ones."""
 
     is_driving: bool = Field(description="whether silence is to be answered")
     silence_s: float = Field(gt=0, description="longer is a dead agent")
-    period_s: float = Field(gt=0, description="control period, in which safe commands are to follow each other")
     command: tuple[float, ...] = Field(description="[A] safe now, SI: the last position, or no velocity and no effort")
     action: ActionSpec
-    controller: str
-    command_type: str
-    controller_joints: tuple[str, ...]
 
 
 class Heartbeat:
     """Publishes beats while it is called often enough; a beat costs nothing in between."""
 
-    def __init__(
-        self,
-        node: Node,
-        action: ActionSpec,
-        *,
-        controller: str,
-        command_type: str,
-        controller_joints: Sequence[str],
-        period_s: float,
-        patience_s: float,
-    ) -> None:
+    def __init__(self, node: Node, action: ActionSpec, route: CommandRoute, *, patience_s: float) -> None:
         """``patience_s`` is after how long the agent itself would have damped its robot."""
         self._node = node
         self._publisher = node.create_publisher(String, "~/heartbeat", HEARTBEAT)
@@ -54,11 +38,8 @@ class Heartbeat:
         self._rest = (0.0,) * len(action.joints)
         self._common: dict[str, Any] = {
             "silence_s": max(SILENCE_S, patience_s),
-            "period_s": period_s,
             "action": action,
-            "controller": controller,
-            "command_type": command_type,
-            "controller_joints": tuple(controller_joints),
+            **route.model_dump(),
         }
         self._sent_s = float("-inf")
         self._was_driving = False

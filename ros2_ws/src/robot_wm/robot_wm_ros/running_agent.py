@@ -17,7 +17,7 @@ from robot_wm.runtime.realtime import Grant, apply_realtime
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm_ros.bindings import Input, bind
 from robot_wm_ros.command_velocity import VELOCITY_TYPES, published_velocity_type
-from robot_wm_ros.commands import CommandPublisher
+from robot_wm_ros.commands import CommandPublisher, CommandRoute
 from robot_wm_ros.diagnostics import diagnostic_array
 from robot_wm_ros.event_log import EventLog
 from robot_wm_ros.heartbeat import Heartbeat
@@ -52,13 +52,13 @@ class RunningAgent:
             command_timeout=parameters.command_timeout,
             command_velocity_type=parameters.command_velocity_type,
         )
-        to: dict[str, Any] = {
-            "controller": parameters.controller,
-            "command_type": parameters.command_type,
-            "controller_joints": parameters.controller_joints,
-            "period_s": spec.control_period_s,
-        }
-        commands = CommandPublisher(node, spec.action, **to)
+        route = CommandRoute(
+            controller=parameters.controller,
+            command_type=parameters.command_type,
+            controller_joints=parameters.controller_joints,
+            period_s=spec.control_period_s,
+        )
+        commands = CommandPublisher(node, spec.action, route)
         undo.callback(commands.destroy)
         self.damp = DampFlag(node)
         undo.callback(self.damp.destroy)
@@ -98,7 +98,7 @@ class RunningAgent:
         self.ticker.tracing = parameters.trace
         trigger_age_s = next(entry.max_age_s for entry in inputs if entry.is_trigger)
         patience_s = trigger_age_s + parameters.safety.hold_s
-        self._heartbeat = Heartbeat(node, spec.action, **to, patience_s=patience_s)
+        self._heartbeat = Heartbeat(node, spec.action, route, patience_s=patience_s)
         undo.callback(self._heartbeat.destroy)
         self._status = StatusSource(
             agent,

@@ -205,7 +205,7 @@ def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | N
         messages().print(f"warning: the agent ended in {', '.join(modes)}: in hold and damp it may not ask its policy")
     for process, answer in realtime.items():
         if "REFUSED" in answer:
-            messages().print(f"warning: {process}: {answer}", soft_wrap=True)
+            messages().print(f"warning: {process}: {answer}")
     if picture is not None:
         _plot(picture, agent, bare, title=f"{config.spec.task} at {config.rate_hz:g} Hz")
     return {

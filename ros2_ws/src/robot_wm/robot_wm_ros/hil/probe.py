@@ -7,16 +7,12 @@ computer; a probe that starts before the agent is activated also knows what beca
 from __future__ import annotations
 
 import json
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
@@ -25,6 +21,7 @@ from robot_wm_ros.hil.collector import Collector
 from robot_wm_ros.hil.measure import measure_agent
 from robot_wm_ros.hil.report import figures
 from robot_wm_ros.hil.rig import FETCH_S, SETTLE_S, WARM_UP_S
+from robot_wm_ros.program import run_program
 
 REPORT_S = 5.0
 _SETTLE_NS = round(SETTLE_S * 1e9)
@@ -85,9 +82,13 @@ class Probe:
             time.sleep(min(left_s, FETCH_S))
             self._collector.fetch()
 
-    def stop(self, *_: int | FrameType | None) -> None:
+    def stop(self, *_: object) -> None:
         """End ``run``; a signal handler."""
         self._stopping = True
+
+    def destroy_node(self) -> None:
+        """Take the node off the network."""
+        self.node.destroy_node()
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -105,19 +106,7 @@ def summary(result: dict[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM, or for its ``seconds``; exit code 0, or 2 for bad parameters."""
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    try:
-        probe = Probe()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, probe.stop)
-        probe.run()
-        probe.node.destroy_node()
-        return 0
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    finally:
-        rclpy.shutdown()
+    return run_program(Probe, arguments)
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class Rig:
             self._require_silence()
             children = [self._robot]
             if config.by_hand:
-                messages().print(f"on the robot's computer, run: {config.command_by_hand()}", soft_wrap=True)
+                messages().print(f"on the robot's computer, run: {config.command_by_hand()}")
             else:
                 children.append(stack.enter_context(self._other("agent", config.agent_parameters)))
             patience_s = BY_HAND_S if config.by_hand else CONFIGURE_S

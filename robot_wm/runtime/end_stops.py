@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.runtime.joints import joint_limits
+from robot_wm.runtime.joints import joint_limits, position_ranges
 from robot_wm.runtime.limits import CommandLimits
 from robot_wm.spec import AgentSpec, JointLimits
 
@@ -44,8 +44,7 @@ class EndStops:
         self._is_effort = spec.action.mode == "effort"
         self._period_s = spec.control_period_s
         of = joint_limits(spec)
-        ends = [(-np.inf, np.inf) if limit.position is None else limit.position for limit in of]
-        self._low, self._high = (np.array([pair[end] for pair in ends], dtype=np.float32) for end in (0, 1))  # [A]
+        self._low, self._high = position_ranges(of)  # [A] each
         fastest = np.array([_fastest(limit) for limit in of], dtype=np.float32)  # [A]
         rates = [np.inf if self._is_effort or limit.rate is None else limit.rate for limit in of]
         self._deceleration = np.minimum(fastest / np.float32(STOP_S), np.array(rates, dtype=np.float32))  # [A]

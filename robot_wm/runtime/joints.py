@@ -7,7 +7,7 @@ joint's speed if its unit is rad/s or m/s. Shape letters: A actions, O all eleme
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,23 @@ def joint_elements(spec: AgentSpec, units: tuple[str, ...]) -> Iterator[JointEle
 def joint_limits(spec: AgentSpec) -> tuple[JointLimits, ...]:
     """Limits of each action, [A]; empty ones where the spec has none."""
     return spec.action.limits or (JointLimits(),) * spec.action_dim
+
+
+def position_ranges(limits: Sequence[JointLimits], *, margin: float = 0.0) -> tuple[Float32, Float32]:
+    """Lowest and highest position of each of K joints, [K] each; a share ``margin`` of the range wider at either end.
+
+    Infinite for a joint without a range.
+    """
+    ends = [_ends(limit, margin) for limit in limits]
+    low, high = (np.array([pair[end] for pair in ends], dtype=np.float32) for end in (0, 1))
+    return low, high
+
+
+def _ends(limits: JointLimits, margin: float) -> tuple[float, float]:
+    if limits.position is None:
+        return -math.inf, math.inf
+    low, high = limits.position
+    return low - margin * (high - low), high + margin * (high - low)
 
 
 def wraps(limits: JointLimits, unit: str) -> bool:

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.joints import POSITION_UNITS, joint_elements, joint_limits, without_turns, wraps
-from robot_wm.spec import AgentSpec, JointLimits
+from robot_wm.runtime.joints import POSITION_UNITS, joint_elements, joint_limits, position_ranges, without_turns, wraps
+from robot_wm.spec import AgentSpec
 
 Float32 = NDArray[np.float32]
 
@@ -46,8 +46,7 @@ class JointWatch:
         self._units = [element.unit for element in watched]
         self._places = np.array([element.place for element in watched], dtype=np.intp)  # [K]
         of = [limits[element.joint] for element in watched]
-        ranges = [_range(limit) for limit in of]
-        self._low, self._high = (np.array([pair[end] for pair in ranges], dtype=np.float32) for end in (0, 1))  # [K]
+        self._low, self._high = position_ranges(of, margin=RANGE_MARGIN)  # [K] each
         speeds = [math.inf if limit.velocity is None else SPEED_MARGIN * limit.velocity for limit in of]
         self._reach = np.array(speeds, dtype=np.float32)  # [K] rad/s or m/s
         turning = [wraps(limit, element.unit) for limit, element in zip(of, watched, strict=True)]
@@ -84,11 +83,3 @@ class JointWatch:
         self._last[:] = now
         self._last_s = now_s
         return 0, ""
-
-
-def _range(limits: JointLimits) -> tuple[float, float]:
-    if limits.position is None:
-        return -math.inf, math.inf
-    low, high = limits.position
-    margin = RANGE_MARGIN * (high - low)
-    return low - margin, high + margin

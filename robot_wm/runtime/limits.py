@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.joints import joint_limits
 from robot_wm.spec import ActionSpec, AgentSpec, JointLimits
 
 Float32 = NDArray[np.float32]
@@ -48,8 +49,7 @@ def command_limits(spec: AgentSpec) -> CommandLimits:
         zeros, ones = np.zeros(n, dtype=np.float32), np.ones(n, dtype=np.float32)
         return CommandLimits(low=zeros, high=ones, step=np.full(n, np.inf, dtype=np.float32))
     low, high, step = (np.empty(n, dtype=np.float32) for _ in range(3))
-    for index, joint in enumerate(action.joints):
-        limits = action.limits[index] if action.limits else JointLimits()
+    for index, (joint, limits) in enumerate(zip(action.joints, joint_limits(spec), strict=True)):
         bottom, top = _range(action, index, limits)
         low[index], high[index] = _rounded_up(bottom), -_rounded_up(-top)
         if low[index] > high[index]:
@@ -66,8 +66,7 @@ def require_robot_limits(spec: AgentSpec) -> None:
     action = spec.action
     if action.is_discrete:
         return
-    for index, joint in enumerate(action.joints):
-        limits = action.limits[index] if action.limits else JointLimits()
+    for joint, limits in zip(action.joints, joint_limits(spec), strict=True):
         own = {
             "position": (limits.position, limits.velocity, limits.rate),
             "velocity": (limits.velocity,),

@@ -38,6 +38,7 @@ from robot_wm.runtime.trt.options import BuildOptions
 
 _PLAN, _SIDECAR, _LOCK = ".plan", ".json", ".lock"
 _MAX_SIDECAR_BYTES, _MAX_TIMING_BYTES = 2**20, 2**28
+_ELSEWHERE = "choose another folder for engines"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 Build = Callable[[bytes | None], BuiltPlan]  # timing cache of earlier builds -> a plan
@@ -245,7 +246,7 @@ class EngineCache:
                 yield
         except OSError as error:
             where = error.filename or self.folder
-            raise UserError(f"{where}: {error.strerror or error}; choose another folder for engines") from None
+            raise UserError(f"{where}: {error.strerror or error}; {_ELSEWHERE}") from None
 
 
 def _is_ours(found: os.stat_result) -> bool:
@@ -258,15 +259,18 @@ def _require_ours(folder: int, path: Path) -> None:
     if not _is_ours(found):
         raise UserError(
             f"{path}: owner {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}: engines are programs, and only root"
-            f" and the user who runs them ({os.geteuid()}) may write theirs: chown and chmod go-w, or choose another"
-            " folder for engines"
+            f" and the user who runs them ({os.geteuid()}) may write theirs: chown and chmod go-w, or"
+            f" {_ELSEWHERE}"
         )
 
 
 def _write(path: Path, content: bytes) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(content)
-        temporary.chmod(0o644)  # the robot's service may run as another user than the one who builds
+    try:
+        with atomic_file(path) as temporary:
+            temporary.write_bytes(content)
+            temporary.chmod(0o644)  # the robot's service may run as another user than the one who builds
+    except UserError as error:
+        raise UserError(f"{error}; {_ELSEWHERE}") from None
 
 
 def _digest(values: dict[str, str]) -> str:

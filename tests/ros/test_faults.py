@@ -25,6 +25,7 @@ from rcl_interfaces.srv import SetParameters
 MAX_AGE_S, PERIOD_S = 0.06, 0.02  # of the A1's joint states; its control period
 BOUND_S = MAX_AGE_S + 2 * PERIOD_S
 ASSERTED_S = 1.5
+STOOD_STILL = ("STALE", "STALLED")  # what a machine that stands still for a moment makes the agent say
 FIRST_S = 2.5  # a call whose answer got lost is made again, and the schedule begins anew: harmless until then
 SPACING_S = 3.0  # between two sensor faults: room for hold, recovery and soft start
 JOINT = "FR_upper_joint"
@@ -169,7 +170,7 @@ def test_an_agent_that_is_late_again_and_again_holds_until_an_operator_enables(b
         started_s, _ = rig.wait_for_mode("active")
         held_s, reason = rig.wait_for_mode("hold", after_s=started_s)
         while "DEADLINE" not in reason:  # a machine that stands still for a moment holds it first
-            assert reason.startswith(("STALE", "STALLED"))
+            assert reason.startswith(STOOD_STILL)
             held_s, reason = rig.wait_for_mode("hold", after_s=held_s)
         time.sleep(0.5)
         assert rig.modes()[-1][1] == "hold", "nothing shows that it would be in time again"
@@ -229,7 +230,7 @@ def test_a_full_disk_stops_the_recording_and_not_the_robot(bundle, worker_offset
         # Where this machine stands still for a moment, STALE or STALLED holds the robot; nothing else does.
         changes = [(mode, reason) for at_s, mode, reason in rig.modes() if at_s > begin_s]
         recoveries = [("soft_start", ""), ("active", "")]
-        assert all(c in recoveries or (c[0] == "hold" and c[1].startswith("STA")) for c in changes), changes
+        assert all(c in recoveries or (c[0] == "hold" and c[1].startswith(STOOD_STILL)) for c in changes), changes
         assert len(rig.commands_between(time.time() - 0.4, time.time())) > 0.1 * 0.4 / PERIOD_S
         row("disk full while recording", "active; recording stopped, said in /diagnostics", None, "restart the agent")
 

@@ -110,11 +110,7 @@ def export(
     taken = {"checkpoint": str(loaded.path), "steps": loaded.state.env_steps}
     newest = latest_path(loaded.path.parent.parent)
     if newest is not None and newest != loaded.path:
-        console.print(
-            f"took {loaded.path.name}; the newest checkpoint is {newest.name} (--which latest)",
-            markup=False,
-            soft_wrap=True,
-        )
+        console.print(f"took {loaded.path.name}; the newest checkpoint is {newest.name} (--which latest)", markup=False)
     emit(taken | summary(report), as_json=json, title="Bundle")
 
 

@@ -177,7 +177,6 @@ def _write_public_key(key: Path, zoo: Zoo) -> None:
 def _replace(path: Path, content: bytes) -> None:
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
-        temporary.chmod(0o644)  # temporary files are private to this user
 
 
 def _writable(zoo: Zoo) -> Zoo:

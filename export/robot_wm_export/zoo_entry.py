@@ -56,13 +56,12 @@ def write_bundle_zip(
         rollout = record_rollout(loaded.agent, env, MIN_TICKS, _SEED)
     finally:
         env.close()
-    steps = loaded.state.env_steps
     with tempfile.TemporaryDirectory(prefix="robot_wm_zoo_") as folder:
         report = export_agent(
             loaded.agent,
             loaded.spec,
             rollout,
-            loaded.lineage | {"steps": steps, "checkpoint": f"step_{steps:09d}"},
+            loaded.lineage | {"checkpoint": f"step_{loaded.state.env_steps:09d}"},
             Path(folder) / "agent.rwm",
             sign_key,
             profiles=(POLICY_OP17,),

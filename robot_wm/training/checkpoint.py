@@ -95,7 +95,6 @@ def write_agent(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> N
     It is enough for `load_agent`, and not to resume from. ``tensors`` may be of a lower precision than float32.
     """
     safetensors.torch.save_file({_AGENT + k: v.contiguous().cpu() for k, v in tensors.items()}, path / _LEARNER)
-    (path / _LEARNER).chmod(0o644)  # others than this user may read what is published
     (path / _STATE).write_text(state.model_dump_json(indent=2))
 
 

@@ -21,11 +21,6 @@ EVALUATION_SEED = 1_000_003
 UNSEEN_SEED = EVALUATION_SEED + 7919
 
 
-def episode_seeds(seed: int, episodes: int) -> list[int]:
-    """Seeds that the episodes of an evaluation are reset with, whatever computes the agent."""
-    return [seed + number for number in range(episodes)]
-
-
 def evaluate(
     agent: DreamerAgent,
     task: str,
@@ -37,8 +32,9 @@ def evaluate(
     on_episode: Callable[[int], None] | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
-    """Run ``episodes`` greedy episodes side by side, one in each of as many environments, from `episode_seeds`.
+    """Run ``episodes`` greedy episodes side by side, one in each of as many environments.
 
+    Episode i is seeded with ``seed + i``, as those that the controller drives (`run_closed_loop`).
     An episode of more than ``longest`` control steps counts as it stands then.
 
     Returns ``return_mean``, ``return_std``, ``success_rate`` (None where the task knows no success), ``episodes``,
@@ -51,7 +47,7 @@ def evaluate(
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=int)
         figures = np.full((episodes, len(pool.figure_names)), np.nan)
         success, done = np.full(episodes, np.nan), np.zeros(episodes, dtype=bool)
-        step = pool.reset(episode_seeds(seed, episodes))
+        step = pool.reset([seed + number for number in range(episodes)])
         while True:
             returns += np.where(done, 0.0, step.reward)
             ended = (step.is_last | (longest is not None and lengths >= longest)) & ~done

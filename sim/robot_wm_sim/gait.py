@@ -99,7 +99,8 @@ class GaitFigures:
         square, along = cx * cx + cy * cy, cx * vx + cy * vy
         self._velocity_error += math.hypot(cx - vx, cy - vy)
         self._yaw_error += abs(cw - vw)
-        if square >= LEAST_SPEED_M_S**2:
+        is_fast = square >= LEAST_SPEED_M_S**2
+        if is_fast:
             self._along += along
             self._wanted += square
         if abs(cw) >= LEAST_TURN_RAD_S:
@@ -107,7 +108,7 @@ class GaitFigures:
             self._wanted_turn += cw * cw
         self._work_j += power_w * self._period_s
         self._distance_m += math.hypot(vx, vy) * self._period_s
-        if square >= LEAST_SPEED_M_S**2 and self._since * self._period_s > SETTLED_S:
+        if is_fast and self._since * self._period_s > SETTLED_S:
             total, steps = self._segments[-1]
             self._segments[-1] = (total + along / square, steps + 1)
         if any(command):

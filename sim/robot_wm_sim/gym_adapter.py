@@ -201,8 +201,6 @@ def _wanted(task: str, found: list[Leaf], observation: str | None) -> tuple[list
         if not vectors:
             raise UserError(f"task {task}: has no vector observation; use observation image")
         return vectors, False
-    if observation not in ("image", "both"):
-        raise UserError(f"task {task}: observation {observation!r} is none of proprio, image, both")
     return (found if observation == "both" else images), not images
 
 

@@ -288,6 +288,7 @@ def test_the_demo_s_agent_balances_its_pole_in_all_but_a_twentieth_of_its_ticks(
     robot = spawn("robot_wm_ros.sim_robot", *common, "-p", "task:=cartpole_balance", "-p", "watchdog_s:=2.0")
     joints = peer.listen(JointState, "joint_states")
     commands = peer.listen(Float64MultiArray, "forward_effort_controller/commands", RELIABLE)
+    peer.until(lambda: joints)  # discovered after the commands, now and then
     for _ in range(2):
         upright = []
 

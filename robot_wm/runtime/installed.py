@@ -63,15 +63,27 @@ class InstalledBundles:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def install(self, source: Path, *, public_key: Path | None = None, keep: int = 5) -> Installed:
+    def install(
+        self,
+        source: Path,
+        *,
+        public_key: Path | None = None,
+        keep: int = 5,
+        min_version: int = 0,
+        allow_other_agent: bool = False,
+    ) -> Installed:
         """Verify the bundle ``source`` (folder or zip), copy it in and make it current.
 
-        Nothing is changed unless every check has passed, also on the copy. Of the bundles that were current before,
-        the newest stay, ``keep`` with this one; the others go, except those that some process has open.
+        Nothing is changed unless every check has passed, also on the copy: a bundle older than ``min_version`` is
+        refused, and so is one for another robot or task than the current one's, unless ``allow_other_agent``.
+        ``keep`` bundles stay: this one, the one before, those that a roll back leads to, then the newest, among them
+        what was rolled back from. The others go, except those that some process has open.
         """
         if keep < MIN_KEEP:
             raise UserError(f"keep must be at least {MIN_KEEP} (the current bundle and the one before), got {keep}")
         with self._locked(), Bundle.open(source, public_key) as bundle:
+            bundle.manifest.require_version(min_version, origin=str(source))
+            self._require_same_agent(bundle.manifest, str(source), allow_other_agent)
             sha256 = bundle.manifest_sha256
             target = self.root / sha256
             if self._problem(target, public_key):  # not there, or damaged since
@@ -87,10 +99,17 @@ class InstalledBundles:
             self._prune(keep, also=before)
             return self._look(sha256)
 
-    def rollback(self, to: str | None = None, *, public_key: Path | None = None) -> Installed:
+    def rollback(
+        self,
+        to: str | None = None,
+        *,
+        public_key: Path | None = None,
+        min_version: int = 0,
+        allow_other_agent: bool = False,
+    ) -> Installed:
         """Make the bundle current that was so before this one, or the one whose SHA-256 begins with ``to``.
 
-        Going back twice goes two back. The bundle is verified again first.
+        Going back twice goes two back. The bundle is verified again first, and refused as ``install`` would.
         """
         with self._locked():
             history, before = self._history(), self.current_sha256()
@@ -103,6 +122,10 @@ class InstalledBundles:
                 sha256 = self._named(to)
             if problem := self._problem(self.root / sha256, public_key):
                 raise UserError(problem)
+            found = self._look(sha256)
+            assert found.manifest is not None  # it was opened a moment ago
+            found.manifest.require_version(min_version, origin=str(found.path))
+            self._require_same_agent(found.manifest, str(found.path), allow_other_agent)
             if sha256 not in history:
                 cut = history.index(before) + 1 if before in history else len(history)
                 self._write_history([*history[:cut], sha256])
@@ -143,6 +166,19 @@ class InstalledBundles:
             how_many = f"{len(found)} bundles begin" if len(prefix) >= _MIN_PREFIX else "too short: no bundle begins"
             raise UserError(f"--to {prefix[:80]!r}: {how_many} so; robot-wm bundle list shows them")
         return found[0]
+
+    def _require_same_agent(self, manifest: Manifest, origin: str, allow_other: bool) -> None:
+        """Refuse what drives another robot, or does another task, than the current bundle: a slip of the hand."""
+        before = self.current_sha256()
+        current = self._look(before).manifest if before else None
+        if allow_other or current is None:
+            return
+        new, old = ((found.spec.task, found.spec.robot) for found in (manifest, current))
+        if new != old:
+            raise UserError(
+                f"{origin}: does {new[0]} on {new[1]}, the current bundle of {self.root} {old[0]} on {old[1]};"
+                " if that is meant: --allow-other-agent, or another --root"
+            )
 
     def _problem(self, path: Path, public_key: Path | None) -> str:
         try:
@@ -198,8 +234,10 @@ class InstalledBundles:
             os.close(descriptor)
 
     def _prune(self, keep: int, *, also: str | None) -> None:
-        wanted = {*self._history()[-keep:], self.current_sha256(), also}
-        for name in set(self._names()) - wanted:
+        # What a roll back led away from is in no history any more, and stays for as long as there is room.
+        newest = sorted(self._names(), key=lambda name: -self._look(name).installed_s)
+        order = dict.fromkeys([self.current_sha256(), also, *reversed(self._history()), *newest])
+        for name in [name for name in order if name is not None][keep:]:
             with _alone(self.root / name) as alone:
                 if alone:  # renamed first: a folder half removed must not look like a bundle
                     retired = self.root / f".{name}.old"

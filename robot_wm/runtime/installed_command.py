@@ -24,6 +24,16 @@ app = cyclopts.App(
 
 Root = Annotated[Path | None, Parameter(help="the store; /var/lib/robot_wm/bundles if /var/lib/robot_wm is there")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+MinVersion = Annotated[
+    int,
+    Parameter(
+        validator=Number(gte=0),
+        help="a bundle of an older version is refused here already; the agent's own minimum holds anyway",
+    ),
+]
+AllowOther = Annotated[
+    bool, Parameter(negative="", help="let a bundle for another robot or task than the current one's become current")
+]
 
 
 def _store(root: Path | None) -> InstalledBundles:
@@ -40,6 +50,8 @@ def install(
     root: Root = None,
     public_key: Path | None = None,
     keep: Annotated[int, Parameter(validator=Number(gte=2))] = 5,
+    min_bundle_version: MinVersion = 0,
+    allow_other_agent: AllowOther = False,
     json: Json = False,
 ) -> None:
     """Verify a bundle, copy it into the store and make it the current one. The agent takes it at its next start.
@@ -53,7 +65,8 @@ def install(
     public_key
         Ed25519 public key (PEM); a bundle that is not signed with its private half is refused.
     keep
-        Bundles to keep, with this one; those in use stay in any case.
+        Bundles to keep: this one, the one before, those that a roll back leads to, then the newest; those in use stay
+        in any case.
     json
         Print one JSON object.
     """
@@ -65,11 +78,24 @@ def install(
             "warning: no --public-key: nobody vouches for this bundle; the agent runs it only with allow_unsigned",
             markup=False,
         )
-    _tell(_store(root).install(path, public_key=key, keep=keep), json)
+    _tell(
+        _store(root).install(
+            path, public_key=key, keep=keep, min_version=min_bundle_version, allow_other_agent=allow_other_agent
+        ),
+        json,
+    )
 
 
 @app.command
-def rollback(*, root: Root = None, to: str | None = None, public_key: Path | None = None, json: Json = False) -> None:
+def rollback(
+    *,
+    root: Root = None,
+    to: str | None = None,
+    public_key: Path | None = None,
+    min_bundle_version: MinVersion = 0,
+    allow_other_agent: AllowOther = False,
+    json: Json = False,
+) -> None:
     """Make the bundle current that was so before. The agent takes it at its next start.
 
     Parameters
@@ -83,7 +109,12 @@ def rollback(*, root: Root = None, to: str | None = None, public_key: Path | Non
     json
         Print one JSON object.
     """
-    _tell(_store(root).rollback(to, public_key=public_key), json)
+    _tell(
+        _store(root).rollback(
+            to, public_key=public_key, min_version=min_bundle_version, allow_other_agent=allow_other_agent
+        ),
+        json,
+    )
 
 
 @app.command

@@ -22,21 +22,25 @@ from robot_wm.runtime.signature import generate_key, load_private_key, sign
 from robot_wm_export.bundle_writer import write_zip
 
 
+def variant(original, path: Path, *, spec: dict | None = None, **lineage) -> Path:
+    """A signed bundle with another lineage, and with another spec if asked."""
+    shutil.copytree(original.folder, path)
+    manifest = Manifest.from_json((path / MANIFEST).read_bytes())
+    changes = {"lineage": manifest.lineage.model_copy(update=lineage)}
+    if spec:
+        other = manifest.spec.model_copy(update=spec)
+        changes |= {"spec": other, "spec_sha256": other.content_hash()}
+    changed = manifest.model_copy(update=changes)
+    (path / MANIFEST).write_bytes(changed.to_json())
+    (path / SIGNATURE).write_bytes(sign(changed.to_json(), load_private_key(original.private_key)))
+    return path
+
+
 @pytest.fixture(scope="session")
 def bundles(signed_original, tmp_path_factory) -> list[Path]:
     """Four signed bundles that differ in their lineage, by their ``steps``: 0 to 3."""
     folder = tmp_path_factory.mktemp("four")
-    key = load_private_key(signed_original.private_key)
-    made = []
-    for steps in range(4):
-        path = folder / f"{steps}.rwm"
-        shutil.copytree(signed_original.folder, path)
-        manifest = Manifest.from_json((path / MANIFEST).read_bytes())
-        changed = manifest.model_copy(update={"lineage": manifest.lineage.model_copy(update={"steps": steps})})
-        (path / MANIFEST).write_bytes(changed.to_json())
-        (path / SIGNATURE).write_bytes(sign(changed.to_json(), key))
-        made.append(path)
-    return made
+    return [variant(signed_original, folder / f"{steps}.rwm", steps=steps) for steps in range(4)]
 
 
 @pytest.fixture
@@ -142,6 +146,65 @@ def test_old_bundles_go_but_never_one_that_is_open(store, bundles):
     assert sorted(bundle.manifest.lineage.steps for bundle in store.all()) == [2, 3]
     with pytest.raises(UserError, match="at least 2"):
         store.install(bundles[0], keep=1)
+
+
+def kept(store: InstalledBundles) -> list[int]:
+    return sorted(bundle.manifest.lineage.steps for bundle in store.all())
+
+
+def test_what_was_rolled_back_from_stays_while_there_is_room(store, bundles):
+    """`keep` counts what is kept, not what a history remembers."""
+    for source in bundles[:3]:
+        store.install(source)
+    store.rollback()
+    store.rollback()
+    store.install(bundles[3], keep=4)
+    assert kept(store) == [0, 1, 2, 3]
+    store.install(bundles[3], keep=4)  # once more is no other bundle
+    assert kept(store) == [0, 1, 2, 3]
+    store.rollback()
+    assert steps_of(store) == 0
+    # Of what no way leads back to, the newest stays; the current one and the one before stay in any case.
+    os.utime(store.root / next(b.sha256 for b in store.all() if b.manifest.lineage.steps == 1), (9e9, 9e9))
+    store.install(bundles[3], keep=3)
+    assert kept(store) == [0, 1, 3]
+    store.install(bundles[3], keep=2)
+    assert kept(store) == [0, 3]
+
+
+@pytest.mark.parametrize("spec", [{"robot": "other"}, {"task": "other"}])
+def test_a_bundle_for_another_robot_or_task_becomes_current_only_if_that_is_meant(
+    store, bundles, signed_original, tmp_path, spec
+):
+    other = variant(signed_original, tmp_path / "other.rwm", spec=spec, steps=9)
+    store.install(bundles[0])
+    before = names(store)
+    ours, theirs = (Manifest.from_json((path / MANIFEST).read_bytes()).spec for path in (bundles[0], other))
+    named = f"does {theirs.task} on {theirs.robot}, .* {ours.task} on {ours.robot}; .*--allow-other-agent"
+    with pytest.raises(UserError, match=named):
+        store.install(other)
+    assert (names(store), steps_of(store)) == (before, 0)
+    done = store.install(other, allow_other_agent=True)
+    assert steps_of(store) == 9
+    store.install(other)  # it is the same agent now
+    for to in (None, next(bundle.sha256 for bundle in store.all() if bundle.sha256 != done.sha256)):
+        with pytest.raises(UserError, match="--allow-other-agent"):
+            store.rollback(to)
+    assert steps_of(store) == 9
+    store.rollback(allow_other_agent=True)
+    assert steps_of(store) == 0
+
+
+def test_a_bundle_older_than_the_minimum_is_refused_before_it_becomes_current(store, signed_original, tmp_path):
+    old, new = (variant(signed_original, tmp_path / f"{n}.rwm", steps=n, bundle_version=n) for n in (6, 7))
+    store.install(old)
+    store.install(new, min_version=7)
+    for attempt in (store.rollback, lambda **options: store.install(old, **options)):
+        with pytest.raises(UserError, match="bundle_version 6 is older than this robot's min_bundle_version 7"):
+            attempt(min_version=7)
+    assert steps_of(store) == 7
+    store.rollback(min_version=6)
+    assert steps_of(store) == 6
 
 
 def test_an_open_bundle_stays_itself_when_the_link_is_switched(store, bundles):

@@ -19,8 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from robot_wm.errors import UserError
 
-# Robots rename topics and frames; a renamed topic does not make a policy another policy.
-_NAMING_FIELDS = frozenset({"topic", "frame"})
+# Robots rename topics and frames, and a role is for those who watch the joints: none of them makes a policy another.
+_NOT_OF_THE_POLICY = frozenset({"topic", "frame", "role"})
 # Of one field with its history, and of all inputs of the graph: ten 2048 x 1024 pictures. A spec comes with files that
 # nobody vouches for, and everyone who reads it allocates what it says.
 MAX_TENSOR_ELEMENTS = 2**26
@@ -49,6 +49,21 @@ class Source(str, Enum):
     LAST_ACTION = "last_action"  # the Controller itself: the command really executed at the previous tick, SI
 
 
+class JointRole(str, Enum):
+    """What a sensor's field tells of the commanded joints, for those who watch the joints; see ``AgentSpec``."""
+
+    POSITION = "joint_position"  # rad or m
+    VELOCITY = "joint_velocity"  # rad/s or m/s
+    EFFORT = "joint_effort"  # N·m or N
+
+
+_UNITS_OF_ROLE = {
+    JointRole.POSITION: ("rad", "m"),
+    JointRole.VELOCITY: ("rad/s", "m/s"),
+    JointRole.EFFORT: ("N·m", "N"),
+}
+
+
 class ObservationField(_Frozen):
     """One named observation.
 
@@ -67,6 +82,7 @@ class ObservationField(_Frozen):
     scale: tuple[Finite, ...] = Field(default=(1.0,), description="per raw unit; one, or one an element")
     clip: Positive | None = Field(default=None, description="bound of |scaled value|")
     source: Source = Source.SENSOR
+    role: JointRole | None = Field(default=None, description="what it tells of the commanded joints; said, not guessed")
     topic: str = ""
     frame: str = ""
     max_age_s: Positive = Field(default=0.1, description="older than this, the value is stale")
@@ -90,6 +106,12 @@ class ObservationField(_Frozen):
     def is_image(self) -> bool:
         """Whether this is a camera image rather than a vector."""
         return len(self.shape) == 3
+
+    def element_units(self) -> tuple[str, ...]:
+        """Unit of each element: ``unit`` is one for all, or a list with commas; () if that has another length."""
+        units = tuple(unit.strip() for unit in self.unit.split(","))
+        units = units * self.shape[0] if len(units) == 1 else units
+        return units if len(units) == self.shape[0] else ()
 
 
 class JointLimits(_Frozen):
@@ -185,7 +207,11 @@ class Difference(_Frozen):
 
 
 class AgentSpec(_Frozen):
-    """Everything that must be the same wherever one agent is trained, exported and run."""
+    """Everything that must be the same wherever one agent is trained, exported and run.
+
+    At most one field has each role; it is a sensor's vector whose labels name commanded joints, each once (others may
+    stand beside them), in the role's units, and in the command's own where the two are compared.
+    """
 
     spec_version: Literal[1] = 1
     task: str
@@ -221,6 +247,14 @@ class AgentSpec(_Frozen):
                 raise ValueError(
                     f"field {field.name}: shape {field.shape}, but its {field.source.value} has {wanted} entries"
                 )
+        for role in JointRole:
+            marked = [field for field in self.observations if field.role is role]
+            if len(marked) > 1:
+                raise ValueError(
+                    f"role {role.value}: fields {' and '.join(field.name for field in marked)} both have it"
+                )
+            for field in marked:
+                _require_role(field, role, self.action)
         n = len(self.action.joints)
         for key in ("kp", "kd"):
             if len(getattr(self.firmware, key)) not in (0, n):
@@ -252,7 +286,7 @@ class AgentSpec(_Frozen):
         }
 
     def content_hash(self) -> str:
-        """SHA-256 (hex) of the canonical JSON, leaving out topic and frame names, which robots rename."""
+        """SHA-256 (hex) of the canonical JSON, leaving out topics, frames and roles: no part of the policy."""
         body = json.dumps(_without_names(self.model_dump(mode="json")), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(body.encode()).hexdigest()
 
@@ -282,7 +316,7 @@ def diff(left: AgentSpec, right: AgentSpec, *, names: bool = False) -> list[Diff
     """Fields in which two specs differ, with dotted paths such as ``action.limits.2.effort``.
 
     Observation fields and joints' limits are paired by name, so that a moved joint shows as a move and not as
-    a change of everything. ``names=True`` also lists topic and frame names, which the hash leaves out.
+    a change of everything. ``names=True`` also lists topics, frames and roles, which the hash leaves out.
     """
     a, b = left.model_dump(mode="json"), right.model_dump(mode="json")
     for body in (a, b):
@@ -302,9 +336,27 @@ def require_same(expected: AgentSpec, actual: AgentSpec, *, origin: str) -> None
         raise UserError(f"{origin}: made for another agent: " + "; ".join(map(str, diff(expected, actual))))
 
 
+def _require_role(field: ObservationField, role: JointRole, action: ActionSpec) -> None:
+    """Raise ValueError for a field that cannot tell what its role says of an action's joints."""
+    if action.is_discrete or field.is_image or field.source is not Source.SENSOR:
+        raise ValueError(f"field {field.name}: role {role.value} is for a sensor's vector, of an action with joints")
+    told = [joint for joint in field.labels if joint in action.joints]
+    if not told or len(set(told)) < len(told):
+        raise ValueError(
+            f"field {field.name}: role {role.value}, but its labels {list(field.labels)} name"
+            f" {'a joint twice' if told else 'none of the joints'} of {list(action.joints)}"
+        )
+    units = dict(zip(field.labels, field.element_units(), strict=False))
+    allowed = (action.unit,) if role.value == f"joint_{action.mode}" else _UNITS_OF_ROLE[role]
+    for joint in told:
+        if units.get(joint) not in allowed:
+            wanted = " or ".join(allowed)
+            raise ValueError(f"field {field.name}: role {role.value} of {joint} is in {field.unit!r}, not {wanted}")
+
+
 def _without_names(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_names(item) for key, item in value.items() if key not in _NAMING_FIELDS}
+        return {key: _without_names(item) for key, item in value.items() if key not in _NOT_OF_THE_POLICY}
     if isinstance(value, list):
         return [_without_names(item) for item in value]
     return value

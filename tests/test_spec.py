@@ -13,6 +13,7 @@ from robot_wm.spec import (
     CommandField,
     FirmwareProfile,
     JointLimits,
+    JointRole,
     ObservationField,
     Source,
     diff,
@@ -55,13 +56,17 @@ def test_json_round_trip_keeps_everything_and_the_hash():
     assert len(spec.content_hash()) == 64
 
 
-def test_hash_leaves_out_topic_and_frame_names_only():
+def test_hash_leaves_out_topics_frames_and_roles_only():
+    """So what an older version exported, recorded or trained is the same agent's once its joint field is marked."""
     spec = arm()
+    joints = spec.observations[0].model_copy(update={"role": JointRole.POSITION})
     camera = spec.observations[1].model_copy(update={"topic": "/cam", "frame": "elsewhere"})
-    renamed = spec.model_copy(update={"observations": (spec.observations[0], camera, spec.observations[2])})
+    renamed = spec.model_copy(update={"observations": (joints, camera, spec.observations[2])})
+    assert AgentSpec.from_json(renamed.to_json()) == renamed
     assert renamed.content_hash() == spec.content_hash()
     assert diff(spec, renamed) == []
     assert [str(d) for d in diff(spec, renamed, names=True)] == [
+        "observations.joint_position.role: None != 'joint_position'",
         "observations.camera.topic: '' != '/cam'",
         "observations.camera.frame: 'camera_link' != 'elsewhere'",
     ]
@@ -165,3 +170,34 @@ def test_a_spec_has_a_largest_size():
     field["shape"] = [2**25]
     fits = body | {"observations": [field], "history_length": 2}
     assert AgentSpec.from_json(json.dumps(fits), origin="f").model_inputs()["big"].shape == (2**26,)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(unit="rad/s"), "role joint_position of hip is in 'rad/s', not rad \\["),
+        (dict(unit="m"), "role joint_position of hip is in 'm', not rad \\["),  # but the command is in rad
+        (dict(unit="rad, m"), "role joint_position of knee is in 'rad, m', not rad \\["),
+        (dict(unit="rad, rad, rad"), "role joint_position of hip is in"),
+        (dict(role="joint_velocity"), "role joint_velocity of hip is in 'rad', not rad/s or m/s"),
+        (dict(labels=("hip", "hip")), "name a joint twice"),
+        (dict(labels=("ankle", "toe")), "name none of the joints"),
+        (dict(labels=()), "name none of the joints"),
+        (dict(source=Source.LAST_ACTION), "is for a sensor's vector"),
+        (dict(shape=(2, 2, 3), dtype="uint8", labels=()), "is for a sensor's vector"),
+        (dict(role="joint"), "role"),
+    ],
+)
+def test_a_role_is_refused_where_the_field_cannot_have_it(change, message):
+    field = dict(name="q", shape=(2,), unit="rad", labels=("hip", "knee"), role="joint_position")
+    assert arm(observations=(ObservationField(**field),), commands=()).observations[0].role is JointRole.POSITION
+    with pytest.raises(ValueError, match=message):
+        arm(observations=(ObservationField(**field | change),), commands=())
+
+
+def test_a_role_is_one_fields_and_a_choice_has_no_joints():
+    q = ObservationField(name="q", shape=(2,), unit="rad", labels=("hip", "knee"), role="joint_position")
+    with pytest.raises(ValueError, match="role joint_position: fields q and p both have it"):
+        arm(observations=(q, q.model_copy(update={"name": "p"})), commands=())
+    with pytest.raises(ValueError, match="of an action with joints"):
+        arm(observations=(q,), commands=(), action=ActionSpec(mode="discrete", joints=("hip", "knee"), unit="1"))

@@ -84,7 +84,7 @@ def export(
         options: dict[str, Any] = dict(config.task_options)
         env = make_env(config.task, seed=seed, **options)
         try:
-            require_task(env, loaded.spec, origin=f"{loaded.path}: task {config.task}")
+            spec = require_task(env, loaded.spec, origin=f"{loaded.path}: task {config.task}")
             status.update(f"recording {rollout_ticks} ticks of {config.task}")
             rollout = record_rollout(loaded.agent, env, rollout_ticks, seed)
         finally:
@@ -95,7 +95,7 @@ def export(
             ticks = _calibration(loaded, calibration, seed)
         report = export_agent(
             loaded.agent,
-            loaded.spec,
+            spec,
             rollout,
             loaded.lineage | {"bundle_version": bundle_version},
             out,

@@ -113,9 +113,14 @@ def check_rollout(rollout: Rollout, agent: DreamerAgent, spec: AgentSpec) -> Non
         raise UserError("rollout: is_first must be 1 at the first tick and once more later")
 
 
-def require_task(env: gymnasium.Env[Any, Any], spec: AgentSpec, *, origin: str) -> None:
-    """Refuse (UserError) an environment with another contract than the agent's."""
-    require_same(spec, agent_spec(env), origin=origin)
+def require_task(env: gymnasium.Env[Any, Any], spec: AgentSpec, *, origin: str) -> AgentSpec:
+    """Refuse (UserError) an environment with another contract than the agent's; returns the environment's.
+
+    What the hash leaves out is as the task has it now: an agent of an older version gets the roles of its fields so.
+    """
+    present = agent_spec(env)
+    require_same(spec, present, origin=origin)
+    return present
 
 
 def _act(agent: DreamerAgent, rollout: Rollout, tick: int, state: TickState) -> TickState:

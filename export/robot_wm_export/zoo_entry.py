@@ -53,13 +53,14 @@ def write_bundle_zip(
     env = make_env(config.task, seed=_SEED, **options)
     try:
         on_stage(f"recording {MIN_TICKS} ticks")
+        spec = require_task(env, loaded.spec, origin=f"task {config.task}")
         rollout = record_rollout(loaded.agent, env, MIN_TICKS, _SEED)
     finally:
         env.close()
     with tempfile.TemporaryDirectory(prefix="robot_wm_zoo_") as folder:
         report = export_agent(
             loaded.agent,
-            loaded.spec,
+            spec,
             rollout,
             loaded.lineage | {"checkpoint": f"step_{loaded.state.env_steps:09d}"},
             Path(folder) / "agent.rwm",

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from robot_wm.errors import UserError
 from robot_wm.firmware.nested import Range, Violation, beyond, range_of, unit_of, written
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.limits import CommandLimits, command_limits
 from robot_wm.spec import AgentSpec, JointLimits
 
@@ -28,6 +29,7 @@ def check_robot(
     return [
         *_urdf(robot, urdf),
         *_identity(spec, robot),
+        *_placed(spec, robot),
         *_watchdogs(spec, robot),
         *_gains(spec, robot),
         *_agent_limits(spec, robot),
@@ -82,6 +84,15 @@ def _identity(spec: AgentSpec, robot: RobotConfig) -> Iterator[Violation]:
                 yield Violation(
                     "same unit", name, f"a {mode} command of it is in {unit}", f"the agent's is in {spec.action.unit}"
                 )
+
+
+def _placed(spec: AgentSpec, robot: RobotConfig) -> Iterator[Violation]:
+    if spec.action.mode != "position":
+        return
+    for joint in filter(robot.joints_of, unplaced_joints(spec)):
+        yield Violation(
+            "position known", joint, "a robot is led from where it is", "no field has the role joint_position for it"
+        )
 
 
 def _watchdogs(spec: AgentSpec, robot: RobotConfig) -> Iterator[Violation]:

@@ -19,6 +19,7 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.faults import Fault, fault_names
 from robot_wm.runtime.following import FollowingMonitor
+from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
@@ -155,7 +156,8 @@ class Controller:
         self._ones, self._minus_ones = np.ones(n, dtype=np.float32), -np.ones(n, dtype=np.float32)  # [A] each
         self._executed = np.zeros((1, n), dtype=np.float32)  # [1, A] model units
         self._noise = None if self._noise_seed is None else NoiseSource(self.manifest.noise, inputs, self._noise_seed)
-        is_watched = self._sensors.measured_position() is not None and spec.action.mode == "position"
+        self._is_position = spec.action.mode == "position"
+        is_watched = self._is_position and not unplaced_joints(spec)
         is_watched = is_watched and math.isfinite(self.config.following_s)
         self._following = FollowingMonitor(spec, self.config.following_s) if is_watched else None
         self._surprise = SurpriseMonitor(self.config.surprise_limit_nats, self.config.surprise_ticks)
@@ -228,11 +230,11 @@ class Controller:
         faults |= sensors.read(observation, now_s, stamps_s)
         joints, measured, speed = sensors.joints, None, None
         if is_placed and sensors.is_placed:
-            if joints is not None:
+            if not self._is_position:
                 measured, speed = joints.position, joints.speed
             elif safety.damp:
                 # Only a robot that does not follow its commands may be elsewhere than they say.
-                measured = sensors.measured_position()
+                measured = joints.position
             if self._following is not None:
                 faults |= self._judge_following(self._following)
         command.detail = f"{why}; {sensors.detail}" if why and sensors.detail else why or sensors.detail
@@ -266,10 +268,9 @@ class Controller:
 
     def _judge_following(self, monitor: FollowingMonitor) -> int:
         safety, sensors = self._safety, self._sensors
-        measured = sensors.measured_position()
-        if safety.damp or measured is None:
+        if safety.damp:
             monitor.forget()
-        elif problem := monitor.judge(safety.command, measured):
+        elif problem := monitor.judge(safety.command, sensors.joints.position):
             sensors.detail = f"{sensors.detail}; {problem}" if sensors.detail else problem
             return _FOLLOWING
         return 0

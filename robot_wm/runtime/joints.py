@@ -1,58 +1,79 @@
-"""Where an observation tells the positions and speeds of the commanded joints, and both of them tick by tick.
+"""Where an observation tells the positions, speeds and efforts of the commanded joints, and all of them tick by tick.
 
-An element of a sensor's field tells a joint's position if its label is the joint's name and its unit rad or m, and a
-joint's speed if its unit is rad/s or m/s. Shape letters: A actions, O all elements of vector fields laid end to end.
+The spec marks the field of each (``ObservationField.role``); nothing is guessed by units and labels, which a sensed
+goal may have, too. Shape letters: A actions, O all elements of vector fields laid end to end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.spec import AgentSpec, JointLimits, ObservationField, Source
+from robot_wm.errors import UserError
+from robot_wm.spec import AgentSpec, JointLimits, JointRole
 
 Float32 = NDArray[np.float32]
 
-POSITION_UNITS = ("rad", "m")
-SPEED_UNITS = ("rad/s", "m/s")
-
 _TURN_RAD = 2.0 * math.pi
 _WHOLE_TURN = 0.99  # of a turn: limits of ±3.14 rad are those of a joint whose sensor wraps at ±pi
+# What each kind of command is watched with.
+_ROLES = {
+    "position": (JointRole.POSITION,),
+    "velocity": (JointRole.POSITION, JointRole.VELOCITY),
+    "effort": (JointRole.POSITION, JointRole.VELOCITY, JointRole.EFFORT),
+    "discrete": (),
+}
 
 
 @dataclass(frozen=True)
-class JointElement:
-    """One element of a field that tells something of a commanded joint."""
+class JointElements:
+    """Where the field of a role tells of K commanded joints."""
 
-    field: str
-    joint: int  # place in the action's joints
-    place: int  # in O
-    unit: str
-
-
-def element_units(field: ObservationField) -> tuple[str, ...]:
-    """Unit of each element of a vector: ``unit`` is one for all, or a list with commas; () if its length is wrong."""
-    units = tuple(unit.strip() for unit in field.unit.split(","))
-    units = units * field.shape[0] if len(units) == 1 else units
-    return units if len(units) == field.shape[0] else ()
+    field: str  # "" if no field has the role
+    joints: tuple[int, ...] = ()  # [K] places in the action's joints
+    places: tuple[int, ...] = ()  # [K] in O
+    units: tuple[str, ...] = ()  # [K]
 
 
-def joint_elements(spec: AgentSpec, units: tuple[str, ...]) -> Iterator[JointElement]:
-    """Every element of a sensor's field in one of ``units`` that is labelled with a commanded joint's name."""
-    joints = {name: index for index, name in enumerate(spec.action.joints)}
+_NOWHERE = JointElements("")
+
+
+def joint_elements(spec: AgentSpec, role: JointRole) -> JointElements:
+    """The elements of commanded joints in the field that has the role, in the action's order."""
     start = 0
     for field in spec.observations:
-        if field.is_image:
-            continue
-        if field.source is Source.SENSOR:
-            for index, (label, unit) in enumerate(zip(field.labels, element_units(field), strict=False)):
-                if label in joints and unit in units:
-                    yield JointElement(field.name, joints[label], start + index, unit)
-        start += field.shape[0]
+        if field.role is role:
+            at = {joint: field.labels.index(joint) for joint in spec.action.joints if joint in field.labels}
+            joints = tuple(spec.action.joints.index(joint) for joint in at)
+            units = field.element_units()
+            places = tuple(start + index for index in at.values())
+            return JointElements(field.name, joints, places, tuple(units[index] for index in at.values()))
+        start += 0 if field.is_image else field.shape[0]
+    return _NOWHERE
+
+
+def unplaced_joints(spec: AgentSpec) -> tuple[str, ...]:
+    """The commanded joints of which no field with the role tells the position."""
+    told = joint_elements(spec, JointRole.POSITION).joints
+    return tuple(joint for index, joint in enumerate(spec.action.joints) if index not in told)
+
+
+def require_placed(spec: AgentSpec) -> None:
+    """Refuse (UserError) a spec of position commands that does not say which field tells where the joints are.
+
+    Without it a robot's first command would jump to wherever the policy wants, and no jump would be noticed.
+    """
+    action = spec.action
+    if action.mode == "position" and (unplaced := unplaced_joints(spec)):
+        raise UserError(
+            f"observations: no field with the role {JointRole.POSITION.value} tells where {', '.join(unplaced)} is, so"
+            f" the first command in {action.unit} would jump: mark the field in the task's spec (a bundle of an older"
+            " version: export it again)"
+        )
 
 
 def joint_limits(spec: AgentSpec) -> tuple[JointLimits, ...]:
@@ -92,33 +113,28 @@ def without_turns(moved: Float32, is_turning: Float32) -> Float32:
 
 
 class JointReadings:
-    """Position and speed of every commanded joint, [A] in its own unit; NaN where no field tells them.
+    """Position, speed and effort of every commanded joint, [A] in its own unit; NaN where no field tells them.
 
-    A speed that no field tells is how far the joint went since the reading before, over the time between.
+    A speed that no field tells is how far the joint went since the reading before, over the time between. What a mode
+    of command is not watched with is not read: of position commands, anything but positions.
     """
 
     def __init__(self, spec: AgentSpec, flat: Float32) -> None:
         """``flat`` [O] is where the fields lie."""
         self._flat = flat
-        n = spec.action_dim
-        self.position: Float32 = np.full(n, np.nan, dtype=np.float32)  # [A]
-        self.speed: Float32 = np.full(n, np.nan, dtype=np.float32)  # [A]
-        first: dict[tuple[int, bool], JointElement] = {}
-        for element in joint_elements(spec, POSITION_UNITS + SPEED_UNITS):
-            first.setdefault((element.joint, element.unit in POSITION_UNITS), element)
-        told = [first[joint, True] for joint in range(n) if (joint, True) in first]
-        speeds = [first[joint, False] for joint in range(n) if (joint, False) in first]
-        self.fields = frozenset(element.field for element in (*told, *speeds))
-        self._joints, self._places = _indices([e.joint for e in told]), _indices([e.place for e in told])
-        self._speed_joints, self._speed_places = (
-            _indices([e.joint for e in speeds]),
-            _indices([e.place for e in speeds]),
-        )
-        self._differs = bool(set(self._joints.tolist()) - set(self._speed_joints.tolist()))
+        n, mode = spec.action_dim, spec.action.mode
+        self.position, self.speed, self.effort = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))  # [A] each
+        told = {role: joint_elements(spec, role) for role in _ROLES[mode]}
+        self.fields = frozenset(elements.field for elements in told.values() if elements.field)
+        into = {JointRole.POSITION: self.position, JointRole.VELOCITY: self.speed, JointRole.EFFORT: self.effort}
+        self._copies = [(into[role], _indices(e.joints), _indices(e.places)) for role, e in told.items() if e.field]
+        positions, speeds = (told.get(role, _NOWHERE) for role in (JointRole.POSITION, JointRole.VELOCITY))
+        by_moving = positions.joints if JointRole.VELOCITY in told else ()
+        self._by_moving = _indices([joint for joint in by_moving if joint not in speeds.joints])
         limits = joint_limits(spec)
         self._is_turning = np.zeros(n, dtype=np.float32)  # [A]
-        for element in told:
-            self._is_turning[element.joint] = wraps(limits[element.joint], element.unit)
+        for joint, unit in zip(positions.joints, positions.units, strict=True):
+            self._is_turning[joint] = wraps(limits[joint], unit)
         self._shortest_s = 0.5 * spec.control_period_s
         self._last = np.full(n, np.nan, dtype=np.float32)  # [A]
         self._last_s = -math.inf
@@ -129,15 +145,15 @@ class JointReadings:
         self._last_s = -math.inf
 
     def take(self, now_s: float) -> None:
-        """Read a sound frame's ``position`` and ``speed``."""
-        self.position[self._joints] = self._flat[self._places]
+        """Read a sound frame's ``position``, ``speed`` and ``effort``."""
+        for values, joints, places in self._copies:
+            values[joints] = self._flat[places]
         elapsed_s = now_s - self._last_s
-        if self._differs and elapsed_s >= self._shortest_s:  # a tick out of turn sees the same sample again
-            moved = without_turns(self.position - self._last, self._is_turning)
-            self.speed[:] = moved / np.float32(elapsed_s)
+        if self._by_moving.size and elapsed_s >= self._shortest_s:  # a tick out of turn sees the same sample again
+            moved = without_turns(self.position - self._last, self._is_turning) / np.float32(elapsed_s)
+            self.speed[self._by_moving] = moved[self._by_moving]
             self._last[:], self._last_s = self.position, now_s
-        self.speed[self._speed_joints] = self._flat[self._speed_places]
 
 
-def _indices(values: list[int]) -> NDArray[np.intp]:
+def _indices(values: Sequence[int]) -> NDArray[np.intp]:
     return np.array(values, dtype=np.intp)

@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.joints import POSITION_UNITS, joint_elements, joint_limits, position_ranges, without_turns, wraps
-from robot_wm.spec import AgentSpec
+from robot_wm.runtime.joints import joint_elements, joint_limits, position_ranges, without_turns, wraps
+from robot_wm.spec import AgentSpec, JointRole
 
 Float32 = NDArray[np.float32]
 
@@ -30,26 +30,26 @@ _RANGE, _JUMP = int(Fault.RANGE), int(Fault.JUMP)
 
 
 class JointWatch:
-    """Watches every sensor element that is the position of a commanded joint; ``flat`` [O] is where fields lie."""
+    """Watches the positions of the commanded joints that have limits; ``flat`` [O] is where the fields lie."""
 
     def __init__(self, spec: AgentSpec, flat: Float32) -> None:
         self._flat = flat
-        limits = joint_limits(spec)
+        told, limits = joint_elements(spec, JointRole.POSITION), joint_limits(spec)
         watched = [
-            element
-            for element in joint_elements(spec, POSITION_UNITS)
-            if (limits[element.joint].velocity, limits[element.joint].position) != (None, None)
+            (joint, place, unit)
+            for joint, place, unit in zip(told.joints, told.places, told.units, strict=True)
+            if (limits[joint].velocity, limits[joint].position) != (None, None)
         ]
-        self.fields = frozenset(element.field for element in watched)
+        self.fields = frozenset({told.field} if watched else ())
         self._period_s = spec.control_period_s
-        self._names = [f"{element.field}: {spec.action.joints[element.joint]}" for element in watched]
-        self._units = [element.unit for element in watched]
-        self._places = np.array([element.place for element in watched], dtype=np.intp)  # [K]
-        of = [limits[element.joint] for element in watched]
+        self._names = [f"{told.field}: {spec.action.joints[joint]}" for joint, _, _ in watched]
+        self._units = [unit for _, _, unit in watched]
+        self._places = np.array([place for _, place, _ in watched], dtype=np.intp)  # [K]
+        of = [limits[joint] for joint, _, _ in watched]
         self._low, self._high = position_ranges(of, margin=RANGE_MARGIN)  # [K] each
         speeds = [math.inf if limit.velocity is None else SPEED_MARGIN * limit.velocity for limit in of]
         self._reach = np.array(speeds, dtype=np.float32)  # [K] rad/s or m/s
-        turning = [wraps(limit, element.unit) for limit, element in zip(of, watched, strict=True)]
+        turning = [wraps(limit, unit) for limit, unit in zip(of, self._units, strict=True)]
         self._is_turning = np.array(turning, dtype=np.float32)  # [K]
         self._last = np.zeros(len(watched), dtype=np.float32)  # [K] the last sound reading
         self._last_s = -math.inf

@@ -31,9 +31,9 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.end_stops import EndStops
+from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.limits import CommandLimits, command_limits, limit_command
 from robot_wm.runtime.modes import Event, Mode, transition
-from robot_wm.runtime.sensors import position_source
 from robot_wm.runtime.transform import to_command
 from robot_wm.spec import AgentSpec
 
@@ -118,7 +118,7 @@ class Safety:
         self._lock = threading.Lock()
         self._restart()
         self._end_stops = EndStops(spec, self.limits) if spec.action.mode in ("velocity", "effort") else None
-        self._must_place = self._is_position and position_source(spec) is not None
+        self._must_place = self._is_position and not unplaced_joints(spec)
         self._placed = not self._must_place
 
     def _restart(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.joints import JointReadings
 from robot_wm.runtime.jumps import JointWatch
-from robot_wm.runtime.transform import Float32, ObservationTransform
+from robot_wm.runtime.transform import ObservationTransform
 from robot_wm.spec import AgentSpec, ObservationField, Source
 
 # Plain integers: combining IntFlag members costs a microsecond each time.
@@ -21,42 +21,21 @@ _NOT_FINITE, _STALE, _CLOCK = int(Fault.NOT_FINITE), int(Fault.STALE), int(Fault
 _LARGEST = 1e18  # no SI reading of a robot is larger, and products of smaller ones stay finite in float32
 
 
-def position_source(spec: AgentSpec) -> tuple[str, list[int]] | None:
-    """The vector field that measures where the commanded joints are: its name and the element of each joint.
-
-    It is a sensor's field in the command's unit whose labels name every joint; None if there is no such field.
-    Only position commands can be compared with it.
-    """
-    for field in spec.observations:
-        if (
-            field.source is Source.SENSOR
-            and field.unit == spec.action.unit
-            and set(spec.action.joints) <= set(field.labels)
-        ):
-            return field.name, [field.labels.index(joint) for joint in spec.action.joints]
-    return None
-
-
 class Sensors:
     """Checks one raw frame after another and copies what is sound into a transform's ``raw`` views.
 
     ``detail`` tells the latest faults in words ("" if there were none). ``is_placed`` says whether the frame tells
-    where the joints are, whatever is wrong with its other fields; then ``joints`` has their positions and speeds
-    (None: not in this mode). The field ``last_action`` is the controller's own and is not read here.
+    where the joints are, whatever is wrong with its other fields; then ``joints`` has what it tells. The field
+    ``last_action`` is the controller's own and is not read here.
     """
 
     def __init__(self, spec: AgentSpec, transform: ObservationTransform) -> None:
         self.detail = ""
         self._flat = transform.flat[0]  # (sum of O,)
         self._magnitude = np.zeros_like(self._flat)
-        source = position_source(spec)
-        self._measured_from: Float32 | None = None if source is None else transform.raw[source[0]][0]  # [O]
-        self._measured_index = np.array([] if source is None else source[1], dtype=np.intp)  # [A]
-        self._measured: Float32 = np.zeros(self._measured_index.size, dtype=np.float32)  # [A]
-        # Position commands know the range by themselves, and need no speeds.
-        self.joints = JointReadings(spec, self._flat) if spec.action.mode in ("velocity", "effort") else None
+        self.joints = JointReadings(spec, self._flat)
         self._watch = JointWatch(spec, self._flat)
-        self._told_by = self._watch.fields | (self.joints.fields if self.joints else {source[0]} if source else set())
+        self._told_by = self._watch.fields | self.joints.fields
         self._unsound: set[str] = set()  # fields of the latest frame
         self._is_clock_sound = True
         self.is_placed = False  # whether the latest frame's joint fields are fresh, finite and possible
@@ -76,16 +55,9 @@ class Sensors:
         """Accept any time next: after a pause the clock may be another one."""
         self._last_now_s = -math.inf
         self._watch.forget()
-        if self.joints is not None:
-            self.joints.forget()
+        self.joints.forget()
         for name in self._last_stamps:
             self._last_stamps[name] = -math.inf
-
-    def measured_position(self) -> Float32 | None:
-        """Positions [A] of the commanded joints in the latest frame, a buffer of ours; None if no field has them."""
-        if self._measured_from is None:
-            return None
-        return self._measured_from.take(self._measured_index, out=self._measured, mode="clip")
 
     def read(self, observation: object, now_s: object, stamps_s: object = None) -> int:
         """Check and copy one frame; returns the bits of ``Fault``, 0 if it is sound.
@@ -127,8 +99,7 @@ class Sensors:
             bits, jump = self._watch.judge(self._last_now_s)
             if bits:
                 return faults | self._fault(bits, jump)
-            if self.joints is not None:
-                self.joints.take(self._last_now_s)
+            self.joints.take(self._last_now_s)
             self.is_placed = True
         return faults
 

@@ -133,7 +133,15 @@ def test_a_rollout_that_does_not_fit_is_refused(proprio, change, naming):
         check_rollout(change(proprio.rollout), proprio.agent, proprio.spec)
 
 
+def test_an_agent_of_an_older_version_gets_the_roles_that_its_task_has_by_now(cartpole):
+    spec = agent_spec(cartpole)
+    older = spec.model_copy(
+        update={"observations": tuple(f.model_copy(update={"role": None}) for f in spec.observations)}
+    )
+    assert older != spec
+    assert require_task(cartpole, older, origin="x") == spec
+
+
 def test_another_task_is_refused_by_field(cartpole, proprio):
-    require_task(cartpole, agent_spec(cartpole), origin="x")
     with pytest.raises(UserError, match=r"physics_rate_hz: 500\.0 != "):
         require_task(cartpole, proprio.spec, origin="x")

@@ -50,6 +50,15 @@ def only(violations):
     return str(violations[0])
 
 
+def test_positions_are_commanded_only_where_a_field_says_where_each_joint_is(specs, a1):
+    fields = tuple(field.model_copy(update={"role": None}) for field in specs["a1"].observations)
+    violations = check_robot(specs["a1"].model_copy(update={"observations": fields}), a1)
+    assert [violation.rule for violation in violations] == ["position known"] * 12
+    assert "FR_hip_joint" in str(violations[0])
+    fields = tuple(field.model_copy(update={"role": None}) for field in specs["panda"].observations)
+    assert check_robot(specs["panda"].model_copy(update={"observations": fields}), load_robot("panda")) == []
+
+
 def test_urdf_within_firmware(specs, a1):
     text = only(check_robot(specs["a1"], with_joint(a1, "FL_lower_joint", urdf=JointLimits(effort=20.0))))
     assert "FL_lower_joint effort" in text

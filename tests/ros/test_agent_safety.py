@@ -175,19 +175,34 @@ def test_damping_is_asked_for_before_anything_else_on_the_way_out(rig, monkeypat
     rig.until(lambda: rig.damp[-1], "~/damp")
 
 
-def test_a_robot_whose_efforts_nothing_limits_is_refused(rig, monkeypatch):
-    rig = rig()
+def unlimited(spec):
+    return {"action": spec.action.model_copy(update={"limits": ()})}
+
+
+def unmarked(spec):
+    """As an older version exported it: units and labels alone tell which field has the joints' positions."""
+    return {"observations": tuple(field.model_copy(update={"role": None}) for field in spec.observations)}
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "line"),
+    [
+        ("cartpole_balance", unlimited, "action.limits: slider has no effort limit in N"),
+        ("a1_velocity", unmarked, "no field with the role joint_position tells where FR_hip_joint"),
+    ],
+)
+def test_a_robot_without_limits_or_of_unknown_position_is_refused(rig, monkeypatch, task, change, line):
+    rig = rig(task)
     load = agent_node.RunningAgent.__init__.__globals__["load_agent"]
 
-    def without_limits(*arguments):
+    def changed(*arguments):
         agent = load(*arguments)
         spec = agent.controller.spec
-        action = spec.action.model_copy(update={"limits": ()})
-        agent.controller.spec = AgentSpec.model_validate(spec.model_copy(update={"action": action}).model_dump())
+        agent.controller.spec = AgentSpec.model_validate(spec.model_copy(update=change(spec)).model_dump())
         return agent
 
-    monkeypatch.setitem(agent_node.RunningAgent.__init__.__globals__, "load_agent", without_limits)
+    monkeypatch.setitem(agent_node.RunningAgent.__init__.__globals__, "load_agent", changed)
     assert not rig.change(CONFIGURE)
-    rig.wait_for_line("action.limits: slider has no effort limit in N")
+    rig.wait_for_line(line)
     monkeypatch.undo()
     assert rig.change(CONFIGURE, ACTIVATE)

@@ -66,6 +66,7 @@ def make_spec() -> SpecMaker:
                     shape=(2,),
                     unit="rad",
                     labels=("shoulder", "elbow"),
+                    role="joint_position",
                     offset=(0.1, -0.2),
                     scale=(2.0, 0.5),
                     clip=3.0,

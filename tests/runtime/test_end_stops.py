@@ -20,9 +20,10 @@ SPEED, FORCE, END = 3.0, 10.0, 2.0  # of a joint of ±2 rad
 AT_ONCE = SafetyConfig(soft_start_s=0.0, hold_s=0.1, recover_ticks=1)
 
 
-def spec_of(mode, *, position=(-END, END), velocity=SPEED, rate=None, speeds=True, labels=("a",)):
-    q = ObservationField(name="q", shape=(1,), unit="rad", labels=labels)
-    dq = ObservationField(name="dq", shape=(1,), unit="rad/s", labels=labels)
+def spec_of(mode, *, position=(-END, END), velocity=SPEED, rate=None, speeds=True, marked=True):
+    roles = ("joint_position", "joint_velocity") if marked else (None, None)
+    q = ObservationField(name="q", shape=(1,), unit="rad", labels=("a",), role=roles[0])
+    dq = ObservationField(name="dq", shape=(1,), unit="rad/s", labels=("a",), role=roles[1])
     limits = JointLimits(position=position, velocity=velocity, effort=FORCE, rate=rate)
     unit, scale = {"velocity": ("rad/s", SPEED), "effort": ("N·m", FORCE)}[mode]
     return AgentSpec(
@@ -141,5 +142,5 @@ def test_without_a_field_of_speeds_positions_tell_them(drive):
     assert drive(spec_of("effort", speeds=False), [END - 0.1] * 3)[0][-1] == FORCE
 
 
-def test_a_joint_of_another_name_says_nothing_of_this_one(drive):
-    assert drive(spec_of("effort", labels=("b",)), [END + 5.0] * 2)[0] == [FORCE, FORCE]
+def test_a_field_without_a_role_says_nothing_of_a_joint_whatever_its_labels(drive):
+    assert drive(spec_of("effort", marked=False), [END + 5.0] * 2)[0] == [FORCE, FORCE]

@@ -26,7 +26,9 @@ def spec(mode: str = "effort") -> AgentSpec:
         observations=(
             ObservationField(name="speed", shape=(1,), unit="rad/s", labels=("shoulder",)),
             # The spec's order of joints is not the field's.
-            ObservationField(name="q", shape=(3,), unit="rad", labels=("wrist", "elbow", "shoulder")),
+            ObservationField(
+                name="q", shape=(3,), unit="rad", labels=("wrist", "elbow", "shoulder"), role="joint_position"
+            ),
         ),
         action=ActionSpec(
             mode=mode,
@@ -119,7 +121,7 @@ def test_a_joint_that_turns_without_end_may_wrap_and_still_not_jump(position_lim
             "limits": (JointLimits(velocity=SPEED, position=position_limits),),
         }
     )
-    q = ObservationField(name="q", shape=(1,), unit=unit, labels=("shoulder",))
+    q = ObservationField(name="q", shape=(1,), unit=unit, labels=("shoulder",), role="joint_position")
     wheel = spec().model_copy(update={"action": action, "observations": (q,)})
     sensors = Sensors(wheel, ObservationTransform(wheel))
     readings = (3.0, 3.1, 3.2 - 2 * np.pi)
@@ -145,13 +147,14 @@ def test_a_reading_outside_the_range_is_a_fault_however_long_it_lasts(reading, f
     assert fault == 0 or sensors.detail == f"q: elbow reads {reading:.4g} rad, out of its range"
 
 
-def test_in_a_field_of_several_units_positions_are_found_by_theirs():
-    field = ObservationField(name="q", shape=(2,), unit="rad/s, rad", labels=("shoulder", "shoulder"))
-    arm = spec().model_copy(update={"observations": (field,)})
+def test_a_sensed_goal_with_the_joints_names_and_unit_may_jump():
+    goal = ObservationField(name="goal", shape=(2,), unit="rad", labels=("shoulder", "elbow"))
+    arm = spec().model_copy(update={"observations": (goal, *spec().observations)})
     sensors = Sensors(arm, ObservationTransform(arm))
-    bits = [sensors.read({"q": np.float32([9.0 * tick, 0.0])}, tick * PERIOD_S) for tick in range(2)]
-    assert bits == [0, 0]
-    assert sensors.read({"q": np.float32([0.0, 1.0])}, 2 * PERIOD_S) == Fault.JUMP
+    still = {"speed": np.float32([0]), "q": np.float32([0, 0, 0])}
+    assert [sensors.read({"goal": np.float32([3.0 * tick, 0])} | still, tick * PERIOD_S) for tick in range(3)] == [
+        0
+    ] * 3
 
 
 @given(

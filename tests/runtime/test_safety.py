@@ -125,7 +125,7 @@ def test_until_the_robot_was_measured_the_command_is_damp(make_spec):
 
 def test_a_choice_stays_one_of_the_choices(make_spec):
     action = ActionSpec(mode="discrete", joints=("left", "right", "stay"), unit="1")
-    spec = make_spec(action=action, observations=make_spec().observations[:2])
+    spec = make_spec(action=action, observations=make_spec().observations[1:2])
     safety = Safety(spec, SafetyConfig(soft_start_s=0))
     safety.request(Event.ENABLE)
     np.testing.assert_array_equal(safety.decide(np.float32([-1, 0.2, 0.1]), 0, None), [0, 1, 0])

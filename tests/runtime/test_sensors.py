@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.sensors import Sensors, position_source
+from robot_wm.runtime.sensors import Sensors
 from robot_wm.runtime.transform import ObservationTransform
 from robot_wm.spec import CommandField, ObservationField
 
@@ -34,9 +34,10 @@ def test_a_sound_frame_is_copied_and_cast(make_spec, frame):
     assert sensors.read(frame, 0.0) == 0
     assert sensors.detail == ""
     np.testing.assert_array_equal(transform.raw["gyro"], [[1, 2, 3]])
-    np.testing.assert_array_equal(sensors.measured_position(), np.float32([0.1, 0.2]))
+    np.testing.assert_array_equal(sensors.joints.position, np.float32([0.1, 0.2]))
     frame["joint_position"][:] = 9
-    np.testing.assert_array_equal(sensors.measured_position(), np.float32([0.1, 0.2]))
+    np.testing.assert_array_equal(transform.raw["joint_position"], np.float32([[0.1, 0.2]]))
+    np.testing.assert_array_equal(sensors.joints.position, np.float32([0.1, 0.2]))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_images_must_be_bytes(make_spec):
     assert sensors.read({"camera": np.zeros((2, 2, 3), np.uint8)}, 0.0) == 0
     assert sensors.read({"camera": np.zeros((2, 2, 3), np.uint16)}, 0.0) == Fault.WRONG_TYPE
     assert sensors.read({"camera": np.zeros((2, 2, 3), np.float32)}, 0.0) == Fault.WRONG_TYPE
-    assert sensors.measured_position() is None
+    assert np.isnan(sensors.joints.position).all()
 
 
 @pytest.mark.parametrize(
@@ -128,17 +129,6 @@ def test_operator_commands_are_cut_to_what_the_agent_knows(make_spec):
     assert sensors.read({"wish": np.float32([7.0, -7.0])}, 0.0) == 0
     np.testing.assert_array_equal(transform.raw["wish"], [[1.0, -1.0]])
     assert sensors.read({"wish": np.float32([np.inf, 0.0])}, 0.0) == Fault.NOT_FINITE
-
-
-def test_joints_are_found_by_name_not_by_index(make_spec):
-    q = ObservationField(name="q", shape=(3,), unit="rad", labels=("wrist", "elbow", "shoulder"))
-    spec = make_spec(observations=(q,))
-    assert position_source(spec) == ("q", [2, 1])
-    sensors = Sensors(spec, ObservationTransform(spec))
-    sensors.read({"q": np.float32([1, 2, 3])}, 0.0)
-    np.testing.assert_array_equal(sensors.measured_position(), [3, 2])
-    dq = ObservationField(name="dq", shape=(2,), unit="rad/s", labels=("shoulder", "elbow"))
-    assert position_source(make_spec(observations=(dq,))) is None
 
 
 ANYTHING = st.one_of(

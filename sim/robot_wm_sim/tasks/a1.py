@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.evaluation.overlay import Gauge, Panel
-from robot_wm.spec import ActionSpec, AgentSpec, CommandField, ObservationField, Source
+from robot_wm.spec import ActionSpec, AgentSpec, CommandField, JointRole, ObservationField, Source
 from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
@@ -329,8 +329,12 @@ def _joint_fields() -> tuple[ObservationField, ...]:
         "max_age_s": MAX_AGE_S,
     }
     return (
-        ObservationField(name="joint_position", unit="rad", offset=home, topic="joint_states", **joints),
-        ObservationField(name="joint_velocity", unit="rad/s", scale=(0.05,), topic="joint_states", **joints),
+        ObservationField(
+            name="joint_position", unit="rad", role=JointRole.POSITION, offset=home, topic="joint_states", **joints
+        ),
+        ObservationField(
+            name="joint_velocity", unit="rad/s", role=JointRole.VELOCITY, scale=(0.05,), topic="joint_states", **joints
+        ),
         # So that the graph sees the policy action that led to the command.
         ObservationField(
             name="last_action",

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.spec import ActionSpec, AgentSpec, ObservationField
+from robot_wm.spec import ActionSpec, AgentSpec, JointRole, ObservationField
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
@@ -43,9 +43,9 @@ class _Cartpole(Task):
             observation,
             task=self.task,
             proprio=(
-                _field("cart_position", "m", ("slider",), 1 / 1.8),
+                _field("cart_position", "m", ("slider",), 1 / 1.8, JointRole.POSITION),
                 self._angle_field(),
-                _field("cart_velocity", "m/s", ("slider",), 1 / 3.0),
+                _field("cart_velocity", "m/s", ("slider",), 1 / 3.0, JointRole.VELOCITY),
                 _field("pole_velocity", "rad/s", ("hinge",), 1 / 5.0),
             ),
             images=(camera_field(frame="rail_camera", max_age_s=MAX_AGE_S),),
@@ -163,7 +163,9 @@ class CartpoleSwingup(_Cartpole):
         }
 
 
-def _field(name: str, unit: str, labels: tuple[str, ...], scale: float) -> ObservationField:
+def _field(
+    name: str, unit: str, labels: tuple[str, ...], scale: float, role: JointRole | None = None
+) -> ObservationField:
     return ObservationField(
         name=name,
         shape=(len(labels),),
@@ -171,6 +173,7 @@ def _field(name: str, unit: str, labels: tuple[str, ...], scale: float) -> Obser
         labels=labels,
         scale=(scale,),
         clip=5.0,
+        role=role,
         topic="joint_states",
         max_age_s=MAX_AGE_S,
     )

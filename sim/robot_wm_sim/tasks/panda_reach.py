@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.spec import ActionSpec, AgentSpec, CommandField, ObservationField, Source
+from robot_wm.spec import ActionSpec, AgentSpec, CommandField, JointRole, ObservationField, Source
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
@@ -44,8 +44,15 @@ class PandaReach(Task):
             observation,
             task="panda_reach",
             proprio=(
-                _field("joint_position", "rad", ARM, scale=1.0, offset=tuple(PANDA.joint(name).home for name in ARM)),
-                _field("joint_velocity", "rad/s", ARM, scale=1.0),
+                _field(
+                    "joint_position",
+                    "rad",
+                    ARM,
+                    scale=1.0,
+                    offset=tuple(PANDA.joint(name).home for name in ARM),
+                    role=JointRole.POSITION,
+                ),
+                _field("joint_velocity", "rad/s", ARM, scale=1.0, role=JointRole.VELOCITY),
                 _field("tool_position", "m", ("x", "y", "z"), scale=3.0, offset=(0.45, 0.0, 0.4)),
                 _field(
                     "target_position", "m", ("x", "y", "z"), scale=3.0, offset=(0.45, 0.0, 0.4), source=Source.COMMAND
@@ -128,6 +135,7 @@ def _field(
     scale: float,
     offset: tuple[float, ...] = (0.0,),
     source: Source = Source.SENSOR,
+    role: JointRole | None = None,
 ) -> ObservationField:
     topic = {"tool_position": "tool_pose", "target_position": "target_pose"}.get(name, "joint_states")
     return ObservationField(
@@ -139,6 +147,7 @@ def _field(
         scale=(scale,),
         clip=5.0,
         source=source,
+        role=role,
         topic=topic,
         frame="" if topic == "joint_states" else "panda_link0",
         # The operator's target stands until another comes.

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.spec import ActionSpec, AgentSpec, ObservationField
+from robot_wm.spec import ActionSpec, AgentSpec, JointRole, ObservationField
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
@@ -48,8 +48,8 @@ class RacecarGoal(Task):
             observation,
             task="racecar_goal",
             proprio=(
-                _field("wheel_speed", "rad/s", ("drive",), 1 / 20.0, "joint_states"),
-                _field("steering_angle", "rad", ("steering",), 1 / 0.4, "joint_states"),
+                _field("wheel_speed", "rad/s", ("drive",), 1 / 20.0, "joint_states", JointRole.VELOCITY),
+                _field("steering_angle", "rad", ("steering",), 1 / 0.4, "joint_states", JointRole.POSITION),
                 _field("linear_velocity", "m/s", ("forward", "left"), 1.0, "odom"),
                 _field("yaw_rate", "rad/s", ("yaw",), 1 / 2.0, "imu/data"),
                 _field("goal_position", "m", ("forward", "left"), 1 / 2.0, "goal_pose"),
@@ -152,7 +152,9 @@ def _walls() -> tuple[Box, ...]:
     )
 
 
-def _field(name: str, unit: str, labels: tuple[str, ...], scale: float, topic: str) -> ObservationField:
+def _field(
+    name: str, unit: str, labels: tuple[str, ...], scale: float, topic: str, role: JointRole | None = None
+) -> ObservationField:
     return ObservationField(
         name=name,
         shape=(len(labels),),
@@ -160,6 +162,7 @@ def _field(name: str, unit: str, labels: tuple[str, ...], scale: float, topic: s
         labels=labels,
         scale=(scale,),
         clip=5.0,
+        role=role,
         topic=topic,
         frame="" if topic == "joint_states" else "base_link",
         max_age_s=MAX_AGE_S,

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.joints import element_units as units_of
 from robot_wm.spec import ObservationField
 
 # A field and the array of its shape and type that messages are written into.
@@ -41,7 +40,7 @@ def refusal(field: ObservationField, why: str) -> UserError:
 
 def element_units(field: ObservationField) -> tuple[str, ...]:
     """Unit of each element; ``unit`` is one for all, or a list with commas. UserError if that has another length."""
-    units = units_of(field)
+    units = field.element_units()
     if not units:
         raise refusal(field, f"{field.unit.count(',') + 1} units for {field.shape[0]} elements")
     return units

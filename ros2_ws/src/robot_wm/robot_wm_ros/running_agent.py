@@ -12,6 +12,7 @@ from rclpy.impl import implementation_singleton
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 
+from robot_wm.runtime.joints import require_placed
 from robot_wm.runtime.limits import require_robot_limits
 from robot_wm.runtime.realtime import Grant, apply_realtime
 from robot_wm.runtime.recorder import TickRecorder
@@ -46,6 +47,7 @@ class RunningAgent:
         self.controller = controller = agent.controller
         spec = controller.spec
         require_robot_limits(spec)
+        require_placed(spec)
         frame, inputs = bind(
             spec,
             stamp_source=parameters.stamp_source,

@@ -97,6 +97,37 @@ def show(path: Store, /, *, version: str | None = None, episode: int | None = No
 
 
 @app.command
+def recordings(path: Store, /, *, version: str | None = None, json: Json = False) -> None:
+    """List the recordings that a version's episodes come from, and the robot that made each.
+
+    Parameters
+    ----------
+    version
+        Number or tag of a version; the newest if not given.
+    json
+        Print one JSON object.
+    """
+    store = _open(path, version)
+    by_id: dict[str, list[int]] = {}
+    places = store.places()
+    for position, place in places.items():
+        by_id.setdefault(place.id, []).append(position)
+    rows = []
+    for positions in by_id.values():
+        robot = places[positions[0]].model_dump(include={"id", "agent", "namespace", "host", "serial"})
+        rows.append(
+            robot
+            | {
+                "episodes": len(positions),
+                "steps": int(store.index.steps[positions].sum()),
+                "terminated": int(store.index.terminated[positions].sum()),
+                "bridged_steps": sum(len(places[position].bridged) for position in positions),
+            }
+        )
+    emit({"path": str(path), "version": store.version, "rows": rows}, as_json=json, title="replay")
+
+
+@app.command
 def tag(
     path: Store,
     name: str,
@@ -184,20 +215,29 @@ def import_(
     *files: Annotated[Path, Parameter(help="recordings: FILE.mcap, or FILE.mcap.part after a crash")],
     into: Path,
     reward: str = "none",
+    bridge_ticks: Annotated[int, Parameter(validator=Number(gte=0))] = 3,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
 ) -> None:
-    """Turn a robot's recordings into episodes of a store, one commit a file; what is there already is left out.
+    """Turn a robot's recordings into episodes of a store, one commit a file.
 
     An episode is a run of ticks in which the robot did what the agent said, without fault or gap.
+
+    What is there already, by the recording's id and the ticks in it, is left out and keeps its rewards. Imported again
+    with --reward, episodes whose rewards or ends are others now take the old ones' place, in a new version.
 
     Parameters
     ----------
     into
         Folder of the replay store; made if there is none. Its AgentSpec must be the recordings'.
     reward
-        What computes the rewards: module:function, called with observations {field: [L, ...]} and commands [L, A];
-        none: they are zeros, which a reward head must not be trained on.
+        What computes the rewards: module:function, called with observations {field: [L, ...]} and commands [L, A] of
+        L steps; returns rewards [L], or a pair of rewards [L] and terminal [L] (bool): the first true ends the episode
+        for good. none: rewards are zeros, which a reward head must not be trained on, and nothing is terminal.
+    bridge_ticks
+        Ticks that a busy machine has skipped in a row and that are bridged: the last observation again, the command
+        that stood; the episode's source names the steps. At 50 Hz 3 ticks are 60 ms. Ten recorded ticks for each lie
+        before it, or the episode ends, as at any longer gap. 0: none.
     skip_damaged
         Leave damaged parts of a file out (they are named) instead of refusing it.
     json
@@ -210,9 +250,11 @@ def import_(
     function = reward_function(reward)
     rows = []
     for path in files:
-        result = import_recording(path, into, reward=function, skip_damaged=skip_damaged)
+        result = import_recording(path, into, reward=function, bridge_ticks=bridge_ticks, skip_damaged=skip_damaged)
         for words in result.damage:
             messages().print(f"{path}: {words}", style="yellow", markup=False)
+        if not json:
+            messages().print(result.line(), markup=False)
         rows.append(result.summary())
     emit({"path": str(into), **_open(into).summary(), "reward": reward, "rows": rows}, as_json=json, title="replay")
 

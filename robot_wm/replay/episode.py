@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from robot_wm.errors import UserError
+from robot_wm.replay.place import RecordedIn
 from robot_wm.spec import AgentSpec
 
 
@@ -34,6 +35,7 @@ class EpisodeSource(BaseModel):
     backend: str = Field(default="", description="physics backend, such as pybullet; empty on a robot")
     policy: str = Field(default="", description="checkpoint or bundle that acted; 'random' where none did")
     created_utc: str = Field(default_factory=_utc_now, description="ISO 8601 time at which the episode ended")
+    recording: RecordedIn | None = Field(default=None, description="where a robot's episode was recorded")
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,30 @@
 """Turns recordings of a robot's ticks into episodes of a replay store.
 
-An episode is a run of ticks in which the robot did what the agent said: no fault, ``damp`` not set (modes soft start,
-active, and the sound end of a hold), no tick missing in between and each sample half to one and a half control periods
-after the one before: a model of the robot at another rate is a model of another robot. Runs of one tick are left out.
+An episode is a run of ticks in which the robot did what the agent said (``runs``), or a part of one that has an end.
 
 * ``action[t]`` is the SI command that the drives were given after ``obs[t]``, behind all safety. The last tick's
   command is left out: what came of it was not seen.
 * ``obs`` is what the agent saw: raw and in SI units, operator commands cut to their range; ``last_action`` is the
   command before, and at the start the zero action's, as at the start of a simulated episode.
-* ``is_terminal`` is never set. Neither a fault nor an e-stop says that the task has failed for good: people stop
-  robots for lunch.
 * ``reward`` is zeros unless a function computes it: a robot tells none, and simulated tasks compute theirs from what
   only a simulator knows. Do not train a reward head on zeros that mean nothing.
+* ``is_terminal`` is never set but by that function, which may return ``(reward, terminal)``: only the task knows what
+  end is one for good. Neither a fault nor an e-stop says so: people stop robots for lunch. The first terminal step
+  ends its episode; the ticks behind it are left out for as long as ``terminal`` holds, a robot that lies there, and
+  then the next episode begins.
 
-Shape letters: N ticks of a recording, L steps of an episode, A action dimensions.
+**Imported again**, a recording's ticks that are in the store are left out, with whatever rewards they have there. Only
+with a reward function, and where what it says now is something else, new episodes take the old ones' place, in a new
+version; the old version keeps them. What tells a recording is its own id, not its file's name or bytes.
+
+Shape letters: N ticks of a recording, L steps of a run.
 """
 
 from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import EntryPoint
@@ -32,30 +36,21 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource
+from robot_wm.replay.place import RecordedIn
 from robot_wm.replay.recording import TickRecording, read_recording
+from robot_wm.replay.runs import BRIDGE_TICKS, Run, Runs, find_runs
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.replay.table import VersionedTable
 from robot_wm.replay.upkeep import Upkeep
 from robot_wm.runtime.transform import to_command
 from robot_wm.spec import ObservationField, Source, require_same
 
-# Observations by field [L, *shape] and commands [L, A] to rewards [L]; reward[t] arrives with obs[t].
-Reward = Callable[[Mapping[str, NDArray[Any]], NDArray[np.float32]], NDArray[Any]]
+# Observations by field [L, *shape] and commands [L, A] of a run to rewards [L], or to rewards and terminal flags [L];
+# reward[t] and terminal[t] arrive with obs[t].
+Reward = Callable[[Mapping[str, NDArray[Any]], NDArray[np.float32]], Any]
 
 _EPISODES_A_COMMIT = 32  # of the passing store
 _FUNCTION = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Where the episodes of a recording lie, and what became of the other ticks."""
-
-    slices: tuple[slice, ...]
-    not_driven: int  # ticks at rest, damped or with a fault
-    too_short: int  # ticks that had no neighbour
-    missing: int  # ticks that were never recorded, by their numbers
-    split_by_missing: int  # places where an episode ends because the next tick is missing
-    split_by_time: int  # … because its sample came too early or too late
 
 
 @dataclass(frozen=True)
@@ -64,11 +59,16 @@ class ImportResult:
 
     path: Path
     version: int  # of the store
+    recorder: str  # which robot: agent, host and serial, as far as the recording names them
     ticks: int
-    episodes: int
+    duration_s: float
+    episodes: int  # of this recording, those that were there included
     steps: int
+    terminated: int  # episodes
+    after_end: int  # steps behind an end
     added: int  # episodes
-    already_there: int  # episodes, left out
+    replaced: int  # episodes that were there with other rewards or ends, and gave way
+    already_there: int  # episodes, left as they are
     runs: Runs
     damage: tuple[str, ...]  # what could not be read, in words
 
@@ -78,22 +78,49 @@ class ImportResult:
         own = {key: value for key, value in vars(self).items() if key not in ("path", "version", "runs", "damage")}
         return {"file": str(self.path), "version": self.version} | own | runs | {"damage": list(self.damage)}
 
+    def line(self) -> str:
+        """The same in one line."""
+        runs = self.runs
+        came = f"{self.added} added, {self.replaced} replaced, {self.already_there} already there"
+        parts = [
+            f"{self.ticks} ticks ({self.duration_s:.1f} s)",
+            f"{self.episodes} episodes of {self.steps} steps ({came})",
+            f"{runs.skipped} ticks skipped: {runs.bridged_ticks} in {runs.bridged_gaps} gaps bridged, cut at the other"
+            f" {runs.split_by_time} places",
+            f"{runs.missing} ticks not recorded: cut at {runs.split_by_missing} places",
+        ]
+        return f"{self.path}: {'; '.join(parts)}"
+
 
 def import_recording(
-    path: Path, into: Path, *, reward: Reward | None = None, skip_damaged: bool = False
+    path: Path,
+    into: Path,
+    *,
+    reward: Reward | None = None,
+    bridge_ticks: int = BRIDGE_TICKS,
+    skip_damaged: bool = False,
 ) -> ImportResult:
     """Add the episodes of one recording to the store at ``into``, in one commit or not at all.
 
-    A store that is not there is made for the recording's AgentSpec. Episodes that are there already are left out.
-    Raises UserError for a file that cannot be read (see ``read_recording``) and for another agent's spec.
+    A store that is not there is made for the recording's AgentSpec. What is there already stays, or with ``reward``
+    gives way, as above. Raises UserError for a file that cannot be read (see ``read_recording``), for another agent's
+    spec, and where an episode that would give way has ticks that this file, a part of its recording, has not.
     """
     recording = read_recording(path, skip_damaged=skip_damaged)
     store = EpisodeStore.open(into) if VersionedTable(into).exists() else EpisodeStore.create(into, recording.spec)
     require_same(store.spec, recording.spec, origin=str(path))
-    runs = find_runs(recording)
-    steps = sum(run.stop - run.start for run in runs.slices)
-    added = already_there = 0
-    if runs.slices:
+    runs = find_runs(recording, bridge_ticks=bridge_ticks)
+    index = store.index
+    there = {at: place for at, place in store.places().items() if place.id == recording.id}
+    if reward is None:
+        taken = _ticks_of(recording, there.values())
+        left = [part for run in runs.slices for part in run.without(taken)]
+        kept = [at for at, place in there.items() if _ticks_of(recording, [place]).any()]
+    else:
+        _require_whole(recording, there, store, path)
+        left, kept = list(runs.slices), []
+    found = terminated = steps = added = replaced = already_there = 0
+    if left:
         # Through a store beside it: few episodes are in memory at once, and one commit takes them all or none.
         try:
             beside = tempfile.TemporaryDirectory(prefix=f".{into.name}.", suffix=".tmp", dir=into.parent)
@@ -102,89 +129,169 @@ def import_recording(
         with beside as folder:
             options = Upkeep(commit_episodes=_EPISODES_A_COMMIT)
             with EpisodeStore.create(Path(folder) / "store", store.spec, options=options) as passing:
-                for episode in episodes(recording, runs, reward=reward):
+                for episode in episodes(recording, left, reward=reward):
                     passing.append([episode])
-            merged = store.merge(passing)
-        added, already_there = merged.added, merged.already_there
-    ticks = len(recording.ticks)
+            merged = store.merge(passing, replace=reward is not None)
+            new = passing.index
+        found, steps, terminated = len(new.number), int(new.steps.sum()), int(new.terminated.sum())
+        added, replaced, already_there = merged.added, merged.replaced, merged.already_there
     return ImportResult(
-        path, store.version, ticks, len(runs.slices), steps, added, already_there, runs, recording.damage
+        path=path,
+        version=store.version,
+        recorder=_recorder(recording),
+        ticks=len(recording.ticks),
+        duration_s=_duration_s(recording),
+        episodes=found + len(kept),
+        steps=steps + int(index.steps[kept].sum()),
+        terminated=terminated + int(index.terminated[kept].sum()),
+        after_end=sum(run.steps for run in left) - steps,
+        added=added,
+        replaced=replaced,
+        already_there=already_there + len(kept),
+        runs=runs,
+        damage=recording.damage,
     )
 
 
-def find_runs(recording: TickRecording) -> Runs:
-    """Cut a recording into episodes."""
-    ticks = recording.ticks
-    driven = (ticks["fault_bits"] == 0) & ~ticks["damp"]  # [N]
-    for name in ("command", *recording.log.vectors.values()):
-        driven &= np.isfinite(ticks[name]).all(axis=1)
-    for images in recording.images.values():
-        has_image = np.zeros(len(ticks), np.bool_)
-        has_image[list(images)] = True
-        driven &= has_image
-    number = ticks["tick"].astype(np.int64)  # [N]
-    stamp_ns = ticks["header.stamp.sec"].astype(np.int64) * 10**9 + ticks["header.stamp.nanosec"]  # [N]
-    step = np.diff(number)  # [N - 1]
-    period_ns = recording.spec.control_period_s * 1e9
-    in_time = np.abs(np.diff(stamp_ns) - period_ns) <= period_ns / 2  # [N - 1]
-    both = driven[:-1] & driven[1:]  # [N - 1]
-    joined = both & (step == 1) & in_time
-    begins = np.flatnonzero(driven & ~np.concatenate([[False], joined]))
-    ends = np.flatnonzero(driven & ~np.concatenate([joined, [False]])) + 1
-    found = [slice(int(a), int(b)) for a, b in zip(begins, ends, strict=True)]
-    return Runs(
-        slices=tuple(run for run in found if run.stop - run.start > 1),
-        not_driven=int((~driven).sum()),
-        too_short=sum(run.stop - run.start == 1 for run in found),
-        missing=int((step[step > 1] - 1).sum()),
-        split_by_missing=int((both & (step != 1)).sum()),
-        split_by_time=int((both & (step == 1) & ~in_time).sum()),
-    )
+def _ticks_of(recording: TickRecording, places: Iterable[RecordedIn]) -> NDArray[np.bool_]:
+    """Whether each tick of the recording is in one of these stretches [N]."""
+    numbers = recording.numbers
+    taken = np.zeros(len(numbers), np.bool_)
+    for place in places:
+        taken |= (numbers >= place.first) & (numbers <= place.last)
+    return taken
 
 
-def episodes(recording: TickRecording, runs: Runs, *, reward: Reward | None = None) -> Iterator[Episode]:
-    """The episodes of a recording, one a run."""
+def _require_whole(recording: TickRecording, there: Mapping[int, RecordedIn], store: EpisodeStore, path: Path) -> None:
+    for at, place in there.items():
+        if _ticks_of(recording, [place]).any() and not {place.first, place.last} <= set(recording.numbers.tolist()):
+            raise UserError(
+                f"{path}: episode {store.index.number[at]} of {store.path} has ticks {place.first} to {place.last} of"
+                " this recording, which are not all in this file: import the whole recording"
+            )
+
+
+def _recorder(recording: TickRecording) -> str:
+    info = recording.info
+    where = [f"on {info.host}" if info.host else "", f"serial {info.serial}" if info.serial else ""]
+    return " ".join(word for word in (info.robot, info.agent, *where) if word)
+
+
+def _duration_s(recording: TickRecording) -> float:
+    receipt_ns = recording.ticks["receipt_ns"]
+    return float(receipt_ns[-1] - receipt_ns[0]) * 1e-9 if len(receipt_ns) else 0.0
+
+
+def episodes(recording: TickRecording, runs: Iterable[Run], *, reward: Reward | None = None) -> Iterator[Episode]:
+    """The episodes of these runs: one each, unless ``reward`` tells of ends."""
     spec = recording.spec
     rest = to_command(spec.action, np.zeros(spec.action_dim, np.float32))  # [A]
-    low = np.array([command.low for command in spec.commands], np.float32)
-    high = np.array([command.high for command in spec.commands], np.float32)
-
-    def column(field: ObservationField, run: slice, command: NDArray[np.float32]) -> NDArray[Any]:
-        if field.source is Source.LAST_ACTION:
-            return np.concatenate([rest[None], command[:-1]])
-        if field.is_image:
-            return np.stack([recording.images[field.name][n] for n in range(run.start, run.stop)])
-        values = np.ascontiguousarray(recording.ticks[recording.log.vectors[field.name]][run])
-        return np.clip(values, low, high) if field.source is Source.COMMAND else values
-
-    for run in runs.slices:
-        length = run.stop - run.start
-        command = np.ascontiguousarray(recording.ticks["command"][run])  # [L, A]
-        obs = {field.name: column(field, run, command) for field in spec.observations}
-        action = command.copy()
-        action[-1] = 0
+    for run in runs:
+        places = run.places()  # [L]
+        command = np.ascontiguousarray(recording.ticks["command"][places])  # [L, A]
+        obs = {field.name: _column(recording, field, places) for field in spec.observations if _is_stored(field)}
+        obs |= {field.name: _before(command, rest) for field in spec.observations if not _is_stored(field)}
+        action = _taken(command)
         for array in (*obs.values(), action):
             array.flags.writeable = False  # a reward function that works in place would change what is stored
-        rewards = np.zeros(length) if reward is None else np.asarray(reward(obs, action))
-        if rewards.shape != (length,) or rewards.dtype.kind not in "biuf":
-            raise UserError(f"the reward function returned {rewards.dtype} {rewards.shape}, not {length} numbers")
-        step = np.arange(length)
-        ended = datetime.fromtimestamp(int(recording.ticks["publish_ns"][run.stop - 1]) / 1e9, timezone.utc)
-        yield Episode(
-            obs=obs,
-            action=action,
-            reward=rewards.astype(np.float32),
-            is_first=step == 0,
-            is_last=step == length - 1,
-            is_terminal=np.zeros(length, np.bool_),
-            source=EpisodeSource(
-                kind="robot",
-                task=spec.task,
-                robot=spec.robot,
-                policy=recording.info.bundle_sha256,
-                created_utc=ended.isoformat(timespec="milliseconds"),
-            ),
+        rewards, terminal = _judged(reward, obs, action)
+        for part in _parts(terminal):
+            # An episode does not know of the one before.
+            own = {field.name: _before(command[part], rest) for field in spec.observations if not _is_stored(field)}
+            step = np.arange(part.stop - part.start)
+            is_last = step == step[-1]
+            yield Episode(
+                obs={name: array[part] for name, array in obs.items()} | own,
+                action=_taken(command[part]),
+                reward=rewards[part].astype(np.float32),
+                is_first=step == 0,
+                is_last=is_last,
+                is_terminal=is_last & terminal[part.stop - 1],
+                source=_source(recording, run, places[part]),
+            )
+
+
+def _is_stored(field: ObservationField) -> bool:
+    return field.source is not Source.LAST_ACTION
+
+
+def _taken(command: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Actions of an episode with these commands [L, A]: what came of the last was not seen."""
+    return np.concatenate([command[:-1], np.zeros_like(command[-1:])])
+
+
+def _before(command: NDArray[np.float32], rest: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The command before each of an episode's [L, A]."""
+    return np.concatenate([rest[None], command[:-1]])
+
+
+def _column(recording: TickRecording, field: ObservationField, places: NDArray[np.int64]) -> NDArray[Any]:
+    """What the agent saw at these ticks, [L, *shape]."""
+    if field.is_image:
+        return np.stack([recording.images[field.name][place] for place in places.tolist()])
+    values = np.ascontiguousarray(recording.ticks[recording.log.vectors[field.name]][places])
+    if field.source is not Source.COMMAND:
+        return values
+    limits = recording.spec.commands
+    low = np.array([limit.low for limit in limits], np.float32)
+    high = np.array([limit.high for limit in limits], np.float32)
+    clipped: NDArray[np.float32] = np.clip(values, low, high)
+    return clipped
+
+
+def _judged(
+    reward: Reward | None, obs: Mapping[str, NDArray[Any]], action: NDArray[np.float32]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Rewards [L] and terminal flags [L] of a run; UserError for what a reward function must not return."""
+    length = len(action)
+    none = np.zeros(length, np.bool_)
+    told = np.zeros(length) if reward is None else reward(obs, action)
+    given, ends = told if isinstance(told, tuple) and len(told) == 2 else (told, none)
+    rewards, terminal = np.asarray(given), np.asarray(ends)
+    if rewards.shape != (length,) or rewards.dtype.kind not in "biuf":
+        raise UserError(f"the reward function returned {rewards.dtype} {rewards.shape}, not {length} numbers")
+    if terminal.shape != (length,) or terminal.dtype != np.bool_:
+        raise UserError(
+            f"the reward function returned {terminal.dtype} {terminal.shape} for terminal, not {length} bool"
         )
+    return rewards, terminal
+
+
+def _parts(terminal: NDArray[np.bool_]) -> Iterator[slice]:
+    """Steps from the first that is not terminal to the first that is, two or more, again and again."""
+    begin: int | None = None
+    for at, ends in enumerate(terminal.tolist()):
+        if begin is None and not ends:
+            begin = at
+        elif begin is not None and ends:
+            yield slice(begin, at + 1)
+            begin = None
+    if begin is not None and len(terminal) - begin > 1:
+        yield slice(begin, len(terminal))
+
+
+def _source(recording: TickRecording, run: Run, places: NDArray[np.int64]) -> EpisodeSource:
+    """Of the episode at these ticks [L] of a run."""
+    spec, info, numbers = recording.spec, recording.info, recording.numbers
+    ended = datetime.fromtimestamp(int(recording.ticks["publish_ns"][places[-1]]) / 1e9, timezone.utc)
+    return EpisodeSource(
+        kind="robot",
+        task=spec.task,
+        robot=spec.robot,
+        policy=info.bundle_sha256,
+        created_utc=ended.isoformat(timespec="milliseconds"),
+        recording=RecordedIn(
+            id=recording.id,
+            first=int(numbers[run.start]),
+            last=int(numbers[run.stop - 1]),
+            begin=int(numbers[places[0]]),
+            bridged=tuple((np.flatnonzero(np.diff(places) == 0) + 1).tolist()),
+            namespace=info.namespace,
+            agent=info.agent,
+            host=info.host,
+            serial=info.serial,
+        ),
+    )
 
 
 def reward_function(name: str) -> Reward | None:

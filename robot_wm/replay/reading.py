@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode
-from robot_wm.replay.rows import INDEX_COLUMNS, bytes_per_step, decode
+from robot_wm.replay.place import RecordedIn
+from robot_wm.replay.rows import INDEX_COLUMNS, bytes_per_step, decode, place_of
 from robot_wm.replay.table import is_panic, spans
 from robot_wm.spec import AgentSpec
 
@@ -88,6 +89,27 @@ def read_index(dataset: lance.LanceDataset) -> Index:
         if not isinstance(error, Exception) and not is_panic(error):
             raise
     return _salvaged_index(dataset)
+
+
+def read_places(dataset: lance.LanceDataset) -> dict[int, RecordedIn]:
+    """Where in a recording each row's episode comes from, by its position; rows that tell of none are left out."""
+    try:
+        sources: list[str | None] = dataset.to_table(columns=["source"]).column("source").to_pylist()
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
+        taken = _take(dataset, range(dataset.count_rows()), ("source",))
+        rows = [None if isinstance(row, Exception) else _plain(row) for row in taken]
+        sources = [None if row is None else row["source"] for row in rows]
+    places = {}
+    for position, source in enumerate(sources):
+        try:
+            place = None if source is None else place_of(source)
+        except ValueError:  # damaged, which whoever reads the episode is told
+            continue
+        if place is not None:
+            places[position] = place
+    return places
 
 
 def _index(columns: Mapping[str, pa.ChunkedArray]) -> Index:

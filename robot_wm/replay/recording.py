@@ -6,8 +6,10 @@ Shape letters: N ticks of the recording.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -21,9 +23,10 @@ from robot_wm.errors import UserError
 from robot_wm.replay.mcap_records import DAMAGE, HEAD, Budget, TooMuchError, framed, parse
 from robot_wm.runtime.cdr import MessageLayout, Records
 from robot_wm.runtime.mcap_file import PART
-from robot_wm.runtime.tick_log import METADATA, TICK_TOPIC, RecordingInfo, TickLog
+from robot_wm.runtime.tick_log import IMAGE_TOPICS, METADATA, TICK_TOPIC, RecordingInfo, TickLog
 from robot_wm.spec import AgentSpec
 
+_OURS = (TICK_TOPIC, IMAGE_TOPICS)
 _JOINED = "recordings joined into one file, which have to be imported one by one"
 
 
@@ -37,6 +40,15 @@ class TickRecording:
     ticks: Records  # [N] records of ``log.tick``
     images: dict[str, dict[int, NDArray[np.uint8]]]  # field -> tick's place in ``ticks`` -> [H, W, C]
     damage: tuple[str, ...]  # what could not be read, in words
+    numbers: NDArray[np.int64]  # [N] of the ticks in the recording, of which the file may be a part; ascending
+
+    @cached_property
+    def id(self) -> str:
+        """What tells the recording from any other, however its file was rewritten; where it has no id, its content."""
+        if self.info.recording_id:
+            return self.info.recording_id
+        said = f"{self.info.spec_hash} {self.info.bundle_sha256} {self.info.created_utc}"
+        return hashlib.sha256(said.encode() + self.ticks.tobytes()).hexdigest()
 
 
 @dataclass
@@ -44,6 +56,7 @@ class _Content:
     """What was found in a file, by topic, before it is known what its messages are."""
 
     metadata: dict[str, str] | None = None
+    topics: set[str] = field(default_factory=set)
     messages: dict[str, list[Message]] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
 
@@ -69,18 +82,35 @@ def read_recording(path: Path, *, skip_damaged: bool = False) -> TickRecording:
         )
     info, spec = RecordingInfo.checked(content.metadata, origin=str(path))
     log = TickLog(spec)
+    _require_topics([TICK_TOPIC, *(topic.name for topic in log.image_topics.values())], content, path)
     # In their order, which a tool that sorts by time may have changed: the system clock can go back.
-    tick_messages = sorted(content.messages.get(TICK_TOPIC, []), key=lambda message: message.sequence)
+    tick_messages = sorted(_once(content, TICK_TOPIC), key=lambda message: message.sequence)
     place = {message.sequence: n for n, message in enumerate(tick_messages)}
     if len(place) < len(tick_messages):
         raise UserError(f"{path}: {len(tick_messages) - len(place)} ticks are there twice: {_JOINED}")
     images = {}
     for name, topic in log.image_topics.items():
-        found = [message for message in content.messages.get(topic.name, []) if message.sequence in place]
+        found = [message for message in _once(content, topic.name) if message.sequence in place]
         data = _records(found, log.images[name], path, topic.name)["data"]
         images[name] = {place[message.sequence]: data[n] for n, message in enumerate(found)}
     ticks = _records(tick_messages, log.tick, path, TICK_TOPIC)
-    return TickRecording(info, spec, log, ticks, images, tuple(content.damage))
+    return TickRecording(info, spec, log, ticks, images, tuple(content.damage), np.array(list(place), np.int64))
+
+
+def _require_topics(names: Sequence[str], content: _Content, path: Path) -> None:
+    """Refuse a file that lacks a topic altogether: ticks would be none, or without their pictures, in silence."""
+    lacks = [name for name in names if name not in content.topics]
+    if lacks and not content.damage:
+        there = ", ".join(sorted(content.topics)[:20]) or "none"
+        raise UserError(f"{path}: no topic {lacks[0]} (there: {there}): was it renamed, or filtered out?")
+
+
+def _once(content: _Content, topic: str) -> list[Message]:
+    """A topic's messages; what pieces of one recording that were joined again have in common is taken once."""
+    messages = content.messages.get(topic, [])
+    if not (content.metadata or {}).get("recording_id"):
+        return messages  # ticks of other recordings could be the same
+    return list({(message.sequence, message.data): message for message in messages}.values())
 
 
 def _require_finished(file: IO[bytes], path: Path) -> None:
@@ -107,7 +137,7 @@ def _read(file: IO[bytes], path: Path, *, skip_damaged: bool) -> _Content:
     if file.read(len(MCAP0_MAGIC)) != MCAP0_MAGIC:
         raise UserError(f"{path}: not an MCAP file")
     end, finished, is_part = len(MCAP0_MAGIC), False, path.suffix == PART
-    indexed = missing = 0  # messages
+    indexed = missing = seen = 0  # messages
     budget = Budget.of_file(size)
 
     def bad(what: str, *, foreseen: bool = False) -> None:
@@ -138,14 +168,18 @@ def _read(file: IO[bytes], path: Path, *, skip_damaged: bool) -> _Content:
                 if record.data_section_crc not in (0, crc):
                     bad("the checksum of its messages is another one")
             elif isinstance(record, Statistics):
-                missing = max(missing, record.message_count - len(messages))
+                missing = max(missing, record.message_count - seen)
             elif isinstance(record, MessageIndex):  # behind its chunk, which cannot be seen without its opcode
                 indexed += len(record.records)
-                missing = max(missing, indexed - len(messages))
+                missing = max(missing, indexed - seen)
             elif isinstance(record, Message):
-                messages.append(record)
+                seen += 1
+                # What was recorded beside the ticks may be more than memory holds.
+                if topics.get(record.channel_id, TICK_TOPIC).startswith(_OURS):
+                    messages.append(record)
     if missing and not content.damage:
-        bad(f"{missing} of {len(messages) + missing} messages are missing")
+        bad(f"{missing} of {seen + missing} messages are missing")
+    content.topics = set(topics.values())
     # Only now: where the first chunk is damaged, the channels' second copy is behind the last one.
     for message in messages:
         content.messages.setdefault(topics.get(message.channel_id, ""), []).append(message)

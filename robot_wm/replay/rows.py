@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource, step_columns
+from robot_wm.replay.place import RecordedIn
 from robot_wm.spec import AgentSpec
 
 FORMAT = "1"
@@ -31,6 +32,7 @@ _FORMAT_KEY, _SPEC_KEY, _SPEC_SHA_KEY, _HASH_KEY = (
 )
 # What is asked of many episodes at once; small, and read without touching the arrays.
 INDEX_COLUMNS = ("number", "steps", "return", "terminated", "digest")
+_HAS_PLACE = '"recording":{'  # most sources are a simulator's, and need not be parsed
 _ARRAYS = ("action", "reward")  # the flags follow from the number of steps and from `terminated`
 
 
@@ -88,7 +90,7 @@ def encode(episodes: list[Episode], spec: AgentSpec, *, first_number: int) -> pa
     columns: dict[str, list[Any] | pa.Array] = {name: [] for name in kind.names}
     arrays = [episode.columns() for episode in episodes]
     for number, episode in enumerate(episodes, first_number):
-        source = episode.source.model_dump_json()
+        source = _text(episode.source)
         values = (number, episode.length, episode.episode_return, bool(episode.is_terminal[-1]), source)
         for name, value in zip(("number", "steps", "return", "terminated", "source"), values, strict=True):
             columns[name].append(value)
@@ -104,7 +106,17 @@ def encode(episodes: list[Episode], spec: AgentSpec, *, first_number: int) -> pa
 def digest(episode: Episode) -> str:
     """SHA-256 (hex) of everything in an episode, its number apart: the same episode has it in every store."""
     terminal = bool(episode.is_terminal[-1])
-    return _digest(episode, episode.source.model_dump_json(), episode.length, episode.episode_return, terminal)
+    return _digest(episode, _text(episode.source), episode.length, episode.episode_return, terminal)
+
+
+def _text(source: EpisodeSource) -> str:
+    """JSON of a source; without a recording it is what it was before episodes named theirs, and so is the digest."""
+    return source.model_dump_json(exclude=None if source.recording else {"recording"})
+
+
+def place_of(source: str) -> RecordedIn | None:
+    """Where the episode with that source was recorded; None if nowhere, ValueError for what is no source."""
+    return EpisodeSource.model_validate_json(source).recording if _HAS_PLACE in source else None
 
 
 def _digest(episode: Episode, source: str, steps: int, total: float, terminated: bool) -> str:

@@ -16,9 +16,11 @@ import pyarrow as pa
 from robot_wm.errors import UserError
 from robot_wm.replay import upkeep
 from robot_wm.replay.episode import Episode
-from robot_wm.replay.reading import Damage, DamagedError, Index, gather, read_episodes, read_index
+from robot_wm.replay.place import RecordedIn
+from robot_wm.replay.reading import Damage, DamagedError, Index, gather, read_episodes, read_index, read_places
 from robot_wm.replay.rows import bytes_per_step, encode, schema, spec_of
 from robot_wm.replay.table import VersionedTable
+from robot_wm.replay.transfer import Transfer
 from robot_wm.replay.upkeep import Upkeep
 from robot_wm.spec import AgentSpec, require_same
 
@@ -33,6 +35,7 @@ class MergeResult:
     added: int  # episodes
     already_there: int  # episodes, left out
     skipped: tuple[Damage, ...]
+    replaced: int = 0  # episodes that were here, and gave way
 
 
 class EpisodeStore:
@@ -233,28 +236,39 @@ class EpisodeStore:
             self.refresh()
         return self.version
 
-    def merge(self, other: EpisodeStore, *, skip_damaged: bool = False) -> MergeResult:
+    def merge(self, other: EpisodeStore, *, skip_damaged: bool = False, replace: bool = False) -> MergeResult:
         """Add the episodes of ``other``'s version, sources kept, those already here left out; one commit.
 
-        Raises UserError where the specs differ, DamagedError for a damaged episode unless ``skip_damaged``.
+        An episode is here already if it is the same, or of the same ticks of the same recording (``RecordedIn``). With
+        ``replace`` the latter gives way to ``other``'s: numbers stay as long as as many come as go, older versions
+        keep it, and it takes the room and time of writing the whole version anew.
+        Raises UserError where the specs differ, DamagedError for a damaged episode unless ``skip_damaged`` (one of
+        this store's that would have to be written anew: in any case).
         """
         self._require_writable()
         require_same(self.spec, other.spec, origin=str(other.path))
         self.flush()
         with self.table.exclusive():
             self.refresh()
-            transfer = _Transfer(self, other, skip_damaged=skip_damaged)
+            transfer = Transfer(self, other, skip_damaged=skip_damaged, replace=replace)
             if transfer.left:
                 doing = f"{self.path}: cannot merge {other.path}; version {self.version} stays as it is"
                 reader = pa.RecordBatchReader.from_batches(schema(self.spec), transfer.batches())
+                write = self.table.rewrite if transfer.gone else self.table.append
                 try:
-                    dataset = self.table.append(reader, doing, max_rows_per_file=upkeep.rows_per_file(other))
+                    dataset = write(reader, doing, max_rows_per_file=upkeep.rows_per_file(other))
                 except UserError:
                     if transfer.error is not None:  # came through Lance as a mere text
                         raise transfer.error from None
                     raise
                 self._use(dataset)
-        return MergeResult(self.version, transfer.added, transfer.already_there, tuple(gather(transfer.skipped)))
+        return MergeResult(
+            self.version, transfer.added, transfer.already_there, tuple(gather(transfer.skipped)), len(transfer.gone)
+        )
+
+    def places(self) -> dict[int, RecordedIn]:
+        """Where the episodes of this version were recorded, by position in ``index``; simulated ones are not in it."""
+        return read_places(self.dataset)
 
     def compact(self, *, keep_versions: int | None = None) -> dict[str, Any]:
         """Join small files and remove old untagged versions (see upkeep.compact)."""
@@ -274,32 +288,6 @@ class EpisodeStore:
     def _require_writable(self) -> None:
         if self._frozen:
             raise UserError(f"{self.path}: opened at version {self.version}, which never changes; check it out first")
-
-
-class _Transfer:
-    """Episodes on their way from one store to another, in batches, so that memory holds a few only."""
-
-    def __init__(self, target: EpisodeStore, other: EpisodeStore, *, skip_damaged: bool) -> None:
-        self._target, self._other, self._skip = target, other, skip_damaged
-        known = set(target.index.digest)
-        index = other.index
-        self.left = [k for k in range(len(index.number)) if not (index.readable[k] and index.digest[k] in known)]
-        self.already_there = len(index.number) - len(self.left)
-        self.added = 0
-        self.skipped: list[Damage] = []
-        self.error: UserError | None = None
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        number = self._target.next_number()
-        for _, item in read_episodes(self._other.dataset, self._other.spec, self._other.index, self.left):
-            if isinstance(item, Episode):
-                yield encode([item], self._target.spec, first_number=number + self.added)
-                self.added += 1
-            elif self._skip:
-                self.skipped.append(item)
-            else:
-                self.error = DamagedError(self._other.path, [item])
-                raise self.error
 
 
 def _only_remains(path: Path) -> bool:

@@ -174,6 +174,11 @@ class VersionedTable:
         with lance_errors(doing):
             return lance.write_dataset(data, str(self.path), mode="append", max_rows_per_file=max_rows_per_file)
 
+    def rewrite(self, data: pa.RecordBatchReader, doing: str, *, max_rows_per_file: int) -> Any:
+        """Commit rows as a new version that has no others; older versions keep theirs."""
+        with lance_errors(doing):
+            return lance.write_dataset(data, str(self.path), mode="overwrite", max_rows_per_file=max_rows_per_file)
+
     def disk_bytes(self) -> int:
         """Bytes of all files, of every version."""
         return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())

@@ -6,6 +6,7 @@ topic                          type                                  content
 ``/agent/tick``                ``robot_wm_msgs/msg/Tick<hash>``      everything of one tick but its images
 ``/agent/image/<field>``       ``sensor_msgs/msg/Image``             one camera field; same stamp and sequence number
 ``/agent/log``                 ``rcl_interfaces/msg/Log``            in words: changes of mode and of faults
+any other                      its own                               what was asked to be recorded beside, as it came
 =============================  ====================================  ==================================================
 
 ``Tick<hash>`` is made for one AgentSpec and named by the first digits of its hash, so that one name never means two
@@ -23,7 +24,7 @@ import json
 import keyword
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Literal
 
@@ -200,6 +201,16 @@ def _joined(definition: str, dependencies: Mapping[str, str]) -> str:
     return definition + "".join(f"{'=' * 80}\nMSG: {name}\n{body}" for name, body in dependencies.items())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recorder:
+    """Which robot records. Nothing of it is looked up here: a recording that is passed on names only what was given."""
+
+    namespace: str = ""
+    agent: str = ""  # the node's name with its namespace
+    host: str = ""
+    serial: str = ""  # as the robot's owner calls it
+
+
 class RecordingInfo(BaseModel):
     """What a recording says about itself, all of it text: the file's metadata record ``robot_wm``."""
 
@@ -214,9 +225,22 @@ class RecordingInfo(BaseModel):
     created_utc: str
     robot_wm_version: str
     field_names: str  # JSON: field of the spec -> its name in messages and topics
+    recording_id: str = ""  # stays when the file is cut, packed otherwise or renamed; older recordings have none
+    namespace: str = ""
+    agent: str = ""
+    host: str = ""
+    serial: str = ""
 
     @classmethod
-    def of(cls, spec: AgentSpec, *, bundle_sha256: str, created_utc: str) -> RecordingInfo:
+    def of(
+        cls,
+        spec: AgentSpec,
+        *,
+        bundle_sha256: str,
+        created_utc: str,
+        recording_id: str = "",
+        recorder: Recorder | None = None,
+    ) -> RecordingInfo:
         """Of a recording that begins."""
         return cls(
             spec=spec.to_json(),
@@ -227,6 +251,8 @@ class RecordingInfo(BaseModel):
             created_utc=created_utc,
             robot_wm_version=version("robot-wm"),
             field_names=json.dumps(TickLog(spec).ros_names),
+            recording_id=recording_id,
+            **asdict(recorder or Recorder()),
         )
 
     @classmethod

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from robot_wm.cli import run
 from robot_wm.replay.episode import Episode, EpisodeSource
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 
@@ -76,3 +78,15 @@ def make_episode() -> Callable[..., Episode]:
         )
 
     return make
+
+
+@pytest.fixture
+def replay(capsys):
+    """Run `robot-wm replay …`: exit code, the JSON on stdout (or None) and stderr."""
+
+    def call(*arguments):
+        code = run(["replay", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if out.startswith("{") else None, err
+
+    return call

@@ -1,195 +1,25 @@
-"""Where the episodes of a recording begin and end, what is in them, and that an import is one commit or nothing."""
+"""What is in the episodes of a recording, and that an import is one commit or nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from stories import SHA, SPEC, tell, write
 
 from robot_wm.errors import UserError
-from robot_wm.replay.mcap_import import episodes, find_runs, import_recording
+from robot_wm.replay.mcap_import import episodes, import_recording
 from robot_wm.replay.recording import TickRecording
+from robot_wm.replay.runs import find_runs
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.replay.table import VersionedTable
-from robot_wm.runtime.mcap_file import McapFile
-from robot_wm.runtime.tick_log import METADATA, RecordingInfo, TickLog
-from robot_wm.spec import ActionSpec, AgentSpec, CommandField, FirmwareProfile, ObservationField
-
-SHA = "5" * 64
-PERIOD_NS = 20_000_000
-BEGIN_NS = 2_100_000_000 * 10**9 - 2 * PERIOD_NS  # so that seconds turn in the middle of what is recorded
-
-# Stories are recordings, a character each tick …
-TICKS = {
-    ".": "a tick that the robot followed",
-    "F": "a fault",
-    "D": "damp",
-    "C": "a command of which one element is NaN; c: infinite",
-    "O": "an observation of which one element is NaN",
-    "I": "no image",
-}
-# … and what lies between two of them, where it is not one control period and the next number.
-BETWEEN = {
-    "-": "a tick that was not recorded",
-    "e": "the next sample is too early: after half a period less 1 ns",
-    "h": "… after half a period",
-    "H": "… after one and a half periods",
-    "l": "… is too late: after one and a half periods and 1 ns",
-    "r": "numbers begin again at 1",
-}
-GAP_NS = {"e": PERIOD_NS // 2 - 1, "h": PERIOD_NS // 2, "H": PERIOD_NS * 3 // 2, "l": PERIOD_NS * 3 // 2 + 1}
-
-# A robot with everything that an episode is made of: a sensor, an operator, the last action and a camera.
-SPEC = AgentSpec(
-    task="drive",
-    robot="toy",
-    control_rate_hz=50,
-    physics_rate_hz=500,
-    observations=(
-        ObservationField(name="mark", shape=(2,), unit="1"),
-        ObservationField(name="wish", shape=(2,), unit="m/s", source="command"),
-        ObservationField(name="last_action", shape=(2,), unit="rad", source="last_action"),
-        ObservationField(name="camera", shape=(2, 3, 1), dtype="uint8", unit="1"),
-    ),
-    action=ActionSpec(mode="position", joints=("hip", "knee"), unit="rad", scale=(2.0, 0.25), offset=(0.0, 0.5)),
-    commands=(
-        CommandField(name="forward", unit="m/s", low=-0.5, high=1.0),
-        CommandField(name="left", unit="m/s", low=-2.0, high=2.0),
-    ),
-    firmware=FirmwareProfile(name="toy"),
-)
-
-
-def tell(story: str, spec: AgentSpec = SPEC) -> TickRecording:
-    """The recording of a story: tick n says n in all that is in it."""
-    log = TickLog(spec)
-    count = sum(char not in BETWEEN for char in story)
-    ticks = log.tick.empty(count)
-    images: dict[str, dict[int, np.ndarray]] = {name: {} for name in log.images}
-    n, number, stamp_ns, gap_ns = 0, 1, BEGIN_NS, 0
-    for char in story:
-        if char == "-":
-            number, stamp_ns = number + 1, stamp_ns + PERIOD_NS
-        elif char == "r":
-            number = 1
-        elif char in GAP_NS:
-            gap_ns = GAP_NS[char] - PERIOD_NS
-        else:
-            stamp_ns, gap_ns = stamp_ns + gap_ns, 0
-            tick = ticks[n]
-            tick["tick"] = number
-            tick["header.stamp.sec"], tick["header.stamp.nanosec"] = divmod(stamp_ns, 10**9)
-            tick["receipt_ns"], tick["publish_ns"] = stamp_ns + 1_000_000, stamp_ns + 2_000_000
-            tick["fault_bits"], tick["damp"] = 4 * (char == "F"), char == "D"
-            tick["command"] = n, {"C": np.nan, "c": -np.inf}.get(char, 0.5)
-            tick["raw_action"] = np.nan  # what the policy asked for is no part of an episode
-            for member in log.vectors.values():
-                tick[member] = np.nan if char == "O" else n, -n
-            for name, shown in images.items():
-                if char != "I":
-                    shown[n] = np.full(log.images[name].dtype["data"].shape, n % 256, np.uint8)
-            n, number, stamp_ns = n + 1, number + 1, stamp_ns + PERIOD_NS
-    info = RecordingInfo.of(spec, bundle_sha256=SHA, created_utc="2036-07-18T13:20:00.000+00:00")
-    return TickRecording(info, spec, log, ticks, images, ())
-
-
-def write(path: Path, recording: TickRecording) -> Path:
-    """A recording as a file."""
-    log = recording.log
-    topics = (log.tick_topic, log.log_topic, *log.image_topics.values())
-    file = McapFile(path, topics, library="test", metadata={METADATA: recording.info.model_dump()})
-    for n, tick in enumerate(recording.ticks):
-        times = {"log_ns": int(tick["receipt_ns"]), "publish_ns": int(tick["publish_ns"])}
-        file.add(0, tick.tobytes(), sequence=n, **times)
-        for topic, (name, shown) in enumerate(recording.images.items(), 2):
-            if n in shown:
-                image = log.images[name].empty(1)
-                image["data"] = shown[n]
-                file.add(topic, image.tobytes(), sequence=n, **times)
-    file.close()
-    return path
-
-
-@pytest.mark.parametrize(
-    ("story", "slices", "counts"),
-    [
-        ("", [], {}),
-        ("......", [(0, 6)], {}),
-        (".", [], {"too_short": 1}),
-        ("FDF", [], {"not_driven": 3}),
-        # One of each, and the two episodes beside it.
-        ("...F...", [(0, 3), (4, 7)], {"not_driven": 1}),
-        ("...D...", [(0, 3), (4, 7)], {"not_driven": 1}),
-        ("...C...", [(0, 3), (4, 7)], {"not_driven": 1}),
-        ("...c...", [(0, 3), (4, 7)], {"not_driven": 1}),
-        ("...O...", [(0, 3), (4, 7)], {"not_driven": 1}),
-        ("...I...", [(0, 3), (4, 7)], {"not_driven": 1}),
-        # Half a period to one and a half is on time.
-        ("...h...", [(0, 6)], {}),
-        ("...H...", [(0, 6)], {}),
-        ("...e...", [(0, 3), (3, 6)], {"split_by_time": 1}),
-        ("...l...", [(0, 3), (3, 6)], {"split_by_time": 1}),
-        ("...-...", [(0, 3), (3, 6)], {"missing": 1, "split_by_missing": 1}),
-        ("...----...", [(0, 3), (3, 6)], {"missing": 4, "split_by_missing": 1}),
-        ("...r...", [(0, 3), (3, 6)], {"split_by_missing": 1}),
-        # What is missing beside a fault splits nothing, and before the first tick nothing is known to be missing.
-        ("...F-...", [(0, 3), (4, 7)], {"not_driven": 1, "missing": 1}),
-        ("...-F...", [(0, 3), (4, 7)], {"not_driven": 1, "missing": 1}),
-        ("--...", [(0, 3)], {}),
-        (".F..F.", [(2, 4)], {"not_driven": 2, "too_short": 2}),
-        # Ticks alone.
-        ("..F.F..", [(0, 2), (5, 7)], {"not_driven": 2, "too_short": 1}),
-        (".-.-.", [], {"missing": 2, "split_by_missing": 2, "too_short": 3}),
-        (".e.l.", [], {"split_by_time": 2, "too_short": 3}),
-    ],
-)
-def test_where_episodes_begin_and_end(story: str, slices: list[tuple[int, int]], counts: dict[str, int]):
-    runs = find_runs(tell(story))
-    assert [(run.start, run.stop) for run in runs.slices] == slices
-    counted = {name: value for name, value in vars(runs).items() if name != "slices" and value}
-    assert counted == counts
-    assert all(type(value) is int for name, value in vars(runs).items() if name != "slices")  # they become JSON
-
-
-def test_a_recording_at_another_rate_has_no_episodes():
-    """The spec says 100 Hz, the samples came with 50."""
-    runs = find_runs(tell(".....", SPEC.model_copy(update={"control_rate_hz": 100.0})))
-    assert (runs.slices, runs.split_by_time, runs.too_short) == ((), 4, 5)
-
-
-STORIES = st.text(st.sampled_from("." * 12 + "c" + "".join(TICKS | BETWEEN)), max_size=60)
-
-
-@given(STORIES)
-@settings(max_examples=150, deadline=None)
-def test_every_tick_is_in_one_episode_or_counted(story: str):
-    recording = tell(story)
-    runs, ticks = find_runs(recording), recording.ticks
-    sound = [char == "." for char in story if char not in BETWEEN]
-    stamps = [int(tick["header.stamp.sec"]) * 10**9 + int(tick["header.stamp.nanosec"]) for tick in ticks]
-    steps = [b - a for a, b in pairwise(ticks["tick"].tolist())]
-    on_time = [PERIOD_NS // 2 <= b - a <= PERIOD_NS * 3 // 2 for a, b in pairwise(stamps)]
-    inside = [n for run in runs.slices for n in range(run.start, run.stop)]
-    assert inside == sorted(set(inside))  # in order, and no tick twice
-    assert all(sound[n] for n in inside)
-    joined = {n for run in runs.slices for n in range(run.start, run.stop - 1)}  # with the tick behind it
-    pairs = [n for n in range(len(steps)) if sound[n] and sound[n + 1]]
-    assert joined == {n for n in pairs if steps[n] == 1 and on_time[n]}
-    assert all(run.stop - run.start >= 2 for run in runs.slices)
-    assert runs.not_driven == sound.count(False)
-    assert runs.not_driven + runs.too_short + len(inside) == len(ticks)
-    assert runs.split_by_missing == sum(steps[n] != 1 for n in pairs)
-    assert runs.split_by_missing + runs.split_by_time + len(joined) == len(pairs)
-    assert runs.missing == sum(max(0, step - 1) for step in steps)
+from robot_wm.spec import ActionSpec
 
 
 def found(recording: TickRecording, **options) -> list:
-    return list(episodes(recording, find_runs(recording), **options))
+    return list(episodes(recording, find_runs(recording).slices, **options))
 
 
 def test_what_is_in_an_episode():
@@ -251,7 +81,7 @@ def test_rewards_are_of_what_the_episode_holds():
     assert other.reward.tolist() == [4 + 4, 5 + 0]
     for episode, (obs, action) in zip((one, other), given_arguments, strict=True):
         assert obs.keys() == episode.obs.keys() == {"mark", "wish", "last_action", "camera"}
-        assert action is episode.action
+        np.testing.assert_array_equal(action, episode.action)
 
 
 @pytest.mark.parametrize("change", [lambda obs, action: obs["mark"], lambda obs, action: action])

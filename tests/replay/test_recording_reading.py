@@ -27,6 +27,7 @@ KINDS = ("finished", "disk full", "killed")  # what files there are: with an ind
 
 # Of the file's metadata: what can change unseen. No tick depends on any of it.
 NO_CHECKSUM = {"bundle_sha256", "robot", "task", "created_utc", "robot_wm_version", "field_names", "spec"}
+NO_CHECKSUM |= {"recording_id", "namespace", "agent", "host", "serial"}
 
 
 def begin_file(path: Path, spec: AgentSpec, metadata: dict[str, str]) -> McapFile:

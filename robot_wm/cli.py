@@ -8,14 +8,14 @@ import locale
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import version
 from typing import Annotated
 
 import cyclopts
 from pydantic import ValidationError
 
-from robot_wm.console import messages
+from robot_wm.console import messages, results_alone
 from robot_wm.errors import UserError
 from robot_wm.plugins import entries, load
 
@@ -98,9 +98,11 @@ def main() -> None:
         # terminal's own encoding lacks, a table's lines or letters of names, is shown as ?.
         own = {"PYTHONUTF8": "1", "PYTHONIOENCODING": f"{sys.stdout.encoding}:replace"}
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | own)
-    code = run(sys.argv[1:])
+    with results_alone() if "--json" in sys.argv[1:] else nullcontext():
+        code = run(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by who called us
+            sys.stdout.flush()
     except BrokenPipeError:
         _give_up_stdout()
     except OSError as error:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from datetime import timedelta
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -25,6 +29,34 @@ from rich.table import Column, Table
 
 _ANY_WIDTH = 10_000  # columns, more than any table has
 LINE_EVERY_S = 30.0  # between two lines of progress where no terminal shows a bar
+
+
+# Where JSON goes; None for standard output.
+_results: ContextVar[TextIO | None] = ContextVar("results", default=None)
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Keep this process's standard output for the JSON that `emit` prints; all else that is printed goes to stderr.
+
+    Simulators print there, from Python, from C, and from processes of their own, which inherit the file descriptor.
+    """
+    if sys.stdout is None or sys.stderr is None:  # closed by who called us
+        yield
+        return
+    sys.stdout.flush()
+    results = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    os.dup2(2, 1)
+    token = _results.set(results)
+    try:
+        yield
+    finally:
+        _results.reset(token)
+        with suppress(OSError):  # stderr may be what cannot be written
+            sys.stdout.flush()
+        os.dup2(results.fileno(), 1)
+        with suppress(OSError):  # `emit` has flushed it, and whatever failed was told then
+            results.close()
 
 
 class _Messages(Console):
@@ -116,7 +148,7 @@ def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
     No value is cut: long ones are folded, and where the columns of ``rows`` have no room every row is a table itself.
     """
     if as_json:
-        print(json.dumps(result, indent=2, default=_plain))
+        print(json.dumps(result, indent=2, default=_plain), file=_results.get(), flush=True)
         return
     console = Console(emoji=False)
     rows = result.get("rows")

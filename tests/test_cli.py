@@ -110,6 +110,35 @@ def test_what_a_table_shows_is_no_markup(capsys):
     assert "[/x]" in shown
 
 
+NOISY = """
+import os, subprocess, gymnasium
+print("from Python")
+os.write(1, b"from C\\n")
+subprocess.run(["echo", "from a process of its own"], check=True)
+gymnasium.register("noisy/Noisy-v0", "gymnasium.envs.classic_control:PendulumEnv")
+"""
+
+
+def test_what_a_simulator_prints_stays_out_of_the_json(tmp_path):
+    (tmp_path / "noisy.py").write_text(NOISY)
+    done = robot_wm("tasks", "gym:noisy:noisy/Noisy-v0", "--json", env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert json.loads(done.stdout)["task"] == "gym:noisy:noisy/Noisy-v0"
+    told = {line for line in done.stderr.splitlines() if line.startswith("from ")}
+    assert told == {"from Python", "from C", "from a process of its own"}
+
+
+def test_json_needs_no_more_than_an_open_output():
+    command = [sys.executable, "-m", "robot_wm", "tasks", "--json"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "No space left on device" in done.stderr
+    closed = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m robot_wm firmware list --json >&-"], timeout=120, check=False
+    )
+    assert closed.returncode == 0
+
+
 @pytest.mark.parametrize("arguments", ["--help", "firmware list"])
 def test_an_output_that_is_full_is_one_line_and_code_2(arguments):
     command = [sys.executable, "-m", "robot_wm", *arguments.split()]

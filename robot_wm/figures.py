@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     import gymnasium
 
@@ -23,10 +25,33 @@ def figure_names(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
     return tuple(getattr(env.unwrapped, "figure_names", ()))
 
 
+def number(value: Any) -> float | None:
+    """A number, or the only one of an array; None for anything else."""
+    if isinstance(value, (bool, int, float)):
+        return float(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # a ragged list
+        return None
+    return float(array.reshape(())) if array.size == 1 and array.dtype.kind in "biuf" else None
+
+
+def success(info: Mapping[str, Any]) -> float:
+    """1 or 0 as the ``info`` of a step tells it, under ``success`` or ``is_success``; NaN where it does not.
+
+    What is no truth value counts as not told: a statistic is no reason to end a run.
+    """
+    value = info.get("success")
+    told = number(info.get("is_success") if value is None else value)
+    return math.nan if told is None or math.isnan(told) else float(bool(told))
+
+
 def episode_figures(names: Sequence[str], info: Mapping[str, Any]) -> dict[str, float]:
-    """The figures ``names`` of an episode, from the ``info`` of its last step; NaN where one is not defined."""
-    told = info["figures"] if names else {}
-    return {name: math.nan if told[name] is None else float(told[name]) for name in names}
+    """The figures ``names`` of an episode, from the ``info`` of its last step; NaN where one is not told or defined."""
+    told = info.get("figures")
+    values = told if isinstance(told, Mapping) else {}
+    found = {name: number(values.get(name)) for name in names}
+    return {name: math.nan if value is None else value for name, value in found.items()}
 
 
 def weighted_means(lengths: Sequence[int], figures: Sequence[Mapping[str, float]]) -> dict[str, float | None]:

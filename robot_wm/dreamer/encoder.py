@@ -15,6 +15,8 @@ from robot_wm.nn.pooled_conv import PooledConv
 from robot_wm.nn.symlog import symlog
 from robot_wm.spec import InputShape
 
+_RESIZE = " (of a gym: task --task-options.size 64 makes 64x64 of every image)"
+
 
 class Inputs:
     """The graph's observation inputs, sorted into vectors and images, in the spec's order."""
@@ -32,11 +34,12 @@ class Inputs:
             if shape[:2] != self.resolution:
                 raise UserError(
                     f"observation {name}: {shape[0]}x{shape[1]} pixels, but the other images have {self.resolution}"
+                    f"{_RESIZE}"
                 )
             if any(side % factor or not 3 <= side // factor <= 16 for side in shape[:2]):
                 raise UserError(
                     f"observation {name}: {shape[0]}x{shape[1]} pixels; each side must be a multiple of {factor}"
-                    f" from {3 * factor} to {16 * factor}"
+                    f" from {3 * factor} to {16 * factor}{_RESIZE}"
                 )
         self.small = (self.resolution[0] // factor, self.resolution[1] // factor)  # pixels after the encoder
 

@@ -6,6 +6,7 @@ does not add up unseen. A simulator that is slower than the clock misses its dea
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm.figures import episode_figures, figure_names, summary
+from robot_wm.figures import episode_figures, figure_names, success, summary
 from robot_wm.runtime.controller import Command, Controller
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.latency import LatencySummary
@@ -184,9 +185,15 @@ def _episode(
         record.add(command)
         if on_tick is not None:
             on_tick(command, env)
-    success = bool(info["success"]) if info.get("success") is not None else None
+    told = success(info)
     figures = episode_figures(names, info)
-    return EpisodeResult(episode_return=total, ticks=ticks, success=success, terminated=terminated, figures=figures)
+    return EpisodeResult(
+        episode_return=total,
+        ticks=ticks,
+        success=None if math.isnan(told) else bool(told),
+        terminated=terminated,
+        figures=figures,
+    )
 
 
 @dataclass

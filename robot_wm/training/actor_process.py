@@ -33,6 +33,7 @@ from robot_wm.training.collector import Stepper
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.peers import CLOSE_TIMEOUT_S, PeerTerminatedError, ended
+from robot_wm.training.stopping import StoppedError
 from robot_wm.training.transition import Transition
 
 _WAIT_S = 0.05
@@ -229,6 +230,8 @@ def _act(
         pass
     except (UserError, PeerTerminatedError) as error:
         outbox.put(_Failure(type(error), str(error)))
+    except StoppedError as error:
+        outbox.put(_Failure(PeerTerminatedError, str(error)))
     except BaseException:
         outbox.put(_Failure(RuntimeError, f"{_LABEL} failed:\n{traceback.format_exc()}"))
     finally:
@@ -237,7 +240,7 @@ def _act(
 
 def _told_to_end(number: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough, and closing must not be interrupted
-    raise PeerTerminatedError(f"{_LABEL} was told to end")
+    raise StoppedError(f"{_LABEL} was told to end")
 
 
 @dataclass

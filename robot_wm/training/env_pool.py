@@ -28,7 +28,7 @@ _LOOK_EVERY_S = 2.0
 
 
 class EnvWorkerError(RuntimeError):
-    """A simulator process failed; the message carries its traceback or its exit code."""
+    """A simulator process failed; the message carries its traceback."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class EnvPool:
         processes: worker processes; no more are started than there are environments.
         seed: seed that every environment's own is derived from.
 
-    Raises UserError for bad numbers, and what the task refuses; EnvWorkerError when a simulator fails, and
-    PeerTerminatedError when its process was told to end.
+    Raises UserError for bad numbers, and what the task refuses; EnvWorkerError when a simulator fails, PeerDiedError
+    when its process dies, and PeerTerminatedError when that was told to end.
     A context manager; without `close`, the end of this process ends its workers.
     """
 
@@ -255,7 +255,7 @@ class _Worker:
             answer = self._pipe.recv_bytes()
         except (EOFError, OSError):  # OSError: in the middle of a message
             self._process.join(CLOSE_TIMEOUT_S)
-            raise ended(self.label, self._process.exitcode, EnvWorkerError) from None
+            raise ended(self.label, self._process.exitcode) from None
         kind, text = answer[:1], answer[1:]
         if kind == DONE:
             return text

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 
+from robot_wm.errors import UserError
+
 CLOSE_TIMEOUT_S = 5.0
 
 
@@ -15,8 +17,12 @@ class PeerTerminatedError(RuntimeError):
     """
 
 
-def ended(label: str, exit_code: int | None, kind: type[RuntimeError] = RuntimeError) -> RuntimeError:
+class PeerDiedError(UserError, RuntimeError):
+    """A process beside this one was killed, or a simulator ended it: no defect of ours, so one line tells it."""
+
+
+def ended(label: str, exit_code: int | None) -> RuntimeError:
     """What to raise for a process that has gone without a word; ``exit_code`` is minus the signal that killed it."""
     if exit_code == -signal.SIGTERM:
         return PeerTerminatedError(f"{label} was told to end")
-    return kind(f"{label} died (exit code {exit_code})")
+    return PeerDiedError(f"{label} died (exit code {exit_code})")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from robot_wm.errors import UserError
-from robot_wm.figures import episode_figures, figure_names
+from robot_wm.figures import episode_figures, figure_names, success
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.pool_slots import PoolSlots
@@ -109,7 +109,7 @@ class EnvGroup:
         for name, values in slots.obs.items():
             values[slot] = observation[name]
         slots.reward[slot] = reward
-        slots.success[slot] = info.get("success", float("nan"))
+        slots.success[slot] = success(info)
         slots.figures[slot] = float("nan")
         slots.is_first[slot] = slots.is_last[slot] = slots.is_terminal[slot] = False
 
@@ -154,6 +154,9 @@ def _obey(orders: Connection, group: EnvGroup, slots: PoolSlots) -> None:
     while (order := orders.recv_bytes()) != CLOSE:
         try:
             group.obey(order, slots)
+        except UserError as error:
+            orders.send_bytes(REFUSED + str(error).encode())
+            return
         except Exception:
             orders.send_bytes(FAILED + traceback.format_exc().encode())
             return

@@ -12,8 +12,11 @@ from typing import Any
 PATIENCE_S = 8.0
 
 
-class StoppedError(Exception):
-    """Something was told to stop before it had a result."""
+class StoppedError(BaseException):
+    """Something was told to stop before it had a result.
+
+    No Exception: a signal's handler raises it into whatever runs, a simulator's own ``except Exception`` too.
+    """
 
 
 class StopRequest:

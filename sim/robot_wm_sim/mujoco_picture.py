@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import ctypes
 import importlib
 import math
 import os
@@ -14,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm_sim import opengl
 from robot_wm_sim.frames import Vector
 from robot_wm_sim.mujoco_model import CHECKERED_GROUND, PLAIN_GROUND
 from robot_wm_sim.scene import Camera, light_from_behind
 
-# What gives a context without a display, by MuJoCo's names for it, in order of preference, and its library.
-LIBRARIES = {"egl": "libEGL.so.1", "osmesa": "libOSMesa.so.8"}
-ADVICE = "install libegl1 (with a driver such as libgl1-mesa-dri), or libosmesa6 and set MUJOCO_GL=osmesa"
 # Brightness of a side in the shade, how much more a side has that faces the light, and whence light comes in an agent's
 # picture: as in Bullet's TinyRenderer, so that a policy's pictures look alike in both engines.
 AMBIENT, DIFFUSE = 0.6, 0.4
@@ -108,21 +105,13 @@ class Painter:
 
 def _gl_context() -> Any:
     """A context of OpenGL by MUJOCO_GL, or by what is installed. Raises UserError where there is none."""
-    name = os.environ.get("MUJOCO_GL", "").strip().lower() or next(filter(_installed, LIBRARIES), "")
-    if name not in (*LIBRARIES, "glfw"):
+    name = os.environ.get("MUJOCO_GL", "").strip().lower() or opengl.installed()
+    if name not in (*opengl.LIBRARIES, "glfw"):
         reason = f"MUJOCO_GL={name} draws nothing" if name else "neither EGL nor OSMesa is installed"
-        raise UserError(f"MuJoCo cannot draw: {reason}; {ADVICE}")
+        raise UserError(f"MuJoCo cannot draw: {reason}; {opengl.ADVICE}")
     try:
         # By itself and not through mujoco.Renderer, which obeys what MUJOCO_GL was when mujoco was imported.
         return importlib.import_module(f"mujoco.{name}").GLContext(640, 480)
     # ImportError, RuntimeError, AttributeError or PyOpenGL's own, by what is missing.
     except Exception as error:
-        raise UserError(f"MuJoCo cannot draw with {name}: {error}; {ADVICE}") from error
-
-
-def _installed(name: str) -> bool:
-    try:
-        ctypes.CDLL(LIBRARIES[name])
-    except OSError:
-        return False
-    return True
+        raise UserError(f"MuJoCo cannot draw with {name}: {error}; {opengl.ADVICE}") from error

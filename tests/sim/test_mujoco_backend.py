@@ -13,7 +13,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 
 from robot_wm.errors import UserError
-from robot_wm_sim import mujoco_picture
+from robot_wm_sim import opengl
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.frames import from_yaw
 from robot_wm_sim.mujoco_backend import MuJoCoBackend
@@ -279,7 +279,7 @@ def test_where_nothing_can_draw_one_line_says_what_to_install(build_sim, monkeyp
 
 def test_without_any_library_one_line_says_what_to_install(build_sim, monkeypatch):
     monkeypatch.delenv("MUJOCO_GL", raising=False)
-    monkeypatch.setattr(mujoco_picture, "LIBRARIES", {"egl": "libno.so.1", "osmesa": "libnone.so.8"})
+    monkeypatch.setattr(opengl, "LIBRARIES", {"egl": "libno.so.1", "osmesa": "libnone.so.8"})
     sim = build_sim(Scene(robot=CARTPOLE, physics_rate_hz=RATE_HZ, ground=False))
     with pytest.raises(UserError, match="neither EGL nor OSMesa is installed; install libegl1"):
         sim.render(Camera(eye=(0.0, -1.0, 2.0), target=(0.0, 0.0, 0.0)), height=8, width=8)

@@ -176,7 +176,7 @@ def test_what_is_sound_is_saved_when_a_simulator_fails(tiny, monkeypatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     options = {"fault": "raise", "observation": "proprio"}
     trainer = Trainer(tiny(task="gym:toy_envs:toys/Faulty-v0", task_options=options, envs=1, processes=1))
-    with pytest.raises(RuntimeError, match="planted fault"):
+    with pytest.raises(UserError, match="planted fault"):
         trainer.train()
     assert checkpoint.read_state(checkpoint.latest_path(trainer.run)).env_steps == 2
 

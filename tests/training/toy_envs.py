@@ -72,7 +72,7 @@ class Walker(Counter):
 
     figure_names = ("fall", "height_m", "late")
 
-    def __init__(self, length=4, ending="terminated", spread=0, forget=False):
+    def __init__(self, length=4, ending="terminated", spread=0, forget=""):
         super().__init__(length, ending)
         self.whole, self.spread, self.forget = length, spread, forget
 
@@ -87,9 +87,10 @@ class Walker(Counter):
         fallen = self.falls and (terminated or truncated)
         late = float(self.episode) if self.count > 2 else float("nan")  # defined in long episodes only
         figures = {"fall": float(fallen), "height_m": self.episode + self.count / 8, "late": late}
-        if self.forget:
-            del figures["late"]
-        return observation, reward, terminated, truncated, info | {"figures": figures}
+        info |= {"figures": figures}
+        info.pop(self.forget, None)
+        figures.pop(self.forget, None)
+        return observation, reward, terminated, truncated, info
 
 
 class Quarrel(Counter):

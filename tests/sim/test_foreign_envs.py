@@ -1,0 +1,345 @@
+"""Environments that other people wrote and that keep to Gymnasium's interface more or less: accepted, or one line."""
+
+import logging
+import re
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+from robot_wm.errors import UserError
+from robot_wm.tasks import make_env
+
+TASK = "gym:gymnasium:foreign/Plain-v0"
+IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
+
+
+class Plain(gymnasium.Env):
+    """Observes three numbers and rewards 1."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
+    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def observe(self):
+        return np.arange(3, dtype=np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observe(), {}
+
+    def step(self, action):
+        return self.observe(), 1.0, False, False, {}
+
+
+@pytest.fixture
+def foreign():
+    """Makes the adapter around a Plain with these attributes; ``options`` are the task's."""
+
+    def make(options=None, **attributes):
+        gymnasium.register("foreign/Plain-v0", type("Odd", (Plain,), attributes))
+        return make_env(TASK, **(options or {}))
+
+    yield make
+    gymnasium.registry.pop("foreign/Plain-v0", None)
+
+
+def begin(env):
+    """The first two observations of an episode."""
+    env.reset()
+    env.step([0.0, 0.0])
+
+
+def gives(*result):
+    """A ``step`` that gives ``result`` behind its observation."""
+    return lambda self, action: (self.observe(), *result)
+
+
+def observing(value, space=None):
+    """Attributes of an environment that observes ``value``."""
+    return {"observe": lambda self: value} | ({} if space is None else {"observation_space": space})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"step": gives(None, False, False, {})}, "reward is None, not one number"),
+        ({"step": gives("1", False, False, {})}, "reward is '1', not one number"),
+        ({"step": gives(np.ones(2), False, False, {})}, r"reward is an array of shape \(2,\), not one number"),
+        ({"step": gives(np.nan, False, False, {})}, "reward is nan; it must be finite"),
+        ({"step": gives(-1e300, False, False, {})}, r"reward is -1e\+300; it must be finite, and within float32"),
+        ({"step": gives(1.0, None, False, {})}, "terminated is None, not true or false"),
+        ({"step": gives(1.0, False, "no", {})}, "truncated is 'no', not true or false"),
+        ({"step": gives(1.0, False)}, r"step\(\) gives 3 values, not \(observation, reward"),
+        ({"step": lambda self, action: None}, r"step\(\) gives a NoneType, not \(observation"),
+        (observing([0.0, np.inf, 0.0]), "observation: element 1 is inf; it must be finite"),
+        (observing(np.array([0, 0, 1e300])), r"observation: element 2 is 1e\+300; .* within float32"),
+        (observing(np.zeros(2)), r"observation: shape \(2,\), but its space says \(3,\)"),
+        (observing(["a", "b", "c"]), "observation: a list .*, not numbers"),
+        (observing([[0.0], [0.0, 1.0]]), "observation: a list .*, not numbers"),
+        (observing(None), "observation: shape|observation: a NoneType"),
+        (observing({"a": np.zeros(3)}), "observation: a dict .*, not numbers"),
+        (observing({}, spaces.Dict(a=spaces.Discrete(2))), "observation a: not in the observation that"),
+        (observing(5, spaces.Discrete(3, start=2)), r"observation: a int '5', which is not in its space Discrete\(3"),
+        (observing(1.5, spaces.Discrete(3)), "observation: a float '1.5', which is not in its space"),
+        (observing("x", spaces.Discrete(3)), "observation: a str 'x', which is not in its space"),
+        (observing([0, 3], spaces.MultiBinary(2)), "observation: a list .*, which is not in its space"),
+        (observing(np.full((8, 8, 3), 0.5), IMAGE), r"image: float64 values 0\.5\.\.0\.5; pixels are uint8, 0\.\.255"),
+        (observing(np.full((8, 8, 3), 300), IMAGE), r"image: int64 values 300\.\.300; pixels are uint8"),
+        (observing(np.full((8, 8, 3), -1.0), IMAGE), r"image: float64 values -1\.\.-1; pixels are uint8"),
+        (observing(np.full((8, 8, 3), np.nan), IMAGE), r"image: float64 values nan\.\.nan; pixels are uint8"),
+        (observing(np.full((8, 8, 3), "x"), IMAGE), r"image: values of type <U1; pixels are uint8"),
+        (observing(np.zeros((3, 8, 8), np.uint8), IMAGE), r"image: shape \(3, 8, 8\), but its space says \(8, 8, 3\)"),
+    ],
+)
+def test_what_the_spaces_do_not_say_is_one_line_with_task_and_field(foreign, attributes, told):
+    with pytest.raises(UserError, match=f"^task {TASK}: (observation )?({told})"):
+        begin(foreign(**attributes))
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (gives(np.ones(1), False, False, {}), (1.0, False, False)),
+        (gives(np.float64(2), np.bool_(True), np.array([False]), {}), (2.0, True, False)),
+        (gives(1, 0, 1, None), (1.0, False, True)),
+        # Gym before 0.26
+        (gives(1.0, True, {}), (1.0, True, False)),
+        (gives(1.0, False, {}), (1.0, False, False)),
+        (gives(1.0, True, {"TimeLimit.truncated": True}), (1.0, False, True)),
+    ],
+)
+def test_numbers_in_arrays_and_steps_of_old_gym_are_taken(foreign, step, expected):
+    env = foreign(step=step)
+    env.reset()
+    assert env.step([0.0, 0.0])[1:4] == expected
+
+
+def test_a_reset_of_old_gym_gives_the_observation_alone(foreign):
+    observation, info = foreign(reset=lambda self, **_: self.observe()).reset()
+    np.testing.assert_array_equal(observation["observation"], [0, 1, 2])
+    assert info == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "space", "expected"),
+    [
+        ([0.0, 1.0, 2.0], None, [0, 1, 2]),
+        (np.arange(3.0).reshape(1, 3), None, [0, 1, 2]),
+        (np.int8(1), spaces.Discrete(3), [0, 1, 0]),
+        (np.array([1]), spaces.Discrete(3), [0, 1, 0]),
+        (1.0, spaces.Discrete(3), [0, 1, 0]),
+        ([True, False], spaces.MultiBinary(2), [1, 0]),
+        (7, spaces.Box(0, 9, (), np.int64), [7]),
+    ],
+)
+def test_exact_values_of_another_type_are_taken(foreign, value, space, expected):
+    observation, _ = foreign(**observing(value, space)).reset()
+    np.testing.assert_array_equal(observation["observation"], np.float32(expected))
+
+
+def test_whole_pixels_of_another_type_are_taken(foreign):
+    observation, _ = foreign(**observing(np.full((8, 8, 3), 255.0), IMAGE)).reset()
+    assert (observation["image"] == 255).all()
+    assert observation["image"].dtype == np.uint8
+
+
+def test_an_observation_is_not_changed_by_the_next_step(foreign):
+    buffer = np.zeros(3, np.float32)
+
+    def step(self, action):
+        buffer[:] += 1
+        return buffer, 1.0, False, False, {}
+
+    env = foreign(step=step, **observing(buffer))
+    first, _ = env.reset()
+    env.step([0.0, 0.0])
+    assert not first["observation"].any()
+
+
+def test_an_environment_that_changes_its_action_gets_the_same_one_again(foreign):
+    taken = []
+
+    def step(self, action):
+        taken.append(action.tolist())
+        action[:] = 99
+        return self.observe(), 1.0, False, False, {}
+
+    env = foreign({"action_repeat": 2}, step=step)
+    env.reset()
+    env.step(np.float32([0.5, -0.5]))
+    assert taken == [[0.5, -0.5]] * 2
+
+
+def boom(*_, **__):
+    raise ValueError("joint\nexploded")
+
+
+def leave(*_, **__):
+    raise SystemExit(0)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        ({"__init__": boom}, "making it raised ValueError: joint exploded"),
+        ({"observation_space": property(boom)}, "its spaces raised ValueError: joint exploded"),
+        ({"reset": boom}, r"reset\(\) raised ValueError: joint exploded"),
+        ({"step": boom}, r"step\(\) raised ValueError: joint exploded"),
+        ({"step": leave}, r"step\(\) raised SystemExit: 0"),
+        ({"render": boom}, r"render\(\) raised ValueError: joint exploded"),
+        (
+            {"get_action_meanings": boom, "action_space": spaces.Discrete(2)},
+            r"get_action_meanings\(\) raised ValueError",
+        ),
+    ],
+)
+def test_what_an_environment_raises_is_one_line_and_its_traceback_a_file(foreign, attributes, told):
+    with pytest.raises(UserError, match=f"^task {TASK}: {told}") as caught:
+        begin(foreign({"observation": "image"} if "render" in attributes else None, **attributes))
+    log = Path(re.search(r"traceback: (\S+\.log)\)$", str(caught.value))[1])
+    assert "Traceback" in log.read_text()
+    assert "in boom" in log.read_text() or "in leave" in log.read_text()
+    log.unlink()
+
+
+def test_a_module_that_raises_at_import_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "raises_at_import.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match="importing raises_at_import raised ZeroDivisionError") as caught:
+        make_env("gym:raises_at_import:X-v0")
+    Path(re.search(r"traceback: (\S+)\)", str(caught.value))[1]).unlink()
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, "stopped"])
+def test_a_users_stop_is_not_taken_for_the_environments_fault(foreign, interruption):
+    from robot_wm.training.stopping import StoppedError
+
+    kind = StoppedError if interruption == "stopped" else interruption
+
+    def step(self, action):
+        raise kind
+
+    env = foreign(step=step)
+    env.reset()
+    with pytest.raises(kind):
+        env.step([0.0, 0.0])
+
+
+def test_a_close_that_raises_ends_nothing(foreign, caplog):
+    foreign(close=boom).close()
+    assert "close() raised ValueError: joint exploded" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({"success": True}, True),
+        ({"success": np.array([False])}, False),
+        ({"success": None, "is_success": 1.0}, True),
+        ({"success": None}, None),
+        ({"success": np.nan}, None),
+    ],
+)
+def test_success_is_a_truth_value_or_not_told(foreign, caplog, info, told):
+    env = foreign(step=gives(1.0, False, False, info))
+    env.reset()
+    assert env.step([0.0, 0.0])[4].get("success") is told
+
+
+@pytest.mark.parametrize("value", ["yes", np.array([True, False]), [1, [2]], {}])
+def test_a_success_that_is_no_truth_value_is_left_out_and_told_once(foreign, caplog, value):
+    env = foreign(step=gives(1.0, False, False, {"is_success": value, "x": 1}))
+    env.reset()
+    with caplog.at_level(logging.WARNING):
+        infos = [env.step([0.0, 0.0])[4] for _ in range(2)]
+    assert all("success" not in info and info["x"] == 1 for info in infos)
+    assert caplog.text.count("no truth value") == 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "rate_hz"),
+    [
+        ({"dt": property(boom)}, 20),
+        ({"dt": 0.0}, 20),
+        ({"dt": float("inf")}, 20),
+        ({"dt": "fast"}, 20),
+        ({"metadata": {"render_fps": None}}, 30),
+        ({"metadata": {"render_fps": float("inf")}}, 30),
+        ({"metadata": {}}, 30),
+    ],
+)
+def test_a_rate_that_cannot_be_read_is_the_next_best_one(foreign, attributes, rate_hz):
+    assert foreign(**attributes).agent_spec.control_rate_hz == rate_hz
+
+
+@pytest.mark.parametrize("names", ["fall", 3, property(boom), (1, 2)])
+def test_figure_names_that_are_none_are_no_figures(foreign, names):
+    assert foreign(figure_names=names).figure_names == ()
+
+
+RED = np.full((6, 8, 3), [200, 0, 0], np.uint8)
+GREY = np.full((6, 8), 100, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("frame", "expected"),
+    [
+        (RED, [200, 0, 0]),
+        ([GREY, RED], [200, 0, 0]),
+        (np.dstack([RED, GREY]), [200, 0, 0]),
+        (GREY, [100] * 3),
+        (GREY[..., None], [100] * 3),
+        (RED.astype(float), [200, 0, 0]),
+    ],
+)
+def test_a_rendered_frame_of_any_usual_form_is_taken(foreign, frame, expected):
+    env = foreign({"observation": "image", "size": 4}, render=lambda self: frame)
+    observation, _ = env.reset()
+    np.testing.assert_array_equal(observation["image"], np.broadcast_to(np.uint8(expected), (4, 4, 3)))
+
+
+@pytest.mark.parametrize(
+    ("frame", "told"),
+    [
+        (RED / 255, r"float64 values 0\.\.0\.78"),
+        (None, "values of type object; pixels are uint8"),
+        ([], r"shape \(0,\)|float64"),
+        (np.zeros((6, 8, 2), np.uint8), r"shape \(6, 8, 2\), not an RGB array"),
+        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\), not an RGB array"),
+    ],
+)
+def test_a_frame_that_is_no_picture_is_one_line(foreign, frame, told):
+    env = foreign({"observation": "image"}, render=lambda self: frame)
+    with pytest.raises(UserError, match=rf"^task {TASK}: render\(\): {told}"):
+        env.reset()
+
+
+TEXT = spaces.Dict(image=IMAGE, direction=spaces.Discrete(4), mission=spaces.Text(9), none=spaces.Box(0, 1, (0,)))
+SEEN = {"image": np.zeros((8, 8, 3), np.uint8), "direction": 1, "mission": "go", "none": np.zeros(0)}
+
+
+def test_fields_can_be_chosen_and_those_without_an_element_are_left_out(foreign):
+    with pytest.raises(UserError, match=r"observation mission of space Text.*no fixed size; .*--task-options\.fields"):
+        foreign(**observing(SEEN, TEXT))
+    env = foreign({"fields": "direction, none,image"}, **observing(SEEN, TEXT))
+    observation, _ = env.reset()
+    assert list(observation) == ["image", "direction"]
+    with pytest.raises(
+        UserError, match="option fields: no observation 'Mission'; there are: image, direction, mission"
+    ):
+        foreign({"fields": "Mission"}, **observing(SEEN, TEXT))
+    with pytest.raises(UserError, match="no element to learn from"):
+        foreign({"fields": "none"}, **observing(SEEN, TEXT))
+
+
+def test_names_in_any_script_stay_apart(foreign):
+    env = foreign(observation_space=spaces.Dict({name: spaces.Discrete(2) for name in ("угол", "角度", "ä b")}))
+    assert set(env.observation_space) == {"u0443u0433u043eu043b", "u89d2u5ea6", "u00e4_b"}
+    with pytest.raises(UserError, match="the same name a_b: a/b and a b"):
+        foreign(observation_space=spaces.Dict({"a b": spaces.Discrete(2), "a": spaces.Dict({"b": spaces.Discrete(2)})}))

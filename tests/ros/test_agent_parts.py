@@ -113,21 +113,55 @@ def decided(mode, faults=0, detail=""):
     return Command(command=zeros, action=zeros, raw_action=zeros, mode=mode, fault_bits=int(faults), detail=detail)
 
 
-def test_changes_are_logged_at_once_and_faults_once_a_second():
+STALE_NAN = "NOT_FINITE STALE: gyro: 0.2 s old; joint_states: no joint 'x'"
+
+
+def test_what_lasts_is_logged_once_and_counted_when_it_changes():
     lines = Lines()
     log = EventLog(lines)
     log.add(decided(Mode.INACTIVE), "", 0.0)
     log.add(decided(Mode.ACTIVE), "", 0.02)
-    for tick in range(120):
+    for tick in range(25):
         faults = Fault.STALE | Fault.NOT_FINITE
         log.add(decided(Mode.HOLD, faults, "gyro: 0.2 s old"), "joint_states: no joint 'x'", 0.04 + tick * 0.02)
-    log.add(decided(Mode.SOFT_START), "", 3.0)
-    log.add(decided(Mode.SOFT_START), "", 9.0)
-    words = "NOT_FINITE STALE: gyro: 0.2 s old; joint_states: no joint 'x'"
+    for tick in range(30_600):  # damped for ten minutes
+        log.add(decided(Mode.DAMP, Fault.STALE, f"gyro: {tick} s old"), "", 1.0 + tick * 0.02)
+    log.add(decided(Mode.INACTIVE), "", 700.0)
+    log.add(decided(Mode.SOFT_START), "", 709.0)
     assert lines.said == [
         "info inactive -> active",
-        f"warning active -> hold: {words}",
-        f"warning hold: {words} (50 faulty ticks since the last such line)",
-        f"warning hold: {words} (50 faulty ticks since the last such line)",
-        "info hold -> soft_start",
+        f"warning active -> hold: {STALE_NAN}",
+        "warning hold -> damp: STALE: gyro: 0 s old (25 faulty ticks since the last such line)",
+        "info damp -> inactive: no fault any more (30599 faulty ticks since the last such line)",
+        "info inactive -> soft_start",
+    ]
+
+
+def test_a_robot_that_is_driven_again_has_no_fault_to_tell_of():
+    lines = Lines()
+    log = EventLog(lines)
+    log.mode = Mode.ACTIVE
+    log.add(decided(Mode.HOLD, Fault.STALE, "gyro"), "", 0.0)
+    log.add(decided(Mode.SOFT_START), "", 0.1)
+    for tick in range(100):
+        log.add(decided(Mode.SOFT_START), "", 0.2 + tick * 0.1)
+    assert lines.said == ["warning active -> hold: STALE: gyro", "info hold -> soft_start"]
+
+
+def test_faults_that_come_and_go_are_told_once_until_there_was_none_for_a_second():
+    lines = Lines()
+    log = EventLog(lines)
+    log.mode = Mode.DAMP
+    for tick in range(1000):  # 20 s of a loose plug
+        log.add(decided(Mode.DAMP, Fault.STALE if tick % 3 else 0, "gyro"), "", tick * 0.02)
+    log.add(decided(Mode.DAMP, Fault.STALE | Fault.JUMP, "hip"), "", 20.0)
+    log.add(decided(Mode.DAMP), "", 20.98)
+    log.add(decided(Mode.DAMP), "", 21.02)
+    log.add(decided(Mode.DAMP), "", 30.0)
+    log.add(decided(Mode.DAMP, Fault.STALE, "gyro"), "", 31.0)
+    assert lines.said == [
+        "warning damp: STALE: gyro",
+        "warning damp: STALE JUMP: hip (666 faulty ticks since the last such line)",
+        "warning damp: no fault any more",
+        "warning damp: STALE: gyro",
     ]

@@ -1,4 +1,4 @@
-"""What an operator reads while the robot runs: every change of mode, and faults in words, not too often."""
+"""What an operator reads while the robot runs: every change of mode and of faults in words, once."""
 
 from __future__ import annotations
 
@@ -9,38 +9,52 @@ from robot_wm.runtime.controller import Command
 from robot_wm.runtime.faults import fault_names
 from robot_wm.runtime.modes import Mode
 
-EVERY_S = 1.0  # while faults go on
+SOUND_S = 1.0  # without a fault, and faults that come later are others
 
 _GRAVE = (Mode.HOLD, Mode.DAMP, Mode.ESTOP)
 
 
 class EventLog:
-    """Logs what happens from tick to tick to a ROS logger: changes of mode at once, faults once a second."""
+    """Logs what changes from tick to tick to a ROS logger: modes, faults that come, and that they are over.
+
+    A fault that lasts is told once, however long it lasts or flickers, and again with every change of mode;
+    /diagnostics repeats it. Faults are over when there was none for ``SOUND_S``, or when the robot is driven again:
+    then a line says how many ticks they took.
+    """
 
     def __init__(self, logger: Any) -> None:
         self._logger = logger
         self.mode = Mode.INACTIVE  # the last one that was told
+        self._told_bits = 0  # faults that were told of these
         self._faulty_ticks = 0  # since the last line
-        self._logged_s = -math.inf
+        self._faulty_s = -math.inf  # when the last was
+        self._has_faults = False
 
     def add(self, command: Command, problem: str, now_s: float) -> None:
         """Take note of a tick. ``problem`` is the sensor frame's, ``now_s`` a steady clock's."""
-        faulty = command.fault_bits != 0
+        bits = command.fault_bits
         changed = command.mode is not self.mode
-        self._faulty_ticks += faulty
-        if not changed and not (faulty and now_s - self._logged_s >= EVERY_S):
+        if bits:
+            self._faulty_ticks += 1
+            self._faulty_s, self._has_faults = now_s, True
+        is_over = self._has_faults and not bits and now_s - self._faulty_s >= SOUND_S
+        if not (changed or is_over or bits & ~self._told_bits):
             return
         text = f"{self.mode.value} -> {command.mode.value}" if changed else command.mode.value
-        if faulty:
+        if bits:
             told = "; ".join(part for part in (command.detail, problem) if part)
-            text += f": {' '.join(fault_names(command.fault_bits))}: {told}"
-            if self._faulty_ticks > 1:
-                text += f" ({self._faulty_ticks} faulty ticks since the last such line)"
+            text += f": {' '.join(fault_names(bits))}: {told}"
+        elif is_over:
+            text += ": no fault any more"
+        if self._faulty_ticks > bool(bits):
+            text += f" ({self._faulty_ticks} faulty ticks since the last such line)"
         # One call a severity: rclpy ties a severity to the line that it is called from.
-        if faulty or command.mode in _GRAVE:
+        if bits or command.mode in _GRAVE:
             self._logger.warning(text)
         else:
             self._logger.info(text)
+        self._told_bits = 0 if is_over else bits if changed else self._told_bits | bits
+        drives_again = changed and not bits and command.mode not in _GRAVE
+        self._has_faults &= not (is_over or drives_again)
         self.mode = command.mode
         self._faulty_ticks = 0
-        self._logged_s = now_s

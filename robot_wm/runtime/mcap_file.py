@@ -41,17 +41,32 @@ class McapFile:
             self._writer.start(profile=PROFILE, library=library)
             for name, values in metadata.items():
                 self._writer.add_metadata(name, dict(values))
-            self._channels = [
-                self._writer.register_channel(
-                    topic.name,
-                    MESSAGE_ENCODING,
-                    self._writer.register_schema(topic.type_name, SCHEMA_ENCODING, topic.definition.encode()),
-                )
-                for topic in topics
-            ]
+            self._channels: list[int] = []
+            for topic in topics:
+                self.add_topic(topic)
         except BaseException:
             self.discard()
             raise
+
+    @property
+    def topics(self) -> int:
+        """How many there are."""
+        return len(self._channels)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has neither got its name nor been given up."""
+        return self._output.descriptor >= 0
+
+    @property
+    def whole_bytes(self) -> int:
+        """How much of the file is sure to be whole."""
+        return self._whole_bytes
+
+    def add_topic(self, topic: Topic) -> None:
+        """One more, whose place is behind the others."""
+        schema = self._writer.register_schema(topic.type_name, SCHEMA_ENCODING, topic.definition.encode())
+        self._channels.append(self._writer.register_channel(topic.name, MESSAGE_ENCODING, schema))
 
     def add(self, topic: int, message: bytes, *, sequence: int, log_ns: int, publish_ns: int) -> None:
         """Take a serialised message of the topic with that place in ``topics``; times are of the UNIX epoch."""

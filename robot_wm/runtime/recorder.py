@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Mapping
+import uuid
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,8 +24,21 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.mcap_file import PART, McapFile
+from robot_wm.runtime.message_queue import MessageQueue
 from robot_wm.runtime.modes import Mode
-from robot_wm.runtime.tick_log import ERROR, INFO, METADATA, MODES, SCALARS, WARN, RecordingInfo, TickLog, log_message
+from robot_wm.runtime.recording_limits import RecordingLimits
+from robot_wm.runtime.tick_log import (
+    ERROR,
+    INFO,
+    METADATA,
+    MODES,
+    SCALARS,
+    WARN,
+    Recorder,
+    RecordingInfo,
+    TickLog,
+    log_message,
+)
 
 if TYPE_CHECKING:
     from robot_wm.runtime.controller import Command
@@ -33,24 +49,41 @@ _FLUSH_BYTES = 4 * 2**20
 _POLL_S = 0.02
 _PAUSE_S = 1e-4  # between two ticks that wait
 _QUEUE_BYTES = 64 * 2**20  # camera images would make a queue of many ticks huge
+_ROOM_S = 10.0  # between two looks at the folder
+_NEWS = 100  # lines that wait to be told
 _CLOSE_S = 10.0  # a disk that does not answer must not keep the node from ending
+
+_IDLE = (Mode.INACTIVE, Mode.DAMP, Mode.ESTOP)  # nobody drives the robot
 
 _FLOAT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
 
 
 class TickRecorder:
-    """Writes ``folder/<task>_<UTC>.mcap``; what happened to each tick is in ``written`` and ``dropped``.
+    """Writes ``folder/<task>_<UTC>.mcap``; what happened to each tick is in ``written``, ``dropped`` and ``rested``.
 
     ``queue_ticks`` ticks may wait for the disk (fewer where images would make that more than 64 MiB); others are
     dropped and counted. A full or failing disk ends the recording: ``error`` says why, the file is readable up to
-    there. The file holds all but the last second at any time, under the name ``….mcap.part`` until ``close``.
-    One thread calls ``add``. Raises UserError where the file cannot be made.
+    there. The file holds all but the last second at any time, under the name ``….mcap.part`` until it ends.
+    ``limits`` say when the next file begins, what is deleted and when the recorder rests; ``news`` tells of it.
+    Messages of other topics go in by ``beside``. One thread calls ``add`` and puts them there. Raises UserError where
+    the file cannot be made.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, bundle_sha256: str, queue_ticks: int = 1024) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        bundle_sha256: str,
+        queue_ticks: int = 1024,
+        recorder: Recorder | None = None,
+        limits: RecordingLimits | None = None,
+    ) -> None:
         if queue_ticks < 1:
             raise UserError(f"the recorder's queue holds at least 1 tick, got {queue_ticks}")
         spec = manifest.spec
+        self._folder, self._spec, self._bundle_sha256, self._recorder = folder, spec, bundle_sha256, recorder
+        self._limits = limits = limits or RecordingLimits()
         self._log = log = TickLog(spec)
         tick_bytes = log.tick.dtype.itemsize + sum(layout.dtype.itemsize for layout in log.images.values())
         self._slots = slots = max(1, min(queue_ticks, _QUEUE_BYTES // tick_bytes))
@@ -65,35 +98,57 @@ class TickRecorder:
         self._details = [""] * slots
         # Ticks go in at the head and come out at the tail; each is moved by one thread alone.
         self._head = self._tail = self._refused = 0
+        self._file_began = 0  # the tail when the file did
+        # Recorded in a row, the first in any case: it says why the robot stopped.
+        self._idle_ticks = max(1, round(limits.idle_s / spec.control_period_s))
+        self._idle = 0  # ticks in a row in which the robot was not driven
+        self.rested = 0  # ticks that were left out on purpose
+        self._idle_written = 0  # the same, of the ticks that are in the file
+        self._rests = False
         self._last: tuple[int, int] | None = None  # mode and faults of the tick before
         self.written = 0  # ticks that are in the file
         self.error = ""  # or why the recording ended
-        self.path = self._open_file(folder, manifest, bundle_sha256)
+        self._news: deque[str] = deque(maxlen=_NEWS)
+        self._topics = [log.tick_topic, log.log_topic, *log.image_topics.values()]
+        self.beside = MessageQueue(_QUEUE_BYTES, first_topic=len(self._topics))
+        self._make_room()
+        try:
+            self.path = self._open_file()
+        except OSError as error:
+            raise UserError(f"{folder}: cannot record here: {error.strerror or error}") from None
         self._open = True
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tick recorder", daemon=True)
         self._thread.start()
 
-    def _open_file(self, folder: Path, manifest: Manifest, bundle_sha256: str) -> Path:
-        spec, log, now = manifest.spec, self._log, datetime.now(timezone.utc)
-        info = RecordingInfo.of(spec, bundle_sha256=bundle_sha256, created_utc=now.isoformat(timespec="milliseconds"))
+    def _open_file(self) -> Path:
+        spec, folder, now = self._spec, self._folder, datetime.now(timezone.utc)
+        info = RecordingInfo.of(
+            spec,
+            bundle_sha256=self._bundle_sha256,
+            created_utc=now.isoformat(timespec="milliseconds"),
+            recording_id=uuid.uuid4().hex,
+            recorder=self._recorder,
+        )
         stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', spec.task) or 'agent'}_{now:%Y%m%dT%H%M%S}Z"
         number, path = 1, folder / f"{stem}.mcap"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            while path.exists() or path.with_name(path.name + PART).exists():
-                number += 1
-                path = folder / f"{stem}_{number}.mcap"
-            self._file = McapFile(
-                path,
-                (log.tick_topic, log.log_topic, *log.image_topics.values()),
-                library=f"robot_wm {info.robot_wm_version}",
-                metadata={METADATA: info.model_dump()},
-            )
-            self._begin(f"recording of {spec.task} on {spec.robot}, bundle {bundle_sha256}", time.time_ns())
-        except OSError as error:
-            raise UserError(f"{folder}: cannot record here: {error.strerror or error}") from None
+        folder.mkdir(parents=True, exist_ok=True)
+        while path.exists() or path.with_name(path.name + PART).exists():
+            number += 1
+            path = folder / f"{stem}_{number}.mcap"
+        library = f"robot_wm {info.robot_wm_version}"
+        self._file = McapFile(path, self._topics, library=library, metadata={METADATA: info.model_dump()})
+        self._begin(f"recording of {spec.task} on {spec.robot}, bundle {self._bundle_sha256}", time.time_ns())
         return path
+
+    def _make_room(self) -> None:
+        with suppress(OSError):  # the folder is not there yet, or not ours to tidy up
+            self._news += self._limits.make_room(self._folder)
+
+    def news(self) -> Iterator[str]:
+        """What there is to tell since the last call, in lines."""
+        while self._news:
+            yield self._news.popleft()
 
     def _begin(self, words: str, now_ns: int) -> None:
         """Write the topics' types now, with a first message: whatever is left of the file later can be read."""
@@ -118,11 +173,18 @@ class TickRecorder:
         receipt_ns: int,
         publish_ns: int,
     ) -> bool:
-        """Copy one tick: what the controller was given and what it decided; False if it was dropped.
+        """Copy one tick: what the controller was given and what it decided; False if it was dropped or left out.
 
         ``stamp_ns`` is the sample's own time, ``receipt_ns`` and ``publish_ns`` are the system clock's when the sample
         arrived and the command went out. Never blocks, and raises for nothing that an observation can hold.
         """
+        if command.mode in _IDLE:
+            self._idle += 1
+            if self._idle > self._idle_ticks:
+                self.rested += 1
+                return False
+        else:
+            self._idle = 0
         head = self._head
         if not self._open or head - self._tail >= self._slots:
             self._refused += 1
@@ -183,31 +245,55 @@ class TickRecorder:
             why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
             self.error = f"{self.path}: {why}"
             try:
-                self._file.cut_back()
+                if self._file.is_open:  # or it was the next one that could not be made
+                    self._file.cut_back()
             except OSError:
                 self._file.abandon()
                 self.error += f"; it stays {self._file.part.name}"
 
     def _record(self) -> None:
-        flush_at, pending_bytes = time.monotonic() + _FLUSH_S, 0
+        flush_at, room_at, pending_bytes = time.monotonic() + _FLUSH_S, time.monotonic() + _ROOM_S, 0
         while True:
             closing = self._closing.is_set()
             waits = self._tail < self._head
             if waits:
                 pending_bytes += self._write_tick()
-            if (closing and not waits) or pending_bytes >= _FLUSH_BYTES or time.monotonic() >= flush_at:
+            if beside := self.beside.take():
+                pending_bytes += self._write_beside(*beside)
+                waits = True
+            now_s = time.monotonic()
+            if (closing and not waits) or pending_bytes >= _FLUSH_BYTES or now_s >= flush_at:
                 self._file.flush()
                 self.written, pending_bytes = self._tail, 0
                 flush_at = time.monotonic() + _FLUSH_S
+                if 0 < self._limits.file_bytes <= self._file.whole_bytes and not closing:
+                    self._next_file()
+                    room_at = now_s
+            if now_s >= room_at:
+                self._make_room()
+                room_at = time.monotonic() + _ROOM_S
             if closing and not waits:
                 return
             if not closing:
                 self._closing.wait(_PAUSE_S if waits else self._poll_s)
 
+    def _next_file(self) -> None:
+        """End the file, which is large enough, and begin another."""
+        self._file.close()
+        ended, self.path = self.path, self._open_file()
+        self._file_began, self._last = self._tail, None
+        self._news.append(f"{ended.name} is full, {self.path.name} begins")
+
+    def _write_beside(self, topic: int, message: bytes, receipt_ns: int, number: int) -> int:
+        while self._file.topics <= topic:
+            new = self.beside.topics[self._file.topics - len(self._topics)]
+            self._file.add_topic(new)
+        self._file.add(topic, message, sequence=number, log_ns=receipt_ns, publish_ns=receipt_ns)
+        return len(message)
+
     def _write_tick(self) -> int:
         """Hand the oldest waiting tick to the file; returns its bytes."""
-        sequence = self._tail
-        slot = sequence % self._slots
+        sequence, slot = self._tail - self._file_began, self._tail % self._slots
         tick = self._ticks[slot]
         times = {"log_ns": int(tick["receipt_ns"]), "publish_ns": int(tick["publish_ns"])}
         message = tick.tobytes()
@@ -219,6 +305,7 @@ class TickRecorder:
             stamp_ns = int(tick["header.stamp.sec"]) * 10**9 + int(tick["header.stamp.nanosec"])
             level, words = _in_words(*state, self._details[slot])
             self._file.add(1, log_message(stamp_ns, level, words), sequence=sequence, **times)
+        self._tell_rest(MODES[state[0]])
         for topic, ((_, images), seen) in enumerate(zip(self._images, self._seen, strict=True), 2):
             if seen[slot]:
                 images[slot]["header.stamp.sec"] = tick["header.stamp.sec"]
@@ -226,8 +313,17 @@ class TickRecorder:
                 message = images[slot].tobytes()
                 self._file.add(topic, message, sequence=sequence, **times)
                 size += len(message)
-        self._tail = sequence + 1
+        self._tail += 1
         return size
+
+    def _tell_rest(self, mode: Mode) -> None:
+        """Say when the last tick before a rest was written, and when it is over."""
+        idle = self._idle_written = self._idle_written + 1 if mode in _IDLE else 0
+        if idle == self._idle_ticks:
+            self._news.append(f"recording rests: {mode.value} for {self._limits.idle_s:g} s")
+        elif not idle and self._rests:
+            self._news.append(f"recording goes on; {self.rested} ticks were left out so far")
+        self._rests = idle >= self._idle_ticks
 
 
 def _take_unusual(value: object, out: NDArray[np.float32]) -> None:

@@ -65,6 +65,8 @@ class AgentStatus:
     lost: int = 0  # samples that the middleware lost on the way
     recorder_written: int = 0  # ticks
     recorder_dropped: int = 0  # ticks
+    recorder_dropped_messages: int = 0  # of the topics recorded beside them
+    recorder_rested: int = 0  # ticks left out on purpose
     recorder_error: str = ""  # why the recording stopped
     realtime: tuple[Grant, ...] = ()
     not_ready: tuple[str, ...] = ()  # what an activation would find wrong with the sensors now
@@ -121,6 +123,8 @@ def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
         yield warn, f"recording stopped: {status.recorder_error}"
     if status.recorder_dropped:
         yield warn, f"the recording lacks {status.recorder_dropped} ticks"
+    if status.recorder_dropped_messages:
+        yield warn, f"the recording lacks {status.recorder_dropped_messages} messages of other topics"
     for grant in status.realtime:
         if not grant.granted:
             yield warn, str(grant)
@@ -150,6 +154,8 @@ def _values(status: AgentStatus) -> dict[str, str]:
         "lost_samples": status.lost,
         "recorder_written_ticks": status.recorder_written,
         "recorder_dropped_ticks": status.recorder_dropped,
+        "recorder_dropped_messages": status.recorder_dropped_messages,
+        "recorder_rested_ticks": status.recorder_rested,
         **{f"temperature_{zone}_c": celsius for zone, celsius in status.temperatures_c.items()},
     }
     return {

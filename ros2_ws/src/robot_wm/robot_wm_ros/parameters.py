@@ -13,6 +13,7 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.engines import ENGINES, EngineKind
 from robot_wm.runtime.manifest import POLICY_OF, Precision
 from robot_wm.runtime.realtime import RealtimeConfig
+from robot_wm.runtime.recording_limits import RecordingLimits
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.spec import ActionSpec
 from robot_wm_ros.bindings import COMMAND_TIMEOUTS, STAMP_SOURCES
@@ -25,6 +26,7 @@ PLANNERS = ("none",)
 SOFT_START_OF_TASK = -1.0
 _SAFETY = SafetyConfig()
 _REALTIME = RealtimeConfig()
+_LIMITS = RecordingLimits()
 
 # Can be changed in any state; all others only while the node is unconfigured.
 LIVE = ("trace",)
@@ -83,6 +85,27 @@ _DECLARATIONS = (
     _row("trace", False, "publish ~/trace, the times of every tick in ns"),
     _row("record", "", "folder for a recording of every tick (MCAP); empty: none"),
     _row("record_queue", 1024, "ticks that may wait for the disk before they are dropped", limits=_SOME),
+    _row("record_file_mib", _LIMITS.file_mib, "MiB, a larger file ends and the next begins; 0: none does", limits=_ANY),
+    _row(
+        "record_folder_mib",
+        _LIMITS.folder_mib,
+        "MiB of recordings in the folder, the oldest are deleted first; 0: none is",
+        limits=(0, 2**31 - 1),
+    ),
+    _row(
+        "record_max_age_days",
+        _LIMITS.max_age_days,
+        "days after which a recording is deleted; 0: none is",
+        limits=(0.0, 36500.0),
+    ),
+    _row(
+        "record_idle_s",
+        _LIMITS.idle_s,
+        "s, recorded on after a damp, an e-stop or a stop; then nothing until the robot is driven again",
+        limits=(0.0, 1e9),
+    ),
+    _row("record_topics", Parameter.Type.STRING_ARRAY, "other topics to record beside the ticks; empty: none"),
+    _row("robot_serial", "", "what recordings call this robot; empty: nothing, and nothing is looked up"),
     _row(
         "soft_start_s",
         SOFT_START_OF_TASK,
@@ -148,6 +171,9 @@ class AgentParameters:
     trace: bool
     record: str
     record_queue: int
+    record_topics: tuple[str, ...]
+    recording: RecordingLimits
+    robot_serial: str
     sensor_wait_s: float
     deadline_s: float
     deadline_miss_limit: int
@@ -174,9 +200,19 @@ class AgentParameters:
             cpu_affinity=tuple(rest.pop("cpu_affinity")),
             **{name: rest.pop(name) for name in ("fifo_priority", "lock_memory", "freeze_gc")},
         )
-        joints = tuple(rest.pop("controller_joints"))
+        recording = RecordingLimits(
+            **{name: rest.pop(f"record_{name}") for name in ("file_mib", "folder_mib", "max_age_days", "idle_s")}
+        )
+        joints, topics = tuple(rest.pop("controller_joints")), tuple(rest.pop("record_topics"))
         rest["soft_start_s"] = None if soft_start_s < 0.0 else soft_start_s
-        return cls(safety=safety, realtime=realtime, controller_joints=joints, **rest)
+        return cls(
+            safety=safety,
+            realtime=realtime,
+            recording=recording,
+            controller_joints=joints,
+            record_topics=topics,
+            **rest,
+        )
 
     def safety_for(self, action: ActionSpec) -> SafetyConfig:
         """``safety`` with the soft start of this action's mode, unless one was given.

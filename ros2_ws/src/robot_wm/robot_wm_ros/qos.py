@@ -37,5 +37,9 @@ HEARTBEAT = _keep_last(1, ReliabilityPolicy.RELIABLE)
 # Every sample counts, also when the reader is late by half a second at 200 Hz.
 TRACE = _keep_last(100, ReliabilityPolicy.RELIABLE)
 
+# What is recorded beside the ticks: at any rate, in bursts, latched or not.
+BESIDE = _keep_last(10, ReliabilityPolicy.BEST_EFFORT)
+LATCHED_BESIDE = _keep_last(10, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
 # As diagnostic_updater publishes.
 DIAGNOSTICS = _keep_last(1, ReliabilityPolicy.RELIABLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import socket
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from robot_wm.runtime.joints import require_placed
 from robot_wm.runtime.limits import require_robot_limits
 from robot_wm.runtime.realtime import Grant, apply_realtime
 from robot_wm.runtime.recorder import TickRecorder
+from robot_wm.runtime.tick_log import Recorder
 from robot_wm_ros.bindings import Input, bind
 from robot_wm_ros.command_velocity import VELOCITY_TYPES, published_velocity_type
 from robot_wm_ros.commands import CommandPublisher, CommandRoute
@@ -28,6 +30,7 @@ from robot_wm_ros.outputs import DampFlag, TracePublisher
 from robot_wm_ros.parameters import AgentParameters
 from robot_wm_ros.preflight import Preflight
 from robot_wm_ros.qos import DIAGNOSTICS
+from robot_wm_ros.recorded_topics import RecordedTopics
 from robot_wm_ros.status import StatusSource, Thermometer
 from robot_wm_ros.tick import Ticker
 
@@ -78,8 +81,16 @@ class RunningAgent:
                 agent.bundle.manifest,
                 bundle_sha256=agent.bundle.manifest_sha256,
                 queue_ticks=parameters.record_queue,
+                recorder=Recorder(
+                    namespace=node.get_namespace(),
+                    agent=node.get_fully_qualified_name(),
+                    host=socket.gethostname(),
+                    serial=parameters.robot_serial,
+                ),
+                limits=parameters.recording,
             )
             undo.callback(recorder.close)
+        self._recorder = recorder
         self._thermometer = Thermometer()
         undo.callback(self._thermometer.close)
         self.ticker = Ticker(
@@ -117,6 +128,11 @@ class RunningAgent:
         # The trigger comes last: of messages that come together, all others are read before the tick.
         for entry in sorted(inputs, key=lambda entry: entry.is_trigger):
             self._subscribe(entry, entry.message_type)
+        self._recorded_topics: RecordedTopics | None = None
+        if recorder is not None:
+            # Behind the trigger: what a tick waits for is read first.
+            self._recorded_topics = RecordedTopics(node, parameters.record_topics, recorder.beside)
+            undo.callback(self._recorded_topics.destroy)
         node.get_logger().info(
             f"{spec.task} on {spec.robot} at {spec.control_rate_hz:g} Hz: {', '.join(self._inputs)} -> {commands.topic}"
             f"; bundle {agent.bundle.manifest_sha256[:12]}"
@@ -206,3 +222,8 @@ class RunningAgent:
             )
         )
         self._follow_velocity_type()
+        if self._recorder is not None:
+            for line in self._recorder.news():
+                self._node.get_logger().info(line)
+        if self._recorded_topics is not None:
+            self._recorded_topics.look()

@@ -25,8 +25,8 @@ from rclpy.subscription import Subscription
 IDLE_S = 0.02  # so long a service waits at most while nothing ticks
 EVENTS_S = 1.0  # between two looks at QoS events, which nobody waits for
 
-# handle, message type, callback, whether it wants the info, too, and how many messages are taken at once
-_Take = tuple[Any, type, Callable[..., None], bool, int]
+# handle, message type, callback, whether it wants the info, too, how many messages are taken at once, whether as bytes
+_Take = tuple[Any, type, Callable[..., None], bool, int, bool]
 
 
 class Work(Protocol):
@@ -112,11 +112,11 @@ class Spinner(SingleThreadedExecutor):
         for handle, *_ in self._takes:
             waiting.add_subscription(handle)
         waiting.wait(max(0, int(timeout_s * 1e9)))
-        for index, (handle, message_type, callback, with_info, depth) in enumerate(self._takes):
+        for index, (handle, message_type, callback, with_info, depth, raw) in enumerate(self._takes):
             if not waiting.is_ready("subscription", index):
                 continue
             for _ in range(depth):
-                taken = handle.take_message(message_type, False)
+                taken = handle.take_message(message_type, raw)
                 if taken is None:
                     break
                 callback(*(taken if with_info else taken[:1]))
@@ -128,7 +128,7 @@ class Spinner(SingleThreadedExecutor):
         node, library = self._node, _library()
         subscriptions = list(node.subscriptions) if self.direct else []
         self._takes = [
-            (s.handle, s.msg_type, s.callback, _wants_info(s.callback), max(1, s.qos_profile.depth))
+            (s.handle, s.msg_type, s.callback, _wants_info(s.callback), max(1, s.qos_profile.depth), s.raw)
             for s in subscriptions
         ]
         self._services = [service.handle for service in node.services] if self.direct else []

@@ -78,6 +78,8 @@ class StatusSource:
             lost=arrivals.lost,
             recorder_written=0 if recorder is None else recorder.written,
             recorder_dropped=0 if recorder is None else recorder.dropped,
+            recorder_dropped_messages=0 if recorder is None else recorder.beside.dropped,
+            recorder_rested=0 if recorder is None else recorder.rested,
             recorder_error="" if recorder is None else recorder.error,
             realtime=realtime,
             not_ready=self._preflight.problems(ros_now_s, trigger_rate_hz),

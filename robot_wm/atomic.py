@@ -21,6 +21,7 @@ _READ, _ENTER = 0o444, 0o555
 # How Rust's libraries, and so safetensors, tell what the system said; theirs is no OSError.
 _RUST_OS_ERROR = re.compile(r"([\w ]+) \(os error \d+\)")
 _SHORT_OF_BYTES = 2**20
+_LEFT_BEHIND = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)")
 
 
 @contextmanager
@@ -42,11 +43,12 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary folder beside ``path``; on success it takes its place.
 
     An older folder of that name stays until the new one is complete. A rename cannot replace a filled folder, so the
-    old one is moved aside first: a crash in between leaves both, whole, under hidden names beside ``path``.
+    old one is moved aside first: a crash in between leaves both, whole, under hidden names beside ``path`` (`tidy`
+    gives the old one its name back). Without ``replace`` what came there meanwhile stays, and this raises UserError.
     """
     temporary = _beside(path)
     retired = temporary.with_suffix(".old")
@@ -60,9 +62,14 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 _let_read(file, allowed)
                 _sync(file)
             _sync(temporary)
-            if path.exists():
+            if replace and path.exists():
                 path.replace(retired)
-            temporary.replace(path)
+            try:
+                temporary.replace(path)
+            except OSError as error:
+                if path.exists():
+                    raise UserError(f"{path}: has come into being meanwhile, and stays as it is") from error
+                raise
             _sync(path.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -79,6 +86,22 @@ def require_writable(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         temporary.unlink()
+
+
+def tidy(folder: Path) -> None:
+    """Take up what killed writers left in ``folder``, where nobody may be writing now.
+
+    A folder that was moved aside gets its name back, unless another has it; what is half written goes.
+    """
+    for left in folder.iterdir():
+        if not (found := _LEFT_BEHIND.fullmatch(left.name)):
+            continue
+        if found["kind"] == "old" and not (folder / found["name"]).exists():
+            left.replace(folder / found["name"])
+        elif left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 def _beside(path: Path) -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from robot_wm.atomic import atomic_directory, atomic_file, require_writable
+from robot_wm.atomic import atomic_directory, atomic_file, require_writable, tidy
 from robot_wm.errors import UserError
 
 
@@ -125,3 +125,31 @@ def test_an_error_of_something_else_goes_on_as_it_is(tmp_path):
     with pytest.raises(BrokenPipeError), atomic_directory(tmp_path / "d"):
         raise BrokenPipeError(32, "Broken pipe")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_came_meanwhile_stays_where_it_is_not_to_be_replaced(tmp_path):
+    def write(folder):
+        folder.mkdir(exist_ok=True)
+        (folder / "a").write_text("theirs" if folder.name == "d" else "mine")
+
+    def both(temporary):
+        write(temporary)
+        write(tmp_path / "d")
+
+    with (
+        pytest.raises(UserError, match="d: has come into being meanwhile"),
+        atomic_directory(tmp_path / "d", replace=False) as temporary,
+    ):
+        both(temporary)
+    assert (tmp_path / "d" / "a").read_text() == "theirs"
+    assert list(tmp_path.iterdir()) == [tmp_path / "d"]
+
+
+def test_what_killed_writers_left_is_tidied_and_what_was_whole_is_back(tmp_path):
+    for name in (".gone.0123abcd.old", ".there.0123abcd.old", "there", ".half.0123abcd.tmp", ".mine.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+    (tmp_path / ".file.0123abcd.tmp").touch()
+    tidy(tmp_path)
+    found = {path.name: (path / "a").read_text() for path in tmp_path.iterdir()}
+    assert found == {"gone": ".gone.0123abcd.old", "there": "there", ".mine.tmp": ".mine.tmp"}

@@ -61,10 +61,10 @@ def write_bundle(
     """Write the folder ``out`` (``*.rwm``) and return its manifest.
 
     ``graphs`` are the ONNX files by name. The bundle is opened and checked like any other before ``out`` appears.
-    Raises UserError if ``out`` is there already.
+    Raises UserError if ``out`` is there already, or comes into being meanwhile.
     """
     check_target(out)
-    with atomic_directory(out) as folder:
+    with atomic_directory(out, replace=False) as folder:
         for name, content in graphs.items():
             (folder / name).write_bytes(content)
         write_recording(folder / PARITY, recording)

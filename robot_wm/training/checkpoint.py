@@ -2,11 +2,13 @@
 
 ``<run>/checkpoints/step_000012000/`` holds ``state.json``, ``learner.safetensors`` and, on the newest one only,
 ``replay.safetensors`` (the sampler with its latents and RNG: most of the bytes, and of use to a resume only).
-``<run>/checkpoints/best.json`` names the one with the best evaluation.
+``SHA256SUMS``, which `sha256sum -c` takes too, says what the arrays were: a bit that flipped on a disk would otherwise
+be learned from. ``<run>/checkpoints/best.json`` names the one with the best evaluation.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -31,6 +33,12 @@ Which = Literal["best", "latest"]
 
 _AGENT = "agent/"  # of the learner's tensors, those of the agent
 _STATE, _LEARNER, _REPLAY, _BEST = "state.json", "learner.safetensors", "replay.safetensors", "best.json"
+_SUMS = "SHA256SUMS"
+_STEP = "step_"
+
+
+class DamagedError(UserError):
+    """A file of a checkpoint is missing, or is not what was written."""
 
 
 class RunState(BaseModel):
@@ -74,11 +82,13 @@ def folder(run: Path) -> Path:
 
 def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[str, np.ndarray], *, keep: int) -> Path:
     """Write a checkpoint and drop older ones beyond ``keep`` (never the best). Returns its folder."""
-    path = folder(run) / f"step_{state.env_steps:09d}"
+    path = folder(run) / f"{_STEP}{state.env_steps:09d}"
     with atomic_directory(path) as temporary:
         safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in learner.items()}, temporary / _LEARNER)
         safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in replay.items()}, temporary / _REPLAY)
         (temporary / _STATE).write_text(state.model_dump_json(indent=2))
+        sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (_LEARNER, _REPLAY)]
+        (temporary / _SUMS).write_text("".join(sums))
     kept_so_far = everyone(run)
     best = best_path(run)
     for older in kept_so_far[:-1]:
@@ -114,7 +124,7 @@ def best_path(run: Path) -> Path | None:
 
 
 def latest_path(run: Path) -> Path | None:
-    """The newest whole checkpoint of a run, if there is one."""
+    """The newest checkpoint of a run, if there is one, whether it is whole or not."""
     found = everyone(run)
     return found[-1] if found else None
 
@@ -122,7 +132,7 @@ def latest_path(run: Path) -> Path | None:
 def find(path: Path, which: Which = "best") -> Path:
     """A checkpoint's folder from itself or from its run's folder: the newest, or the best one, which is the newest
     where none was evaluated. UserError if there is none."""
-    if (path / _STATE).is_file():
+    if path.name.startswith(_STEP) or (path / _STATE).is_file():
         return path
     found = (best_path(path) if which == "best" else None) or latest_path(path)
     if found is None:
@@ -133,37 +143,73 @@ def find(path: Path, which: Which = "best") -> Path:
 def read_state(path: Path) -> RunState:
     """The JSON part of the checkpoint in ``path``; UserError naming file, field and value."""
     file = path / _STATE
+    _require_there(file)
     try:
         return RunState.model_validate_json(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{file}: cannot read the checkpoint: {error.strerror}") from None
     except ValidationError as error:
-        raise UserError.from_validation(error, origin=str(file)) from None
+        problem = UserError.from_validation(error, origin=str(file))
+        # What is JSON may be another version's, and no damage.
+        raise (DamagedError(str(problem)) if error.errors()[0]["type"] == "json_invalid" else problem) from None
 
 
 def read_learner(path: Path) -> dict[str, Tensor]:
-    """The learner's tensors."""
+    """The learner's tensors; DamagedError where they are not what was written."""
+    _require_whole(path / _LEARNER)
     try:
         return safetensors.torch.load_file(path / _LEARNER)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path / _LEARNER}: damaged or missing: {error}") from None
+    except SafetensorError as error:
+        raise DamagedError(f"{path / _LEARNER}: damaged: {error}") from None
 
 
 def read_replay(path: Path) -> dict[str, np.ndarray]:
-    """The sampler's arrays; UserError where an older checkpoint has none any more."""
+    """The sampler's arrays; DamagedError where they are not what was written, or an older checkpoint has none."""
+    _require_whole(path / _REPLAY)
     try:
         return safetensors.numpy.load_file(path / _REPLAY)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path / _REPLAY}: damaged or missing; resume from the newest checkpoint: {error}") from None
+    except SafetensorError as error:
+        raise DamagedError(f"{path / _REPLAY}: damaged: {error}") from None
+
+
+def _require_there(file: Path) -> None:
+    """Raise DamagedError for a file that is missing or empty, UserError for one that cannot be read."""
+    try:
+        with file.open("rb") as content:
+            if not content.read(1):
+                raise DamagedError(f"{file}: damaged: it is empty")
+    except FileNotFoundError:
+        raise DamagedError(f"{file}: missing") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot read the checkpoint: {error.strerror}") from None
+
+
+def _require_whole(file: Path) -> None:
+    """Also raise DamagedError for a file that is not as `_SUMS` says; an older version's checkpoint has no sums."""
+    _require_there(file)
+    sums = file.parent / _SUMS
+    if sums.is_file() and f"{_sha256(file)}  {file.name}" not in sums.read_text("ascii", "replace").splitlines():
+        raise DamagedError(f"{file}: damaged: its SHA-256 is not the one in {_SUMS}")
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as content:
+        while chunk := content.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def load_agent(path: Path, which: Which = "best") -> LoadedAgent:
-    """The agent of a checkpoint, or of one of a run's; see `find`."""
+    """The agent of a checkpoint, or of one of a run's; see `find`. DamagedError tells what could be taken instead."""
     path = find(path, which)
-    state = read_state(path)
+    try:
+        state, tensors = read_state(path), read_learner(path)
+    except DamagedError as error:
+        others = [other for other in everyone(path.parent.parent) if other != path]
+        cure = f"name another one: --checkpoint {others[-1]}" if others else "there is no other checkpoint beside it"
+        raise DamagedError(f"{error}; {cure}") from None
     spec = state.agent_spec
     agent = DreamerAgent(state.config.dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete)
-    agent.load_state_dict(_agent_part(read_learner(path), path))
+    agent.load_state_dict(_agent_part(tensors, path))
     lineage = {
         "git_commit": state.git_commit,
         "config": state.config.model_dump(mode="json", exclude={"run_dir"}),  # a path of this machine says nothing
@@ -185,5 +231,5 @@ def _agent_part(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
 
 
 def everyone(run: Path) -> list[Path]:
-    """A run's whole checkpoints, oldest first."""
-    return sorted(path for path in folder(run).glob("step_*") if (path / _STATE).is_file())
+    """A run's checkpoints, oldest first; what is in them shows when they are read."""
+    return sorted(path for path in folder(run).glob(f"{_STEP}*") if path.is_dir())

@@ -38,14 +38,21 @@ def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.Ar
 
 
 def saved_settings(run: Path) -> dict[str, Any]:
-    """The settings that a run was saved with, without those that were left unset; UserError if there is none."""
+    """The settings that a run was saved with, without those that were left unset; UserError if there is none.
+
+    Of the newest checkpoint that can tell; whether it can be gone on from is asked later.
+    """
     from robot_wm.training import checkpoint
 
-    newest = checkpoint.latest_path(run)
-    if newest is None:
-        raise UserError(f"{run}: no checkpoint to resume from")
-    config = checkpoint.read_state(newest).config
-    return config.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+    damage: UserError | None = None
+    for path in reversed(checkpoint.everyone(run)):
+        try:
+            config = checkpoint.read_state(path).config
+        except checkpoint.DamagedError as error:
+            damage = damage or error
+            continue
+        return config.model_dump(mode="json", exclude_none=True, exclude={"run_dir"})
+    raise damage or UserError(f"{run}: no checkpoint to resume from")
 
 
 app = cyclopts.App(name="train", help="Learn a task: collect, learn, evaluate, save.", config=_layers)

@@ -21,8 +21,6 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.learner import DreamerLearner, TensorBatch
 from robot_wm.errors import UserError
 from robot_wm.replay.sampler import SequenceSampler
-from robot_wm.replay.store import EpisodeStore
-from robot_wm.replay.upkeep import Upkeep
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.tasks import agent_spec, backend_name, make_env
 from robot_wm.training import checkpoint
@@ -36,6 +34,7 @@ from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.git import git_commit
 from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
 from robot_wm.training.peers import PeerTerminatedError
+from robot_wm.training.run_folder import Start, fill, find_start, only_writer, open_store
 from robot_wm.training.scalars import ScalarLog
 from robot_wm.training.schedule import whole
 from robot_wm.training.stopping import StoppedError, StopRequest
@@ -64,16 +63,16 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config, self.run = config, config.folder
-        newest = checkpoint.latest_path(self.run)
-        if newest is not None and not resume:
-            raise UserError(f"{self.run}: holds a run already; continue it with --resume or name another --run-dir")
-        if newest is None and resume:
-            raise UserError(f"{self.run}: no checkpoint to resume from")
         env = make_env(config.task, seed=config.seed, render=False, **config.task_options)
         self.spec: AgentSpec = agent_spec(env)
         self.figure_names = figures.figure_names(env)
         env.close()
         self.device = _device(config.device)
+        with only_writer(self.run):
+            self._set_up(find_start(self.run, resume=resume))
+
+    def _set_up(self, start: Start | None) -> None:
+        config = self.config
         torch.manual_seed(config.seed)
         dreamer = config.dreamer
         agent = DreamerAgent(dreamer, self.spec.model_inputs(), self.spec.action_dim, self.spec.action.is_discrete)
@@ -90,9 +89,10 @@ class Trainer:
         )
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())
         self._actor_rng: torch.Tensor | None = None
-        if newest is not None:
-            self._restore(newest)
-        self.store = self._open_store()
+        self.store = open_store(config, self.spec)
+        self._newest = None if start is None else start.path
+        if start is not None:
+            self._restore(start)
         self.experience = Experience(
             self.spec,
             self.sampler,
@@ -119,11 +119,14 @@ class Trainer:
         self._started, self._wall_before = time.monotonic(), state.wall_s
         # Undone in the reverse order, each also where another fails: a full disk must not leave an actor behind.
         with ExitStack() as undo:
+            undo.enter_context(only_writer(self.run))
+            if checkpoint.latest_path(self.run) != self._newest:
+                raise UserError(f"{self.run}: another process has trained here meanwhile; start again with --resume")
             self._stop = undo.enter_context(StopRequest())
             self._log = undo.enter_context(ScalarLog(self.run, resume_step=state.env_steps or None))
             self._source = self._collector()
             undo.callback(self._source.close)
-            undo.callback(self.store.flush)
+            undo.callback(self.experience.close)
             try:
                 while state.env_steps < self.config.steps and self._go_on():
                     self._round(report)
@@ -134,6 +137,7 @@ class Trainer:
             except Exception:
                 self._save_what_is_sound()
                 raise
+            self.experience.close()
             self._check_finite()
             self._save()
         return state
@@ -181,8 +185,9 @@ class Trainer:
 
     def _collector(self) -> Collector:
         config = self.config
-        # After a resume new seeds, or the environments would replay the episodes of the run's start.
-        seed = config.seed + self.state.env_steps
+        # After a resume new seeds, or the environments would replay the episodes of the run's start, or, where the
+        # store holds more than the checkpoint knows of, those that followed it.
+        seed = config.seed + self.state.env_steps + self.store.next_number()
         if config.actor == "process":
             return ProcessCollector(config, self.spec, self.agent, seed=seed, rng_state=self._actor_rng)
         pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=config.processes, seed=seed)
@@ -343,6 +348,7 @@ class Trainer:
     def _save_what_is_sound(self) -> None:
         """Save after a failure of something else than the learner, whose error goes on from here."""
         try:
+            self.experience.close()
             if self.state.env_steps > self._start_steps and self.learner.first_nonfinite() is None:
                 self._save()
         except Exception as error:
@@ -356,6 +362,7 @@ class Trainer:
         path = checkpoint.save(
             self.run, self.state, learner, self.sampler.state_dict(), keep=self.config.checkpoints_kept
         )
+        self._newest = path
         self.store.tag(path.name, move=True)
         kept = {item.name for item in checkpoint.everyone(self.run)}
         for name in self.store.tags():
@@ -363,8 +370,8 @@ class Trainer:
                 self.store.untag(name)
         return path
 
-    def _restore(self, path: Path) -> None:
-        saved = checkpoint.read_state(path)
+    def _restore(self, start: Start) -> None:
+        saved, path = start.state, start.path
         require_same(saved.agent_spec, self.spec, origin=str(path))
         if saved.config.dreamer != self.config.dreamer:
             changed = [
@@ -373,25 +380,15 @@ class Trainer:
                 if value != getattr(self.config.dreamer, name)
             ]
             raise UserError(f"{path}: made with another configuration: {'; '.join(changed)}")
-        tensors = checkpoint.read_learner(path)
-        self._actor_rng = tensors.pop(_ACTOR_RNG, None)
-        self.learner.load_state_dict(tensors)
-        self.sampler.load_state_dict(checkpoint.read_replay(path))
+        self._actor_rng = start.learner.pop(_ACTOR_RNG, None)
+        self.learner.load_state_dict(start.learner)
+        fill(self.sampler, path, self.store)
         credit = saved.update_credit
         if credit is None:
             credit = saved.config.schedule.left_of_pretraining(saved.env_steps, saved.updates)
         update = {"config": self.config, "git_commit": git_commit(), "update_credit": credit}
         self.state = saved.model_copy(update=update)
-
-    def _open_store(self) -> EpisodeStore:
-        quota = self.config.replay_quota_mib
-        options = Upkeep(
-            commit_episodes=self.config.episodes_per_commit, quota_bytes=None if quota is None else quota * 2**20
-        )
-        path = self.run / "replay"
-        if path.exists():
-            return EpisodeStore.open(path, self.spec, options=options)
-        return EpisodeStore.create(path, self.spec, options=options)
+        start.set_aside_damaged()
 
 
 def _device(name: str) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import zipfile
 
 import numpy as np
@@ -14,6 +15,7 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY, POLICY_OP17, SIGNATURE
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity
+from robot_wm.runtime.recording import write_recording
 from robot_wm.runtime.signature import generate_key
 from robot_wm_export.bundle_writer import write_zip
 from robot_wm_export.export import export_agent, summary
@@ -81,6 +83,21 @@ def test_a_bundle_is_never_overwritten(exported, proprio):
     with pytest.raises(UserError, match="exists"):
         write_zip(exported.path)
     path.unlink()
+
+
+def test_of_two_exports_to_one_name_the_one_that_is_first_stays(proprio, exported, out, monkeypatch):
+    given = (proprio.agent, proprio.spec, proprio.rollout, {}, out)
+
+    def come_between(path, recording):
+        write_recording(path, recording)
+        if not out.exists():
+            shutil.copytree(exported.path, out)
+
+    monkeypatch.setattr("robot_wm_export.bundle_writer.write_recording", come_between)
+    with pytest.raises(UserError, match=r"agent\.rwm: has come into being meanwhile"):
+        export_agent(*given, profiles=(POLICY_OP17,))
+    assert (out / MANIFEST).read_bytes() == (exported.path / MANIFEST).read_bytes()
+    assert list(out.parent.iterdir()) == [out]
 
 
 def test_bad_arguments_leave_nothing_behind(proprio, out, tmp_path):

@@ -10,6 +10,12 @@ TINY = DreamerConfig(
 )
 
 
+@pytest.fixture(scope="session")
+def tiny_dreamer():
+    """An agent of that size."""
+    return TINY
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """Makes a TrainConfig in a fresh folder; keywords override it."""

@@ -154,3 +154,77 @@ def test_none_is_the_controller_s_missing_field():
     sensors = Sensors(spec, ObservationTransform(spec))
     read(state(("shoulder", "elbow", "hand")))
     assert sensors.read(frame.observation, NOW_S, frame.stamps_s) == Fault.MISSING_FIELD
+
+
+def part(names, stamp_s=NOW_S, **values):
+    """A message of some joints, each at its place in JOINTS."""
+    at = [float(JOINTS.index(name)) if name in JOINTS else 99.0 for name in names]
+    message = state(names, **({"position": at, "velocity": at, "effort": at} | values))
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(round(stamp_s * 1e9), 10**9)
+    return message
+
+
+def test_an_arm_and_its_hand_that_publish_each_for_itself_are_put_together():
+    _, frame, read = bind_joints(field("q", "rad", ("wrist", "shoulder")), field("e", "N·m", ("elbow",)))
+    arm, hand = ("shoulder", "elbow"), ("finger", "wrist")
+    read(part(arm, 50.00))
+    assert frame.problem == "joint_states: no joint 'wrist'"
+    assert read(part(hand, 50.01)) == 50.00  # as old as its oldest part
+    assert frame.problem == ""
+    for tick in range(1, 4):
+        assert read(part(arm, 50.0 + 0.02 * tick)) == pytest.approx(50.01 + 0.02 * (tick - 1))
+        assert read(part(hand, 50.01 + 0.02 * tick)) == pytest.approx(50.0 + 0.02 * tick)
+    np.testing.assert_array_equal(frame.observation["q"], [2.0, 0.0])
+    np.testing.assert_array_equal(frame.observation["e"], [1.0])
+    assert frame.stamps_s == {"q": pytest.approx(50.06), "e": pytest.approx(50.06)}
+    assert frame.problem == ""
+    # One of them dies: what is known grows old, however often the other publishes.
+    for tick in range(4, 9):
+        assert read(part(arm, 50.0 + 0.02 * tick)) == pytest.approx(50.07)
+
+
+def test_a_part_of_the_joints_with_sines_is_not_turned_twice():
+    _, frame, read = bind_joints(field("d", "1", ("sin(wrist)", "sin(elbow)")))
+    read(part(("wrist",)))
+    read(part(("elbow",)))
+    read(part(("elbow",)))
+    np.testing.assert_allclose(frame.observation["d"], [math.sin(2.0), math.sin(1.0)], rtol=1e-6)
+
+
+def test_messages_of_other_joints_alone_change_nothing_and_make_nobody_tick():
+    _, frame, read = bind_joints(field("q", "rad"))
+    read(part(JOINTS))
+    before = dict(frame.stamps_s)
+    assert math.isnan(read(part(("finger", "thumb"), 50.02, velocity=())))
+    assert (frame.problem, frame.stamps_s) == ("", before)
+    assert read(part(JOINTS, 50.04)) == pytest.approx(50.04)
+    # But where our own are not there they are told, as what is there instead.
+    _, frame, read = bind_joints(field("q", "rad"))
+    read(part(("finger", "thumb")))
+    assert "no joint 'shoulder', 'elbow', 'wrist'; joints there: 'finger', 'thumb'" in frame.problem
+
+
+def test_who_drops_a_joint_is_the_same_source_with_less_to_tell_and_not_another_part():
+    _, frame, read = bind_joints(field("q", "rad"))
+    read(part(JOINTS))
+    read(part(("shoulder", "elbow"), 50.02))
+    assert frame.problem == "joint_states: no joint 'wrist'"
+    assert frame.observation["q"] is None
+
+
+def test_sources_are_lists_of_joints_that_have_none_in_common_and_still_come():
+    spec, _, _ = bind_joints(field("q", "rad"))
+    _, (source,) = bind(spec)
+    assert source.sources() == 0
+    for stamp_s in (50.0, 50.02):
+        source.read(part(("shoulder", "elbow"), stamp_s), NOW_S)
+        source.read(part(("wrist",), stamp_s), NOW_S)
+        source.read(part(("finger",), stamp_s), NOW_S)
+    assert source.sources() == 3
+    source.read(part(JOINTS, 50.04), NOW_S)
+    assert source.sources() == 2
+    source.read(part(JOINTS, 51.5), NOW_S)
+    assert source.sources() == 1
+    for number in range(100):
+        source.read(part((f"finger_{number}",), 51.5), NOW_S)
+    assert source.sources() == 17

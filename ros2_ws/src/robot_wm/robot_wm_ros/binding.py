@@ -30,6 +30,14 @@ class Binding(ABC):
     def copy(self, message: Any) -> str:
         """Write one message into the targets' arrays."""
 
+    def settle(self, stamp_s: float) -> float:
+        """Stamp of what the arrays hold after ``copy`` of a message of ``stamp_s``; NaN if it was none of theirs."""
+        return stamp_s
+
+    def sources(self) -> int:
+        """How many publishers the latest messages can have come from without one contradicting another."""
+        return 1
+
 
 def refusal(field: ObservationField, why: str) -> UserError:
     """The error for a field that no message can fill."""

@@ -7,7 +7,7 @@ topic                  message             elements
 =====================  ==================  =========================================================================
 joint_states           JointState          by joint name (labels), in any order, others ignored. rad, m: position;
                                            rad/s, m/s: velocity; N·m, N: effort; ``sin(joint)``, ``cos(joint)`` in 1:
-                                           of its position
+                                           of its position; messages of other joints each are put together
 imu, imu/data          Imu                 rad/s: angular_velocity (x, y, z or roll, pitch, yaw); m/s²:
                                            linear_acceleration; 1: orientation (x, y, z, w); the field
                                            ``projected_gravity``: direction of gravity from the orientation
@@ -29,6 +29,7 @@ header and with ``stamp_source="receipt"``.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,8 +74,9 @@ class Input:
     fields: tuple[str, ...]
     max_age_s: float  # the smallest of its fields
     # (message, time of receipt in s of ROS time) -> stamp in s; copies into the frame, and never raises for what is in
-    # a message.
+    # a message. NaN: it was of other joints than ours, and changed nothing.
     read: Callable[[Any, float], float]
+    sources: Callable[[], int]  # how many publishers may publish on the topic, by what comes from them
 
 
 def binding_of(field: ObservationField) -> type[Binding]:
@@ -129,6 +131,7 @@ def bind(
                 fields=tuple(field.name for field in fields),
                 max_age_s=max_age_s,
                 read=reader.read,
+                sources=binding.sources,
             )
         )
     return frame, tuple(inputs)
@@ -157,7 +160,7 @@ class _Reader:
         max_age_s: float,
     ) -> None:
         self._topic, self._use_header, self._max_age_s = topic, use_header, max_age_s
-        self._copy = binding.copy
+        self._copy, self._settle = binding.copy, binding.settle
         self._observation, self._problems = frame.observation, frame.problems
         self._fields = [(field.name, frame.buffers[field.name], frame.stamps_of(field.name)) for field in fields]
         self._problems[topic] = ""
@@ -172,13 +175,18 @@ class _Reader:
                 pass
         with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 becomes infinite, and is found
             problem = self._copy(message)
+        held_s = self._settle(stamp_s)
+        if problem:
+            held_s = stamp_s
+        elif math.isnan(held_s):
+            return held_s
         for name, buffer, stamps_s in self._fields:
             self._observation[name] = None if problem else buffer
-            stamps_s[name] = stamp_s
+            stamps_s[name] = held_s
         if not problem and not -self._max_age_s <= receipt_s - stamp_s <= self._max_age_s:
             problem = self._odd_stamp(stamp_s, receipt_s)
         self._problems[self._topic] = problem
-        return stamp_s
+        return held_s
 
     def _odd_stamp(self, stamp_s: float, receipt_s: float) -> str:
         if stamp_s == 0.0:

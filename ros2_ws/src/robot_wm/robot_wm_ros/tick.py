@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -88,9 +89,11 @@ class Ticker:
     def sample(self, message: Any, info: Mapping[str, Any] | None = None) -> None:
         """A message of the trigger's topic has come."""
         receipt_ns = time.time_ns()
-        self.arrivals.add(info)
         now_s = self._clock.now().nanoseconds * 1e-9
         stamp_s = self._trigger.read(message, now_s)
+        if math.isnan(stamp_s):
+            return  # of other joints
+        self.arrivals.add(info)
         if not self.driving:
             return
         if not (self._decimator.due(stamp_s) and self._cap.allows(now_s)):

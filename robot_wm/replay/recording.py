@@ -86,6 +86,8 @@ def read_recording(path: Path, *, skip_damaged: bool = False) -> TickRecording:
     # In their order, which a tool that sorts by time may have changed: the system clock can go back.
     tick_messages = sorted(_once(content, TICK_TOPIC), key=lambda message: message.sequence)
     place = {message.sequence: n for n, message in enumerate(tick_messages)}
+    if len(tick_messages) > 1 and set(place) == {0}:
+        raise UserError(f"{path}: a tool has written it without its messages' sequence numbers, which tell ticks apart")
     if len(place) < len(tick_messages):
         raise UserError(f"{path}: {len(tick_messages) - len(place)} ticks are there twice: {_JOINED}")
     images = {}

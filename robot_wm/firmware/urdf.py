@@ -20,9 +20,11 @@ def urdf_limits(path: Path, joints: Collection[str]) -> dict[str, JointLimits]:
 
     Raises UserError for a file that is no URDF, and for a limit that is none, naming the joint.
     """
-    limits = {}
+    limits: dict[str, JointLimits] = {}
     for joint in read_urdf(path).findall("joint"):
         name = joint.get("name", "")
+        if name in limits:
+            raise UserError(f"{path}: joint {name} is there twice")
         if name in joints and joint.get("type") in _MOVING:
             limits[name] = _limits(joint, origin=f"{path}: joint {name}")
     return limits
@@ -50,9 +52,14 @@ def read_urdf(path: Path) -> ElementTree.Element:
 
 
 def _limits(joint: ElementTree.Element, *, origin: str) -> JointLimits:
-    limit = joint.find("limit")
-    if limit is None:
+    found = joint.findall("limit")
+    if len(found) > 1:
+        raise UserError(f"{origin}: it has {len(found)} <limit>; one at most")
+    if not found:
+        if joint.get("type") != "continuous":  # unlimited, to a check: whatever the firmware has would fit
+            raise UserError(f"{origin} is {joint.get('type')} and has no <limit>; without stops it is continuous")
         return JointLimits()
+    (limit,) = found
     values = {}
     for key in ("lower", "upper", "velocity", "effort"):
         text = limit.get(key)

@@ -1,7 +1,7 @@
 """A Scene as a MuJoCo model: the robot's own description, its drives in the model, and contacts that match Bullet's.
 
-* The URDF is loaded as `urdf_tree` gives it, but for what Bullet does not heed either: ``mimic``, friction of
-  joints, limits of effort (each drive has its own), and a ``<mujoco>`` element. Fixed links keep their names.
+* The URDF is loaded as `urdf_tree` gives it, but for what Bullet does not heed either: friction of joints, and limits
+  of effort (each drive has its own). Fixed links keep their names.
 * A drive is one actuator a motor. MuJoCo's integrator dynamics carry its moving set-point and an affine bias its gains,
   so that `mj_step` computes the drive's equation at every physics step without Python (`MuJoCoBackend.run`).
 * Contacts are declared pair by pair. Only a declared pair can have the product of two friction coefficients (MuJoCo
@@ -64,8 +64,6 @@ def marker_body(name: str) -> str:
 def _description(robot: Robot) -> str:
     """The URDF with how MuJoCo shall read it."""
     root = loadable(robot)
-    for extension in root.findall("mujoco"):
-        root.remove(extension)
     # discardvisual drops whatever touches nothing, markers included.
     settings = {"strippath": "false", "discardvisual": "false", "fusestatic": "false", "balanceinertia": "false"}
     ElementTree.SubElement(ElementTree.SubElement(root, "mujoco"), "compiler", settings)
@@ -75,8 +73,6 @@ def _description(robot: Robot) -> str:
 def _complete_robot(spec: mujoco.MjSpec, robot: Robot) -> None:
     """What the description does not say, or says for others."""
     robot.require_joints({joint.name for joint in spec.joints})
-    for equality in list(spec.equalities):  # mimic joints
-        spec.delete(equality)
     motors = {motor.name for motor in robot.motors}
     for joint in spec.joints:
         joint.frictionloss = 0.0

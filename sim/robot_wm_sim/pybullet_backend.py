@@ -128,7 +128,9 @@ class PyBulletBackend(PhysicsBackend):
         if robot.self_collision:
             flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
         with tempfile.NamedTemporaryFile(suffix=".urdf") as file:
-            ElementTree.ElementTree(loadable(robot)).write(file, encoding="utf-8")
+            root = loadable(robot)
+            ElementTree.indent(root)  # Bullet breaks a line after 8 kB, in the middle of a word
+            ElementTree.ElementTree(root).write(file, encoding="utf-8")
             file.flush()
             try:
                 body: int = client.loadURDF(file.name, robot.base_position, useFixedBase=robot.fixed_base, flags=flags)

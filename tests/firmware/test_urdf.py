@@ -40,6 +40,12 @@ def test_limits_by_name_of_what_moves(tmp_path):
         (URDF.replace('upper="2"', 'upper="2 rad"'), "joint hinge: limit upper='2 rad' is not a number"),
         (URDF.replace('upper="2"', 'upper="-2"'), "joint hinge"),
         (URDF.replace('effort="4"', 'effort="-4"'), "joint hinge: effort"),
+        (URDF.replace('"wheel"', '"hinge"'), "joint hinge is there twice"),
+        (URDF.replace("</joint>", '<limit lower="-9" upper="9"/></joint>', 1), "joint hinge: it has 2 <limit>"),
+        (
+            URDF.replace('"bare" type="continuous"', '"bare" type="revolute"'),
+            "joint bare is revolute and has no <limit>",
+        ),
     ],
 )
 def test_what_is_no_description_is_refused(tmp_path, text, named):

@@ -6,6 +6,7 @@ One YAML file of firmware_configs/robots each. Everything is in SI units, at the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -76,6 +77,9 @@ class RobotJoint(FrozenModel):
     kp: NotNegative = Field(description="N·m/rad or N/m, position gain of the drive")
     kd: NotNegative = Field(description="N·m·s/rad or N·s/m, velocity gain of the drive")
     watchdog_s: Positive | None = Field(default=None, description="s without a command until the drive damps")
+    following_error: Positive | None = Field(
+        default=None, description="what the joint may be off by, in its command's unit; none: as its limits have it"
+    )
     current_limit_a: Positive | None = Field(default=None, description="A, of a phase")
     temperature_limit_c: Positive | None = Field(default=None, description="°C, at which the drive stops")
     bus: DeviceName | None = Field(default=None, description="name of one of the robot's buses")
@@ -119,6 +123,7 @@ class RobotConfig(FrozenModel):
         description="what ~/damp asks of the drives: damp (brake with kd alone), or hold_and_brake (keep the position,"
         " engage the brakes, then let go) where a load would sink",
     )
+    following_s: Positive = Field(default=1.0, description="s that a joint may be off by more; then a fault")
     control_modes: tuple[ControlMode, ...] = Field(min_length=1, description="commands that the drives take")
     action_mode: ControlMode = Field(description="command that the agents were trained to give")
     min_bundle_version: Annotated[int, Field(ge=0, lt=2**31)] = Field(
@@ -165,6 +170,12 @@ class RobotConfig(FrozenModel):
         if action_name in self.joints:
             return (action_name,)
         return self.couplings.get(action_name, ())
+
+    def following_errors(self, action_names: Sequence[str]) -> dict[str, float]:
+        """What is stated of each action's joints; of several joints that one action moves, the least."""
+        stated = {name: [self.joints[joint].following_error for joint in self.joints_of(name)] for name in action_names}
+        known = {name: [error for error in errors if error is not None] for name, errors in stated.items()}
+        return {name: min(errors) for name, errors in known.items() if errors}
 
     def watchdog_s(self, joint: str) -> float:
         """Time without a command after which this joint damps: its drive's own, or the robot's."""

@@ -19,7 +19,6 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.faults import Fault, fault_names
 from robot_wm.runtime.following import FollowingMonitor
-from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
@@ -28,6 +27,7 @@ from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.safety import Safety, SafetyConfig, SurpriseMonitor
 from robot_wm.runtime.sensors import Sensors
 from robot_wm.runtime.transform import CommandMap, ObservationTransform
+from robot_wm.runtime.unwatched import unwatched
 from robot_wm.spec import Source
 
 Float32 = NDArray[np.float32]
@@ -79,7 +79,8 @@ class Controller:
     ``agent`` is an open, verified ``Bundle``; ``engine`` computes its graph (default: ONNX Runtime, one thread).
     ``noise_seed`` makes the agent draw its latents and actions as it did in training; None makes it greedy.
     One thread steps; ``enable``, ``disable``, ``estop`` and ``reset`` may be called from any.
-    Raises UserError for limits that cannot be kept. ``latency`` records every tick's ``total_us``.
+    Raises UserError for limits that cannot be kept. ``latency`` records every tick's ``total_us``; ``unwatched`` tells
+    in words, from activation on, what of the joints nothing watches.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Controller:
         self.latency = LatencyRing(deadline_us=deadline_s * 1e6)
         self._active = False
         self._standing = 0  # faults of the latest tick; none before the first
+        self.unwatched: tuple[str, ...] = ()
 
     @property
     def mode(self) -> Mode:
@@ -157,9 +159,12 @@ class Controller:
         self._executed = np.zeros((1, n), dtype=np.float32)  # [1, A] model units
         self._noise = None if self._noise_seed is None else NoiseSource(self.manifest.noise, inputs, self._noise_seed)
         self._is_position = spec.action.mode == "position"
-        is_watched = self._is_position and not unplaced_joints(spec)
-        is_watched = is_watched and math.isfinite(self.config.following_s)
-        self._following = FollowingMonitor(spec, self.config.following_s) if is_watched else None
+        joints = self._sensors.joints
+        # [A] what the joints do, in the command's unit
+        self._does = {"position": joints.position, "velocity": joints.speed}.get(spec.action.mode, joints.effort)
+        following = FollowingMonitor(spec, self.config.following_s, self.config.following_errors)
+        self.unwatched = unwatched(spec, following)
+        self._following = None if len(following.unwatched) == n else following
         self._surprise = SurpriseMonitor(self.config.surprise_limit_nats, self.config.surprise_ticks)
         self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
         self._standing = 0
@@ -270,7 +275,7 @@ class Controller:
         safety, sensors = self._safety, self._sensors
         if safety.damp:
             monitor.forget()
-        elif problem := monitor.judge(safety.command, sensors.joints.position):
+        elif problem := monitor.judge(safety.command, self._does):
             sensors.detail = f"{sensors.detail}; {problem}" if sensors.detail else problem
             return _FOLLOWING
         return 0

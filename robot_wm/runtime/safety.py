@@ -24,7 +24,8 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,9 @@ class SafetyConfig:
     soft_start_s: float = 1.0  # blend from the last command to the policy; 0: none
     hold_s: float = 0.5  # faulty ticks may add up to this while holding; then damp
     hold_when_stopped: bool = False  # stopped position joints keep their command: an arm that follows itself sinks
-    following_s: float = 1.0  # a position joint may be too far from its command for so long; inf: for ever
+    following_s: float = 1.0  # a joint may be too far from its command for so long; inf: for ever
+    # By joint, in the command's unit: what it may be off by, in place of what follows from the spec.
+    following_errors: Mapping[str, float] = field(default_factory=dict)
     recover_ticks: int = 5  # sound ticks in a row that end a hold
     surprise_limit_nats: float | None = None  # None: surprise is reported, never acted upon
     surprise_ticks: int = 5  # ticks in a row above the limit that make a fault
@@ -61,6 +64,9 @@ class SafetyConfig:
                 raise UserError(f"{name} must be at least 0 s, got {getattr(self, name)}")
         if not self.following_s > 0:
             raise UserError(f"following_s must be positive, got {self.following_s}")
+        for name, error in self.following_errors.items():
+            if not error > 0:
+                raise UserError(f"following_errors: that of {name} must be positive, got {error}")
         for name in ("recover_ticks", "surprise_ticks"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")

@@ -86,10 +86,35 @@ def test_a_bundle_that_is_older_than_the_robot_s_minimum_is_refused(load, tmp_pa
         load(robot_config=str(path), min_bundle_version=1)  # the higher one counts
 
 
-def test_a_robot_that_bears_a_load_holds_when_it_is_stopped(load, tmp_path, monkeypatch):
-    configs = []
+@pytest.fixture
+def configs(monkeypatch):
+    """The safety of every agent that is loaded."""
+    found = []
     real = loading.start_controller
-    monkeypatch.setattr(loading, "start_controller", lambda *a, **k: configs.append(k["config"]) or real(*a, **k))
+    monkeypatch.setattr(loading, "start_controller", lambda *a, **k: found.append(k["config"]) or real(*a, **k))
+    return found
+
+
+def test_a_robot_states_how_far_and_how_long_its_joints_may_be_off(load, tmp_path, configs):
+    robot = load_robot("cartpole")
+    joint = robot.joints["slider"].model_copy(update={"following_error": 2.5})
+    path = tmp_path / "cart.yaml"
+    path.write_text(robot_yaml(robot.model_copy(update={"following_s": 0.4, "joints": {"slider": joint}})))
+    load(robot_config=str(path))
+    load(robot_config="cartpole")
+    load()
+    assert [(config.following_s, config.following_errors) for config in configs] == [
+        (0.4, {"slider": 2.5}), (1.0, {}), (1.0, {})
+    ]  # fmt: skip
+    car = load_robot("racecar")
+    joints = dict(car.joints)
+    for number, name in enumerate(car.couplings["drive"]):
+        error = [None, 3.0, 2.0, 4.0][number]
+        joints[name] = joints[name].model_copy(update={"following_error": error})
+    assert car.model_copy(update={"joints": joints}).following_errors(("drive", "steering")) == {"drive": 2.0}
+
+
+def test_a_robot_that_bears_a_load_holds_when_it_is_stopped(load, tmp_path, configs):
     for when_stopped in ("damp", "hold_and_brake"):
         path = tmp_path / f"{when_stopped}.yaml"
         path.write_text(robot_yaml(load_robot("cartpole").model_copy(update={"when_stopped": when_stopped})))

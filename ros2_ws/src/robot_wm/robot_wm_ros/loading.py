@@ -12,9 +12,11 @@ import numpy as np
 from robot_wm.errors import UserError
 from robot_wm.firmware.check import require_robot
 from robot_wm.firmware.loading import load_robot
+from robot_wm.firmware.robot_model import RobotConfig
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engines import make_engine
+from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.spec import AgentSpec
 from robot_wm_ros.parameters import AgentParameters
@@ -64,15 +66,24 @@ def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str
         bundle,
         engine=engine,
         precision=parameters.precision,
-        config=replace(
-            parameters.safety_for(spec.action),
-            hold_when_stopped=robot is not None and robot.when_stopped == "hold_and_brake",
-        ),
+        config=_of_robot(parameters.safety_for(spec.action), robot, spec),
         tell=tell,
     )
     undo.callback(controller.deactivate)
     warm_up(controller)
     return LoadedAgent(bundle, controller, spec)
+
+
+def _of_robot(config: SafetyConfig, robot: RobotConfig | None, spec: AgentSpec) -> SafetyConfig:
+    """The same with what the robot's file says; the shipped defaults without one."""
+    if robot is None:
+        return config
+    return replace(
+        config,
+        hold_when_stopped=robot.when_stopped == "hold_and_brake",
+        following_s=robot.following_s,
+        following_errors=robot.following_errors(spec.action.joints),
+    )
 
 
 def warm_up(controller: Controller, ticks: int = WARM_UP_TICKS) -> None:

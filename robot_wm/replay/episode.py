@@ -1,4 +1,4 @@
-"""One finished episode, raw and in SI units, and where it came from.
+"""One episode, or a piece of a long one, raw and in SI units, and where it came from.
 
 Shape letters: L steps of the episode (the reset included), A action dimensions.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from robot_wm.errors import UserError
 from robot_wm.replay.place import RecordedIn
@@ -35,15 +35,25 @@ class EpisodeSource(BaseModel):
     backend: str = Field(default="", description="physics backend, such as pybullet; empty on a robot")
     policy: str = Field(default="", description="checkpoint or bundle that acted; 'random' where none did")
     created_utc: str = Field(default_factory=_utc_now, description="ISO 8601 time at which the episode ended")
+    first_step: int = Field(default=0, ge=0, description="steps of the episode before this piece; 0: it has the reset")
+    goes_on: bool = Field(default=False, description="the episode had not ended with this piece")
+
     recording: RecordedIn | None = Field(default=None, description="where a robot's episode was recorded")
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the last three where they say nothing, so that a digest is the one that older versions gave."""
+        newer = ("first_step", "goes_on", "recording")
+        return {name: value for name, value in handler(self).items() if value or name not in newer}
 
 
 @dataclass(frozen=True)
 class Episode:
-    """L consecutive steps from reset to end.
+    """L consecutive steps from reset to end; of a long episode a piece, whose source says where it belongs.
 
     ``action[t]`` was taken after ``obs[t]``; ``reward[t]`` arrived with ``obs[t]``, so ``reward[0]`` belongs to the
-    reset. Nothing was done after the last observation: ``action[L - 1]`` is zeros.
+    reset. Nothing was done after the last observation: there ``action[L - 1]`` is zeros. A piece that does not begin
+    the episode has no ``is_first``, and one that does not end it no ``is_last``.
     """
 
     obs: Mapping[str, NDArray[Any]]  # name -> [L, *shape] float32 in SI units, or uint8
@@ -56,7 +66,7 @@ class Episode:
 
     @property
     def length(self) -> int:
-        """L: steps, the reset included."""
+        """L: steps, the reset included where it has one."""
         return int(self.reward.shape[0])
 
     @property
@@ -94,23 +104,25 @@ class Episode:
         self._require_actions(spec, origin)
 
     def _require_flags(self, origin: str) -> None:
-        if self.length < 2:
+        begins, ends = self.source.first_step == 0, not self.source.goes_on
+        if self.length < 1 + begins:
             raise UserError(f"{origin}: {self.length} steps; an episode has a reset and at least one more")
-        for name, step in (("is_first", 0), ("is_last", self.length - 1)):
+        for name, steps in (("is_first", [0] * begins), ("is_last", [self.length - 1] * ends)):
             where = np.flatnonzero(getattr(self, name)).tolist()
-            if where != [step]:
-                raise UserError(f"{origin}: {name}: true at steps {where[:8]}, should be at step {step} only")
-        if self.is_terminal[:-1].any():
+            if where != steps:
+                asked = f"at step {steps[0]} only" if steps else "at none of this piece"
+                raise UserError(f"{origin}: {name}: true at steps {where[:8]}, should be {asked}")
+        if (self.is_terminal & ~self.is_last).any():
             raise UserError(
                 f"{origin}: is_terminal: true at step {int(self.is_terminal.argmax())}, before the last step"
             )
 
     def _require_actions(self, spec: AgentSpec, origin: str) -> None:
-        if self.action[-1].any():
+        if not self.source.goes_on and self.action[-1].any():
             raise UserError(f"{origin}: action: not zero at the last step, after which nothing was done")
         if spec.action.is_discrete:
-            taken = self.action[:-1]
-            one_hot = ((taken == 0) | (taken == 1)).all(axis=1) & (taken.sum(axis=1) == 1)  # [L - 1]
+            taken = self.action[: self.length if self.source.goes_on else -1]
+            one_hot = ((taken == 0) | (taken == 1)).all(axis=1) & (taken.sum(axis=1) == 1)  # [actions taken]
             if not one_hot.all():
                 raise UserError(f"{origin}: action: not one-hot at step {int(np.argmin(one_hot))}")
 

@@ -30,13 +30,15 @@ Version {version} of a robot_wm replay store: {episodes} episodes, {steps} steps
 
 * `spec.json`: the AgentSpec: fields with shapes, SI units and joint names in order.
 * `episodes.json`: one entry an episode: number, steps, return, whether it terminated (else it was truncated),
-  SHA-256 digest, and source (sim or robot, task, seed, physics backend, policy, time).
+  SHA-256 digest, and source (sim or robot, task, seed, physics backend, policy, time; of a robot also the recording,
+  its ticks, and the steps at which the robot was not observed).
 * {layout}
 
 `obs/<field>` is raw and in the spec's SI unit (images uint8, height x width x channel). `action` is the SI command
 taken AFTER the step's observation, or a one-hot choice; zeros on the last step. `reward` and the flags came WITH the
 step's observation; the reward of the reset is 0. `is_first` marks the reset, `is_last` the end, `is_terminal` an end
-after which nothing can be earned.
+after which nothing can be earned. A long episode lies in several entries: `first_step` in the source of a later one
+says how many steps came before it, and `goes_on` that the episode had not ended there; such ends have no `is_last`.
 """
 _LAYOUTS = {
     "npz": "`episode_<number>.npz`: NumPy arrays with one row a step, keys "

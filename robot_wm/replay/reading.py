@@ -13,6 +13,7 @@ from typing import Any
 import lance
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
@@ -50,23 +51,33 @@ class DamagedError(UserError):
 
 @dataclass(frozen=True)
 class Index:
-    """The small columns of every episode of one version; unreadable rows have ``readable`` False and zeros."""
+    """The small columns of every row of one version, each an episode or a piece of one.
+
+    Unreadable rows have ``readable`` False and zeros.
+    """
 
     number: NDArray[np.int64]  # [E] consecutive
     steps: NDArray[np.int64]  # [E]
     total: NDArray[np.float64]  # [E] return
     terminated: NDArray[np.bool_]  # [E]
+    begins: NDArray[np.bool_]  # [E] it has the episode's reset; False of a later piece
     digest: tuple[str, ...]  # E
     readable: NDArray[np.bool_]  # [E]
 
     def totals(self) -> dict[str, Any]:
-        """Number of episodes, of steps and the mean return of those that can be read."""
-        readable = int(self.readable.sum())
+        """Number of rows, each an episode or a piece, of steps, and the mean return of the episodes that can be read.
+
+        The returns of an episode's pieces add up. A version that holds pieces tells how many of its rows go on with an
+        episode of another row.
+        """
+        readable, pieces = int(self.readable.sum()), int((~self.begins).sum())
+        whole = max(1, int((self.readable & self.begins).sum()))  # of one episode all the first pieces may be dropped
         totals: dict[str, Any] = {
             "episodes": len(self.number),
             "steps": int(self.steps.sum()),
-            "return_mean": float(self.total[self.readable].mean()) if readable else None,
+            "return_mean": float(self.total[self.readable].sum() / whole) if readable else None,
         }
+        totals |= {"of_these_later_pieces": pieces} if pieces else {}
         return totals if readable == len(self.number) else totals | {"unreadable_episodes": len(self.number) - readable}
 
     def extended(self, batch: pa.RecordBatch) -> Index:
@@ -120,6 +131,8 @@ def _index(columns: Mapping[str, pa.ChunkedArray]) -> Index:
         steps=columns["steps"].to_numpy(),
         total=columns["return"].to_numpy(),
         terminated=columns["terminated"].to_numpy(),
+        # The source is JSON, where a whole episode leaves it out; in a text the quotes would have backslashes.
+        begins=~pc.match_substring(columns["source"], '"first_step":').to_numpy(),
         digest=tuple(columns["digest"].to_pylist()),
         readable=np.ones(len(columns["number"]), np.bool_),
     )
@@ -140,13 +153,14 @@ def _salvaged_index(dataset: lance.LanceDataset) -> Index:
     for position, row in enumerate(rows):
         if row is not None and (row["number"] != first + position or row["steps"] < 1):
             rows[position] = None
-    nothing: dict[str, Any] = {"steps": 0, "return": 0.0, "terminated": False, "digest": ""}
+    nothing: dict[str, Any] = {"steps": 0, "return": 0.0, "terminated": False, "source": "", "digest": ""}
     sound = [row or nothing for row in rows]
     return Index(
         number=first + np.arange(count, dtype=np.int64),
         steps=np.array([row["steps"] for row in sound], np.int64),
         total=np.array([row["return"] for row in sound], np.float64),
         terminated=np.array([row["terminated"] for row in sound], np.bool_),
+        begins=np.array(['"first_step":' not in row["source"] for row in sound], np.bool_),
         digest=tuple(row["digest"] for row in sound),
         readable=np.array([row is not None for row in rows], np.bool_),
     )

@@ -55,6 +55,11 @@ class StreamRings:
         """[streams] oldest position that may be read."""
         return np.maximum(self.count - self.capacity, 0)
 
+    @property
+    def ages(self) -> Ints:
+        """[streams] steps of the newest episode so far; what it says of a stream without steps means nothing."""
+        return self.rows["age"][self.slots(np.arange(self.streams, dtype=np.int64), self.count - 1)] + 1
+
     def slots(self, stream: Ints | int, position: Ints) -> Ints:
         """Rows at which positions of a stream lie (the arguments broadcast)."""
         return np.asarray(stream * self.size + position % self.size, np.int64)

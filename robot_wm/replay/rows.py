@@ -1,4 +1,4 @@
-"""How an episode lies in the table: one row an episode.
+"""How an episode lies in the table: one row an episode, or several where it was too long to wait for its end.
 
 Why not one row a step: an episode is what is committed, dropped, merged, skipped when damaged and read back, so each
 of these is one row, and a digest per row finds what the file format does not: of 150 single flipped bits in a data
@@ -31,9 +31,9 @@ _FORMAT_KEY, _SPEC_KEY, _SPEC_SHA_KEY, _HASH_KEY = (
     b"robot_wm.spec_hash",
 )
 # What is asked of many episodes at once; small, and read without touching the arrays.
-INDEX_COLUMNS = ("number", "steps", "return", "terminated", "digest")
+INDEX_COLUMNS = ("number", "steps", "return", "terminated", "source", "digest")
 _HAS_PLACE = '"recording":{'  # most sources are a simulator's, and need not be parsed
-_ARRAYS = ("action", "reward")  # the flags follow from the number of steps and from `terminated`
+_ARRAYS = ("action", "reward")  # the flags follow from the number of steps, from `terminated` and from the source
 
 
 def _array_columns(spec: AgentSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -144,14 +144,16 @@ def decode(row: dict[str, pa.Scalar], spec: AgentSpec) -> Episode:
     source = row["source"].as_py()
     step = np.arange(steps)
     try:
+        origin = EpisodeSource.model_validate(json.loads(source))
+        last = (step == steps - 1) & (not origin.goes_on)
         episode = Episode(
             obs={name.removeprefix("obs/"): array for name, array in arrays.items() if name not in _ARRAYS},
             action=arrays["action"],
             reward=arrays["reward"],
-            is_first=step == 0,
-            is_last=step == steps - 1,
-            is_terminal=(step == steps - 1) & terminated,
-            source=EpisodeSource.model_validate(json.loads(source)),
+            is_first=(step == 0) & (origin.first_step == 0),
+            is_last=last,
+            is_terminal=last & terminated,
+            source=origin,
         )
     except ValidationError as error:
         raise ValueError(f"source: {error.errors()[0]['msg']}") from None

@@ -135,19 +135,26 @@ class SequenceSampler:
         stoch: ArrayLike | None = None,
         fresh: bool = True,
     ) -> int:
-        """Append a stored episode and return its stream: by default that which has got least and runs no episode.
+        """Append a stored episode, or a piece of one, and return its stream.
 
+        By default a piece goes to the stream that the piece before it has gone to, and anything else to the stream that
+        has got least, of those that run no episode if there are any; a running one is truncated there. A piece whose
+        predecessor has not come begins as an episode does: nothing is known of what was before.
         ``deter`` [N, D] and ``stoch`` [N, S] are zeros if not given. ``fresh=False`` leaves it to uniform sampling
-        only, as for experience that was trained on before. Raises ValueError where every stream has a running episode.
+        only, as for experience that was trained on before.
         """
+        rings, before = self._rings, episode.source.first_step
+        goes_on = rings.open & (rings.ages == before) & (before > 0)  # [streams] where the episode has come to
         if stream is None:
-            candidates = np.flatnonzero(~self._rings.open)
-            if not len(candidates):
-                raise ValueError("every stream has a running episode: name the stream that the episode may end")
-            stream = int(candidates[np.argmin(self._rings.count[candidates])])
-        if not 0 <= stream < self.streams:
+            for candidates in (goes_on, ~rings.open, np.ones(self.streams, np.bool_)):
+                if candidates.any():
+                    stream = int(np.flatnonzero(candidates)[np.argmin(rings.count[candidates])])
+                    break
+        if stream is None or not 0 <= stream < self.streams:
             raise ValueError(f"stream {stream} of {self.streams}")
         steps = episode.columns()
+        if before > 0 and not goes_on[stream]:
+            steps["is_first"] = np.arange(episode.length) == 0
         latents = self._checked(steps, deter, stoch, rows=episode.length, stream=stream)
         with self._lock:
             self._rings.write(stream, {**steps, **latents})

@@ -1,4 +1,9 @@
-"""Where transitions go: the sampler at once, the durable store when an episode has ended."""
+"""Where transitions go: the sampler at once, the durable store when an episode has ended.
+
+An episode that is too long to wait for is stored in pieces, as DreamerV3 stores its streams in chunks
+(danijar/dreamerv3 `embodied/replay`): a crash costs no more than one, and memory does not grow with an episode that
+never ends.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,16 @@ from numpy.typing import NDArray
 
 from robot_wm.figures import scalars, summary
 from robot_wm.replay.episode import STEP_COLUMNS, Episode, EpisodeSource, step_columns
+from robot_wm.replay.rows import bytes_per_step
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
 from robot_wm.training.transition import Transition
 
 _ROOM = 256  # steps an environment that are reserved at first
+# Of a piece: DreamerV3's chunk, and more than most tasks' episodes have; less where that many pictures are too much.
+PIECE_STEPS = 1024
+_PIECE_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,10 @@ def episode_scalars(episodes: Sequence[Finished], rate_hz: float) -> dict[str, f
 
 
 class Experience:
-    """Feeds the sampler step by step and the store, which commits in batches of its own, episode by episode."""
+    """Feeds the sampler step by step and the store, which commits in batches of its own, episode by episode.
+
+    An episode of more than `PIECE_STEPS` steps is stored piece by piece, and what has begun by `close` as well.
+    """
 
     def __init__(
         self,
@@ -56,18 +68,44 @@ class Experience:
         self._spec, self._sampler, self._store = spec, sampler, store
         self._backend, self._figure_names = backend, figure_names
         self._running = _RunningEpisodes(spec, envs)
+        self._newest: Transition | None = None
 
     def add(self, transition: Transition) -> list[Finished]:
         """Take one step of every environment; returns the episodes that it ended."""
         columns = {name: getattr(transition, name) for name in STEP_COLUMNS}
         self._sampler.add_step(transition.obs, **columns, deter=transition.deter, stoch=transition.stoch)
         self._running.add(columns | {f"obs/{name}": value for name, value in transition.obs.items()})
+        self._newest = transition
         ended = np.flatnonzero(transition.is_last).tolist()
-        return [self._finish(n, transition) for n in ended]
+        finished = [self._finish(n, transition) for n in ended]
+        full = np.flatnonzero(self._running.length >= self._running.most).tolist()
+        self._store.append([self._cut(n, transition, goes_on=True) for n in full])
+        return finished
+
+    def close(self) -> None:
+        """Store what has been experienced of the running episodes, and commit everything."""
+        if self._newest is not None:
+            begun = np.flatnonzero(self._running.length > (self._running.before == 0)).tolist()  # more than a reset
+            self._store.append([self._cut(n, self._newest, goes_on=True) for n in begun])
+        self._store.flush()
 
     def _finish(self, n: int, transition: Transition) -> Finished:
+        before = int(self._running.before[n])
+        earned = float(self._running.earned[n])
+        episode = self._cut(n, transition, goes_on=False)
+        self._store.append([episode])
+        return Finished(
+            episode_return=earned + episode.episode_return,
+            length=before + episode.length - 1,
+            success=float(transition.success[n]),
+            figures=dict(zip(self._figure_names, transition.figures[n].tolist(), strict=True)),
+        )
+
+    def _cut(self, n: int, transition: Transition, *, goes_on: bool) -> Episode:
+        """Take environment n's steps that are not stored yet."""
+        before = int(self._running.before[n])
         columns = self._running.cut(n)
-        episode = Episode(
+        return Episode(
             obs={field.name: columns[f"obs/{field.name}"] for field in self._spec.observations},
             **{name: columns[name] for name in STEP_COLUMNS},
             source=EpisodeSource(
@@ -77,14 +115,9 @@ class Experience:
                 seed=int(transition.seed[n]),
                 backend=self._backend,
                 policy=transition.policy,
+                first_step=before,
+                goes_on=goes_on,
             ),
-        )
-        self._store.append([episode])
-        return Finished(
-            episode_return=episode.episode_return,
-            length=episode.length - 1,
-            success=float(transition.success[n]),
-            figures=dict(zip(self._figure_names, transition.figures[n].tolist(), strict=True)),
         )
 
 
@@ -92,28 +125,37 @@ class _RunningEpisodes:
     """The unfinished episodes of N environments: a column is one array [N, room, ...] that grows with the longest.
 
     A round is one write a column, however many environments there are. Untouched rows cost address space only.
+    Who adds cuts what has come to ``most`` steps.
     """
 
     def __init__(self, spec: AgentSpec, envs: int) -> None:
         self._envs = np.arange(envs)
-        self._length = np.zeros(envs, np.int64)  # [N] steps so far
-        self._room = _ROOM
+        self.most = int(np.clip(_PIECE_BYTES // bytes_per_step(spec), 2, PIECE_STEPS))
+        self.length = np.zeros(envs, np.int64)  # [N] steps here
+        self.before = np.zeros(envs, np.int64)  # [N] steps of the same episode that have been cut off
+        self.earned = np.zeros(envs)  # [N] their rewards
+        self._room = min(_ROOM, self.most)
         self._columns: dict[str, NDArray[Any]] = {
-            name: np.zeros((envs, _ROOM, *shape), dtype) for name, (shape, dtype) in step_columns(spec).items()
+            name: np.zeros((envs, self._room, *shape), dtype) for name, (shape, dtype) in step_columns(spec).items()
         }
 
     def add(self, columns: Mapping[str, NDArray[Any]]) -> None:
         """Append one step [N, ...] to every episode; a first step drops what ran before it without an end."""
-        self._length[columns["is_first"]] = 0
-        if self._length.max() == self._room:
+        for counted in (self.length, self.before, self.earned):
+            counted[columns["is_first"]] = 0
+        if self.length.max() == self._room:
             self._grow()
         for name, array in self._columns.items():
-            array[self._envs, self._length] = columns[name]
-        self._length += 1
+            array[self._envs, self.length] = columns[name]
+        self.length += 1
 
     def cut(self, n: int) -> dict[str, NDArray[Any]]:
-        """Environment n's episode that has just ended: its columns [L, ...], as copies."""
-        return {name: array[n, : self._length[n]].copy() for name, array in self._columns.items()}
+        """Environment n's steps that are here: their columns [L, ...], as copies. What follows begins anew."""
+        columns = {name: array[n, : self.length[n]].copy() for name, array in self._columns.items()}
+        self.earned[n] += columns["reward"].sum(dtype=np.float64)
+        self.before[n] += self.length[n]
+        self.length[n] = 0
+        return columns
 
     def _grow(self) -> None:
         for name, array in self._columns.items():

@@ -48,7 +48,9 @@ def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):
     store = EpisodeStore.open(trainer.run / "replay", expected_spec=trainer.spec)
     assert saved.replay_version == store.version
     episodes = list(store.episodes())
-    assert len(episodes) == state.episodes > 0
+    assert sum(not episode.source.goes_on for episode in episodes) == state.episodes > 0
+    # Of the steps that were taken none is missing; a reset alone is no experience.
+    assert state.env_steps - sum(episode.length for episode in episodes) in (0, 1, 2)
     assert {episode.source.policy for episode in episodes} >= {"random"}
 
 
@@ -129,7 +131,7 @@ def test_a_resumed_run_goes_on_to_its_end_without_repeating_rows(tiny):
     steps = [row["step"] for row in scalars.read(trainer.run) if "run/updates" in row]
     assert steps == sorted(set(steps))
     episodes = list(trainer.store.episodes())
-    assert len(episodes) == state.episodes
+    assert sum(not episode.source.goes_on for episode in episodes) == state.episodes
     assert len({episode.source.seed for episode in episodes}) == len(episodes), "episodes of the start were replayed"
     # A tag keeps a version of the store for each checkpoint that is kept, and for no other.
     assert set(trainer.store.tags()) == {path.name for path in checkpoint.everyone(trainer.run)}
@@ -172,13 +174,21 @@ def test_predictions_change_nothing_of_what_is_learned(tiny, tmp_path):
     assert [name for name in ours if not np.array_equal(ours[name], theirs[name])] == []
 
 
-def test_what_is_sound_is_saved_when_a_simulator_fails(tiny, monkeypatch):
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("raise", "planted fault"), ("nan", "observation state: element 0 is nan"), ("kill", r"died \(exit code -9\)")],
+)
+def test_what_is_sound_is_saved_when_a_simulator_fails(tiny, monkeypatch, fault, told):
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    options = {"fault": "raise", "observation": "proprio"}
+    options = {"fault": fault, "observation": "proprio"}
     trainer = Trainer(tiny(task="gym:toy_envs:toys/Faulty-v0", task_options=options, envs=1, processes=1))
-    with pytest.raises(UserError, match="planted fault"):
+    with pytest.raises(UserError, match=told):
         trainer.train()
-    assert checkpoint.read_state(checkpoint.latest_path(trainer.run)).env_steps == 2
+    saved = checkpoint.read_state(checkpoint.latest_path(trainer.run))
+    assert saved.env_steps == 2
+    # The episode that was running is kept as well.
+    assert trainer.store.index.steps.tolist() == [2]
+    assert saved.replay_version == trainer.store.version
 
 
 def test_a_learner_that_is_not_sound_is_not_saved_over_one_that_is(tiny):

@@ -51,7 +51,7 @@ class Counter(gymnasium.Env):
 
 
 class Faulty(Counter):
-    """Raises, or kills its own process, or stalls, at the second step."""
+    """Raises, gives NaN, kills its own process, or stalls, at the second step."""
 
     def __init__(self, fault="raise"):
         super().__init__(length=100)
@@ -63,6 +63,8 @@ class Faulty(Counter):
                 raise ZeroDivisionError("planted fault")
             if self.fault == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.fault == "nan":
+                return self._observation() | {"state": np.full(4, np.nan)}, 1.0, False, False, {}
             time.sleep(60)
         return super().step(action)
 

@@ -84,7 +84,7 @@ class ImportResult:
         came = f"{self.added} added, {self.replaced} replaced, {self.already_there} already there"
         parts = [
             f"{self.ticks} ticks ({self.duration_s:.1f} s)",
-            f"{self.episodes} episodes of {self.steps} steps ({came})",
+            f"{self.episodes} episodes of {self.steps} steps ({came}), {self.terminated} with an end",
             f"{runs.skipped} ticks skipped: {runs.bridged_ticks} in {runs.bridged_gaps} gaps bridged, cut at the other"
             f" {runs.split_by_time} places",
             f"{runs.missing} ticks not recorded: cut at {runs.split_by_missing} places",

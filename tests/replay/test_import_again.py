@@ -132,6 +132,14 @@ def test_an_end_that_the_task_tells_is_terminal_and_ends_the_episode(tmp_path: P
     assert (lengths(into), EpisodeStore.open(into).index.terminated.tolist()) == ([10], [False])
 
 
+def test_only_what_has_changed_of_a_stretch_gives_way(tmp_path: Path, into: Path):
+    path = write(tmp_path / "run.mcap", recording("." * 10))
+    import_recording(path, into, reward=falls(3, until=6))
+    first = EpisodeStore.open(into).index.digest[0]
+    assert counts(import_recording(path, into, reward=falls(3, until=7))) == (1, 1, 1)
+    assert (lengths(into), EpisodeStore.open(into).index.digest[0]) == ([4, 3], first)
+
+
 def test_an_end_at_the_first_step_is_no_episode(tmp_path: Path, into: Path):
     path = write(tmp_path / "run.mcap", recording("." * 6))
     result = import_recording(path, into, reward=falls(0, until=4))

@@ -92,7 +92,7 @@ def test_import_tells_people_a_table(recorded, tmp_path, capsys):
     assert run(["replay", "import", str(path), "--into", str(tmp_path / "replay")]) == 0
     told = capsys.readouterr()
     assert "reward" in told.out
-    came = "2 episodes of 5 steps (2 added, 0 replaced, 0 already there)"
+    came = "2 episodes of 5 steps (2 added, 0 replaced, 0 already there), 0 with an end"
     skipped = "0 ticks skipped: 0 in 0 gaps bridged, cut at the other 0 places"
     assert told.err == f"{path}: 6 ticks (0.1 s); {came}; {skipped}; 0 ticks not recorded: cut at 0 places\n"
 

@@ -56,8 +56,8 @@ class FollowingMonitor:
         limits = joint_limits(spec)
         kp, kd = (gains or (0.0,) * spec.action_dim for gains in (spec.firmware.kp, spec.firmware.kd))
         borne = [
-            np.inf if index not in told else (errors or {}).get(joint) or _borne(action.mode, *of)
-            for index, (joint, *of) in enumerate(zip(action.joints, limits, kp, kd, strict=True))
+            (errors or {}).get(joint) or _borne(action.mode, limit, kp[index], kd[index]) if index in told else np.inf
+            for index, (joint, limit) in enumerate(zip(action.joints, limits, strict=True))
         ]
         self._borne = np.array(borne, dtype=np.float32)  # [A]
         self.unwatched = tuple(name for name, error in zip(self._names, borne, strict=True) if np.isinf(error))

@@ -69,6 +69,9 @@ def told(status: AgentStatus) -> DiagnosticStatus:
         ({"recorder_dropped": 7}, WARN, "lacks 7 ticks"),
         ({"is_signed": False}, WARN, "allow_unsigned"),
         ({"realtime": (*WELL.realtime, REFUSED)}, WARN, "LimitMEMLOCK=infinity"),
+        ({"doubts": ("imu/data has 2 publishers",)}, WARN, "imu/data has 2 publishers"),
+        ({"mode": Mode.INACTIVE, "lifecycle": "inactive", "unwatched": ("nothing watches",)}, WARN, "nothing watches"),
+        ({"unwatched": ("nothing watches",)}, OK, "active"),
         ({"temperatures_c": {"cpu-thermal": 85.0, "gpu-thermal": 85.1}}, WARN, "gpu-thermal is 85.1 °C"),
     ],
 )

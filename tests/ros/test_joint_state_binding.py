@@ -13,6 +13,7 @@ from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.sensors import Sensors
 from robot_wm.runtime.transform import ObservationTransform
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
+from robot_wm_ros import joint_state_binding
 from robot_wm_ros.bindings import bind
 
 JOINTS = ("shoulder", "elbow", "wrist")
@@ -212,19 +213,24 @@ def test_who_drops_a_joint_is_the_same_source_with_less_to_tell_and_not_another_
     assert frame.observation["q"] is None
 
 
-def test_sources_are_lists_of_joints_that_have_none_in_common_and_still_come():
+def test_sources_are_lists_of_joints_that_have_none_in_common_and_still_come(monkeypatch):
     spec, _, _ = bind_joints(field("q", "rad"))
     _, (source,) = bind(spec)
+    now_s = 10.0
+    monkeypatch.setattr(joint_state_binding, "monotonic", lambda: now_s)
+
+    def hear(*names):
+        source.read(part(names, 0.0 if "finger" in names else NOW_S), NOW_S)
+
     assert source.sources() == 0
-    for stamp_s in (50.0, 50.02):
-        source.read(part(("shoulder", "elbow"), stamp_s), NOW_S)
-        source.read(part(("wrist",), stamp_s), NOW_S)
-        source.read(part(("finger",), stamp_s), NOW_S)
-    assert source.sources() == 3
-    source.read(part(JOINTS, 50.04), NOW_S)
+    for names in (("shoulder", "elbow"), ("wrist",), ("finger",)):
+        hear(*names)
+    assert source.sources() == 3  # one of them does not stamp
+    hear(*JOINTS)
     assert source.sources() == 2
-    source.read(part(JOINTS, 51.5), NOW_S)
+    now_s = 11.1
+    hear(*JOINTS)
     assert source.sources() == 1
     for number in range(100):
-        source.read(part((f"finger_{number}",), 51.5), NOW_S)
+        hear(f"finger_{number}")
     assert source.sources() == 17

@@ -164,6 +164,7 @@ class AgentNode(LifecycleNode):
 
     def _activate(self) -> None:
         assert self.agent is not None
+        self.agent.require_clear()
         self.agent.ticker.start()
         self.agent.controller.enable()
         if self._operator.estopped:

@@ -45,9 +45,9 @@ class CommandPublisher:
             raise UserError(f"no controller takes a discrete action: {', '.join(action.joints)}")
         if route.command_type not in COMMAND_TYPES:
             raise UserError(f"command_type {route.command_type!r} is not one of {', '.join(COMMAND_TYPES)}")
-        joints = list(route.controller_joints) or list(action.joints)
+        self.joints = joints = tuple(route.controller_joints or action.joints)  # the controller's, in its order
         self._order = _order(action.joints, joints)  # [A]
-        controller = route.controller or f"forward_{action.mode}_controller"
+        self.controller = controller = route.controller or f"forward_{action.mode}_controller"
         self._message: Float64MultiArray | JointTrajectory
         zeros = [0.0] * len(joints)
         if route.command_type == COMMAND_TYPES[0]:
@@ -60,7 +60,7 @@ class CommandPublisher:
             point = JointTrajectoryPoint(**{array: zeros})
             period_ns = round(route.period_s * 1e9)
             point.time_from_start.sec, point.time_from_start.nanosec = divmod(period_ns, 1_000_000_000)
-            self._message = JointTrajectory(joint_names=joints, points=[point])
+            self._message = JointTrajectory(joint_names=list(joints), points=[point])
             values = getattr(point, array)
         self._values = np.frombuffer(values)  # [A] the message's own memory
         try:
@@ -88,7 +88,7 @@ class CommandPublisher:
         self._node.destroy_publisher(self._publisher)
 
 
-def _order(joints: Sequence[str], controller_joints: list[str]) -> NDArray[np.intp]:
+def _order(joints: Sequence[str], controller_joints: Sequence[str]) -> NDArray[np.intp]:
     """Where the spec has each of the controller's joints, [A]."""
     missing = [name for name in joints if name not in controller_joints]
     unknown = [name for name in controller_joints if name not in joints]

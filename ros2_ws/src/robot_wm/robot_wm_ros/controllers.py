@@ -36,7 +36,7 @@ class ControllerWatch:
         self._answer: Any = None  # a future
         self._theirs: list[str] = []  # the controller's joints; none: not known
         self._heard = node.create_subscription(DiagnosticArray, "/diagnostics", self._hear, QoSProfile(depth=10))
-        self._client = node.create_client(GetParameters, f"{controller}/get_parameters")
+        self._client: Any = node.create_client(GetParameters, f"{controller}/get_parameters")
 
     def destroy(self) -> None:
         """Take it off the node."""

@@ -5,11 +5,12 @@ level  when
 =====  ==========================================================================================
 ERROR  e-stop, damp mode, or a fault of the engine (it raised, or its output is not finite)
 STALE  the node is active and has not ticked for ``STALE_AFTER_S``
-WARN   while inactive, a sensor that is silent, broken or slow; commands that nobody listens to;
-       hold mode or any other fault; deadlines missed since the last report; surprise above its
-       limit; the rate off by more than ``RATE_TOLERANCE``; a recording that stopped or has holes;
-       a real-time request that the kernel refused; a temperature above ``HOT_C``; a bundle whose
-       signature nobody asked for
+WARN   while inactive, a sensor that is silent, broken or slow, and joints that nothing watches;
+       commands that nobody listens to, a controller that is not active or has other joints, a
+       sensor's topic with several publishers; hold mode or any other fault; deadlines missed since
+       the last report; surprise above its limit; the rate off by more than ``RATE_TOLERANCE``; a
+       recording that stopped or has holes; a real-time request that the kernel refused; a
+       temperature above ``HOT_C``; a bundle whose signature nobody asked for
 OK     otherwise, also while nobody has enabled the agent
 =====  ==========================================================================================
 
@@ -70,7 +71,8 @@ class AgentStatus:
     recorder_error: str = ""  # why the recording stopped
     realtime: tuple[Grant, ...] = ()
     not_ready: tuple[str, ...] = ()  # what an activation would find wrong with the sensors now
-    unheard_topic: str = ""  # of the commands, if nobody listens to it
+    unwatched: tuple[str, ...] = ()  # what would go unnoticed once it drives
+    doubts: tuple[str, ...] = ()  # what is wrong around it, whether or not it drives
 
 
 def diagnostic_array(stamp: Time, *, hardware_id: str, status: AgentStatus, name: str = "agent") -> DiagnosticArray:
@@ -106,8 +108,8 @@ def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
         yield warn, "holding"
     if status.lifecycle == "inactive":
         yield from ((warn, f"not ready: {problem}") for problem in status.not_ready)
-    if status.unheard_topic:
-        yield warn, f"nobody listens to {status.unheard_topic}"
+        yield from ((warn, problem) for problem in status.unwatched)
+    yield from ((warn, problem) for problem in status.doubts)
     if status.fault_names:
         is_engine = not _ENGINE_FAULTS.isdisjoint(status.fault_names)
         yield error if is_engine else warn, f"{' '.join(status.fault_names)}: {status.detail or 'no detail'}"
@@ -170,6 +172,7 @@ def _values(status: AgentStatus) -> dict[str, str]:
         "spec_sha256": status.spec_hash,
         "recorder_error": status.recorder_error,
         "not_ready": "; ".join(status.not_ready),
-        "unheard_topic": status.unheard_topic,
+        "unwatched": "; ".join(status.unwatched),
+        "doubts": "; ".join(status.doubts),
         **{f"realtime_{grant.what.replace(' ', '_')}": str(grant) for grant in status.realtime},
     }

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add, attrgetter
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ class _Source:
     places: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))  # [E] in the K arrays, end to end
     functions: list[tuple[int, np.ufunc]] = field(default_factory=list)
     stamp_s: float = -math.inf  # of its last message that could be read
+    heard_s: float = -math.inf  # when that came, on the steady clock
 
 
 class JointStateBinding(Binding):
@@ -113,15 +115,16 @@ class JointStateBinding(Binding):
     def settle(self, stamp_s: float) -> float:
         """The oldest part's stamp; NaN after a message of other joints than ours."""
         if self._is_sound:
-            self._last.stamp_s = stamp_s
+            # By when it came, too: not every driver stamps what nobody needs.
+            self._last.stamp_s, self._last.heard_s = stamp_s, monotonic()
         if not self._last.arrays:
             return math.nan
         return min([source.stamp_s for source in self._ours])
 
     def sources(self) -> int:
         """How many lists of joints are being published, none of which has a joint of another."""
-        newest_s = max((source.stamp_s for source in self._sources), default=-math.inf)
-        return sum(source.stamp_s >= newest_s - _GONE_S for source in self._sources)
+        newest_s = max((source.heard_s for source in self._sources), default=-math.inf)
+        return sum(source.heard_s >= newest_s - _GONE_S for source in self._sources)
 
     def _source(self, names: list[str]) -> _Source:
         """Whose message it is, by its names; a new one takes the place of those that it has a joint in common with."""

@@ -54,6 +54,12 @@ _DECLARATIONS = (
     _row("precision", PRECISIONS[0], "of the policy's graph; the bundle must have it", choices=PRECISIONS),
     _row("engine_dir", "", "folder of TensorRT engines; empty: this machine's own"),
     _row("planner", PLANNERS[0], "what looks ahead before acting", choices=PLANNERS),
+    _row(
+        "allow_rival_sensors",
+        False,
+        "activate also where a sensor's topic has several publishers, believed in turns",
+        read_only=True,
+    ),
     _row("controller", "", "commands go to <controller>/...; empty: forward_<mode>_controller"),
     _row("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
     _row("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the agent's"),
@@ -164,6 +170,7 @@ class AgentParameters:
     controller: str
     command_type: str
     controller_joints: tuple[str, ...]
+    allow_rival_sensors: bool
     stamp_source: str
     command_timeout: str
     command_velocity_type: str

@@ -1,11 +1,17 @@
-"""What an agent would find if it were activated now: sensors silent, broken or slow, and commands that nobody hears."""
+"""What an agent would find if it were activated now: sensors silent, broken, slow or double, controllers that do not
+listen, and joints that nothing watches.
+"""
 
 from __future__ import annotations
 
 import math
 
+from robot_wm.errors import UserError
+from robot_wm.runtime.controller import Controller
 from robot_wm_ros.bindings import Input
 from robot_wm_ros.commands import CommandPublisher
+from robot_wm_ros.controllers import ControllerWatch
+from robot_wm_ros.publishers import Publishers
 from robot_wm_ros.sensor_frame import SensorFrame
 
 SLOW = 0.9  # of the control rate; a sensor that is slower cannot make the agent tick at its own
@@ -15,16 +21,37 @@ class Preflight:
     """Looks at the sensors that have come since the node was configured, whether or not it drives."""
 
     def __init__(
-        self, frame: SensorFrame, inputs: tuple[Input, ...], commands: CommandPublisher, *, wanted_rate_hz: float
+        self,
+        frame: SensorFrame,
+        inputs: tuple[Input, ...],
+        commands: CommandPublisher,
+        controller: Controller,
+        publishers: Publishers,
+        watch: ControllerWatch,
     ) -> None:
-        self._frame, self._commands, self._wanted_rate_hz = frame, commands, wanted_rate_hz
+        self._frame, self._commands, self._controller = frame, commands, controller
+        self._publishers, self._watch = publishers, watch
+        self._wanted_rate_hz = controller.spec.control_rate_hz
         # What an operator has not said (yet) is a command of zero, and no sensor's fault.
         self._inputs = [entry for entry in inputs if any(frame.needs_message(name) for name in entry.fields)]
 
+    def require_clear(self, *, allow_rivals: bool) -> None:
+        """Refuse (UserError) to drive where two sensors would be believed in turns, or other joints would move."""
+        rivals = () if allow_rivals else self._publishers.rivals()
+        if rivals:
+            raise UserError(f"{'; '.join(rivals)}: stop the others, or set allow_rival_sensors")
+        if self._watch.mismatch:
+            raise UserError(self._watch.mismatch)
+
+    def doubts(self) -> tuple[str, ...]:
+        """What is wrong around the agent, whether or not it drives."""
+        unheard = "" if self._commands.listeners else f"nobody listens to {self._commands.topic}"
+        return (*filter(None, [unheard, self._watch.state, self._watch.mismatch]), *self._publishers.rivals())
+
     @property
-    def unheard_topic(self) -> str:
-        """The topic of the commands, if nobody listens to it; else ""."""
-        return "" if self._commands.listeners else self._commands.topic
+    def unwatched(self) -> tuple[str, ...]:
+        """What would go unnoticed once the agent drives."""
+        return self._controller.unwatched
 
     def problems(self, now_s: float, trigger_rate_hz: float) -> tuple[str, ...]:
         """Of the sensors, in words; ``now_s`` is ROS time, ``trigger_rate_hz`` NaN where it is not known."""

@@ -20,7 +20,8 @@ from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.runtime.tick_log import Recorder
 from robot_wm_ros.bindings import Input, bind
 from robot_wm_ros.command_velocity import VELOCITY_TYPES, published_velocity_type
-from robot_wm_ros.commands import CommandPublisher, CommandRoute
+from robot_wm_ros.commands import COMMAND_TYPES, CommandPublisher, CommandRoute
+from robot_wm_ros.controllers import ControllerWatch
 from robot_wm_ros.diagnostics import diagnostic_array
 from robot_wm_ros.event_log import EventLog
 from robot_wm_ros.heartbeat import Heartbeat
@@ -29,6 +30,7 @@ from robot_wm_ros.loading import load_agent
 from robot_wm_ros.outputs import DampFlag, TracePublisher
 from robot_wm_ros.parameters import AgentParameters
 from robot_wm_ros.preflight import Preflight
+from robot_wm_ros.publishers import Publishers
 from robot_wm_ros.qos import DIAGNOSTICS
 from robot_wm_ros.recorded_topics import RecordedTopics
 from robot_wm_ros.status import StatusSource, Thermometer
@@ -113,11 +115,18 @@ class RunningAgent:
         patience_s = trigger_age_s + parameters.safety.hold_s
         self._heartbeat = Heartbeat(node, spec.action, route, patience_s=patience_s)
         undo.callback(self._heartbeat.destroy)
+        self._watch = ControllerWatch(
+            node, commands.controller, commands.joints, is_ordered=parameters.command_type == COMMAND_TYPES[0]
+        )
+        undo.callback(self._watch.destroy)
+        self._doubts: tuple[str, ...] = ()  # of the last report
+        self._allow_rivals = parameters.allow_rival_sensors
+        self._preflight = Preflight(frame, inputs, commands, controller, Publishers(node, spec, inputs), self._watch)
         self._status = StatusSource(
             agent,
             self.ticker,
             recorder,
-            Preflight(frame, inputs, commands, wanted_rate_hz=spec.control_rate_hz),
+            self._preflight,
             engine=parameters.engine,
             surprise_limit_nats=parameters.safety.surprise_limit_nats,
         )
@@ -137,6 +146,8 @@ class RunningAgent:
             f"{spec.task} on {spec.robot} at {spec.control_rate_hz:g} Hz: {', '.join(self._inputs)} -> {commands.topic}"
             f"; bundle {agent.bundle.manifest_sha256[:12]}"
         )
+        for line in controller.unwatched:
+            node.get_logger().warning(line)
         if not agent.bundle.signature_checked:
             node.get_logger().warning("allow_unsigned: nobody's signature vouches for this bundle")
         if parameters.rate_override_hz:
@@ -196,6 +207,10 @@ class RunningAgent:
                 self._subscribe(self._inputs[topic], found)
                 self._node.get_logger().info(f"{topic}: now read as {found.__name__}")
 
+    def require_clear(self) -> None:
+        """Raises UserError for what the agent must not be activated with."""
+        self._preflight.require_clear(allow_rivals=self._allow_rivals)
+
     def beat(self, now_s: float) -> None:
         """Tell the guardian that the agent's thread is there; ``now_s`` is the steady clock's."""
         last = self.ticker.last
@@ -206,6 +221,8 @@ class RunningAgent:
     def report(self, now_s: float, lifecycle: str) -> None:
         """Publish ~/damp and /diagnostics; ``now_s`` is the steady clock's."""
         self.damp.repeat()
+        if not self.ticker.driving:
+            self._watch.ask()
         status = self._status.status(
             now_s,
             ros_now_s=self._node.get_clock().now().nanoseconds * 1e-9,
@@ -221,6 +238,10 @@ class RunningAgent:
                 name=self._node.get_fully_qualified_name().lstrip("/"),
             )
         )
+        for doubt in status.doubts:
+            if doubt not in self._doubts:
+                self._node.get_logger().warning(doubt)
+        self._doubts = status.doubts
         self._follow_velocity_type()
         if self._recorder is not None:
             for line in self._recorder.news():

@@ -83,7 +83,8 @@ class StatusSource:
             recorder_error="" if recorder is None else recorder.error,
             realtime=realtime,
             not_ready=self._preflight.problems(ros_now_s, trigger_rate_hz),
-            unheard_topic=self._preflight.unheard_topic,
+            unwatched=self._preflight.unwatched,
+            doubts=self._preflight.doubts(),
         )
 
 

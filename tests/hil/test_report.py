@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from robot_wm_ros.hil.load import LoadMeter
 from robot_wm_ros.hil.measure import Measurement
 from robot_wm_ros.hil.pairing import SampleAccount
 from robot_wm_ros.hil.plot import plot_histograms
-from robot_wm_ros.hil.report import distribution, figures, quantities, row
+from robot_wm_ros.hil.report import conditions, distribution, figures, missed, quantities, row
 
 MS = 1_000_000
 
@@ -80,10 +81,60 @@ def test_tables_show_every_distribution():
     assert (line["rate_hz"], line["echo_p99_ms"], line["lost"]) == (200.0, pytest.approx(0.5), 0)
 
 
-def test_the_picture_is_a_png_also_with_nothing_in_it(tmp_path):
-    pytest.importorskip("matplotlib")
-    for name, distributions in (("full", {"a": ms(1, 2, 3), "b": ms(1), "none": ms()}), ("empty", {})):
-        path = tmp_path / "new" / f"{name}.png"
-        plot_histograms(path, distributions, title="t")
-        assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
-        assert path.stat().st_size > 5000
+def drawn(monkeypatch, path, distributions, **changes):
+    """The picture's figure, after it was written."""
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    figures = []
+    save = figure.savefig
+    monkeypatch.setattr(figure, "savefig", lambda self, *a, **k: figures.append(self) or save(self, *a, **k))
+    told = {"title": "t", "deadline_ms": 20.0, "missed": "missed 3 times (0.3 %)", "conditions": "2 CPUs 91 % busy"}
+    plot_histograms(path, distributions, **told | changes)
+    assert path.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    return figures[-1]
+
+
+@pytest.mark.parametrize(
+    ("durations", "deadline_ms"), [([1, 2, 3], 20.0), ([1, 2, 300], 20.0), ([30, 40], 20.0), ([], 5.0)]
+)
+def test_the_picture_shows_the_deadline_the_load_and_the_percentiles(tmp_path, monkeypatch, durations, deadline_ms):
+    distributions = {"end to end": ms(*durations), "none": ms()}
+    figure = drawn(monkeypatch, tmp_path / "new" / "hil.png", distributions, deadline_ms=deadline_ms)
+    (axes,) = figure.axes
+    assert any(np.allclose(line.get_xdata(), deadline_ms) for line in axes.lines)
+    low, high = axes.get_xlim()
+    assert low < deadline_ms < high
+    assert axes.get_title() == "2 CPUs 91 % busy"
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels[-1] == f"deadline: {deadline_ms:.3g} ms, missed 3 times (0.3 %)"
+    assert len(labels) == 1 + bool(durations)
+    if durations == [1, 2, 3]:
+        assert labels[0] == "end to end: p50 2, p99 2.98, p99.9 3, max 3 ms"
+
+
+def test_what_the_picture_tells_of_misses_and_of_the_machine():
+    found = figures(agent([1, 5, 5.001, 9], unanswered=4), None, deadline_ms=5.0)
+    assert missed(found) == "missed 6 times (75 %)"
+    assert missed(figures(Measurement(), None, deadline_ms=5.0)) == "nothing measured"
+    about = {"engine": "onnx", "precision": "fp32", "robot_host": None, "host": {"cores": 4, "usable_cores": 2}}
+    result = {"load": {"cpu_busy": 0.914, "load_average": 3.456}, "sched_fifo": False}
+    expected = "onnx fp32; 2 of 4 CPUs 91 % busy, load average 3.46; SCHED_FIFO refused"
+    assert conditions(result, about) == expected
+    result = {"load": {"cpu_busy": None, "load_average": 3.456}, "sched_fifo": True}
+    expected = "onnx fp32; 2 of 4 CPUs load average 3.46; SCHED_FIFO granted, agent on jetson"
+    assert conditions(result, about | {"robot_host": "jetson"}) == expected
+
+
+def test_the_load_is_of_the_time_since_the_meter_was_made(tmp_path):
+    stat = tmp_path / "stat"
+
+    def write(user, idle, iowait, guest):
+        stat.write_text(f"cpu  {user} 0 0 {idle} {iowait} 0 0 0 {guest} 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+
+    write(1000, 500, 0, 1000)  # a guest's time is in the user's already
+    meter = LoadMeter(stat)
+    write(1060, 530, 10, 1060)
+    assert meter.read()["cpu_busy"] == pytest.approx(0.6)
+    stat.unlink()
+    assert LoadMeter(stat).read()["cpu_busy"] is None
+    assert 0.0 <= LoadMeter().read()["load_average"] < 1e4

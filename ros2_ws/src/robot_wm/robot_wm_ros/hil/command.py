@@ -163,6 +163,7 @@ def hil(
                 deadline_ms=deadline_ms or 1e3 / rate_hz,
                 echo=echo and not agent_external,
                 picture=picture,
+                about=about,
             )
         )
         result = about | ({"rows": [row(run) for run in runs], "runs": runs} if rates else runs[0])
@@ -179,14 +180,18 @@ def _for_people(result: dict[str, Any]) -> dict[str, Any]:
     from robot_wm_ros.hil.report import quantities
 
     shown = {name: value for name, value in result.items() if not isinstance(value, dict | list)}
+    shown |= result.get("load", {})
     for name, goal in result.get("goals", {}).items():
         measured, limit = (value if value is None else f"{value:.4g}" for value in (goal["measured"], goal["limit"]))
         shown[f"goal: {name}"] = f"{measured} <= {limit}: {_MET[goal['met']]}"
     return shown | {"rows": result.get("rows") or quantities(result)}
 
 
-def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | None) -> dict[str, Any]:
+def _run(
+    config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | None, about: dict[str, Any]
+) -> dict[str, Any]:
     """Measure at one rate."""
+    from robot_wm_ros.hil.load import LoadMeter
     from robot_wm_ros.hil.measure import Measurement
     from robot_wm_ros.hil.report import figures
     from robot_wm_ros.hil.rig import SEGMENT_S, Rig
@@ -194,21 +199,21 @@ def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | N
     segments = max(1, round(config.seconds / SEGMENT_S))
     agent, bare = Measurement(), Measurement() if echo else None
     with Rig(config) as rig, messages().status("") as status:
+        meter = LoadMeter()
         for number in range(segments):
             status.update(f"{config.rate_hz:g} Hz: agent, segment {number + 1} of {segments}")
             agent += rig.measure_agent(config.seconds / segments)
             if bare is not None:
                 status.update(f"{config.rate_hz:g} Hz: bare echo, segment {number + 1} of {segments}")
                 bare += rig.measure_echo(config.seconds / segments)
+        load = meter.read()
         realtime, modes = rig.realtime, rig.modes
     if set(modes) - {"active"}:
         messages().print(f"warning: the agent ended in {', '.join(modes)}: in hold and damp it may not ask its policy")
     for process, answer in realtime.items():
         if "REFUSED" in answer:
             messages().print(f"warning: {process}: {answer}")
-    if picture is not None:
-        _plot(picture, agent, bare, title=f"{config.spec.task} at {config.rate_hz:g} Hz")
-    return {
+    result = {
         "rate_hz": config.rate_hz,
         "rate_overridden": config.rate_hz != config.spec.control_rate_hz,
         "spec_rate_hz": config.spec.control_rate_hz,
@@ -218,16 +223,30 @@ def _run(config: RigConfig, *, deadline_ms: float, echo: bool, picture: Path | N
         "clock": "one host: stages and end to end" if config.one_clock else "robot's: end to end is a round trip",
         "sched_fifo": bool(realtime) and all("REFUSED" not in answer for answer in realtime.values()),
         "realtime": realtime,
+        "load": load,
         "agent_modes": modes,
         **figures(agent, bare, deadline_ms=deadline_ms),
     }
+    if picture is not None:
+        _plot(picture, agent, bare, result, about)
+    return result
 
 
-def _plot(path: Path, agent: Measurement, echo: Measurement | None, *, title: str) -> None:
+def _plot(
+    path: Path, agent: Measurement, echo: Measurement | None, result: dict[str, Any], about: dict[str, Any]
+) -> None:
     from robot_wm_ros.hil.plot import plot_histograms
+    from robot_wm_ros.hil.report import conditions, missed
 
     distributions = {"end to end": agent.end_to_end, "policy": agent.policy}
-    plot_histograms(path, distributions | ({"bare echo": echo.end_to_end} if echo else {}), title=title)
+    plot_histograms(
+        path,
+        distributions | ({"bare echo": echo.end_to_end} if echo else {}),
+        title=f"{about['task']} at {result['rate_hz']:g} Hz",
+        deadline_ms=result["deadline_ms"],
+        missed=missed(result),
+        conditions=conditions(result, about),
+    )
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -71,6 +71,25 @@ def goals(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def missed(result: Mapping[str, Any]) -> str:
+    """How many deadlines were missed, for people to read."""
+    if result["deadline_miss_ratio"] is None:
+        return "nothing measured"
+    return f"missed {result['deadline_misses']} times ({100 * result['deadline_miss_ratio']:.3g} %)"
+
+
+def conditions(result: Mapping[str, Any], about: Mapping[str, Any]) -> str:
+    """What the figures were measured under, in one line: engine, machine, its load, its scheduling."""
+    load, host = result["load"], about["host"]
+    busy = "" if load["cpu_busy"] is None else f" {100 * load['cpu_busy']:.0f} % busy,"
+    where = f", agent on {about['robot_host']}" if about["robot_host"] else ""
+    scheduling = "granted" if result["sched_fifo"] else "refused"
+    return (
+        f"{about['engine']} {about['precision']}; {host['usable_cores']} of {host['cores']} CPUs{busy}"
+        f" load average {load['load_average']:.2f}; SCHED_FIFO {scheduling}{where}"
+    )
+
+
 def row(result: Mapping[str, Any]) -> dict[str, Any]:
     """One line of the table over rates; where it names nothing else, a latency is end to end."""
     echo = result["echo"] or {}

@@ -65,8 +65,8 @@ def quickstart(
     config = TrainConfig(**settings)
     _clear(run_dir, force)
 
+    from robot_wm.evaluation.seeds import UNSEEN_SEED
     from robot_wm.training.command import RoundReport
-    from robot_wm.training.evaluation import UNSEEN_SEED
     from robot_wm.training.loop import Trainer
 
     started = time.monotonic()
@@ -78,6 +78,11 @@ def quickstart(
     if trainer.stopped_by == "signal":
         console.print(f"stopped and saved in {trainer.run}; start again with: robot-wm quickstart --force")
         raise KeyboardInterrupt
+    if not trainer.state.updates:
+        raise UserError(
+            f"{trainer.run}: {trainer.running_s:.0f} s were too short to learn anything"
+            f" ({trainer.state.env_steps} steps and no update); give more by --time-limit-s, with --force"
+        )
     console.print("2/5  exporting and checking parity")
     exported = _export(trainer, run_dir / "agent.rwm")
     console.print(f"3/5  evaluating {EVALUATION_EPISODES} episodes, then {REALTIME_EPISODES} in real time")
@@ -149,8 +154,8 @@ def _run(bundle: Path) -> tuple[dict[str, Any], ClosedLoopResult]:
     from robot_wm.evaluation.closed_loop import run_closed_loop
     from robot_wm.evaluation.driven import driven
     from robot_wm.evaluation.eval_command import evaluate_bundle
+    from robot_wm.evaluation.seeds import UNSEEN_SEED
     from robot_wm.runtime.safety import SafetyConfig
-    from robot_wm.training.evaluation import UNSEEN_SEED
 
     with progress() as bar:
         row = bar.add_task("evaluate", total=EVALUATION_EPISODES, note="")

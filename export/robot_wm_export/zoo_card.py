@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.evaluation.eval_command import evaluate_bundle
+from robot_wm.evaluation.seeds import UNSEEN_SEED
 from robot_wm.figures import robot_minutes
 from robot_wm.tasks import GYM_PREFIX, backend_name, known_tasks
 from robot_wm.training.checkpoint import LoadedAgent
-from robot_wm.training.evaluation import UNSEEN_SEED
 from robot_wm.zoo.catalog import BUNDLE, CARD, CURVE, PAGE, PICTURE, Card, Evaluation
 from robot_wm.zoo.command import falls_text, return_text
 from robot_wm_export.report import draw_learning_curve

@@ -29,6 +29,7 @@ class Driven:
     env: Env
     task: str
     backend: str
+    env_steps: int | None  # that the agent had learned from; None where its bundle does not say
 
 
 @contextmanager
@@ -67,6 +68,6 @@ def driven(
                 noise_seed=noise_seed,
             )
             with controller:
-                yield Driven(controller, env, name, backend_name(name, options))
+                yield Driven(controller, env, name, backend_name(name, options), opened.manifest.lineage.steps)
         finally:
             env.close()

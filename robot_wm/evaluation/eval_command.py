@@ -9,8 +9,9 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from robot_wm.console import emit, progress
+from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
+from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.manifest import Precision
 
@@ -23,6 +24,7 @@ def evaluate_command(
     option: dict[str, str] | None = None,
     backend: str | None = None,
     episodes: Annotated[int, Parameter(validator=Number(gt=0))] = 10,
+    episode_steps: Annotated[int, Parameter(validator=Number(gt=0))] = LONGEST_EPISODE_STEPS,
     seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     public_key: Path | None = None,
     engine: EngineKind = "onnx",
@@ -49,6 +51,8 @@ def evaluate_command(
         Physics engine, short for --option.backend: pybullet or mujoco.
     episodes
         Episodes to run.
+    episode_steps
+        Control steps after which an episode is cut off, and counts as it stands then.
     seed
         Seeds the episodes [default: a fixed one that training does not use].
     public_key
@@ -60,7 +64,7 @@ def evaluate_command(
     json
         Print the result as one JSON object.
     """
-    from robot_wm.training.evaluation import EVALUATION_SEED
+    from robot_wm.evaluation.seeds import EVALUATION_SEED
 
     if (checkpoint is None) == (bundle is None):
         raise UserError("eval takes either a bundle or --checkpoint")
@@ -75,7 +79,7 @@ def evaluate_command(
             bar.update(row, completed=count, visible=True)
 
         if checkpoint is not None:
-            result = _of_checkpoint(checkpoint, task, option or {}, backend, episodes, chosen, done)
+            result = _of_checkpoint(checkpoint, task, option or {}, backend, episodes, episode_steps, chosen, done)
         else:
             assert bundle is not None
             result = evaluate_bundle(
@@ -84,6 +88,7 @@ def evaluate_command(
                 option=option or {},
                 backend=backend,
                 episodes=episodes,
+                longest=episode_steps,
                 seed=chosen,
                 public_key=public_key,
                 engine=engine,
@@ -91,6 +96,9 @@ def evaluate_command(
                 done=done,
             )
     emit(result, as_json=json, title=str(checkpoint or bundle))
+    if result["cut_off"]:
+        told = f"{result['cut_off']} of {episodes} episodes had not ended after {episode_steps} steps and count as they"
+        messages().print(f"{told} stood then; --episode-steps sets this limit, and the task's time_limit ends them")
 
 
 def _of_checkpoint(
@@ -99,6 +107,7 @@ def _of_checkpoint(
     option: dict[str, str],
     backend: str | None,
     episodes: int,
+    longest: int,
     seed: int,
     done: Callable[[int], None],
 ) -> dict[str, Any]:
@@ -118,7 +127,7 @@ def _of_checkpoint(
         require_same(loaded.spec, agent_spec(env), origin=f"{loaded.path}: task {name}")
     finally:
         env.close()
-    result = evaluate(loaded.agent, name, options, episodes=episodes, seed=seed, on_episode=done)
+    result = evaluate(loaded.agent, name, options, episodes=episodes, seed=seed, longest=longest, on_episode=done)
     trained = {"env_steps": loaded.state.env_steps, "updates": loaded.state.updates}
     return {"task": name, **result, **trained, "checkpoint": str(loaded.path)}
 
@@ -131,12 +140,17 @@ def evaluate_bundle(
     backend: str | None = None,
     episodes: int,
     seed: int,
+    longest: int = LONGEST_EPISODE_STEPS,
     public_key: Path | None = None,
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
     done: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
-    """Run a bundle's episodes as fast as they go; the keys of `training.evaluation.evaluate`, and latency in µs."""
+    """Run a bundle's episodes as fast as they go; the keys of `training.evaluation.evaluate`, and latency in µs.
+
+    ``env_steps`` are those that the agent had learned from, None where its bundle does not say.
+    An episode of more than ``longest`` control steps counts as it stands then, and among those ``cut_off``.
+    """
     from robot_wm.evaluation.closed_loop import run_closed_loop
     from robot_wm.evaluation.driven import driven
     from robot_wm.runtime.safety import SafetyConfig
@@ -159,15 +173,24 @@ def evaluate_bundle(
         precision=precision,
     )
     with robot as it:
+        done(0)
         result = run_closed_loop(
-            it.controller, it.env, episodes=episodes, realtime=False, seed=seed, on_episode=on_episode
+            it.controller,
+            it.env,
+            episodes=episodes,
+            realtime=False,
+            max_episode_s=longest * it.controller.spec.control_period_s,
+            seed=seed,
+            on_episode=on_episode,
         )
     return {
         "task": it.task,
+        "env_steps": it.env_steps,
         "return_mean": float(result.returns.mean()),
         "return_std": float(result.returns.std()),
         "success_rate": result.success_rate,
         "episodes": episodes,
+        "cut_off": sum(episode.cut_off for episode in result.episodes),
         "backend": it.backend,
         "length_mean": sum(episode.ticks for episode in result.episodes) / episodes,
         "returns": [round(float(value), 3) for value in result.returns],

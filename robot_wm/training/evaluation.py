@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 
 from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
+from robot_wm.evaluation.seeds import EVALUATION_SEED
 from robot_wm.figures import summary
 from robot_wm.tasks import backend_name
 from robot_wm.training.actor import Actor
 from robot_wm.training.config import OptionValue
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.stopping import StoppedError
-
-# Training seeds are small numbers plus the environment's number; these lie far from them.
-EVALUATION_SEED = 1_000_003
-# Of starts that the evaluations during training did not see either: by those the best checkpoint was chosen.
-UNSEEN_SEED = EVALUATION_SEED + 7919
 
 
 def evaluate(
@@ -28,7 +25,7 @@ def evaluate(
     *,
     episodes: int,
     seed: int = EVALUATION_SEED,
-    longest: int | None = None,
+    longest: int = LONGEST_EPISODE_STEPS,
     on_episode: Callable[[int], None] | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
@@ -38,7 +35,8 @@ def evaluate(
     An episode of more than ``longest`` control steps counts as it stands then.
 
     Returns ``return_mean``, ``return_std``, ``success_rate`` (None where the task knows no success), ``episodes``,
-    ``backend``, ``length_mean`` (control steps), ``returns`` and what `robot_wm.figures.summary` tells of them.
+    ``cut_off`` (how many of them were longer), ``backend``, ``length_mean`` (control steps), ``returns`` and what
+    `robot_wm.figures.summary` tells of them. ``on_episode`` hears how many have ended, at the start that none has.
     Raises StoppedError once ``go_on``, which is asked before each step, says no.
     """
     pool = EnvPool(task, dict(options), envs=episodes, processes=0, seed=seed)
@@ -47,10 +45,14 @@ def evaluate(
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=int)
         figures = np.full((episodes, len(pool.figure_names)), np.nan)
         success, done = np.full(episodes, np.nan), np.zeros(episodes, dtype=bool)
+        cut_off = 0
+        if on_episode is not None:
+            on_episode(0)
         step = pool.reset([seed + number for number in range(episodes)])
         while True:
             returns += np.where(done, 0.0, step.reward)
-            ended = (step.is_last | (longest is not None and lengths >= longest)) & ~done
+            ended = (step.is_last | (lengths >= longest)) & ~done
+            cut_off += int((ended & ~step.is_last).sum())
             success[ended], figures[ended] = step.success[ended], step.figures[ended]
             done |= ended
             if on_episode is not None and ended.any():
@@ -68,6 +70,7 @@ def evaluate(
         "return_std": float(returns.std()),
         "success_rate": None if np.isnan(success).any() else float(success.mean()),
         "episodes": episodes,
+        "cut_off": cut_off,
         "backend": backend_name(task, options),
         "length_mean": float(lengths.mean()),
         "returns": returns.round(3).tolist(),

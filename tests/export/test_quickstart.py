@@ -18,7 +18,7 @@ def robot_wm(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     run = tmp_path_factory.mktemp("quickstart")
-    done = robot_wm("quickstart", "--run-dir", str(run), "--time-limit-s", "5", "--json")
+    done = robot_wm("quickstart", "--run-dir", str(run), "--time-limit-s", "15", "--json")
     assert done.returncode == 0, done.stderr
     return run, json.loads(done.stdout)
 
@@ -37,6 +37,10 @@ def test_it_leaves_a_report_with_its_three_pictures_and_a_bundle(quickstart):
     assert {row["graph"] for row in report["parity"]["rows"]} == {"policy.op17.onnx", "policy.onnx"}
     assert (run / "agent.rwm" / "manifest.json").is_file()
     assert str(run) not in (run / "agent.rwm" / "manifest.json").read_text()
+    lineage = json.loads((run / "agent.rwm" / "manifest.json").read_text())["lineage"]
+    assert 0 < lineage["steps"] <= report["env_steps"]
+    assert lineage["checkpoint"] == f"step_{lineage['steps']:09d}"
+    assert lineage["evaluation"] == {} or 0 < lineage["evaluation"]["env_steps"] <= lineage["steps"]
 
 
 def test_at_the_end_the_zoos_quadruped_walks_or_it_is_told_why_not(quickstart):
@@ -64,8 +68,16 @@ def test_the_checkpoint_and_the_bundle_are_the_same_agent(quickstart):
     for result in (torch_side, bundle_side):
         assert keys <= result.keys()
         assert (result["episodes"], result["backend"], result["success_rate"]) == (3, "pybullet", None)
-    # Other starts, the same hardly trained policy: both fall early.
-    assert 0.3 < torch_side["length_mean"] / bundle_side["length_mean"] < 3
+    # The same starts, and the same steps learned from.
+    assert torch_side["lengths"] == bundle_side["lengths"]
+    assert torch_side["env_steps"] == bundle_side["env_steps"] > 0
+
+
+def test_a_time_in_which_nothing_can_be_learned_is_told_in_one_line(tmp_path):
+    done = robot_wm("quickstart", "--run-dir", str(tmp_path), "--time-limit-s", "0.001")
+    assert done.returncode == 2
+    assert "were too short to learn anything" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
 
 
 def test_a_second_one_does_not_overwrite_the_first(quickstart):

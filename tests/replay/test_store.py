@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_wm.errors import UserError
+from robot_wm.replay.rows import encode
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.replay.upkeep import Upkeep
@@ -236,3 +238,12 @@ def test_commits_that_wait_are_what_others_do_not_see(tmp_path, make_spec, make_
     assert len(EpisodeStore.open(store.path).index.number) == 0
     store.flush()
     assert len(EpisodeStore.open(store.path).index.number) == 2
+
+
+def test_an_episode_that_no_recording_holds_is_stored_as_it_was_before_recordings_were_named(make_spec, make_episode):
+    """Its digest is what tells it from others, also in stores that were written before."""
+    spec = make_spec()
+    batch = encode([make_episode(spec)], spec, first_number=0)
+    assert set(json.loads(batch.column("source")[0].as_py())) == {
+        "kind", "task", "robot", "seed", "backend", "policy", "created_utc"
+    }  # fmt: skip

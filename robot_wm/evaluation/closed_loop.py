@@ -37,6 +37,7 @@ class EpisodeResult:
     ticks: int
     success: bool | None  # None where the task has no notion of it
     terminated: bool  # it ended in a terminal state, rather than by time
+    cut_off: bool  # it had not ended when the longest that it may last was over
     figures: dict[str, float]  # what the task told beside; see `robot_wm.figures`
 
 
@@ -192,6 +193,7 @@ def _episode(
         ticks=ticks,
         success=None if math.isnan(told) else bool(told),
         terminated=terminated,
+        cut_off=not (terminated or truncated),
         figures=figures,
     )
 

@@ -7,6 +7,7 @@ Shape letters: N rows written at once, P ring size, A action, D deter, S stoch g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,24 @@ Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
 FLAGS = ("is_first", "is_last", "is_terminal")
+
+
+def _columns(spec: AgentSpec, *, deter: int, stoch: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and dtype of a step in each array of the rings."""
+    shapes: dict[str, tuple[tuple[int, ...], type[np.generic] | str]] = {
+        f"obs/{field.name}": (field.shape, field.dtype) for field in spec.observations
+    }
+    shapes |= {"action": ((spec.action_dim,), np.float32), "reward": ((), np.float32)}
+    shapes |= {name: ((), np.bool_) for name in FLAGS}
+    # Posterior latents; half precision is enough to start a sequence from (deter lies in [-1, 1]).
+    shapes |= {"deter": ((deter,), np.float16), "stoch": ((stoch,), np.uint8)}
+    shapes |= {"age": ((), np.int32)}  # steps since the episode's first
+    return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in shapes.items()}
+
+
+def ring_bytes_per_step(spec: AgentSpec, *, deter: int, stoch: int) -> int:
+    """Memory that a step takes in the rings, bytes."""
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in _columns(spec, deter=deter, stoch=stoch).values())
 
 
 class StreamRings:
@@ -38,16 +57,9 @@ class StreamRings:
         self.open = np.zeros(streams, np.bool_)  # [streams] an episode is running
         self._scalings = {f"obs/{field.name}": Scaling(field) for field in spec.observations if not field.is_image}
         self._commands = CommandMap(spec.action)
-        shapes: dict[str, tuple[tuple[int, ...], type[np.generic] | str]] = {
-            f"obs/{field.name}": (field.shape, field.dtype) for field in spec.observations
-        }
-        shapes |= {"action": ((spec.action_dim,), np.float32), "reward": ((), np.float32)}
-        shapes |= {name: ((), np.bool_) for name in FLAGS}
-        # Posterior latents; half precision is enough to start a sequence from (deter lies in [-1, 1]).
-        shapes |= {"deter": ((deter,), np.float16), "stoch": ((stoch,), np.uint8)}
-        shapes |= {"age": ((), np.int32)}  # steps since the episode's first
         self.rows: dict[str, Array] = {
-            name: np.zeros((streams * self.size, *shape), dtype) for name, (shape, dtype) in shapes.items()
+            name: np.zeros((streams * self.size, *shape), dtype)
+            for name, (shape, dtype) in _columns(spec, deter=deter, stoch=stoch).items()
         }
 
     @property

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, f
 
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
+from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.tasks import parse_options
 from robot_wm.training.schedule import UpdateSchedule
 
@@ -48,7 +49,9 @@ class TrainConfig(BaseModel):
     )
     early_updates: int = Field(default=0, ge=0, description="updates at early_train_ratio, after those of pretraining")
 
-    replay_capacity_steps: PositiveInt = Field(default=1_000_000, description="steps kept in memory")
+    replay_capacity_steps: PositiveInt | None = Field(
+        default=None, description="steps kept in memory [1000000, or as many as fit a quarter of the free memory]"
+    )
     replay_quota_mib: PositiveInt | None = Field(default=None, description="size limit of the store on disk, MiB")
     episodes_per_commit: PositiveInt = Field(
         default=1, description="finished episodes a store commit; a crash costs these"
@@ -58,7 +61,8 @@ class TrainConfig(BaseModel):
     eval_every_steps: PositiveInt | None = Field(default=None, description="policy steps between evaluations [off]")
     eval_episodes: PositiveInt = Field(default=5, description="greedy episodes an evaluation")
     eval_episode_steps: PositiveInt = Field(
-        default=30_000, description="control steps after which an evaluated episode is cut off and counted as it stands"
+        default=LONGEST_EPISODE_STEPS,
+        description="control steps after which an evaluated episode is cut off and counted as it stands",
     )
     predict_every_steps: PositiveInt | None = Field(
         default=None, description="policy steps between open-loop predictions written to the log [off]"
@@ -78,7 +82,7 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         window = self.dreamer.batch_length + 1
-        if self.replay_capacity_steps < window * self.envs:
+        if self.replay_capacity_steps is not None and self.replay_capacity_steps < window * self.envs:
             raise ValueError(
                 f"replay_capacity_steps {self.replay_capacity_steps} holds no window of {window} steps "
                 f"for each of {self.envs} environments"

@@ -34,6 +34,7 @@ from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.git import git_commit
 from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
 from robot_wm.training.peers import PeerTerminatedError
+from robot_wm.training.replay_memory import replay_capacity
 from robot_wm.training.run_folder import Start, fill, find_start, only_writer, open_store
 from robot_wm.training.scalars import ScalarLog
 from robot_wm.training.schedule import whole
@@ -72,7 +73,8 @@ class Trainer:
             self._set_up(find_start(self.run, resume=resume))
 
     def _set_up(self, start: Start | None) -> None:
-        config = self.config
+        capacity = replay_capacity(self.config, self.spec, saved=None if start is None else start.state.config)
+        config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
         torch.manual_seed(config.seed)
         dreamer = config.dreamer
         agent = DreamerAgent(dreamer, self.spec.model_inputs(), self.spec.action_dim, self.spec.action.is_discrete)
@@ -80,7 +82,7 @@ class Trainer:
         self.agent = self.learner.agent
         self.sampler = SequenceSampler(
             self.spec,
-            capacity_steps=config.replay_capacity_steps,
+            capacity_steps=capacity,
             length=dreamer.batch_length,
             streams=config.envs,
             deter=dreamer.deter,

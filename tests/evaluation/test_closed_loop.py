@@ -235,6 +235,18 @@ def test_an_episode_that_is_cut_short_tells_its_figures_so_far(stumbler):
     assert result.summary()["figures"]["late"] is None
 
 
+def test_an_evaluated_episode_lasts_no_longer_than_it_may(stumbler, capsys):
+    arguments = ["eval", "--bundle", str(stumbler), "--episodes", "9", "--seed", "1", "--json", "--episode-steps", "5"]
+    assert robot_wm(arguments) == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    assert max(result["lengths"]) == 5
+    assert 0 < result["cut_off"] < 9
+    # Those that fall after five steps at the latest end by themselves.
+    assert result["cut_off"] == 9 - result["falls"]
+    assert f"{result['cut_off']} of 9 episodes had not ended after 5 steps" in told.err
+
+
 def test_the_backend_has_a_flag_of_its_own(bundle_path, capsys):
     arguments = ["eval", "--bundle", str(bundle_path), "--episodes", "1", "--json"]
     assert robot_wm([*arguments, "--backend", "pybullet"]) == 0

@@ -1,5 +1,6 @@
 """What a task tells of its episodes, from the simulators to the logs, the checkpoint and the bundle's lineage."""
 
+import inspect
 import json
 import re
 from pathlib import Path
@@ -10,8 +11,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from robot_wm.cli import run as robot_wm
 from robot_wm.console import progress
+from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
+from robot_wm.evaluation.eval_command import evaluate_bundle
 from robot_wm.training import checkpoint, scalars
 from robot_wm.training.command import RoundReport
+from robot_wm.training.config import TrainConfig
+from robot_wm.training.evaluation import evaluate
 from robot_wm.training.loop import Trainer
 
 # Of 8 steps of an environment 2 are resets; it walks 4, is reset, walks 2 and falls, is reset.
@@ -49,6 +54,30 @@ def test_figures_and_falls_are_logged_from_the_first_step_and_go_on_after_a_resu
     again.train()
     assert again.falls == 20
     assert scalars.read(trainer.run)[-1]["run/robot_minutes"] == pytest.approx(0.2)
+
+
+def test_an_episode_that_never_ends_is_cut_off_where_it_is_evaluated_and_told(tiny, capsys):
+    endless = WALKER | {"task": "gym:toy_envs:toys/Counter-v0", "steps": 10}
+    endless["task_options"] = {"observation": "proprio", "length": 10**9}
+    trainer = Trainer(tiny(**endless, prefill_steps=1000))
+    trainer.train()
+    arguments = ["eval", "--checkpoint", str(trainer.run), "--episodes", "2", "--json"]
+    assert robot_wm([*arguments, "--episode-steps", "7"]) == 0
+    told = capsys.readouterr()
+    result = json.loads(told.out)
+    assert (result["lengths"], result["cut_off"], result["success_rate"]) == ([7, 7], 2, None)
+    assert result["returns"] == [1 + 2 + 3 + 4 + 5 + 6 + 7] * 2
+    assert "2 of 2 episodes had not ended after 7 steps" in told.err
+    assert robot_wm([*arguments, "--episode-steps", "7", "--option.length", "7"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["cut_off"] == 0
+    assert "had not ended" not in told.err
+
+
+@pytest.mark.parametrize("function", [evaluate, evaluate_bundle])
+def test_no_evaluation_is_without_a_bound(function):
+    assert inspect.signature(function).parameters["longest"].default == LONGEST_EPISODE_STEPS
+    assert TrainConfig().eval_episode_steps == LONGEST_EPISODE_STEPS
 
 
 def test_an_actor_beside_the_learner_tells_them_too(tiny):
@@ -123,7 +152,7 @@ def test_a_task_without_figures_logs_robot_minutes_only(tiny):
     trainer = Trainer(tiny(steps=80, prefill_steps=80, log_every_steps=80))
     trainer.train()
     row = scalars.read(trainer.run)[0]
-    resets = sum(1 for _ in trainer.store.episodes()) + 2
+    resets = trainer.state.episodes + 2
     assert row["run/robot_minutes"] == pytest.approx((80 - resets) / 50 / 60)
     assert trainer.falls is None
     assert not [name for name in row if "fall" in name]

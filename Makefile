@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FLOORS := .venv-floors
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint floors clean
 
 # One stamp per install: done again when a dependency list changes.
 $(VENV)/.installed: pyproject.toml constraints.txt ros2_ws/src/robot_wm/setup.py
@@ -27,5 +28,12 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Every dependency at the oldest version that it is declared with, and most of the tests there.
+floors: $(VENV)/.installed
+	$(PYTHON) -m venv --clear $(FLOORS)
+	$(BIN)/python tests/dependencies/floors.py all dev ros-wheels tensorrt > $(FLOORS)/constraints.txt
+	$(FLOORS)/bin/pip install --quiet --constraint $(FLOORS)/constraints.txt --editable '.[all,dev,ros-wheels,tensorrt]'
+	OMP_NUM_THREADS=1 $(FLOORS)/bin/pytest -p no:cacheprovider --ignore tests/ros --ignore tests/hil --ignore tests/baselines
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) $(FLOORS) runs

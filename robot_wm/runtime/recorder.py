@@ -55,6 +55,7 @@ _CLOSE_S = 10.0  # a disk that does not answer must not keep the node from endin
 
 _IDLE = (Mode.INACTIVE, Mode.DAMP, Mode.ESTOP)  # nobody drives the robot
 
+_INT32 = np.iinfo(np.int32)
 _FLOAT32, _UINT8 = np.dtype(np.float32), np.dtype(np.uint8)
 
 
@@ -191,6 +192,9 @@ class TickRecorder:
             return False
         slot = head % self._slots
         seconds, nanoseconds = divmod(stamp_ns, 1_000_000_000)
+        if not _INT32.min <= seconds <= _INT32.max:  # NumPy 1 would write it wrapped
+            self._refused += 1
+            return False
         try:
             self._scalars[slot] = (
                 seconds,
@@ -207,7 +211,7 @@ class TickRecorder:
                 MODES.index(command.mode),
                 command.damp,
             )
-        except OverflowError:  # a stamp that is beyond what a message can say
+        except OverflowError:  # a time that is beyond what a message can say
             self._refused += 1
             return False
         self._commands[slot] = command.command

@@ -19,7 +19,7 @@ setup(
         # Plain `pip install .` ignores install_scripts, and launch then finds no executable.
         (f"lib/{PACKAGE}", sorted(glob("scripts/*"))),
     ],
-    install_requires=["setuptools", "robot-wm"],
+    install_requires=["setuptools>=59.6", "robot-wm>=0.1"],
     zip_safe=True,
     description="Runs a learned world-model agent on a robot",
     license="Apache-2.0",

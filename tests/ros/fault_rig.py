@@ -31,7 +31,7 @@ from robot_wm_ros.qos import LATCHED
 
 SENSOR_RATE_HZ = 200.0
 SOFT_START_S = 0.2
-_CHANGE = re.compile(r"\w+ -> (?P<mode>\w+)(: (?P<reason>.*))?")
+_CHANGE = re.compile(r"\w+ -> (?P<mode>\w+)(: (?P<reason>.*?))?( \(\d+ faulty ticks since the last such line\))?")
 PATIENCE_S = 40.0  # for what should take a moment: these machines are busy
 
 

@@ -94,8 +94,6 @@ def _range(action: ActionSpec, index: int, limits: JointLimits) -> tuple[float, 
     elif bound is not None:
         bottom, top = -bound, bound
     else:
-        gain = abs(action.scale[index % len(action.scale)]) * action.clip
-        offset = action.offset[index % len(action.offset)]
         bottom, top = offset - gain, offset + gain
         if action.mode != "position":
             bottom, top = min(bottom, 0.0), max(top, 0.0)

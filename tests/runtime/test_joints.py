@@ -70,6 +70,26 @@ def test_a_joint_that_the_field_does_not_name_is_not_known_and_its_speed_comes_f
     np.testing.assert_allclose(found.speed, [8, 5], rtol=1e-5)
 
 
+def test_a_speed_is_that_between_two_samples_and_is_not_known_before(make_spec):
+    fields = (field("q", JointRole.POSITION),)
+    flat = np.zeros(2, np.float32)
+    readings = JointReadings(make_spec(action=action("velocity"), observations=fields), flat)
+
+    def speed(now_s, *positions):
+        flat[:] = positions
+        readings.take(now_s)
+        return readings.speed.tolist()
+
+    assert np.isnan(speed(5.0, 3.0, 1.0)).all()
+    np.testing.assert_allclose(speed(5.02, 3.1, 0.9), [5, -5], rtol=1e-4)
+    np.testing.assert_allclose(speed(5.025, 3.1, 0.9), [5, -5], rtol=1e-4)  # a tick out of turn, the sample again
+    np.testing.assert_allclose(speed(5.04, 3.2 - 2 * np.pi, 0.9), [5, 0], atol=1e-3)  # a turn is no speed
+    np.testing.assert_allclose(speed(5.0525, 3.3 - 2 * np.pi, 0.9), [8, 0], atol=1e-3)  # more than half a period
+    readings.forget()
+    assert np.isnan(speed(1.0, 0.0, 0.0)).all()
+    np.testing.assert_allclose(speed(1.02, 0.1, 0.0), [5, 0], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("fields", "named"),
     [

@@ -51,11 +51,37 @@ def test_precedence_is_finite_then_range_then_rate():
         ({"mode": "velocity", "scale": (0.5,), "offset": (2.0,)}, 0, 2.5, math.inf),  # widened to hold zero
         ({"mode": "effort", "limits": (JointLimits(effort=7, velocity=1),)}, -7, 7, math.inf),
         ({"mode": "effort", "scale": (4.0,)}, -4, 4, math.inf),
+        ({"mode": "effort", "scale": (0.5,), "offset": (-2.0,)}, -2.5, 0, math.inf),
+        # Farther than float32 commands can be told apart nobody goes.
+        ({"limits": (JointLimits(position=(-1e20, 1e20), rate=1e25),)}, -1e15, 1e15, 1e15),
     ],
 )
 def test_what_limits_mean_in_each_mode(action, low, high, step):
     limits = command_limits(spec_of(**action))
     np.testing.assert_allclose([limits.low[0], limits.high[0], limits.step[0]], [low, high, step], rtol=1e-5)
+
+
+def test_each_joint_has_limits_of_its_own():
+    limits = command_limits(
+        spec_of(
+            joints=("a", "b", "c"),
+            scale=(0.5, 1.0, 2.0),
+            offset=(1.0, 2.0, 3.0),
+            limits=(JointLimits(), JointLimits(position=(-3.0, 5.0), rate=50.0), JointLimits(velocity=25.0)),
+        )
+    )
+    np.testing.assert_array_equal(limits.low, np.float32([0.5, -3.0, 1.0]))
+    np.testing.assert_array_equal(limits.high, np.float32([1.5, 5.0, 5.0]))
+    np.testing.assert_allclose(limits.step, [np.inf, 1.0, 0.5], rtol=1e-6)
+    command = limit_command(np.float32([9, 9, 9]), np.float32([1, 0, 2]), limits)
+    np.testing.assert_allclose(command, [1.5, 1.0, 2.5], rtol=1e-6)
+
+
+def test_a_choice_lies_between_zero_and_one_and_may_change_at_once():
+    limits = command_limits(spec_of(mode="discrete", joints=("left", "right"), unit="1"))
+    for chosen, last in (([0, 1], [1, 0]), ([1, 0], [0, 1])):
+        np.testing.assert_array_equal(limit_command(np.float32(chosen), np.float32(last), limits), chosen)
+    np.testing.assert_array_equal(limit_command(np.float32([-1, 2]), np.float32([1, 0]), limits), [0, 1])
 
 
 @given(
@@ -99,8 +125,11 @@ def test_buffers_are_used_and_inputs_kept():
     [
         ({"limits": (JointLimits(position=(0.1, math.nextafter(0.1, 1))),)}, "holds no float32"),
         ({"limits": (JointLimits(position=(1e20, 2e20)),)}, "beyond"),
+        ({"limits": (JointLimits(position=(-2e20, -1e20)),)}, "beyond"),
         ({"limits": (JointLimits(position=(-1e6, 1e6), rate=1e-3),)}, "too small for float32"),
         ({"scale": (1e-40,)}, "scale"),
+        ({"scale": (1e16,)}, "scale"),
+        ({"offset": (-1e16,)}, "offset"),
     ],
 )
 def test_limits_that_cannot_be_kept_are_refused_with_the_joint_named(action, word):
@@ -116,6 +145,7 @@ def test_limits_that_cannot_be_kept_are_refused_with_the_joint_named(action, wor
         ("velocity", {"velocity": 5.0}),
         ("position", {"position": (-1.0, 1.0)}),
         ("position", {"velocity": 5.0}),
+        ("position", {"rate": 5.0}),
     ],
 )
 def test_a_robot_has_the_limit_of_its_command_at_every_joint(mode, enough):

@@ -60,6 +60,18 @@ def test_each_defect_has_its_flag_and_names_the_field(sensors, frame, value, fau
     assert sensors.read(frame | {"gyro": value}, 0.0) == fault
     assert "gyro" in sensors.detail
     assert sensors.read(frame, 0.0) == 0
+    assert sensors.detail == ""
+
+
+def test_every_fault_of_a_frame_is_told(sensors, frame):
+    frame = {"joint_position": None, "gyro": np.float32([np.nan, 0, 0])}
+    stamps = {"joint_position": 9.0, "gyro": 9.0}
+    assert sensors.read(frame, 10.0, stamps) == Fault.STALE | Fault.MISSING_FIELD
+    assert sensors.detail == (
+        "joint_position: 1 s old, max_age_s is 0.1; gyro: 1 s old, max_age_s is 0.05; joint_position: missing"
+    )
+    assert sensors.read(frame, 10.01) == Fault.MISSING_FIELD | Fault.NOT_FINITE
+    assert sensors.detail == "joint_position: missing; gyro: not finite"
 
 
 def test_an_absent_field_and_an_absent_frame(sensors, frame):
@@ -107,7 +119,37 @@ def test_clocks_that_go_backwards(sensors, frame):
     assert sensors.read(frame, 2.0, {"joint_position": 2.0, "gyro": 2.0}) == Fault.CLOCK
     assert sensors.read(frame, 2.02, {"joint_position": 2.02, "gyro": 2.02}) == 0  # lives on with the new time
     sensors.forget_clock()
-    assert sensors.read(frame, 0.0) == 0
+    assert sensors.read(frame, 0.0, {"joint_position": 0.0, "gyro": 0.0}) == 0
+
+
+@pytest.mark.parametrize(
+    ("now_s", "changed", "stamps", "placed"),
+    [
+        (10.0, {}, {}, True),
+        (10.0, {"gyro": None}, {"joint_position": 10.0}, True),  # of another field
+        (10.0, {"gyro": np.float32([np.nan, 0, 0])}, {}, True),
+        (10.0, {}, {"gyro": 9.0}, True),
+        (10.0, {"joint_position": None}, {}, False),
+        (10.0, {"joint_position": np.float32([np.nan, 0])}, {}, False),
+        (10.0, {}, {"joint_position": 9.0}, False),  # old
+        (10.0, {}, {"joint_position": 9.98}, False),  # older than the one before
+        (9.9, {}, {"joint_position": 9.9, "gyro": 9.9}, False),
+        (None, {}, {}, False),
+        (10.0, {}, None, False),
+    ],
+)
+def test_where_the_joints_are_is_known_from_a_frame_whose_joint_fields_and_clock_are_sound(
+    sensors, frame, now_s, changed, stamps, placed
+):
+    fresh = {"joint_position": 9.99, "gyro": 9.99}
+    assert sensors.read(frame, 9.99, fresh) == 0
+    moved = {"joint_position": np.float32([0.11, 0.21])} | {n: v for n, v in changed.items() if n == "joint_position"}
+    sensors.read(frame | changed | moved, now_s, "none" if stamps is None else fresh | stamps)
+    assert sensors.is_placed is placed
+    np.testing.assert_array_equal(sensors.joints.position, np.float32([0.11, 0.21] if placed else [0.1, 0.2]))
+    # A frame's fault is not the next one's.
+    assert sensors.read(frame, 10.01, {"joint_position": 10.01, "gyro": 10.01}) == 0
+    assert sensors.is_placed is True
 
 
 @pytest.mark.parametrize("now", [math.nan, math.inf, None, "now", 10**400])

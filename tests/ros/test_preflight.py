@@ -118,9 +118,13 @@ def test_a_second_driver_of_one_sensor_is_told_with_both_nodes_and_the_agent_doe
 def test_who_insists_on_two_drivers_of_one_sensor_may_activate(make_rig):
     rig = make_rig("a1_velocity", allow_rival_sensors=True)
     rig.sense(200.0)
+    talker = rclpy.create_node("talker", context=rig._context())
+    talker.create_publisher(String, "imu/data", 10)  # of another type: it reaches nobody here
+    rig.until(lambda: len(rig.peer.get_publishers_info_by_topic("/imu/data")) == 2)
     rig.peer.create_publisher(Imu, "imu/data", 10)
     rig.until(lambda: "imu/data has 2 publishers (/peer, /peer)" in rig.told())
     assert rig.change(ACTIVATE)
+    talker.destroy_node()
 
 
 def test_joint_states_of_two_nodes_are_legal_as_long_as_their_joints_differ(rig):

@@ -122,7 +122,8 @@ def _told(path: Path, temporary: Path) -> Iterator[None]:
     except (UserError, BrokenPipeError):
         raise
     except OSError as error:
-        named = None if error.filename is None else Path(os.fsdecode(error.filename))
+        name = error.filename2 or error.filename  # a copy that fails names both, its target last
+        named = None if name is None else Path(os.fsdecode(name))
         if named is not None and not (path.is_relative_to(named) or named.is_relative_to(temporary)):
             raise
         raise UserError(f"{path}: cannot be written: {_reason(error, path)}") from error

@@ -2,8 +2,11 @@
 
 import os
 import re
+import resource
+import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import safetensors.numpy
 
 from robot_wm.atomic import atomic_directory, atomic_file, require_writable, tidy
 from robot_wm.errors import UserError
+from robot_wm.runtime.signature import generate_key
 
 
 def fail_after(write):
@@ -67,6 +71,7 @@ from pathlib import Path
 import numpy as np, safetensors.numpy
 from robot_wm.atomic import atomic_directory, atomic_file
 from robot_wm.errors import UserError
+from robot_wm.runtime.signature import generate_key
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
 data = np.zeros(2**20)
@@ -153,3 +158,33 @@ def test_what_killed_writers_left_is_tidied_and_what_was_whole_is_back(tmp_path)
     tidy(tmp_path)
     found = {path.name: (path / "a").read_text() for path in tmp_path.iterdir()}
     assert found == {"gone": ".gone.0123abcd.old", "there": "there", ".mine.tmp": ".mine.tmp"}
+
+
+def test_a_copy_that_finds_no_room_tells_of_the_place_that_has_none(tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(bytes(10_000))
+    with (
+        little_room(1000),
+        pytest.raises(UserError, match=r"target: cannot be written: File too large"),
+        atomic_directory(tmp_path / "target") as temporary,
+    ):
+        shutil.copyfile(source, temporary / "copy")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_half_a_key_is_not_left_where_there_is_no_room_for_a_whole_one(tmp_path):
+    with little_room(30), pytest.raises(UserError, match=r"robot\.pem: cannot write the key: File too large"):
+        generate_key(tmp_path / "robot.pem")
+    assert list(tmp_path.iterdir()) == []
+    generate_key(tmp_path / "robot.pem")
+
+
+@contextmanager
+def little_room(size_bytes):
+    """No file may grow beyond ``size_bytes``: as on a full disk the same calls fail, with another number."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -45,8 +45,13 @@ def generate_key(private_path: Path) -> Path:
             raise UserError(f"{path}: exists; keys are never overwritten") from None
         except OSError as error:
             raise UserError(f"{path}: cannot write the key: {error.strerror}") from None
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+        except OSError as error:  # half a key would be in the way of the next one
+            for half in (private_path, path):
+                half.unlink(missing_ok=True)
+            raise UserError(f"{path}: cannot write the key: {error.strerror}") from None
     return public_path
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,7 +29,7 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-_ANY_WIDTH = 10_000  # columns, more than any table has
+_FRAME = 7  # columns of a table of two that are lines and blanks
 LINE_EVERY_S = 30.0  # between two lines of progress where no terminal shows a bar
 
 
@@ -145,7 +147,8 @@ def _clock(seconds: float | None) -> str:
 def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
     """Print a result: one JSON object, or a table with a row per key (and one per element of ``rows``).
 
-    No value is cut: long ones are folded, and where the columns of ``rows`` have no room every row is a table itself.
+    Nothing is cut, and no word is broken: a path, a hash or a command is there to be pasted. Where the columns of
+    ``rows`` have no room every row is a table itself; a value that has none in it stands beneath, on lines of its own.
     """
     if as_json:
         print(json.dumps(result, indent=2, default=_plain), file=_results.get(), flush=True)
@@ -154,26 +157,36 @@ def emit(result: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
     rows = result.get("rows")
     plain = {key: value for key, value in result.items() if key != "rows"}
     if plain:
-        console.print(_listed(plain, title))
+        _print_listed(console, plain, title)
     if rows:
         heading = "" if plain else title
         table = _columns(rows, heading)
-        unbounded = console.options.update(max_width=_ANY_WIDTH)
-        if Measurement.get(console, unbounded, table).minimum <= console.width:
+        with console.capture() as shown:
+            console.print(table)
+        wanted = Counter(word for row in rows for value in row.values() for word in _words(_text(value)))
+        wanted += Counter(word for name in rows[0] for word in _words(name))
+        if wanted <= Counter(_words(shown.get())):  # every word whole, as often as it is there
             console.print(table)
         else:
-            console.print(*(_listed(row, heading) for row in rows))
+            for row in rows:
+                _print_listed(console, row, heading)
 
 
-def _listed(values: Mapping[str, Any], title: str) -> Table:
-    table = Table(Column(no_wrap=True), Column(overflow="fold"), title=title or None, show_header=False)
-    for key, value in values.items():
-        table.add_row(str(key), _text(value))
-    return table
+def _print_listed(console: Console, values: Mapping[str, Any], title: str) -> None:
+    texts = {str(key): _text(value) for key, value in values.items()}
+    room = console.width - max(map(cell_len, texts)) - _FRAME
+    beneath = [key for key, text in texts.items() if any(cell_len(line) > room for line in text.splitlines())]
+    table = Table(Column(no_wrap=True), Column(no_wrap=True), title=title or None, show_header=False)
+    for key, text in texts.items():
+        if key not in beneath:
+            table.add_row(escape(key), escape(text))
+    console.print(table)
+    for key in beneath:
+        for line in texts[key].splitlines():
+            console.print(f"{key}: {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _columns(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """A table whose numbers and headings stay whole, so that its least width is one at which they can be read."""
     names = list(dict.fromkeys(key for row in rows for key in row))
     numeric = [not any(isinstance(row.get(name), str) for row in rows) for name in names]
     columns = [
@@ -181,8 +194,14 @@ def _columns(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     ]
     table = Table(*columns, title=title or None)
     for row in rows:
-        table.add_row(*(_text(row.get(name, "")) for name in names))
+        # What is shown may come from a file, and [brackets] in it are no markup.
+        table.add_row(*(escape(_text(row.get(name, ""))) for name in names))
     return table
+
+
+def _words(text: str) -> list[str]:
+    """What stands between blanks and the lines of a table, whatever they are drawn with."""
+    return [word for word in re.split(r"[\s|│┃]+", text) if word]
 
 
 def _plain(value: Any) -> Any:
@@ -192,6 +211,5 @@ def _plain(value: Any) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "\n".join(f"{escape(str(key))} {_text(item)}" for key, item in value.items())
-    # What is shown may come from a file, and [brackets] in it are no markup.
-    return f"{value:.4g}" if isinstance(value, float) else escape(str(value))
+        return "\n".join(f"{key} {_text(item)}" for key, item in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

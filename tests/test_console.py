@@ -133,10 +133,37 @@ def test_no_number_is_cut_however_narrow_it_is(rows, width):
     assert "…" not in text
 
 
-def test_a_long_value_is_folded_and_not_cut(monkeypatch):
-    digest = "0123456789abcdef" * 4
-    text = shown({"spec_sha256": digest}, 50, monkeypatch)
-    assert "".join(re.findall(r"[0-9a-f]{8,}", text.split("spec_sha256")[1])) == digest
+PATH = "/" + "/".join(letter * 60 for letter in "def")
+COMMAND = "robot-wm export --checkpoint runs/a1 --out a1.rwm --sign robot.pem --bundle-version 7 --which latest --zip"
+
+
+@pytest.mark.parametrize("width", [30, 80, 150])
+@pytest.mark.parametrize("value", [PATH, COMMAND, "0123456789abcdef" * 4, "/é/数" * 40])
+def test_what_is_to_be_pasted_stays_on_one_line(value, width, monkeypatch):
+    """In a listing, among its keys, in a cell of several lines, and in a column."""
+    for result in (
+        {"count": 1, "spec": value, "rows": []},
+        {"by": {"first": value, "second": value}},
+        {"rows": [{"name": "one", "what": value, "count": 3.25}, {"name": "two", "what": "short"}]},
+    ):
+        text = shown(result, width, monkeypatch)
+        lines = [line for line in text.splitlines() if value in line]
+        assert lines or (value == COMMAND and "rows" in result)  # a column of prose breaks between words
+        assert all(word in text for word in value.split())
+    assert "3.25" in text
+
+
+@pytest.mark.parametrize("width", [24, 40, 80])
+def test_a_word_of_a_column_is_whole_or_no_column_is(width, monkeypatch):
+    rows = [{"robot": f"a_robot_with_a_name_{n}", "what": "Quadruped of twelve 6:1 servos", "kg": n} for n in range(3)]
+    words = re.findall(r"[^\s│┃]+", shown({"rows": rows}, width, monkeypatch))
+    for n in range(3):
+        assert f"a_robot_with_a_name_{n}" in words
+    assert words.count("Quadruped") == 3
+
+
+def test_brackets_in_what_is_beneath_are_no_markup(monkeypatch):
+    assert "where: [/x]" in shown({"where": "[/x]" * 40}, 40, monkeypatch)
 
 
 def test_columns_stand_side_by_side_where_they_have_room(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from robot_wm.replay.place import RecordedIn, matching
 
@@ -35,3 +36,9 @@ def test_every_known_stretch_is_looked_at():
     known = {0: stretch(5, 6), 1: stretch(99, 120), 2: stretch(9, 30, "b")}
     assert matching(wanted, known) == {1, 3, 4}
     assert matching(wanted, {}) == matching({}, known) == set()
+
+
+@pytest.mark.parametrize("change", [{"seen": 1}, {"first": -1}, {"id": None}])
+def test_what_is_no_stretch_is_not_read_as_one(change: dict[str, object]):
+    with pytest.raises(ValidationError):
+        RecordedIn.model_validate(stretch(10, 20).model_dump() | change)

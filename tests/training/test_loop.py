@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robot_wm.dreamer.learner import TensorBatch
 from robot_wm.errors import UserError
@@ -36,8 +37,14 @@ def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):
     assert state.updates == 20
     rows = scalars.read(trainer.run)
     assert [row["step"] for row in rows if "run/updates" in row] == [40, 80, 120, 160, 200]
-    assert any("eval/return" in row for row in rows)
-    assert list((trainer.run / "tensorboard").glob("events*"))
+    last = [row for row in rows if "run/updates" in row][-1]
+    assert (last["run/updates"], last["run/replayed_per_step"], last["run/episodes"]) == (20, 8.0, state.episodes)
+    assert last["episode/return"] == trainer.recent_return
+    assert 0 < last["time/collect_share"] < 1
+    assert 0 < last["run/wall_s"] <= state.wall_s
+    assert [row["step"] for row in rows if "eval/return" in row] == [124, 200]  # not before an update
+    board = EventAccumulator(str(trainer.run / "tensorboard")).Reload()
+    assert [image.step for image in board.Images("open_loop")] == [124, 200]
     loaded = load_agent(trainer.run)
     assert loaded.spec == trainer.spec
     assert loaded.lineage["updates"] == 20

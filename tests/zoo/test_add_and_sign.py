@@ -131,6 +131,7 @@ def test_weights_that_half_precision_cannot_hold_are_refused(copied, make_run, t
     tensors = safetensors.torch.load_file(path)
     tensors["agent/critic.out.bias"][3] = 7e4
     safetensors.torch.save_file(tensors, path)
+    (path.parent / "SHA256SUMS").unlink()
     line = refusal(("zoo", "add", "--run", run, "--name", "b", "--zoo", copied.root), capsys)
     assert "critic.out.bias has weights beyond ±65504" in line
     assert copied.names() == ("pole",)

@@ -1,0 +1,72 @@
+"""The README's tables and lists of names are those of the code."""
+
+import math
+import re
+
+import pytest
+import tomllib
+import torch
+from shown import ROOT, pages
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.config import SIZES, DreamerConfig
+from robot_wm.spec import InputShape
+from robot_wm.tasks import agent_spec, make_env
+from robot_wm.zoo.catalog import Zoo
+
+TEXT = pages()["README.md"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+COMMANDS = PROJECT["entry-points"]
+
+
+def rows(heading):
+    """Cells of the first table below a heading, without its head."""
+    below = TEXT[TEXT.index(f"\n## {heading}\n") :]
+    table = re.search(r"(?:^\|.*\n)+", below, re.MULTILINE)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table]
+
+
+@pytest.mark.parametrize("row", rows("Sizes"), ids=lambda row: row[0])
+def test_a_size_has_the_widths_and_parameters_of_its_row(row):
+    name, deter, hidden, latents, units, *counts = (cell.strip("` ").replace(",", "") for cell in row)
+    config = DreamerConfig(size=name)
+    assert [config.deter, config.hidden, config.units] == [int(deter), int(hidden), int(units)]
+    assert f"{config.stoch} × {config.classes}" == latents
+    shapes = InputShape(shape=(48,), dtype="float32"), InputShape(shape=(64, 64, 3), dtype="uint8")
+    for shape, count in zip(shapes, counts, strict=True):
+        with torch.device("meta"):
+            assert DreamerAgent(config, {"field": shape}, 12, False).parameter_count() == int(count)
+
+
+def test_every_size_has_a_row():
+    assert [row[0].strip("`") for row in rows("Sizes")] == list(SIZES)
+
+
+@pytest.mark.parametrize("row", rows("Tasks")[:-1], ids=lambda row: row[0])
+def test_a_task_has_the_observations_and_the_action_of_its_row(row):
+    name, _, _, observations, action, _ = row
+    count = int(re.search(r"(\d+) numbers", observations)[1]) if re.search(r"\d+ numbers", observations) else None
+    env = make_env(name.strip("`"), observation="proprio")
+    try:
+        spec = agent_spec(env)
+    finally:
+        env.close()
+    if count is not None:
+        assert sum(math.prod(field.shape) for field in spec.observations) == count
+    assert spec.action.unit == action.rsplit(", ", 1)[-1]
+    if joints := re.match(r"\d+", action):
+        assert spec.action_dim == int(joints[0])
+
+
+def test_every_task_preset_extra_and_agent_of_the_zoo_is_named():
+    tasks = {row[0].strip("`") for row in rows("Tasks")}
+    assert tasks == (set(COMMANDS["robot_wm.tasks"]) - {"gym"}) | {"gym:<module>:<Id>"}
+    presets = re.search(r"presets: ([\w,#\s]+?)\n +robot-wm", TEXT)[1]
+    shipped = {path.stem for path in (ROOT / "robot_wm/training/presets").glob("*.yaml")}
+    assert set(re.findall(r"\w+", presets)) == shipped
+    extras = re.search(r"\(extras: (.*?)\)", TEXT, re.DOTALL)[1]
+    named = set(re.findall(r"`([\w-]+)`", extras)) | set(re.findall(r"robot-wm\[(\w+)\]", TEXT))
+    assert named == set(PROJECT["optional-dependencies"])
+    zoo = TEXT[TEXT.index("## The zoo") : TEXT.index("## Sizes")]
+    assert set(Zoo.shipped().names()) <= set(re.findall(r"zoo:(\w+)", zoo))
+    assert set(re.search(r"there are two: `(\w+)` and `(\w+)`", zoo).groups()) == set(Zoo.shipped().names())

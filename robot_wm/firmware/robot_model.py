@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from robot_wm.firmware.frozen import Count, FrozenModel, NotNegative
 from robot_wm.spec import JointLimits, Name, Positive
@@ -28,10 +28,35 @@ def _not_bool(value: object) -> object:
     return value
 
 
+def _at_most(largest: float) -> AfterValidator:
+    """A bound that is asked after all else, so that NaN is told as what it is."""
+
+    def check(value: float) -> float:
+        if value > largest:
+            raise ValueError(f"must be at most {largest:g}")
+        return value
+
+    return AfterValidator(check)
+
+
+Watchdog = Annotated[Positive, _at_most(10.0)]  # s; what is longer was written in ms
 Direction = Annotated[Literal[1, -1], BeforeValidator(_not_bool)]
 
-# Nothing that is driven turns or slides further between its stops; what is beyond was written in degrees or mm.
-_MAX_POSITION = {"rad": 8 * math.pi, "m": 100.0}
+# No driven joint turns, slides, hastens or pushes further: what is beyond was written in another unit.
+_LARGEST: dict[str, dict[str, tuple[float, str, str]]] = {
+    "rad": {
+        "position": (8 * math.pi, "rad", "degrees"),
+        "velocity": (200.0, "rad/s", "degrees/s or rpm"),
+        "effort": (5000.0, "N·m", "mN·m"),
+        "rate": (1e8, "command unit/s", "another unit"),
+    },
+    "m": {
+        "position": (100.0, "m", "mm"),
+        "velocity": (50.0, "m/s", "mm/s"),
+        "effort": (1e5, "N", "mN"),
+        "rate": (1e8, "command unit/s", "another unit"),
+    },
+}
 # What a drive cannot be set up without; a closed drive keeps these to itself.
 _OPEN_DRIVE_NEEDS = (
     "bus_id",
@@ -47,7 +72,7 @@ class Bus(FrozenModel):
     """An adapter of the robot's computer: what its drives hang on, or a sensor such as the IMU."""
 
     kind: Literal["can", "serial", "ethernet"]
-    bitrate: Count | None = Field(default=None, description="bit/s; of CAN, its arbitration phase")
+    bitrate: Count | None = Field(default=None, ge=1000, description="bit/s; of CAN, its arbitration phase")
     data_bitrate: Count | None = Field(default=None, description="bit/s of CAN FD's data phase; none: classic CAN")
     usb_vendor_id: UsbId | None = Field(default=None, description="four hexadecimal digits, quoted; see lsusb")
     usb_product_id: UsbId | None = Field(default=None, description="four hexadecimal digits, quoted; see lsusb")
@@ -74,19 +99,21 @@ class RobotJoint(FrozenModel):
     unit: Literal["rad", "m"] = Field(default="rad", description="rad of a rotating joint, m of a sliding one")
     limits: JointLimits = Field(description="what the drive enforces: rad, rad/s, N·m, or m, m/s, N")
     urdf: JointLimits | None = Field(default=None, description="limits of the robot's description, same units")
-    kp: NotNegative = Field(description="N·m/rad or N/m, position gain of the drive")
-    kd: NotNegative = Field(description="N·m·s/rad or N·s/m, velocity gain of the drive")
-    watchdog_s: Positive | None = Field(default=None, description="s without a command until the drive damps")
+    kp: Annotated[NotNegative, _at_most(1e5)] = Field(description="N·m/rad or N/m, position gain of the drive")
+    kd: Annotated[NotNegative, _at_most(1e4)] = Field(description="N·m·s/rad or N·s/m, velocity gain of the drive")
+    watchdog_s: Watchdog | None = Field(default=None, description="s without a command until the drive damps")
     following_error: Positive | None = Field(
         default=None, description="what the joint may be off by, in its command's unit; none: as its limits have it"
     )
-    current_limit_a: Positive | None = Field(default=None, description="A, of a phase")
+    current_limit_a: Annotated[Positive, _at_most(1000.0)] | None = Field(default=None, description="A, of a phase")
     temperature_limit_c: Positive | None = Field(default=None, description="°C, at which the drive stops")
     bus: DeviceName | None = Field(default=None, description="name of one of the robot's buses")
     bus_id: Annotated[int, Field(ge=0)] | None = Field(default=None, description="number on the bus")
-    gear_ratio: Positive | None = Field(default=None, description="motor turns per joint turn, or rad per m")
+    gear_ratio: Annotated[Positive, _at_most(1e5)] | None = Field(
+        default=None, description="motor turns per joint turn, or rad per m"
+    )
     torque_constant_nm_per_a: Positive | None = Field(default=None, description="N·m/A, at the motor's shaft")
-    pole_pairs: Count | None = Field(default=None, description="1, pairs of magnetic poles of the rotor")
+    pole_pairs: Count | None = Field(default=None, le=100, description="1, pairs of magnetic poles of the rotor")
     direction: Direction = Field(default=1, description="1 or -1: whether the motor turns with the joint")
     settings: dict[str, float | int | str] = Field(default={}, description="what only this drive type knows")
 
@@ -95,15 +122,21 @@ class RobotJoint(FrozenModel):
         for key in ("velocity", "effort"):
             if getattr(self.limits, key) is None:
                 raise ValueError(f"limits.{key}: a driven joint needs one")
-        for layer, limits in (("limits", self.limits), ("urdf", self.urdf)):
-            largest = _MAX_POSITION[self.unit]
-            if limits is not None and limits.position is not None and max(map(abs, limits.position)) > largest:
-                other = "degrees" if self.unit == "rad" else "mm"
-                low, high = limits.position
-                raise ValueError(
-                    f"{layer}.position: [{low:g}, {high:g}] {self.unit} is beyond ±{largest:.4g} {self.unit}; "
-                    f"was it meant in {other}?"
-                )
+        # The description's speeds and efforts are its author's business: many say 1000 for "any".
+        for layer, limits, quantities in (
+            ("limits", self.limits, _LARGEST[self.unit]),
+            ("urdf", self.urdf, ("position",)),
+        ):
+            for quantity in quantities:
+                largest, unit, other = _LARGEST[self.unit][quantity]
+                found = getattr(limits, quantity, None)
+                ends = found if isinstance(found, tuple) else (found or 0.0,)
+                if max(map(abs, ends)) > largest:
+                    value = f"{found:g}" if len(ends) == 1 else f"[{ends[0]:g}, {ends[1]:g}]"
+                    bound = f"{'±' if quantity == 'position' else ''}{largest:.4g}"
+                    raise ValueError(
+                        f"{layer}.{quantity}: {value} {unit} is beyond {bound} {unit}; was it meant in {other}?"
+                    )
         return self
 
 
@@ -116,8 +149,8 @@ class RobotConfig(FrozenModel):
     firmware: str = Field(description="AgentSpec.firmware.name of the agents that may drive it")
     drive_type: DriveType
     urdf: str = Field(default="", description="where the description is from whose limits the joints repeat")
-    control_rate_hz: Positive = Field(description="Hz, of the agent's commands")
-    command_timeout_s: Positive = Field(description="s without a command until the firmware damps")
+    control_rate_hz: Annotated[Positive, _at_most(5000.0)] = Field(description="Hz, of the agent's commands")
+    command_timeout_s: Watchdog = Field(description="s without a command until the firmware damps")
     when_stopped: WhenStopped = Field(
         default="damp",
         description="what ~/damp asks of the drives: damp (brake with kd alone), or hold_and_brake (keep the position,"

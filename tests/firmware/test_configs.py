@@ -202,6 +202,25 @@ def test_every_number_of_a_yaml_file_is_followed_by_its_unit_or_preceded_by_its_
             r"limits\.position: \[0, 400\] m is beyond ±100 m; was it meant in mm\?",
         ),
         ("urdf: {position: [-180, 180]}", r"urdf\.position: \[-180, 180\] rad is beyond"),
+        (
+            "limits: {velocity: 1200, effort: 1}",
+            r"limits\.velocity: 1200 rad/s is beyond 200 rad/s; was it meant in degrees/s or rpm\?",
+        ),
+        (
+            "limits: {velocity: 1, effort: 33500}",
+            r"limits\.effort: 33500 N·m is beyond 5000 N·m; was it meant in mN·m\?",
+        ),
+        ("limits: {velocity: 1, effort: 1, rate: 1.0e+30}", r"limits\.rate: 1e\+30 command unit/s is beyond"),
+        ("unit: m\n    limits: {velocity: 900, effort: 1}", r"limits\.velocity: 900 m/s is beyond 50 m/s; was it"),
+        ("kp: 1.0e+30", r"joints\.slider\.kp: must be at most 100000 \(got '1e\+30'\) \[N·m/rad or N/m"),
+        ("kd: 1.0e+9", r"joints\.slider\.kd: must be at most 10000 "),
+        ("watchdog_s: 100", r"joints\.slider\.watchdog_s: must be at most 10 \(got '100'\) \[s without"),
+        (
+            "current_limit_a: 20000",
+            r"joints\.slider\.current_limit_a: must be at most 1000 .*\[A, of a phase\]",
+        ),
+        ("pole_pairs: 1000", r"joints\.slider\.pole_pairs: .* less than or equal to 100 "),
+        ("gear_ratio: 1.0e+300", r"joints\.slider\.gear_ratio: must be at most 100000 "),
     ],
 )
 def test_a_value_of_another_kind_is_not_taken_for_a_number(line, wanted):
@@ -216,3 +235,20 @@ def test_a_value_of_another_kind_is_not_taken_for_a_number(line, wanted):
     )
     with pytest.raises(UserError, match=rf"^r\.yaml: {wanted}" if wanted.startswith("joints") else wanted):
         parse(f"{head}joints:\n  slider:\n{text}\n", RobotConfig, origin="r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "wanted"),
+    [
+        ({"command_timeout_s": 100}, r"r: command_timeout_s: must be at most 10 \(got '100'\) \[s without"),
+        ({"control_rate_hz": 1e9}, r"r: control_rate_hz: must be at most 5000 .*\[Hz, of the agent's"),
+        (
+            {"buses": {"can0": {"kind": "can", "bitrate": 1}}},
+            r"r: buses\.can0\.bitrate: .* greater than or equal to 1000 ",
+        ),
+    ],
+)
+def test_a_robots_number_in_another_unit_is_refused(change, wanted):
+    body = load_robot("panda").model_dump(mode="json", exclude_none=True) | change
+    with pytest.raises(UserError, match=wanted):
+        parse(yaml.safe_dump(body), RobotConfig, origin="r")

@@ -282,6 +282,20 @@ def test_state_continues_bit_for_bit(make_spec, drawn):
     assert all(np.array_equal(x, second.state_dict()[k]) for k, x in first.state_dict().items())
 
 
+def test_the_state_of_a_replay_that_is_not_full_holds_every_step(make_spec):
+    first, second = make(make_spec(), capacity_steps=200), make(make_spec(), capacity_steps=200, seed=99)
+    feeder = Feeder(first.spec, first)
+    feeder.episode(0, 12)
+    feeder.episode(1, 9)
+    state = first.state_dict()
+    assert len(state["rings/rows/reward"]) == 12 + 9
+    second.load_state_dict(state)
+    ours, theirs = (sampler.look(200, np.random.default_rng(0)) for sampler in (first, second))
+    assert 0 in marks(ours)[1]
+    np.testing.assert_array_equal(ours.obs["mark"], theirs.obs["mark"])
+    np.testing.assert_array_equal(ours.action, theirs.action)
+
+
 @pytest.mark.parametrize(
     ("options", "word"),
     [

@@ -19,7 +19,7 @@ from robot_wm.replay.store import EpisodeStore
 from robot_wm.tasks import make_env
 from robot_wm.training import checkpoint, scalars
 from robot_wm.training.checkpoint import load_agent
-from robot_wm.training.loop import Trainer, TrainingDivergedError
+from robot_wm.training.loop import Trainer, TrainingDivergedError, _device
 
 
 def update(trainer: Trainer) -> None:
@@ -59,6 +59,21 @@ def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):
     # Of the steps that were taken none is missing; a reset alone is no experience.
     assert state.env_steps - sum(episode.length for episode in episodes) in (0, 1, 2)
     assert {episode.source.policy for episode in episodes} >= {"random"}
+
+
+def test_a_run_takes_the_threads_and_the_device_that_were_asked_for(tiny, monkeypatch):
+    before = torch.get_num_threads()
+    try:
+        Trainer(tiny(threads=before + 1))
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+    for there, chosen in ((True, ["cuda", "cuda", "cpu"]), (False, ["cpu", "cpu"])):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        names = ("auto", "cuda", "cpu") if there else ("auto", "cpu")
+        assert [_device(name).type for name in names] == chosen
+    with pytest.raises(UserError, match="'cuda' was asked for, but torch sees no CUDA device"):
+        Trainer(tiny(device="cuda"))
 
 
 def test_pretraining_learns_from_the_random_steps_before_the_policy_acts(tiny):

@@ -8,7 +8,7 @@ import pytest
 from robot_wm.errors import UserError
 from robot_wm.replay.rows import bytes_per_step
 from robot_wm.replay.store import EpisodeStore
-from robot_wm.replay.upkeep import Upkeep
+from robot_wm.replay.upkeep import Upkeep, rows_per_file
 
 
 def fill(path, spec, make_episode, count=10, steps=20, **options):
@@ -88,6 +88,26 @@ def test_a_stores_own_quota_holds_while_it_grows(tmp_path, make_spec, make_episo
     store = fill(tmp_path / "replay", make_spec(), make_episode, count=12, quota_steps=100)
     assert store.summary()["steps"] <= 100
     assert [e.source.seed for e in store.episodes()] == [7, 8, 9, 10, 11]
+
+
+def test_a_data_file_has_64_mib_or_1024_episodes(tmp_path, make_spec, make_episode):
+    spec = make_spec(image=True)
+    store = EpisodeStore.create(tmp_path / "replay", spec)
+    assert rows_per_file(store) == 1024
+    store.append([make_episode(spec, steps=2)])
+    assert rows_per_file(store) == 1024
+    store.append([make_episode(spec, steps=5000)])
+    assert 1 < rows_per_file(store) == 64 * 2**20 // (bytes_per_step(spec) * 2501) < 1024
+
+
+def test_a_quota_counts_what_another_process_has_added(tmp_path, make_spec, make_episode):
+    store = fill(tmp_path / "replay", make_spec(), make_episode, count=3)  # of 20 steps
+    other = EpisodeStore.open(store.path)
+    for number in (3, 4):
+        other.append([make_episode(store.spec, number=number, steps=20)])
+    assert store.enforce_quota(max_steps=40)["dropped_episodes"] == 3
+    assert [e.source.seed for e in EpisodeStore.open(store.path).episodes()] == [3, 4]
+    assert other.refresh() == store.version
 
 
 def test_the_newest_episode_always_stays(tmp_path, make_spec, make_episode):

@@ -63,7 +63,7 @@ def test_the_error_must_last_without_a_break(make_spec, mode, gains, limits, bor
     spec = arm(make_spec, mode=mode, limits=(limits, limits), **gains)
     monitor = FollowingMonitor(spec, following_s=0.1)  # 5 ticks
     judged = judging(monitor)
-    far, near = (sign * (borne + 0.01), 0), (sign * (borne - 0.01), 0)
+    far, near = (sign * (borne + 0.01), 0), (sign * borne, 0)
     assert monitor.unwatched == ()
     assert judged(*[near] * 20) == [False] * 20
     assert judged(*[far] * 5, near, *[far] * 5) == [False] * 11

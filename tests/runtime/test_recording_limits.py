@@ -41,7 +41,9 @@ def names(folder) -> list[str]:
 def test_the_oldest_recordings_go_until_the_rest_fits(tmp_path):
     for age in (3, 1, 2):
         plant(tmp_path, f"arm_2036070{9 - age}T000000Z.mcap", 4, age_days=age)
+    open_files = os.listdir("/proc/self/fd")
     told = RecordingLimits(folder_mib=10).make_room(tmp_path)
+    assert os.listdir("/proc/self/fd") == open_files
     assert told == ["arm_20360706T000000Z.mcap deleted: 12 MiB recorded, the limit is 10"]
     assert names(tmp_path) == ["arm_20360707T000000Z.mcap", "arm_20360708T000000Z.mcap"]
     assert RecordingLimits(folder_mib=8).make_room(tmp_path) == []

@@ -54,6 +54,7 @@ def test_a_crash_while_saving_leaves_the_last_one(tmp_path, state):
         ("state.json", b'{"config": {"steps": 0}}', r"state\.json: config\.steps: .*greater than 0"),
         ("learner.safetensors", b"\xff" * 40, r"learner\.safetensors: damaged"),
         ("replay.safetensors", b"", r"replay\.safetensors: damaged"),
+        ("replay.safetensors", b"\xff" * 40, r"replay\.safetensors: damaged"),
     ],
 )
 def test_damage_is_named(tmp_path, state, file, content, message):

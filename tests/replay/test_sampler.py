@@ -282,6 +282,18 @@ def test_state_continues_bit_for_bit(make_spec, drawn):
     assert all(np.array_equal(x, second.state_dict()[k]) for k, x in first.state_dict().items())
 
 
+def test_a_step_needs_an_episode_that_runs(make_spec):
+    sampler = make(make_spec())
+    feeder = Feeder(sampler.spec, sampler)
+    for _ in range(2):  # in an empty stream, and behind an end
+        feeder.begun[0].append(0)
+        with pytest.raises(ValueError, match="stream 0: a step without is_first follows the end of an episode"):
+            feeder.step(0, first=False, last=False)
+        feeder.episode(0, 3)
+    assert len(sampler) == 6
+    assert sampler.state_dict()["rings/count"].tolist() == [6, 0]
+
+
 def test_the_state_of_a_replay_that_is_not_full_holds_every_step(make_spec):
     first, second = make(make_spec(), capacity_steps=200), make(make_spec(), capacity_steps=200, seed=99)
     feeder = Feeder(first.spec, first)

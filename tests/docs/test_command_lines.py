@@ -121,3 +121,11 @@ def test_the_quick_lines_of_the_readmes_run(tmp_path, monkeypatch, capsys):
         assert robot_wm(shlex.split(line)[1:]) == 0, capsys.readouterr().err
     assert Path("robot.pem").stat().st_mode & 0o077 == 0
     assert list(Path("a1-orin-nx").rglob("*.service"))
+
+
+def test_help_shows_a_line_to_paste_on_one_line():
+    """Help is broken at the terminal's 80 columns, at a blank of a command too."""
+    examples = [line for _, text in literals() for line in text.splitlines() if re.match(r" {4,}robot-wm ", line)]
+    assert len(examples) >= 3
+    for line in examples:
+        assert len(line.strip()) + 4 <= 80, line

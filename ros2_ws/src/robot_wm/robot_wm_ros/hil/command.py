@@ -56,8 +56,8 @@ def hil(
     End to end is from a sample's stamp to the receipt of its command by the robot. A bare echo node takes turns with
     the agent and shows the physical limit of the machine. For an agent like the ones that the goals are for:
 
-        robot-wm train --task a1_velocity --size 1m --steps 2000 --run-dir runs/a1_1m
-        robot-wm export --checkpoint runs/a1_1m --out a1_1m.rwm
+        robot-wm train --task a1_velocity --size 1m --steps 2000 --run-dir runs/a1
+        robot-wm export --checkpoint runs/a1 --out a1_1m.rwm
         robot-wm hil --bundle a1_1m.rwm --rate 200 --seconds 60 --out hil
 
     Parameters

@@ -47,7 +47,7 @@ def test_one_floor_holds_for_one_distribution_where_all_is_installed():
     # An extra may ask for more than the core does.
     core, exporting = constraints([]), constraints(["export"])
     assert "onnxruntime==1.18" in core
-    assert "onnxruntime==1.22" in exporting
+    assert "onnxruntime==1.23" in exporting
 
 
 def test_everything_that_is_imported_is_declared():

@@ -32,12 +32,7 @@ SLOWER = 5  # than without a fault, and the tests are taken to hang, which is no
 LEAST_LIMIT_S = 60
 # Imported before the forks. Nothing that starts threads, and nothing of this package.
 PRELOADED = ("numpy", "torch", "pyarrow", "pydantic", "hypothesis.extra.numpy", "onnx", "gymnasium", "yaml")
-_LOOP = [
-    "training/test_seeds.py",
-    "training/test_loop.py",
-    "training/test_figures_of_a_run.py",
-    "training/test_run_folder.py",
-]
+_LOOP = ["training/test_seeds.py", "training/test_loop.py"]
 _STORE = ["replay/test_store.py", "replay/test_pieces.py", "replay/test_upkeep.py"]
 _SENSED = ["runtime/test_sensors.py", "runtime/test_controller.py"]
 # File under robot_wm/ -> the tests that are to notice, under tests/.

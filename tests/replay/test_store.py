@@ -231,6 +231,18 @@ def test_merge_keeps_sources_and_leaves_out_what_is_there(stored, tmp_path, make
         store.merge(stranger)
 
 
+def test_a_merge_leaves_out_what_another_process_has_added(stored, tmp_path, make_episode):
+    store, episodes = stored
+    new = make_episode(store.spec, number=8)
+    EpisodeStore.open(store.path).append([new])
+    other = EpisodeStore.create(tmp_path / "other", store.spec)
+    other.append([new, make_episode(store.spec, number=9)])
+    result = store.merge(other)
+    assert (result.added, result.already_there) == (1, 1)
+    assert [episode.source.seed for episode in store.episodes()] == [0, 1, 2, 3, 4, 5, 8, 9]
+    assert store.index.number.tolist() == list(range(len(episodes) + 2))
+
+
 def test_commits_that_wait_are_what_others_do_not_see(tmp_path, make_spec, make_episode):
     spec = make_spec()
     store = EpisodeStore.create(tmp_path / "replay", spec, options=Upkeep(commit_episodes=3))

@@ -125,6 +125,17 @@ def test_seeds_differ_with_the_pools_seed():
     assert set(start(3)).isdisjoint(start(4))
 
 
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_reset_takes_the_seeds_that_are_given_to_it_alone(processes):
+    with EnvPool(COUNTER, envs=2, processes=processes) as pool:
+        starts = [pool.reset(seeds).obs["state"][:, 2].tolist() for seeds in ((5, 6), None, (6, 5), (6, 6))]
+        assert pool.step(actions(pool)).seed.tolist() == [6, 6]
+    (five, six), own = starts[0], starts[1]
+    assert starts[2:] == [[six, five], [six, six]]
+    assert five != six
+    assert {five, six}.isdisjoint(own)
+
+
 def test_discrete_actions_are_one_hot():
     with EnvPool(COUNTER, {"discrete": True}, envs=3, processes=1) as pool:
         pool.reset()

@@ -61,8 +61,10 @@ def test_damage_is_named(tmp_path, state, file, content, message):
     path = save(tmp_path, state, 10)
     (path / file).write_bytes(content)
     read = {"state.json": checkpoint.read_state, "learner.safetensors": checkpoint.read_learner}
-    with pytest.raises(UserError, match=message):
-        read.get(file, checkpoint.read_replay)(path)
+    for _ in range(2):
+        with pytest.raises(UserError, match=message):
+            read.get(file, checkpoint.read_replay)(path)
+        (path / checkpoint._SUMS).unlink(missing_ok=True)  # as in an older version's checkpoint
 
 
 def test_no_checkpoint_is_one_line(tmp_path):

@@ -151,6 +151,16 @@ def test_newest_steps_are_whole_episodes(stored):
     assert len(list(store.episodes(newest_steps=10_000))) == 6
 
 
+def test_an_episode_is_found_by_its_number_also_where_older_ones_have_gone(stored):
+    store, episodes = stored
+    assert all(same(store.episode(number), episodes[number]) for number in range(6))
+    store.enforce_quota(max_steps=8 + 9 + 10)
+    assert all(same(store.episode(number), episodes[number]) for number in (3, 4, 5))
+    for number in (2, 6, -1):
+        with pytest.raises(UserError, match=rf"has episodes 3 to 5, not {number}"):
+            store.episode(number)
+
+
 def test_another_spec_is_refused_by_name(stored, make_spec, make_episode):
     store, _ = stored
     other = make_spec(image=True, robot="other")

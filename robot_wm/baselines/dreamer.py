@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,12 +22,23 @@ from robot_wm.training.transition import Transition
 def train(config: TrainConfig, *, curve: Curve, trials: WalkingTrials | None) -> tuple[int, str]:
     """Train as `robot-wm train` does; returns the steps taken and what ended it ("signal" for Ctrl-C)."""
     trainer = Trainer(config)
-    trainer.experience = _Told(trainer, curve)  # type: ignore[assignment]
+
+    def tell(transition: Transition, finished: Sequence[Finished]) -> None:
+        step = trainer.state.env_steps + transition.envs  # the trainer counts this transition after it is added
+        for n, episode in zip(np.flatnonzero(transition.is_last), finished, strict=True):
+            curve.episode(
+                step,
+                episode_return=episode.episode_return,
+                length=episode.length,
+                terminated=bool(transition.is_terminal[n]),
+                figures=episode.figures,
+            )
 
     def look(trainer: Trainer) -> None:
         if trials is not None and curve.trial_due(trainer.state.env_steps):
             curve.trial(trainer.state.env_steps, trials.run(greedy(trainer.agent, trainer.spec)))
 
+    trainer.experience.listeners.append(tell)
     trainer.train(look)
     return trainer.state.env_steps, trainer.stopped_by
 
@@ -39,23 +51,3 @@ def greedy(agent: DreamerAgent, spec: AgentSpec) -> Policy:
         return actor.act(obs, is_first).command
 
     return act
-
-
-class _Told:
-    """A trainer's experience that tells the curve of each episode: a trainer itself remembers the newest few only."""
-
-    def __init__(self, trainer: Trainer, curve: Curve) -> None:
-        self._trainer, self._experience, self._curve = trainer, trainer.experience, curve
-
-    def add(self, transition: Transition) -> list[Finished]:
-        finished = self._experience.add(transition)
-        step = self._trainer.state.env_steps + transition.envs  # the trainer counts this transition after it is added
-        for n, episode in zip(np.flatnonzero(transition.is_last), finished, strict=True):
-            self._curve.episode(
-                step,
-                episode_return=episode.episode_return,
-                length=episode.length,
-                terminated=bool(transition.is_terminal[n]),
-                figures=episode.figures,
-            )
-        return finished

@@ -7,7 +7,7 @@ never ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,10 @@ def episode_scalars(episodes: Sequence[Finished], rate_hz: float) -> dict[str, f
     return values | scalars("episode", told)
 
 
+# Hears of every transition, and of the episodes that it ended, in the order of their environments.
+Listener = Callable[[Transition, Sequence[Finished]], None]
+
+
 class Experience:
     """Feeds the sampler step by step and the store, which commits in batches of its own, episode by episode.
 
@@ -69,6 +73,7 @@ class Experience:
         self._backend, self._figure_names = backend, figure_names
         self._running = _RunningEpisodes(spec, envs)
         self._newest: Transition | None = None
+        self.listeners: list[Listener] = []
 
     def add(self, transition: Transition) -> list[Finished]:
         """Take one step of every environment; returns the episodes that it ended."""
@@ -80,6 +85,8 @@ class Experience:
         finished = [self._finish(n, transition) for n in ended]
         full = np.flatnonzero(self._running.length >= self._running.most).tolist()
         self._store.append([self._cut(n, transition, goes_on=True) for n in full])
+        for listener in self.listeners:
+            listener(transition, finished)
         return finished
 
     def close(self) -> None:

@@ -148,6 +148,19 @@ def test_truncated_file_is_named_and_skipped_only_on_request(three_files, tmp_pa
     assert [e.source.seed for e in EpisodeStore.open(path).episodes(skip_damaged=True)] == [0, 1, 2, 6, 7, 8]
 
 
+def test_a_store_of_which_nothing_can_be_read_says_so_and_takes_new_episodes(three_files, make_episode):
+    path, file = three_files
+    for item in file.parent.iterdir():
+        item.write_bytes(b"")
+    store = EpisodeStore.open(path)
+    assert (store.summary()["unreadable_episodes"], store.summary()["return_mean"]) == (9, None)
+    assert sorted(number for damage in store.verify() for number in damage.episodes) == list(range(9))
+    assert list(store.episodes(skip_damaged=True)) == []
+    store.append([make_episode(store.spec, number=9)])
+    (left,) = EpisodeStore.open(path).episodes(skip_damaged=True)
+    assert left.source.seed == 9
+
+
 def test_a_flipped_bit_in_an_array_is_found_by_the_digest(three_files):
     path, file = three_files
     content = bytearray(file.read_bytes())

@@ -39,7 +39,7 @@ def guarded(rig, spawn):
     node = rig.peer
     rig.until(lambda: node.count_publishers("forward_effort_controller/commands") == 2, "the guardian to be prepared")
     rig.until(lambda: len(rig.commands) > 20 and not rig.damp[-1] and any(v != [0.0] for _, v in rig.commands[-20:]))
-    assert rig.modes[-1] == "active"
+    rig.until(lambda: rig.modes[-1] == "active")  # a busy machine's stale samples hold it for a moment
     return guardian
 
 

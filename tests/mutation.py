@@ -53,7 +53,7 @@ FILES = {
     "replay/upkeep.py": ["replay/test_upkeep.py"],
     "replay/store.py": _STORE,
     "replay/reading.py": ["replay/test_store.py", "replay/test_crashes.py"],
-    "replay/rows.py": _STORE,
+    "replay/rows.py": [*_STORE, "replay/test_import_again.py"],
     "replay/runs.py": ["replay/test_runs.py"],
     "replay/place.py": ["replay/test_place.py", "replay/test_import_again.py"],
     "replay/transfer.py": ["replay/test_store.py", "replay/test_import_again.py", "replay/test_crashes.py"],

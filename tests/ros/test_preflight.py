@@ -169,6 +169,24 @@ def test_a_controller_that_is_not_loaded_or_not_active_is_told(rig):
     told("active", lambda: "controller " not in rig.told())
 
 
+def test_a_controller_manager_is_asked_for_its_controllers(rig):
+    absent = "ros2_control's messages are on no package index"
+    srv, msg = (pytest.importorskip(f"controller_manager_msgs.{kind}", reason=absent) for kind in ("srv", "msg"))
+    listed = []
+
+    def answer(_, response):
+        response.controller = [msg.ControllerState(name=name, state=state) for name, state in listed]
+        return response
+
+    rig.peer.create_service(srv.ListControllers, "controller_manager/list_controllers", answer)
+    listed[:] = [("broadcaster", "active"), ("forward_position_controller", "inactive")]
+    rig.until(lambda: "controller forward_position_controller is inactive, not active" in rig.told())
+    listed.pop()
+    rig.until(lambda: "forward_position_controller is not loaded; the controller manager has broadcaster" in rig.told())
+    listed.append(("forward_position_controller", "active"))
+    rig.until(lambda: "controller " not in rig.told())
+
+
 def test_a_controller_of_other_joints_or_another_order_is_told_and_the_agent_does_not_start(make_rig):
     rig = make_rig("a1_velocity")
     names = list(rig.spec.action.joints)

@@ -240,7 +240,7 @@ def test_a_killed_agent_leaves_the_drives_to_their_own_watchdog(bundle, worker_o
         begin_s = time.time()
         os.kill(rig.agent.pid, signal.SIGKILL)
         damped_s = rig.wait_for_firmware("watchdog_damp", after_s=begin_s)
-        assert damped_s - begin_s < 5 * PERIOD_S + ASSERTED_S  # the simulated drives' watchdog: five control periods
+        # That it takes five control periods is tested in the simulation's own time; here a machine may stand still.
         assert rig.agent.wait() == -signal.SIGKILL
         rig.agent = rig.start_agent()
         rig.bring_up()

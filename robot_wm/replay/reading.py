@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode
 from robot_wm.replay.place import RecordedIn
-from robot_wm.replay.rows import INDEX_COLUMNS, bytes_per_step, decode, place_of
+from robot_wm.replay.rows import INDEX_COLUMNS, LATER_PIECE, bytes_per_step, decode, place_of
 from robot_wm.replay.table import is_panic, spans
 from robot_wm.spec import AgentSpec
 
@@ -131,8 +131,7 @@ def _index(columns: Mapping[str, pa.ChunkedArray]) -> Index:
         steps=columns["steps"].to_numpy(),
         total=columns["return"].to_numpy(),
         terminated=columns["terminated"].to_numpy(),
-        # The source is JSON, where a whole episode leaves it out; in a text the quotes would have backslashes.
-        begins=~pc.match_substring(columns["source"], '"first_step":').to_numpy(),
+        begins=~pc.match_substring(columns["source"], LATER_PIECE).to_numpy(),
         digest=tuple(columns["digest"].to_pylist()),
         readable=np.ones(len(columns["number"]), np.bool_),
     )
@@ -160,7 +159,7 @@ def _salvaged_index(dataset: lance.LanceDataset) -> Index:
         steps=np.array([row["steps"] for row in sound], np.int64),
         total=np.array([row["return"] for row in sound], np.float64),
         terminated=np.array([row["terminated"] for row in sound], np.bool_),
-        begins=np.array(['"first_step":' not in row["source"] for row in sound], np.bool_),
+        begins=np.array([LATER_PIECE not in row["source"] for row in sound], np.bool_),
         digest=tuple(row["digest"] for row in sound),
         readable=np.array([row is not None for row in rows], np.bool_),
     )

@@ -32,7 +32,9 @@ _FORMAT_KEY, _SPEC_KEY, _SPEC_SHA_KEY, _HASH_KEY = (
 )
 # What is asked of many episodes at once; small, and read without touching the arrays.
 INDEX_COLUMNS = ("number", "steps", "return", "terminated", "source", "digest")
-_HAS_PLACE = '"recording":{'  # most sources are a simulator's, and need not be parsed
+# How a source's JSON shows these, which most leave out and so need not be parsed; in a text the quotes would have
+# backslashes.
+_HAS_PLACE, LATER_PIECE = '"recording":{', '"first_step":'
 _ARRAYS = ("action", "reward")  # the flags follow from the number of steps, from `terminated` and from the source
 
 
@@ -90,7 +92,7 @@ def encode(episodes: list[Episode], spec: AgentSpec, *, first_number: int) -> pa
     columns: dict[str, list[Any] | pa.Array] = {name: [] for name in kind.names}
     arrays = [episode.columns() for episode in episodes]
     for number, episode in enumerate(episodes, first_number):
-        source = _text(episode.source)
+        source = episode.source.model_dump_json()
         values = (number, episode.length, episode.episode_return, bool(episode.is_terminal[-1]), source)
         for name, value in zip(("number", "steps", "return", "terminated", "source"), values, strict=True):
             columns[name].append(value)
@@ -106,12 +108,7 @@ def encode(episodes: list[Episode], spec: AgentSpec, *, first_number: int) -> pa
 def digest(episode: Episode) -> str:
     """SHA-256 (hex) of everything in an episode, its number apart: the same episode has it in every store."""
     terminal = bool(episode.is_terminal[-1])
-    return _digest(episode, _text(episode.source), episode.length, episode.episode_return, terminal)
-
-
-def _text(source: EpisodeSource) -> str:
-    """JSON of a source; without a recording it is what it was before episodes named theirs, and so is the digest."""
-    return source.model_dump_json(exclude=None if source.recording else {"recording"})
+    return _digest(episode, episode.source.model_dump_json(), episode.length, episode.episode_return, terminal)
 
 
 def place_of(source: str) -> RecordedIn | None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from robot_wm.dreamer.agent import DreamerAgent, TickState
 from robot_wm.runtime.transform import ObservationTransform, to_command
 from robot_wm.spec import AgentSpec
+from robot_wm.training.random_actions import RandomActions
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,17 @@ class Acted:
 class Actor:
     """Carries the recurrent state of N environments and draws its own noise (float32 on CPU or CUDA)."""
 
-    def __init__(self, agent: DreamerAgent, spec: AgentSpec, *, envs: int, seed: int, greedy: bool = False) -> None:
+    def __init__(
+        self,
+        agent: DreamerAgent,
+        spec: AgentSpec,
+        *,
+        envs: int,
+        seed: int,
+        greedy: bool = False,
+        random_actions: RandomActions | None = None,
+    ) -> None:
+        self._random = random_actions or RandomActions()
         self._agent, self._spec, self._greedy = agent, spec, greedy
         self._transform = ObservationTransform(spec, batch=envs)
         self._state: TickState = agent.initial(envs)
@@ -42,7 +53,7 @@ class Actor:
 
     @torch.inference_mode()
     def act(self, obs: Mapping[str, NDArray], is_first: NDArray[np.bool_], *, random: bool = False) -> Acted:
-        """Advance the posterior by raw ``obs`` ([N, *shape] a field) and choose; ``random`` acts uniformly instead."""
+        """Advance the posterior by raw ``obs`` ([N, *shape] a field) and choose; ``random`` draws actions instead."""
         inputs = self._transform.push(obs, is_first)
         tensors = {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
         first = torch.from_numpy(is_first.astype(np.float32)).to(self._device)  # [N]
@@ -83,7 +94,7 @@ class Actor:
         return torch.randn(like.shape, generator=self._generator).to(like)
 
     def _random_action(self, like: Tensor) -> Tensor:
-        uniform = torch.rand(like.shape, generator=self._generator).to(like)  # [N, A]
+        drawn = self._random.draw(like, self._generator)  # [N, A]
         if self._spec.action.is_discrete:
-            return torch.nn.functional.one_hot(uniform.argmax(-1), like.shape[-1]).to(like)
-        return 2 * uniform - 1
+            return torch.nn.functional.one_hot(drawn.argmax(-1), like.shape[-1]).to(like)
+        return drawn

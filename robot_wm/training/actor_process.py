@@ -33,6 +33,7 @@ from robot_wm.training.collector import Stepper
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.peers import CLOSE_TIMEOUT_S, PeerTerminatedError, ended
+from robot_wm.training.random_actions import RandomActions
 from robot_wm.training.stopping import StoppedError
 from robot_wm.training.transition import Transition
 
@@ -221,7 +222,7 @@ def _act(
         pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=config.processes, seed=seed)
         try:
             agent = DreamerAgent(config.dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete).eval()
-            actor = Actor(agent, spec, envs=pool.envs, seed=seed)
+            actor = Actor(agent, spec, envs=pool.envs, seed=seed, random_actions=RandomActions.told(config, spec))
             actor.set_rng_state(torch.from_numpy(rng))
             _loop(_Inbox(orders, weights, agent, outbox), pool, actor, outbox, spec if config.realtime else None)
         finally:

@@ -11,6 +11,7 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.spec import AgentSpec
 from robot_wm.training.actor import Actor
 from robot_wm.training.env_pool import EnvPool
+from robot_wm.training.random_actions import RandomActions
 from robot_wm.training.transition import Transition
 
 
@@ -36,9 +37,17 @@ class Collector(Protocol):
 class InlineCollector:
     """Steps the environments between two updates; simulators in other processes work while the learner does."""
 
-    def __init__(self, pool: EnvPool, agent: DreamerAgent, *, seed: int, rng_state: torch.Tensor | None = None) -> None:
+    def __init__(
+        self,
+        pool: EnvPool,
+        agent: DreamerAgent,
+        *,
+        seed: int,
+        rng_state: torch.Tensor | None = None,
+        random_actions: RandomActions | None = None,
+    ) -> None:
         self._pool = pool
-        self._actor = Actor(agent, pool.agent_spec, envs=pool.envs, seed=seed)
+        self._actor = Actor(agent, pool.agent_spec, envs=pool.envs, seed=seed, random_actions=random_actions)
         if rng_state is not None:
             self._actor.set_rng_state(rng_state)
         self._stepper = Stepper(pool, self._actor)

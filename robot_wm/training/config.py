@@ -7,7 +7,16 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
@@ -40,6 +49,13 @@ class TrainConfig(BaseModel):
     )
     realtime: bool = Field(default=False, description="pace the actor process at the task's control rate")
     prefill_steps: int = Field(default=1024, ge=0, description="random policy steps before learning starts")
+    prefill_correlation_s: NonNegativeFloat = Field(
+        default=0.0,
+        description="correlation time of the random actions, s; held actions reach postures; 0 is white",
+    )
+    prefill_span: float = Field(
+        default=1.0, gt=0, le=1, description="share of the action's range that the random actions are spread over"
+    )
     pretrain_updates: int = Field(
         default=0, ge=0, description="updates on the random steps before the first step of the policy"
     )

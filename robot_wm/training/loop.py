@@ -34,6 +34,7 @@ from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.git import git_commit
 from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
 from robot_wm.training.peers import PeerTerminatedError
+from robot_wm.training.random_actions import RandomActions
 from robot_wm.training.replay_memory import replay_capacity
 from robot_wm.training.run_folder import Start, fill, find_start, only_writer, open_store
 from robot_wm.training.scalars import ScalarLog
@@ -193,7 +194,8 @@ class Trainer:
         if config.actor == "process":
             return ProcessCollector(config, self.spec, self.agent, seed=seed, rng_state=self._actor_rng)
         pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=config.processes, seed=seed)
-        return InlineCollector(pool, self.agent, seed=seed, rng_state=self._actor_rng)
+        random_actions = RandomActions.told(self.config, pool.agent_spec)
+        return InlineCollector(pool, self.agent, seed=seed, rng_state=self._actor_rng, random_actions=random_actions)
 
     @property
     def _pretraining(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ TICKS = 256
 class Case:
     """An agent, its spec, a rollout and the graph that is exported."""
 
+    kind: str
     agent: DreamerAgent
     spec: AgentSpec
     rollout: Rollout
@@ -43,19 +45,19 @@ def make_case() -> Callable[[str], Case]:
 @pytest.fixture(scope="session", params=KINDS)
 def case(request: pytest.FixtureRequest) -> Case:
     """A case of every kind; not to be changed."""
-    return build(request.param)
+    return shared(request.param)
 
 
 @pytest.fixture(scope="session")
 def op17(case: Case) -> onnx.ModelProto:
     """The opset-17 profile of the case; not to be changed."""
-    return export_op17(case.graph)
+    return shared_op17(case.kind)
 
 
 @pytest.fixture(scope="session")
 def proprio() -> Case:
     """The proprio case; not to be changed."""
-    return build("proprio")
+    return shared("proprio")
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +65,17 @@ def exported(proprio: Case, tmp_path_factory: pytest.TempPathFactory) -> ExportR
     """The proprio case as a bundle with both graphs; not to be changed."""
     out = tmp_path_factory.mktemp("exported") / "agent.rwm"
     return export_agent(proprio.agent, proprio.spec, proprio.rollout, {"git_commit": "abc", "steps": 7}, out)
+
+
+# Kept by kind: a process that is given one file after another comes back to a kind that it has left.
+@cache
+def shared(kind: str) -> Case:
+    return build(kind)
+
+
+@cache
+def shared_op17(kind: str) -> onnx.ModelProto:
+    return export_op17(shared(kind).graph)
 
 
 def build(kind: str) -> Case:
@@ -85,7 +98,7 @@ def build(kind: str) -> Case:
         for name, parameter in agent.named_parameters():
             if name.endswith(("bias", "norm_scale")) and "critic.out" not in name:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return Case(agent, spec, random_rollout(agent, spec), TickGraph(agent, spec))
+    return Case(kind, agent, spec, random_rollout(agent, spec), TickGraph(agent, spec))
 
 
 def make_spec(kind: str) -> AgentSpec:

@@ -1,0 +1,32 @@
+"""`make test` runs in two halves: side by side, and alone. Between them they run every test, once."""
+
+import shlex
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def halves():
+    """The arguments of pytest in `make test`, for each time that it is started."""
+    done = subprocess.run(["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, check=True)
+    started = (line for line in done.stdout.splitlines() if "/bin/pytest " in line)
+    return [shlex.split(line.partition("/bin/pytest ")[2].partition("||")[0]) for line in started]
+
+
+def test_what_the_first_half_leaves_out_is_what_the_second_runs():
+    together, alone = halves()
+    left_out = [argument.removeprefix("--ignore=") for argument in together if argument.startswith("--ignore=")]
+    assert left_out == [argument for argument in alone if not argument.startswith("-")] != []
+    assert all((ROOT / path).is_dir() for path in left_out)
+    assert not [argument for argument in together if argument.startswith("tests")]
+
+
+def test_what_needs_the_machine_to_itself_has_it_and_one_report_covers_both():
+    together, alone = halves()
+    assert "--numprocesses" in together
+    assert "--numprocesses" not in alone
+    assert {"tests/ros", "tests/hil"} <= {*alone}  # nodes in real time
+    assert "--cov-append" in alone
+    assert "--cov-report=" in together
+    assert "--cov-append" not in together

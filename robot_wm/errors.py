@@ -1,4 +1,4 @@
-"""The one error that a user can mend."""
+"""The one error that a user can mend, and the one that ends what nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -34,3 +34,10 @@ class UserError(Exception):
         if not path and first["type"] == "value_error":  # a rule between fields, which the message names
             return cls(f"{origin}: {message}")
         return cls(f"{origin}: {path or '(whole)'}: {message} (got {str(first['input'])[:80]!r})")
+
+
+class StoppedError(BaseException):
+    """Something was told to stop before it had a result.
+
+    No Exception: a signal's handler raises it into whatever runs, a simulator's own ``except Exception`` too.
+    """

@@ -26,12 +26,16 @@ def figure_names(env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
 
 
 def number(value: Any) -> float | None:
-    """A number, or the only one of an array; None for anything else."""
-    if isinstance(value, (bool, int, float)):
-        return float(value)
+    """A number, or the only one of an array; None for anything else.
+
+    It reads what others' code gave, so whatever that raises when it is read, and a whole number that no float holds,
+    is no number.
+    """
     try:
+        if isinstance(value, (bool, int, float)):
+            return float(value)
         array = np.asarray(value)
-    except ValueError:  # a ragged list
+    except Exception:
         return None
     return float(array.reshape(())) if array.size == 1 and array.dtype.kind in "biuf" else None
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.errors import StoppedError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.evaluation.seeds import EVALUATION_SEED
 from robot_wm.figures import summary
@@ -15,7 +16,6 @@ from robot_wm.tasks import backend_name
 from robot_wm.training.actor import Actor
 from robot_wm.training.config import OptionValue
 from robot_wm.training.env_pool import EnvPool
-from robot_wm.training.stopping import StoppedError
 
 
 def evaluate(

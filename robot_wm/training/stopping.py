@@ -8,15 +8,10 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
+from robot_wm.errors import StoppedError as StoppedError
+
 # Schedulers kill 30 s after they have asked (slurm's KillWait), and there is a checkpoint to write.
 PATIENCE_S = 8.0
-
-
-class StoppedError(BaseException):
-    """Something was told to stop before it had a result.
-
-    No Exception: a signal's handler raises it into whatever runs, a simulator's own ``except Exception`` too.
-    """
 
 
 class StopRequest:

@@ -17,7 +17,7 @@ from robot_wm.errors import UserError
 from robot_wm.figures import success
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 from robot_wm_sim import opengl
-from robot_wm_sim.gym_calls import as_reset, as_step, attribute, foreign
+from robot_wm_sim.gym_calls import FLOAT32_MAX, as_reset, as_step, attribute, foreign, shown
 from robot_wm_sim.gym_fields import Leaf, leaves
 from robot_wm_sim.gym_pictures import as_frame, resize, resized_shape
 
@@ -148,7 +148,7 @@ class GymAdapter(gymnasium.Env[dict[str, Any], Any]):
         value = info.get("success", info.get("is_success"))
         if value is not None and self._success_told:
             self._success_told = False
-            _log.warning("task %s: success is %.60r, no truth value: none is counted", self._task, value)
+            _log.warning("task %s: success is %.60s, no truth value: none is counted", self._task, shown(value))
         return rest
 
     def _frame(self) -> np.ndarray:
@@ -263,8 +263,12 @@ def _action_spec(task: str, env: gymnasium.Env[Any, Any], space: spaces.Space[An
         raise UserError(f"task {task}: its action space {space} is neither Discrete nor a Box of floats")
     low, high = (bound.astype(np.float64).reshape(-1) for bound in (space.low, space.high))
     span = high / 2 - low / 2  # halved first: float64 bounds may be huge
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and (span > 0).all()):
-        raise UserError(f"task {task}: its action space {space} is unbounded or empty; give every action finite bounds")
+    # An action is a float32, in which a bound may be infinite, and a narrow range none.
+    narrowest, bounds = np.finfo(np.float32).tiny, np.concatenate([low, high])
+    if not (span.size and (np.abs(bounds) <= FLOAT32_MAX).all() and (span >= narrowest).all()):
+        raise UserError(
+            f"task {task}: its action space {space} is unbounded or empty; give every action finite bounds, as float32"
+        )
     return ActionSpec(
         mode="effort",
         joints=tuple(f"action_{index}" for index in range(low.size)),
@@ -292,6 +296,6 @@ def _rate_hz(env: gymnasium.Env[Any, Any]) -> float:
 def _figure_names(task: str, env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
     names = attribute(env, "figure_names", ())
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
-        return tuple(names)
+        return tuple(dict.fromkeys(names))
     _log.warning("task %s: its figure_names are no names, so no figure is kept", task)
     return ()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from robot_wm.errors import UserError
+from robot_wm.errors import StoppedError, UserError
 from robot_wm.figures import number
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)  # rewards are stored as float32
+FLOAT32_MAX = float(np.finfo(np.float32).max)  # rewards are stored as float32
 _log = logging.getLogger(__name__)
 
 
@@ -23,14 +24,15 @@ _log = logging.getLogger(__name__)
 def foreign(task: str, doing: str) -> Iterator[None]:
     """Turn what an environment's own code raises while ``doing`` into a UserError of one line.
 
-    Its traceback goes to a file that the line names. A SystemExit is no wish of the user's, so it is told, too.
+    Its traceback goes to a file that the line names. What is no Exception is told, too (a SystemExit, a panic in Rust,
+    a cancelled coroutine), but for what a user's or scheduler's signal raises.
     """
     try:
         yield
-    except UserError:
+    except (UserError, KeyboardInterrupt, StoppedError):
         raise
-    except (Exception, SystemExit) as error:
-        told = " ".join(str(error).split()) or "no message"
+    except BaseException as error:
+        told = " ".join(_text(error, str).split()) or "no message"
         kept = _kept(traceback.format_exc())
         raise UserError(
             f"task {task}: {doing} raised {type(error).__name__}: {told[:400]} (traceback: {kept})"
@@ -59,8 +61,8 @@ def attribute(env: Any, name: str, default: Any) -> Any:
 
 def as_reset(result: Any) -> tuple[Any, Mapping[str, Any]]:
     """Observation and info of a reset; Gym before 0.26 gives the observation alone."""
-    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping):
-        return result[0], result[1]
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], (Mapping, type(None))):
+        return result[0], result[1] or {}
     return result, {}
 
 
@@ -85,18 +87,26 @@ def as_step(task: str, result: Any) -> tuple[Any, float, bool, bool, Mapping[str
 def _reward(task: str, value: Any) -> float:
     told = number(value)
     if told is None:
-        raise UserError(f"task {task}: reward is {_shown(value)}, not one number")
-    if not abs(told) <= _FLOAT32_MAX:
+        raise UserError(f"task {task}: reward is {shown(value)}, not one number")
+    if not abs(told) <= FLOAT32_MAX:
         raise UserError(f"task {task}: reward is {told:g}; it must be finite, and within float32")
     return told
 
 
 def _flag(task: str, name: str, value: Any) -> bool:
     told = number(value)
-    if told is None:
-        raise UserError(f"task {task}: {name} is {_shown(value)}, not true or false")
+    if told is None or math.isnan(told):
+        raise UserError(f"task {task}: {name} is {shown(value)}, not true or false")
     return bool(told)
 
 
-def _shown(value: Any) -> str:
-    return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)[:80]
+def shown(value: Any) -> str:
+    """What an environment gave, short enough for a refusal; it may be anything."""
+    return f"an array of shape {value.shape}" if isinstance(value, np.ndarray) else _text(value, repr)[:80]
+
+
+def _text(value: Any, spell: Callable[[Any], str]) -> str:
+    try:
+        return spell(value)
+    except Exception:  # of its own __str__; or a whole number of too many digits
+        return f"a {type(value).__name__} that cannot be shown"

@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from robot_wm.errors import UserError
+from robot_wm_sim.gym_calls import shown
 from robot_wm_sim.gym_pictures import as_bytes
 
 Path = tuple[str | int, ...]  # keys from the top of a nested Dict or Tuple
@@ -36,7 +37,7 @@ class Leaf:
         for key in self.path:
             try:
                 observation = observation[key]
-            except (KeyError, IndexError, TypeError):
+            except Exception:  # what any mapping raises
                 raise UserError(f"{self.origin}: not in the observation that the environment gave") from None
         if len(self.shape) == 3:
             return self._shaped(as_bytes(observation, origin=self.origin)).reshape(self.shape)
@@ -57,7 +58,7 @@ class Leaf:
         try:
             with np.errstate(over="ignore"):
                 numbers = np.array(value, np.float32)
-        except (TypeError, ValueError):
+        except Exception:  # what its own conversion raises; a whole number beyond float
             raise UserError(f"{self.origin}: {_told(value)}, not numbers") from None
         flat = self._shaped(numbers).reshape(-1)
         if not np.isfinite(flat).all():
@@ -73,7 +74,7 @@ class Leaf:
             sound = exact.dtype.kind in "biuf" and np.array_equal(whole, exact)
             if isinstance(self.source, spaces.Discrete):  # an array of one is as good
                 whole = self._shaped(whole).reshape(())[()]
-        except (TypeError, ValueError):
+        except Exception:  # what its own conversion raises
             sound = False
         if not (sound and self.source.contains(whole)):
             raise UserError(f"{self.origin}: {_told(value)}, which is not in its space {self.source}")
@@ -154,4 +155,4 @@ def _key(path: Path) -> str:
 
 
 def _told(value: Any) -> str:
-    return f"a {type(value).__name__} {str(value)[:60]!r}"
+    return f"a {type(value).__name__}, {shown(value)}"

@@ -67,6 +67,8 @@ def _array(value: Any, origin: str) -> np.ndarray:
         return np.asarray(value)
     except ValueError:
         raise UserError(f"{origin}: a {type(value).__name__} of unequal lengths, not an array") from None
+    except Exception:  # what its own conversion raises
+        raise UserError(f"{origin}: a {type(value).__name__}, not an array") from None
 
 
 def _within_bytes(pixels: np.ndarray) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from robot_wm.errors import UserError
+from robot_wm.errors import StoppedError, UserError
+from robot_wm.figures import episode_figures
 from robot_wm.tasks import make_env
 
 TASK = "gym:gymnasium:foreign/Plain-v0"
@@ -65,9 +66,32 @@ def observing(value, space=None):
     return {"observe": lambda self: value} | ({} if space is None else {"observation_space": space})
 
 
+class Unreadable:
+    """A number of somebody else's whose reading fails, as a tensor's does that carries a gradient."""
+
+    def __array__(self, *_, **__):
+        raise RuntimeError("detach it first")
+
+    __float__ = __len__ = __getitem__ = __array__
+
+    def __str__(self):
+        raise RuntimeError("no text either")
+
+    __repr__ = __str__
+
+
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [
+        ({"step": gives(10**400, False, False, {})}, "reward is 1000.*, not one number"),
+        ({"step": gives(10**5000, False, False, {})}, "reward is a int that cannot be shown, not one number"),
+        ({"step": gives(Unreadable(), False, False, {})}, "reward is a Unreadable that .*, not one number"),
+        ({"step": gives(1.0, np.nan, False, {})}, "terminated is nan, not true or false"),
+        (observing(Unreadable()), "observation: a Unreadable, .*, not numbers"),
+        (observing([10**400, 0, 0]), "observation: a list, .*, not numbers"),
+        (observing(Unreadable(), IMAGE), "image: a Unreadable, not an array"),
+        (observing(Unreadable(), spaces.Discrete(3)), "observation: a Unreadable, .*, which is not in its space"),
+        (observing(Unreadable(), spaces.Dict(a=spaces.Discrete(2))), "observation a: not in the observation that"),
         ({"step": gives(None, False, False, {})}, "reward is None, not one number"),
         ({"step": gives("1", False, False, {})}, "reward is '1', not one number"),
         ({"step": gives(np.ones(2), False, False, {})}, r"reward is an array of shape \(2,\), not one number"),
@@ -80,15 +104,15 @@ def observing(value, space=None):
         (observing([0.0, np.inf, 0.0]), "observation: element 1 is inf; it must be finite"),
         (observing(np.array([0, 0, 1e300])), r"observation: element 2 is 1e\+300; .* within float32"),
         (observing(np.zeros(2)), r"observation: shape \(2,\), but its space says \(3,\)"),
-        (observing(["a", "b", "c"]), "observation: a list .*, not numbers"),
-        (observing([[0.0], [0.0, 1.0]]), "observation: a list .*, not numbers"),
+        (observing(["a", "b", "c"]), "observation: a list, .*, not numbers"),
+        (observing([[0.0], [0.0, 1.0]]), "observation: a list, .*, not numbers"),
         (observing(None), "observation: shape|observation: a NoneType"),
-        (observing({"a": np.zeros(3)}), "observation: a dict .*, not numbers"),
+        (observing({"a": np.zeros(3)}), "observation: a dict, .*, not numbers"),
         (observing({}, spaces.Dict(a=spaces.Discrete(2))), "observation a: not in the observation that"),
-        (observing(5, spaces.Discrete(3, start=2)), r"observation: a int '5', which is not in its space Discrete\(3"),
-        (observing(1.5, spaces.Discrete(3)), "observation: a float '1.5', which is not in its space"),
-        (observing("x", spaces.Discrete(3)), "observation: a str 'x', which is not in its space"),
-        (observing([0, 3], spaces.MultiBinary(2)), "observation: a list .*, which is not in its space"),
+        (observing(5, spaces.Discrete(3, start=2)), r"observation: a int, 5, which is not in its space Discrete\(3"),
+        (observing(1.5, spaces.Discrete(3)), "observation: a float, 1.5, which is not in its space"),
+        (observing("x", spaces.Discrete(3)), "observation: a str, 'x', which is not in its space"),
+        (observing([0, 3], spaces.MultiBinary(2)), "observation: a list, .*, which is not in its space"),
         (observing(np.full((8, 8, 3), 0.5), IMAGE), r"image: float64 values 0\.5\.\.0\.5; pixels are uint8, 0\.\.255"),
         (observing(np.full((8, 8, 3), 300), IMAGE), r"image: int64 values 300\.\.300; pixels are uint8"),
         (observing(np.full((8, 8, 3), -1.0), IMAGE), r"image: float64 values -1\.\.-1; pixels are uint8"),
@@ -118,6 +142,33 @@ def test_numbers_in_arrays_and_steps_of_old_gym_are_taken(foreign, step, expecte
     env = foreign(step=step)
     env.reset()
     assert env.step([0.0, 0.0])[1:4] == expected
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Box(-1e300, 1e300, (2,), np.float64),  # an action would be infinite as float32
+        spaces.Box(0.0, 1e-60, (2,), np.float64),  # and here nothing
+        spaces.Box(np.float32([-1, 0]), np.float32([1, np.inf])),
+        spaces.Box(-1.0, 1.0, (0,)),
+    ],
+)
+def test_an_action_that_float32_does_not_hold_is_refused_with_its_space(foreign, space):
+    with pytest.raises(UserError, match=f"^task {TASK}: its action space Box.* is unbounded or empty"):
+        foreign(action_space=space)
+
+
+def test_a_reset_without_infos_is_taken(foreign):
+    assert foreign(reset=lambda self, **_: (self.observe(), None)).reset()[1] == {}
+
+
+def test_a_figure_that_is_named_twice_is_one_and_unreadable_ones_are_not_told(foreign):
+    env = foreign(figure_names=["x", "x", "y"], step=gives(1.0, True, False, {"figures": {"x": 2, "y": Unreadable()}}))
+    assert env.figure_names == ("x", "y")
+    env.reset()
+    told = episode_figures(env.figure_names, env.step([0.0, 0.0])[4])
+    assert told["x"] == 2
+    assert np.isnan(told["y"])
 
 
 def test_a_reset_of_old_gym_gives_the_observation_alone(foreign):
@@ -184,6 +235,17 @@ def leave(*_, **__):
     raise SystemExit(0)
 
 
+class PanicError(BaseException):
+    """As Rust's in Python is no Exception."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def leave_in_panic(*_, **__):
+    raise PanicError
+
+
 @pytest.mark.parametrize(
     ("attributes", "told"),
     [
@@ -192,6 +254,7 @@ def leave(*_, **__):
         ({"reset": boom}, r"reset\(\) raised ValueError: joint exploded"),
         ({"step": boom}, r"step\(\) raised ValueError: joint exploded"),
         ({"step": leave}, r"step\(\) raised SystemExit: 0"),
+        ({"step": leave_in_panic}, r"step\(\) raised PanicError: a PanicError that cannot be shown"),
         ({"render": boom}, r"render\(\) raised ValueError: joint exploded"),
         (
             {"get_action_meanings": boom, "action_space": spaces.Discrete(2)},
@@ -218,8 +281,6 @@ def test_a_module_that_raises_at_import_is_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, "stopped"])
 def test_a_users_stop_is_not_taken_for_the_environments_fault(foreign, interruption):
-    from robot_wm.training.stopping import StoppedError
-
     kind = StoppedError if interruption == "stopped" else interruption
 
     def step(self, action):
@@ -252,7 +313,10 @@ def test_success_is_a_truth_value_or_not_told(foreign, caplog, info, told):
     assert env.step([0.0, 0.0])[4].get("success") is told
 
 
-@pytest.mark.parametrize("value", ["yes", np.array([True, False]), [1, [2]], {}])
+@pytest.mark.parametrize(
+    "value",
+    ["yes", np.array([True, False]), [1, [2]], {}, 10**400, pytest.param(10**5000, id="many"), Unreadable()],
+)
 def test_a_success_that_is_no_truth_value_is_left_out_and_told_once(foreign, caplog, value):
     env = foreign(step=gives(1.0, False, False, {"is_success": value, "x": 1}))
     env.reset()

@@ -11,6 +11,7 @@ from cyclopts.validators import Number
 
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
+from robot_wm.options import Seed
 
 if TYPE_CHECKING:
     from robot_wm.training.checkpoint import LoadedAgent
@@ -31,7 +32,7 @@ def export(
     precision: str | None = None,
     calibration: Path | None = None,
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    seed: Seed = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Write a checkpoint's agent as a bundle, after comparing it with torch on observations of its task.
@@ -65,7 +66,7 @@ def export(
     """
     from robot_wm.runtime.signature import load_private_key
     from robot_wm.tasks import make_env
-    from robot_wm.training.checkpoint import latest_path, load_agent
+    from robot_wm.training.checkpoint import load_agent
     from robot_wm_export.bundle_writer import check_target
     from robot_wm_export.export import export_agent, summary
     from robot_wm_export.precision import parse_precisions
@@ -108,9 +109,7 @@ def export(
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
         console.print(f"warning: float32 resolves {name} to {resolution:.3g}: a hardly trained critic, or large values")
     taken = {"checkpoint": str(loaded.path), "steps": loaded.state.env_steps}
-    newest = latest_path(loaded.path.parent.parent)
-    if newest is not None and newest != loaded.path:
-        console.print(f"took {loaded.path.name}; the newest checkpoint is {newest.name} (--which latest)", markup=False)
+    loaded.tell_newer()
     emit(taken | summary(report), as_json=json, title="Bundle")
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from robot_wm.atomic import atomic_file
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
+from robot_wm.options import Positive, Seed
 from robot_wm.yaml_file import read_mapping
 from robot_wm.zoo.catalog import PREFIX, Zoo
 from robot_wm_export.quickstart_walk import AGENT, figures_text, walk, walk_picture
@@ -34,8 +34,8 @@ _PREDICTED_STEPS = 80
 def quickstart(
     *,
     run_dir: Path = Path("runs/quickstart"),
-    seed: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
-    time_limit_s: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    seed: Seed = 0,
+    time_limit_s: Annotated[float | None, Positive] = None,
     force: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
+from robot_wm.evaluation.seeds import EVALUATION_SEED
+from robot_wm.options import Positive, Seed
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.manifest import Precision
+
+if TYPE_CHECKING:
+    from robot_wm.training.checkpoint import LoadedAgent
+
+Which = Literal["best", "latest"]
 
 
 def evaluate_command(
     bundle: Path | None = None,
     *,
     checkpoint: Path | None = None,
+    which: Which | None = None,
     task: str | None = None,
     option: dict[str, str] | None = None,
     backend: str | None = None,
-    episodes: Annotated[int, Parameter(validator=Number(gt=0))] = 10,
-    episode_steps: Annotated[int, Parameter(validator=Number(gt=0))] = LONGEST_EPISODE_STEPS,
-    seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    episodes: Annotated[int, Positive] = 10,
+    episode_steps: Annotated[int, Positive] = LONGEST_EPISODE_STEPS,
+    seed: Seed | None = None,
     public_key: Path | None = None,
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
@@ -42,7 +49,9 @@ def evaluate_command(
         Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`); computed by the runtime controller,
         safety filter included.
     checkpoint
-        Folder of a run (its best checkpoint, else the newest) or of one checkpoint; computed by torch.
+        Folder of a run or of one checkpoint; computed by torch.
+    which
+        Of a run's checkpoints: best by evaluation (the newest where none was evaluated), or latest [default: best].
     task
         Task to run, by default the agent's own; it must have the same AgentSpec.
     option
@@ -64,12 +73,12 @@ def evaluate_command(
     json
         Print the result as one JSON object.
     """
-    from robot_wm.evaluation.seeds import EVALUATION_SEED
-
     if (checkpoint is None) == (bundle is None):
         raise UserError("eval takes either a bundle or --checkpoint")
     if bundle is None and (engine, precision) != ("onnx", "fp32"):
         raise UserError("--engine and --precision: for --bundle only; torch computes a checkpoint")
+    if which is not None and checkpoint is None:
+        raise UserError(f"--which {which}: of a run's checkpoints; it goes with --checkpoint")
     chosen = EVALUATION_SEED if seed is None else seed
     with progress() as bar:
         # Shown once something runs, so that a refusal stays one line.
@@ -79,7 +88,11 @@ def evaluate_command(
             bar.update(row, completed=count, visible=True)
 
         if checkpoint is not None:
-            result = _of_checkpoint(checkpoint, task, option or {}, backend, episodes, episode_steps, chosen, done)
+            from robot_wm.training.checkpoint import load_agent
+
+            loaded = load_agent(checkpoint, which or "best")
+            loaded.tell_newer()
+            result = _of_checkpoint(loaded, task, option or {}, backend, episodes, episode_steps, chosen, done)
         else:
             assert bundle is not None
             result = evaluate_bundle(
@@ -102,7 +115,7 @@ def evaluate_command(
 
 
 def _of_checkpoint(
-    path: Path,
+    loaded: LoadedAgent,
     task: str | None,
     option: dict[str, str],
     backend: str | None,
@@ -114,10 +127,8 @@ def _of_checkpoint(
     from robot_wm.evaluation.run_command import short_options
     from robot_wm.spec import require_same
     from robot_wm.tasks import agent_spec, make_env, parse_options
-    from robot_wm.training.checkpoint import load_agent
     from robot_wm.training.evaluation import evaluate
 
-    loaded = load_agent(path)
     config = loaded.state.config
     name = task or config.task
     options = (config.task_options if name == config.task else {}) | parse_options(option)

@@ -7,18 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
+from robot_wm.options import NotNegative, Positive, Seed
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.manifest import Precision
 
 if TYPE_CHECKING:
     from robot_wm.spec import AgentSpec
-
-Positive = Parameter(validator=Number(gt=0))
-NotNegative = Parameter(validator=Number(gte=0))
 
 
 def run(
@@ -32,7 +29,7 @@ def run(
     seconds: Annotated[float | None, Positive] = None,
     realtime: bool | None = None,
     public_key: Path | None = None,
-    seed: Annotated[int, NotNegative] = 0,
+    seed: Seed = 0,
     sample: Annotated[bool, Parameter(negative="")] = False,
     soft_start_s: Annotated[float, NotNegative] = 0.0,
     surprise_limit_nats: Annotated[float | None, Positive] = None,
@@ -60,7 +57,7 @@ def run(
     episodes
         Episodes to run.
     seconds
-        Longest episode, in seconds of simulated time; by default the task's own limit.
+        Longest episode, in seconds of simulated time; by default the task's own limit, and without one until Ctrl-C.
     realtime
         Pace the ticks at the control rate. Default: yes, unless a video is made, which takes longer than real time.
     public_key

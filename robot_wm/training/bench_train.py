@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from robot_wm.console import emit, progress
 from robot_wm.dreamer.config import DreamerConfig, Size
+from robot_wm.options import NotNegative, Positive
 from robot_wm.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from robot_wm.training.loop import Trainer
 
-Positive = cyclopts.validators.Number(gt=0)
 _WARM_UP = 20  # updates before the warm-up's own time counts: everything is compiled
 _ENDLESS = 10**12  # policy steps: the clock ends the run
 
@@ -28,16 +28,16 @@ def bench_train(
     *,
     task: str = "cartpole_swingup",
     size: Size = "12m",
-    train_ratio: Annotated[float, Parameter(validator=Positive)] = 512.0,
-    envs: Annotated[int, Parameter(validator=Positive)] = 16,
-    processes: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=0))] = 16,
+    train_ratio: Annotated[float, Positive] = 512.0,
+    envs: Annotated[int, Positive] = 16,
+    processes: Annotated[int, NotNegative] = 16,
     actor: Literal["inline", "process"] = "inline",
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    threads: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=0))] = 0,
-    episodes_per_commit: Annotated[int, Parameter(validator=Positive)] = 1,
-    warm_up_seconds: Annotated[float, Parameter(validator=cyclopts.validators.Number(gte=0))] = 5.0,
-    seconds: Annotated[float, Parameter(validator=Positive)] = 60.0,
-    batch_size: Annotated[int, Parameter(validator=Positive)] = 16,
+    threads: Annotated[int, NotNegative] = 0,
+    episodes_per_commit: Annotated[int, Positive] = 1,
+    warm_up_seconds: Annotated[float, NotNegative] = 5.0,
+    seconds: Annotated[float, Positive] = 60.0,
+    batch_size: Annotated[int, Positive] = 16,
     batch_length: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=2))] = 64,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:

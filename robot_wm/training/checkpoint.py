@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from robot_wm.atomic import atomic_directory, atomic_file
+from robot_wm.console import messages
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec
@@ -73,6 +74,13 @@ class LoadedAgent:
     lineage: dict[str, Any]
     state: RunState
     path: Path
+
+    def tell_newer(self) -> None:
+        """Print which checkpoint was taken where that is not the run's newest: a resume may leave the best behind."""
+        newest = latest_path(self.path.parent.parent)
+        if newest is not None and newest.resolve() != self.path.resolve():
+            told = f"took {self.path.name}; the newest checkpoint is {newest.name} (--which latest)"
+            messages().print(told, markup=False)
 
 
 def folder(run: Path) -> Path:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.training.config import TrainConfig, preset_path
+from robot_wm.training.resumed import flag
 from robot_wm.yaml_file import read_mapping
 
 if TYPE_CHECKING:
@@ -32,9 +33,12 @@ def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.Ar
             raise UserError(f"{file}: no such file (--config)")
         settings = read_mapping(file)
         cyclopts.config.Dict(settings, use_commands_as_keys=False, source=str(file))(app, commands, arguments)
-    if "--resume" in given and "--run-dir" in given:
-        saved = saved_settings(Path(given["--run-dir"]))
-        cyclopts.config.Dict(saved, use_commands_as_keys=False, source=given["--run-dir"])(app, commands, arguments)
+    if "--resume" in given:
+        # By a flag, by a file, or by its task: however the run is named, it goes on with its own settings.
+        told = {argument.name: argument.tokens[-1].value for argument in arguments if argument.tokens}
+        named = {name: told[flag(name)] for name in ("task", "run_dir") if flag(name) in told}
+        run = TrainConfig.model_validate(named).folder
+        cyclopts.config.Dict(saved_settings(run), use_commands_as_keys=False, source=str(run))(app, commands, arguments)
 
 
 def saved_settings(run: Path) -> dict[str, Any]:

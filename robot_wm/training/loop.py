@@ -19,7 +19,7 @@ import torch
 from robot_wm import figures
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.learner import DreamerLearner, TensorBatch
-from robot_wm.errors import UserError
+from robot_wm.errors import StoppedError, UserError
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.tasks import agent_spec, backend_name, make_env
@@ -36,10 +36,11 @@ from robot_wm.training.open_loop import draw_prediction, prediction_video, write
 from robot_wm.training.peers import PeerTerminatedError
 from robot_wm.training.random_actions import RandomActions
 from robot_wm.training.replay_memory import replay_capacity
+from robot_wm.training.resumed import require_resumable
 from robot_wm.training.run_folder import Start, fill, find_start, only_writer, open_store
 from robot_wm.training.scalars import ScalarLog
 from robot_wm.training.schedule import whole
-from robot_wm.training.stopping import StoppedError, StopRequest
+from robot_wm.training.stopping import StopRequest
 from robot_wm.training.updates import ReplayedUpdates, Spent
 
 # An actor process may run this far ahead of the train ratio before it waits, in policy steps an environment.
@@ -54,7 +55,7 @@ _log = logging.getLogger(__name__)
 Report = Callable[["Trainer"], None]
 
 
-class TrainingDivergedError(RuntimeError):
+class TrainingDivergedError(UserError, RuntimeError):
     """A loss, parameter or moment is NaN or infinite; the message names it and the checkpoint to go back to."""
 
 
@@ -377,13 +378,7 @@ class Trainer:
     def _restore(self, start: Start) -> None:
         saved, path = start.state, start.path
         require_same(saved.agent_spec, self.spec, origin=str(path))
-        if saved.config.dreamer != self.config.dreamer:
-            changed = [
-                f"dreamer.{name}: {value!r} != {getattr(self.config.dreamer, name)!r}"
-                for name, value in saved.config.dreamer
-                if value != getattr(self.config.dreamer, name)
-            ]
-            raise UserError(f"{path}: made with another configuration: {'; '.join(changed)}")
+        require_resumable(saved.config, self.config, origin=path)
         self._actor_rng = start.learner.pop(_ACTOR_RNG, None)
         self.learner.load_state_dict(start.learner)
         fill(self.sampler, path, self.store)

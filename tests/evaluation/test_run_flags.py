@@ -169,6 +169,8 @@ def test_the_backend_is_the_one_asked_for(bundle_path, capsys):
         (("--backend", "bullet9"), "'bullet9' is not installed; known backends:"),
         (("--task", "gym:gymnasium:CartPole-v1", "--backend", "pybullet"), "--backend: for our own tasks"),
         (("--task", "gym:gymnasium:CartPole-v1", "--gui"), "only our own tasks have a window"),
+        (("--seconds", "inf"), 'Invalid value "inf" for --seconds. Must be < inf'),
+        (("--soft-start-s", "inf"), "for --soft-start-s. Must be < inf"),
         (("--gui",), "no display for a window: DISPLAY is not set"),
         (("--gui", "--video", "run.mp4"), "--gui and --video: one at a time"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -82,6 +83,11 @@ def test_export_takes_the_checkpoint_that_is_asked_for_and_names_it(trained, tmp
         assert ("the newest checkpoint is step_000009999" in said.err) == (taken == best)
         with Bundle.open(bundle) as opened:
             assert opened.manifest.lineage.steps == steps
+        assert run(["eval", "--checkpoint", str(folder), "--episodes", "1", *flags, "--json"]) == 0
+        said = capsys.readouterr()
+        evaluated = json.loads(said.out)
+        assert (evaluated["checkpoint"], evaluated["env_steps"]) == (str(taken), steps)
+        assert ("the newest checkpoint is step_000009999" in said.err) == (taken == best)
 
 
 def test_export_writes_precisions_and_eval_runs_them(trained, out, capsys):
@@ -105,9 +111,18 @@ def test_export_writes_precisions_and_eval_runs_them(trained, out, capsys):
     assert len(set(returns)) == 3  # each graph was really the one that ran
 
 
-def test_only_a_bundle_has_precisions(trained, capsys):
+def test_only_a_bundle_has_precisions_and_only_a_run_has_checkpoints(trained, capsys):
     assert run(["eval", "--checkpoint", str(trained), "--precision", "fp16"]) == 2
     assert "--precision: for --bundle only" in capsys.readouterr().err
+    assert run(["eval", "zoo:cartpole_balance", "--which", "latest"]) == 2
+    assert "--which latest: of a run's checkpoints; it goes with --checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["eval --checkpoint x", "run x", "export --checkpoint x --out y", "quickstart"])
+@pytest.mark.parametrize("seed", ["-1", str(2**31), str(2**63), "9" * 30])
+def test_a_seed_that_no_generator_takes_is_one_line(command, seed, capsys):
+    assert run([*command.split(), "--seed", seed]) == 2
+    assert re.fullmatch(rf'robot-wm: Invalid value "{seed}" for --seed. Must be .*\n', capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,20 @@ def test_the_backend_has_a_flag_of_its_own_and_keeps_the_other_options(parsed, t
     assert config.task_options == {"observation": "proprio", "backend": "mujoco"}
 
 
+@pytest.mark.parametrize("named_by", ["flag", "file", "task"])
+def test_however_a_resume_names_the_run_its_settings_hold(parsed, tiny, tmp_path, monkeypatch, named_by):
+    monkeypatch.chdir(tmp_path)
+    config = tiny(steps=60, checkpoints_kept=7, run_dir=None)
+    Trainer(config).train()
+    (tmp_path / "mine.yaml").write_text(f"run_dir: {config.folder}\nlog_every_steps: 33\n")
+    flags = {"flag": ["--run-dir", str(config.folder)], "file": ["--config", "mine.yaml"], "task": []}[named_by]
+    again = parsed("--resume", *flags)
+    assert again.checkpoints_kept == 7
+    assert again.dreamer == config.dreamer
+    assert again.log_every_steps == (33 if named_by == "file" else config.log_every_steps)
+    assert again.folder == config.folder
+
+
 def test_resume_takes_the_settings_of_the_run_where_no_flag_says_otherwise(parsed, tiny):
     config = tiny(steps=64, task_options={"observation": "proprio"})
     Trainer(config).train()

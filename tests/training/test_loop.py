@@ -290,7 +290,7 @@ def test_a_used_folder_an_empty_one_and_another_architecture_are_refused(tiny):
     with pytest.raises(UserError, match="--resume"):
         Trainer(config)
     other = config.model_copy(update={"dreamer": config.dreamer.model_copy(update={"units": 24})})
-    with pytest.raises(UserError, match=r"dreamer\.units: 16 != 24"):
+    with pytest.raises(UserError, match=r"--dreamer\.units 16 \(got 24\), which a run keeps"):
         Trainer(other, resume=True)
 
 
@@ -304,8 +304,9 @@ def test_a_planted_nan_stops_the_run_names_the_tensor_and_keeps_the_last_good_ch
                     torch.nan
                 )
 
-    with pytest.raises(TrainingDivergedError, match=r"critic.*last good checkpoint .*step_000000100"):
+    with pytest.raises(TrainingDivergedError, match=r"critic.*last good checkpoint .*step_000000100") as caught:
         trainer.train(plant)
+    assert isinstance(caught.value, UserError)  # one line: the cure is a setting
     saved = checkpoint.read_learner(checkpoint.latest_path(trainer.run))
     assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
 

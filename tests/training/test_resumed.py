@@ -1,0 +1,102 @@
+"""What can change when a run is gone on from."""
+
+import logging
+
+import pytest
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.errors import UserError
+from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.training.loop import Trainer
+from robot_wm.training.resumed import FIXED
+
+# Another value of each setting that 1 more, or half of it, is not good for.
+OTHER = {
+    "size": "1m",
+    "deter": 64,
+    "blocks": 2,
+    "image_multipliers": (2, 3, 4, 5),
+    "image_kernel": 3,
+    "bins": 41,
+    "compute": "bfloat16",
+    "actor_warmup": 5,
+}
+
+
+def another(config, name):
+    value = getattr(config, name)
+    value = OTHER[name] if name in OTHER else value + 1 if isinstance(value, int) else value / 2
+    return config.model_copy(update={name: value})
+
+
+def shapes(config, spec):
+    """Shapes of all that a checkpoint keeps of an agent and its replay."""
+    agent = DreamerAgent(config, spec.model_inputs(), spec.action_dim, spec.action.is_discrete)
+    sampler = SequenceSampler(
+        spec, capacity_steps=200, length=config.batch_length, streams=2, deter=config.deter, stoch=config.stoch, seed=0
+    )
+    return {name: tuple(value.shape) for name, value in agent.state_dict().items()}, sampler.length
+
+
+@pytest.fixture(scope="module")
+def camera():
+    from robot_wm.tasks import agent_spec, make_env
+
+    env = make_env("cartpole_balance", observation="both")
+    yield agent_spec(env)
+    env.close()
+
+
+@pytest.mark.parametrize("name", DreamerConfig.model_fields)
+def test_what_shapes_a_checkpoint_is_fixed(name, tiny_dreamer, camera):
+    small = tiny_dreamer.model_copy(update={"depth": 2})
+    other = another(small, name)
+    assert getattr(other, name) != getattr(small, name)
+    if shapes(other, camera) != shapes(small, camera):
+        assert f"dreamer.{name}" in FIXED
+
+
+def test_what_is_fixed_are_settings(tiny):
+    config = tiny()
+    for name in FIXED:
+        within, _, inner = name.rpartition(".")
+        assert inner in type(getattr(config, within) if within else config).model_fields
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"envs": 3}, r"made with --envs 2 \(got 3\), which a run keeps; .* a new --run-dir"),
+        ({"replay_capacity_steps": 1000}, r"--replay-capacity-steps 2000 \(got 1000\)"),
+        ({"dreamer": {"batch_length": 9}}, r"--dreamer\.batch-length 8 \(got 9\)"),
+    ],
+)
+def test_what_the_replay_is_shaped_by_stays(tiny, changes, told):
+    config = tiny(steps=70)
+    Trainer(config).train()
+    if "dreamer" in changes:
+        changes = {"dreamer": config.dreamer.model_copy(update=changes["dreamer"])}
+    with pytest.raises(UserError, match=told):
+        Trainer(config.model_copy(update=changes), resume=True)
+
+
+def test_a_run_goes_on_with_a_lower_learning_rate_and_tells_so(tiny, caplog):
+    """As README's troubleshooting says of one that diverged."""
+    config = tiny(steps=70)
+    Trainer(config).train()
+    lower = config.model_copy(
+        update={"steps": 90, "dreamer": config.dreamer.model_copy(update={"learning_rate": 1e-6, "batch_size": 2})}
+    )
+    with caplog.at_level(logging.WARNING):
+        trainer = Trainer(lower, resume=True)
+    assert "going on with --dreamer.learning-rate 1e-06 (was 4e-05), --dreamer.batch-size 2 (was 4)" in caplog.text
+    assert trainer.train().config.dreamer.learning_rate == 1e-6
+    assert trainer.state.updates > 3
+
+
+def test_a_run_that_goes_on_as_it_was_tells_nothing(tiny, caplog):
+    Trainer(tiny(steps=70)).train()
+    with caplog.at_level(logging.WARNING):
+        Trainer(tiny(steps=90), resume=True)
+    assert "going on" not in caplog.text

@@ -76,6 +76,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output has gone: robot-wm … | head
         sys.stderr.close()
         return 0
+    except SystemExit as error:
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return 0  # likewise, of a table, and rich has told nobody
     except OSError as error:
         # What the system refuses is no defect of ours: a full disk, no permission, no such place.
         if error.filename is None and error.errno not in _NO_ROOM:
@@ -101,7 +105,7 @@ def main() -> None:
     with results_alone() if "--json" in sys.argv[1:] else nullcontext():
         code = run(sys.argv[1:])
     try:
-        if sys.stdout is not None:  # closed by who called us
+        if sys.stdout is not None and not sys.stdout.closed:  # by who called us, or by what ran here
             sys.stdout.flush()
     except BrokenPipeError:
         _give_up_stdout()

@@ -54,7 +54,7 @@ def results_alone() -> Iterator[None]:
         yield
     finally:
         _results.reset(token)
-        with suppress(OSError):  # stderr may be what cannot be written
+        with suppress(OSError, ValueError):  # stderr may be what cannot be written, or a simulator has closed stdout
             sys.stdout.flush()
         os.dup2(results.fileno(), 1)
         with suppress(OSError):  # `emit` has flushed it, and whatever failed was told then
@@ -62,7 +62,13 @@ def results_alone() -> Iterator[None]:
 
 
 class _Messages(Console):
-    """A console that leaves the breaking of lines of text to the terminal: a broken command cannot be pasted."""
+    """A console that leaves the breaking of lines of text to the terminal: a broken command cannot be pasted.
+
+    Where its reader has gone (``2>&1 | head``) the work goes on unheard: rich would end the program.
+    """
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
 
     def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
         if soft_wrap is None:

@@ -22,6 +22,7 @@ MAX_BYTES = 2**18  # ours have up to 10 kB; PyYAML takes some seconds for this m
 MAX_DEPTH = 32
 MAX_NODES = 50_000  # with every alias as what it stands for
 _TAG = "tag:yaml.org,2002:"
+_HALF_PAIR = re.compile("[\ud800-\udfff]")  # text that no file, path or message can hold
 _MAX_DIGITS = 400  # of a whole number; the largest float has 309
 
 
@@ -62,6 +63,8 @@ def parse_yaml(text: str, *, origin: str) -> Any:
             loader.dispose()
     except yaml.YAMLError as error:
         raise UserError(f"{origin}: {_told(error)}") from None
+    except (ValueError, OverflowError):  # PyYAML asks Python for the character of "\U00110000"
+        raise UserError(f"{origin}: not YAML: an escape in quotes that is no character") from None
 
 
 def write_yaml(body: Any) -> str:
@@ -111,6 +114,8 @@ class _Loader(yaml.SafeLoader):
             raise _RefusedError(f"*{event.anchor} stands inside of what it stands for", event)
         self._nodes += self._sizes[id(node)] if is_alias else 1
         self._sizes.setdefault(id(node), self._nodes - before)
+        if isinstance(node, ScalarNode) and _HALF_PAIR.search(node.value):
+            raise _RefusedError("an escape in quotes that is half of a character", event)
         if self._nodes > MAX_NODES:
             raise _RefusedError(f"more than {MAX_NODES} values, aliases counted as what they stand for", event)
         return node

@@ -116,6 +116,8 @@ print("from Python")
 os.write(1, b"from C\\n")
 subprocess.run(["echo", "from a process of its own"], check=True)
 gymnasium.register("noisy/Noisy-v0", "gymnasium.envs.classic_control:PendulumEnv")
+import sys
+sys.stdout.close()
 """
 
 
@@ -125,6 +127,16 @@ def test_what_a_simulator_prints_stays_out_of_the_json(tmp_path):
     assert json.loads(done.stdout)["task"] == "gym:noisy:noisy/Noisy-v0"
     told = {line for line in done.stderr.splitlines() if line.startswith("from ")}
     assert told == {"from Python", "from C", "from a process of its own"}
+
+
+@pytest.mark.parametrize("arguments", ["train --help", "firmware list", "tasks a1_stand --json"])
+def test_a_reader_that_has_gone_is_no_failure(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        command = [sys.executable, "-m", "robot_wm", *arguments.split()]
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
 
 
 def test_json_needs_no_more_than_an_open_output():

@@ -1,10 +1,12 @@
 """Progress where a terminal shows it, and where none does."""
 
 import io
+import os
 import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -180,3 +182,16 @@ def test_a_line_to_paste_is_not_broken(monkeypatch):
     line = "continue with: robot-wm train --resume --run-dir /a/very/long/path/of/some/run/that/is/longer"
     messages().print(line)
     assert out.getvalue() == line + "\n"
+
+
+def test_work_goes_on_when_nobody_reads_its_messages(monkeypatch):
+    """``robot-wm train 2>&1 | head`` must not end a run; rich ends the program."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        with progress() as bar:
+            bar.update(bar.add_task("train", total=3, note=""), completed=3)
+        messages().print("saved")
+        with suppress(BrokenPipeError):
+            gone.close()  # what is left in the buffer fails again

@@ -36,6 +36,7 @@ class RobotState:
     base_quaternion: NDArray[np.float64]  # [4] x, y, z, w
     base_linear_velocity: NDArray[np.float64]  # [3] m/s, world axes
     base_angular_velocity: NDArray[np.float64]  # [3] rad/s, world axes
+    base: NDArray[np.float64]  # [13] memory of the base's four, in the order above
     # [3J + 13] memory of them all: joint position and velocity, base position, quaternion, linear and angular velocity,
     # joint effort. One write to it is cheaper than seven.
     block: NDArray[np.float64]
@@ -55,6 +56,7 @@ class RobotState:
             base_quaternion=quaternion,
             base_linear_velocity=linear,
             base_angular_velocity=angular,
+            base=block[2 * joints : 2 * joints + 13],
             block=block,
         )
 

@@ -190,13 +190,13 @@ def _pybullet_steps(env: RobotEnv) -> Callable[[int], None]:
 
     def take(steps: int) -> None:
         states, control, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
-        torque = pybullet.TORQUE_CONTROL
+        torque, unused = pybullet.TORQUE_CONTROL, [0.0] * len(joints)
         for _ in range(steps):
             efforts = [
                 hi if (u := target - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
                 for state, target, hi in zip(states(body, joints, client), targets, limits)  # noqa: B905  costs time
             ]
-            control(body, joints, torque, forces=efforts, physicsClientId=client)
+            control(body, joints, torque, unused, unused, efforts, unused, unused, client)
             step(client)
 
     return take

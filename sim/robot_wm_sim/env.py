@@ -94,7 +94,10 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period under an SI command [A], cut to the action space; ValueError for NaN or another shape."""
-        command = np.minimum(np.maximum(action, self._low), self._high)  # float64; a NaN stays one
+        command = np.array(action, dtype=np.float64)  # ours; a lone number would be spread over all joints below
+        if command.shape == self._shape:
+            np.maximum(command, self._low, out=command)  # a NaN stays one
+            np.minimum(command, self._high, out=command)
         if command.shape != self._shape or math.isnan(sum(command.tolist())):
             raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
         self.task.advance(self.sim, self.np_random)

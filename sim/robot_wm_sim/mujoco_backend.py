@@ -54,7 +54,7 @@ class MuJoCoBackend(PhysicsBackend):
         self._markers = {
             marker.name: int(model.body_mocapid[self._bodies.pop(marker_body(marker.name))]) for marker in scene.markers
         }
-        self._link_bodies: dict[tuple[str, ...], list[int]] = {}
+        self._link_bodies: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # shape → place in the answer
         self._name_parts(model)
         self._bind_arrays(model, self._data)
@@ -114,10 +114,9 @@ class MuJoCoBackend(PhysicsBackend):
         state.joint_velocity[:] = velocity[self._velocities]
         if not self.scene.robot.fixed_base:
             # The base's joint is the first: x, y, z, then w, x, y, z; velocities in world axes, then rates in its own.
-            state.base_position[:] = position[:3]
-            state.base_quaternion[:3], state.base_quaternion[3] = position[4:7], position[3]
-            state.base_linear_velocity[:] = velocity[:3]
-            state.base_angular_velocity[:] = rotate(state.base_quaternion.tolist(), velocity[3:6].tolist())
+            px, py, pz, w, x, y, z = position[:7].tolist()
+            vx, vy, vz, *rate = velocity[:6].tolist()
+            state.base[:] = (px, py, pz, x, y, z, w, vx, vy, vz, *rotate((x, y, z, w), rate))
 
     def _derive(self) -> mujoco.MjData:
         """Compute where links are now: after a step MuJoCo holds where they were before it."""
@@ -178,9 +177,10 @@ class MuJoCoBackend(PhysicsBackend):
         names = tuple(links)
         bodies = self._link_bodies.get(names)
         if bodies is None:
-            bodies = self._link_bodies[names] = [self._body(name) for name in names]
+            bodies = self._link_bodies[names] = np.array([self._body(name) for name in names], dtype=np.int64)
         self._derive()
-        return [(x, y, z) for x, y, z in self._body_position[bodies].tolist()]
+        places = self._body_position.take(bodies, axis=0)  # in a third of the time of [bodies]
+        return [(x, y, z) for x, y, z in places.tolist()]
 
     def contact_forces(self, links: Sequence[str]) -> list[float]:
         """See PhysicsBackend.contact_forces."""
@@ -193,12 +193,12 @@ class MuJoCoBackend(PhysicsBackend):
         total = [0.0] * len(names)
         data = self._open_data
         if data.ncon:
-            contacts, force = data.contact, data.efc_force
+            contacts, force = data.contact, data.efc_force.tolist()
             # With an elliptic cone the first row of a contact is its normal force, as mj_contactForce has it.
             for shapes, row in zip(contacts.geom.tolist(), contacts.efc_address.tolist(), strict=True):
                 for shape in shapes:  # a contact with itself counts on both links
                     if row >= 0 and shape in place:
-                        total[place[shape]] += float(force[row])
+                        total[place[shape]] += force[row]
         return total
 
     def move_marker(self, name: str, position: Floats) -> None:

@@ -31,6 +31,7 @@ from robot_wm_sim.urdf_tree import loadable
 
 FAR_AWAY = (0.0, 0.0, 1000.0)  # m
 BASE = -1  # Bullet's link index of the base
+ANY_LINK = -2
 NOWHERE = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))  # pose of a camera's mount where it has none
 
 
@@ -193,7 +194,7 @@ class PyBulletBackend(PhysicsBackend):
         self._base_pose = partial(pybullet.getBasePositionAndOrientation, robot, client_id)
         self._base_velocity = partial(pybullet.getBaseVelocity, robot, client_id)
         self._inverse_dynamics = partial(pybullet.calculateInverseDynamics, robot, physicsClientId=client_id)
-        self._contacts = partial(pybullet.getContactPoints, robot, physicsClientId=client_id)
+        self._contacts = partial(pybullet.getContactPoints, robot, -1, ANY_LINK, ANY_LINK, client_id)
         self._set_efforts = partial(
             pybullet.setJointMotorControlArray,
             robot,
@@ -233,6 +234,7 @@ class PyBulletBackend(PhysicsBackend):
         client, robot, motors = self._client_id, self._robot, self._motors
         read, apply, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
         mode = pybullet.TORQUE_CONTROL
+        unused = [0.0] * len(motors)  # arguments go by position: to name two of them costs more than four lists
         states = self._motor_rows_now()  # read when the last period ended
         efforts: list[float] = []
         wanted = target
@@ -243,7 +245,7 @@ class PyBulletBackend(PhysicsBackend):
                 hi if (u := w - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
                 for state, w, kp, kd, hi in zip(states, wanted, kps, kds, limits)  # noqa: B905
             ]
-            apply(robot, motors, mode, forces=efforts, physicsClientId=client)
+            apply(robot, motors, mode, unused, unused, efforts, unused, unused, client)
             step(client)
             if left:
                 states = read(robot, motors, client)
@@ -340,7 +342,7 @@ class PyBulletBackend(PhysicsBackend):
             indices = self._link_indices[names] = [self._link(name) for name in names]
         if BASE in indices:  # for which getLinkStates ends the whole process
             return [(x, y, z) for x, y, z in (self.link_pose(name)[0].tolist() for name in names)]
-        return [row[4] for row in pybullet.getLinkStates(self._robot, indices, physicsClientId=self._client_id)]
+        return [row[4] for row in pybullet.getLinkStates(self._robot, indices, 0, 0, self._client_id)]
 
     def contact_forces(self, links: Sequence[str]) -> list[float]:
         """See PhysicsBackend.contact_forces."""
@@ -348,12 +350,12 @@ class PyBulletBackend(PhysicsBackend):
         place = self._contact_places.get(names)
         if place is None:
             place = self._contact_places[names] = {self._link(name): index for index, name in enumerate(names)}
-        total = [0.0] * len(names)
+        total, robot = [0.0] * len(names), self._robot
         for contact in self._contacts():
             # (flag, bodyA, bodyB, linkA, linkB, ..., [9] normal force); a contact with itself counts on both links.
             if contact[3] in place:
                 total[place[contact[3]]] += contact[9]
-            if contact[2] == self._robot and contact[4] in place:
+            if contact[2] == robot and contact[4] in place:
                 total[place[contact[4]]] += contact[9]
         return total
 

@@ -24,7 +24,8 @@ class Outcome(NamedTuple):
 
     reward: float
     terminated: bool = False
-    # "success": bool where the task knows success; "figures": values of the episode so far under Task.figure_names.
+    # "success": bool where the task knows success; "figures": values of the episode so far under Task.figure_names, a
+    # dict, or a `FiguresSoFar` where working them out at every step would cost.
     info: Mapping[str, Any] = MappingProxyType({})
 
 

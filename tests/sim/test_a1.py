@@ -276,6 +276,17 @@ def test_figures_of_a_trot_are_those_of_its_way(build_env):
     assert figures["fall"] == 0
 
 
+def test_figures_of_a_step_outlast_the_steps_and_the_episode_that_follow(build_env):
+    env = build_env("a1_velocity")
+    env.reset(seed=0)
+    at_once = [dict(env.step(HOME)[4]["figures"]) for _ in range(40)]
+    env.reset(seed=0)
+    infos = [env.step(HOME)[4] for _ in range(40)]
+    env.reset(seed=1)
+    env.step(HOME)
+    assert [info["figures"] for info in infos] == at_once
+
+
 def test_torque_is_that_of_the_drives_and_stays_inside_their_limits(build_env):
     env = build_env("a1_velocity")
     env.reset(seed=0)

@@ -121,11 +121,19 @@ def test_a_command_beyond_the_limits_is_cut_to_them(build_env):
     assert_bit_equal([at_limit[:4]], [beyond[:4]])
 
 
-@pytest.mark.parametrize("action", [[np.nan], [0.0, 0.0]])
+@pytest.mark.parametrize("action", [[np.nan], [0.0, 0.0], 0.0, [[0.0]], []])
 def test_an_action_that_is_not_finite_or_not_of_that_size_is_refused(build_env, action):
     env = build_env("cartpole_balance")
     env.reset(seed=0)
     with pytest.raises(ValueError, match="is not 1 finite numbers, N"):
+        env.step(np.array(action, np.float32))
+
+
+@pytest.mark.parametrize("action", [0.1, [0.1], [[0.1] * 12], [0.1] * 11])
+def test_one_number_is_not_spread_over_all_joints(build_env, action):
+    env = build_env("a1_stand")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="is not 12 finite numbers, rad"):
         env.step(np.array(action, np.float32))
 
 

@@ -40,10 +40,10 @@ def test_tracking_earns_more_the_nearer_it_comes_whatever_the_command(wanted, le
 
 
 def test_an_average_forgets_after_its_time():
-    value, wobble = 0.0, 0.0
+    value, wobble, kept = 0.0, 0.0, locomotion.kept(0.02)
     for step in range(400):
-        value = locomotion.averaged(value, 1.0, period_s=0.02)
-        wobble = locomotion.averaged(wobble, math.sin(2 * math.pi * 3 * step * 0.02), period_s=0.02)
+        value = locomotion.averaged(value, 1.0, kept=kept)
+        wobble = locomotion.averaged(wobble, math.sin(2 * math.pi * 3 * step * 0.02), kept=kept)
         if step == 9:  # 0.2 s
             assert value == pytest.approx(1 - math.exp(-1))
     assert value == pytest.approx(1.0)

@@ -8,7 +8,9 @@ positions; the drives turn them into torque at 500 Hz.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,6 +23,7 @@ from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
+from robot_wm_sim.figures_so_far import FiguresSoFar, StepRows
 from robot_wm_sim.frames import Vector, axes
 from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.scene import Camera, Marker, Scene
@@ -29,6 +32,7 @@ from robot_wm_sim.task import VIDEO, Outcome, Task
 CONTROL_RATE_HZ = 50.0
 PHYSICS_RATE_HZ = 500.0
 PERIOD_S = 1 / CONTROL_RATE_HZ
+KEPT = locomotion.kept(PERIOD_S)
 COMMAND_STEPS = 500  # a new command every 10 s
 MAX_AGE_S = 0.06  # three control periods
 POLICY_UNIT_RAD = {"hip": 0.125, "upper": 0.25, "lower": 0.25}
@@ -41,7 +45,8 @@ UPRIGHT = -0.8  # z of gravity in the trunk's frame, at most
 
 NAMES = A1.joint_names
 HOME = np.array([joint.home for joint in A1.joints])  # [12] rad
-UNITS = np.array([POLICY_UNIT_RAD[name.split("_")[1]] for name in NAMES])  # [12] rad
+UNIT_LIST = [POLICY_UNIT_RAD[name.split("_")[1]] for name in NAMES]  # [12] rad
+UNITS = np.array(UNIT_LIST)
 LOW, HIGH = np.array([joint.limits.position for joint in A1.joints]).T  # [12] rad each
 CONTACT_LINKS = (TRUNK, *FEET, *LIMBS)
 COMMANDS = (
@@ -63,10 +68,8 @@ class _Motion(NamedTuple):
 
     @classmethod
     def of(cls, sim: PhysicsBackend) -> _Motion:
-        state = sim.state
-        (a, b, c), (d, e, f), (g, h, i) = axes(state.base_quaternion.tolist())
-        x, y, z = state.base_linear_velocity.tolist()
-        p, q, r = state.base_angular_velocity.tolist()
+        _, _, _, *quaternion, x, y, z, p, q, r = sim.state.base.tolist()
+        (a, b, c), (d, e, f), (g, h, i) = axes(quaternion)
         return cls(
             velocity=(a * x + b * y + c * z, d * x + e * y + f * z, g * x + h * y + i * z),
             rate=(a * p + b * q + c * r, d * p + e * q + f * r, g * p + h * q + i * r),
@@ -158,8 +161,8 @@ class A1Velocity(Task):
         self._last_feet = sim.link_positions(FEET)  # [4] of (x, y, z), m
         self._motion = motion = _Motion.of(sim)
         self._speed = (*motion.velocity[:2], motion.rate[2])  # averaged; m/s, m/s, rad/s
-        self._figures = gait.GaitFigures(feet=len(FEET), mass_kg=MASS_KG, period_s=PERIOD_S)
-        self._sums = dict.fromkeys(TERMS, 0.0)  # of each term over the episode
+        self._gait = gait.GaitFigures(feet=len(FEET), motors=len(NAMES), mass_kg=MASS_KG, period_s=PERIOD_S)
+        self._term_rows = StepRows(len(TERMS))  # of every step of the episode
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any] | Sequence[float]]:
         """IMU, command and joints; the trunk's velocity is not among them, as no sensor of the robot gives it."""
@@ -180,56 +183,55 @@ class A1Velocity(Task):
         trunk, *contacts = sim.contact_forces(CONTACT_LINKS)
         feet_n, limbs_n = contacts[: len(FEET)], contacts[len(FEET) :]
         self._speed = (
-            locomotion.averaged(self._speed[0], motion.velocity[0], period_s=PERIOD_S),
-            locomotion.averaged(self._speed[1], motion.velocity[1], period_s=PERIOD_S),
-            locomotion.averaged(self._speed[2], motion.rate[2], period_s=PERIOD_S),
+            locomotion.averaged(self._speed[0], motion.velocity[0], kept=KEPT),
+            locomotion.averaged(self._speed[1], motion.velocity[1], kept=KEPT),
+            locomotion.averaged(self._speed[2], motion.rate[2], kept=KEPT),
         )
         feet = sim.link_positions(FEET)
         heights = [foot[2] - FOOT_RADIUS_M for foot in feet]  # [4] m, of the soles
-        terms = self._terms(sim, command, feet, heights, limbs_n)
-        self._last_feet = feet
-        for name, value in terms.items():
-            self._sums[name] += value
-        wanted = self._command
-        self._figures.step(
-            (wanted[0], wanted[1], wanted[2]), self._speed, power_w=_power_w(sim), heights_m=heights, forces_n=feet_n
-        )
+        torque, velocity = sim.state.joint_effort.tolist(), sim.state.joint_velocity.tolist()  # [12] N·m, rad/s
+        terms = self._terms(torque, velocity, command, feet, heights, limbs_n)
+        self._term_rows.add(list(terms.values()))
+        power = list(map(operator.mul, torque, velocity))  # [12] W
+        self._gait.step(self._command, self._speed, power_w=power, heights_m=heights, forces_n=feet_n)
         self._steps += 1
         if self._steps % COMMAND_STEPS == 0 and self._steps // COMMAND_STEPS < len(self._commands):
             # It changes with an observation; rewards follow from the next step on.
             self._command = self._commands[self._steps // COMMAND_STEPS]
         fallen = trunk > locomotion.BASE_CONTACT_N
-        followed = max(self._figures.velocity_error_m_s, self._figures.yaw_error_rad_s) < SUCCESS_ERROR
-        means = {f"term/{name}": total / self._steps for name, total in self._sums.items()}
-        penalties = {name: terms[name] for name in locomotion.WEIGHTS}
+        followed = self._gait.largest_error < SUCCESS_ERROR
         return Outcome(
-            reward=locomotion.reward(terms["linear_velocity"], terms["yaw_rate"], terms["lift"], penalties),
+            reward=locomotion.reward(terms["linear_velocity"], terms["yaw_rate"], terms["lift"], terms),
             terminated=fallen,
             info={
                 "success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT),
                 "terms": terms,
-                "figures": {"fall": float(fallen), **self._figures.values(), **means},
+                "figures": FiguresSoFar(partial(_figures, self._gait, self._term_rows, self._steps, fallen)),
             },
         )
 
     def _terms(
         self,
-        sim: PhysicsBackend,
+        torque: list[float],
+        velocity: list[float],
         command: NDArray[np.float64],
-        feet: Sequence[Vector],
-        heights: Sequence[float],
-        limbs_n: Sequence[float],
+        feet: list[Vector],
+        heights: list[float],
+        limbs_n: list[float],
     ) -> dict[str, float]:
-        """Every term of this step's reward, unweighted; keys are `TERMS`."""
+        """Every term of this step's reward, unweighted; keys are `TERMS`, in that order.
+
+        Plain lists, torque [12] N·m and velocity [12] rad/s among them: a dozen numbers are added up faster by math
+        than by NumPy.
+        """
         wanted_x, wanted_y, wanted_yaw = self._command
         speed_x, speed_y, speed_yaw = self._speed
         moving = max(map(abs, self._command)) > MOVING_COMMAND
-        # Plain lists: a dozen numbers are added up faster by math than by NumPy.
-        velocity = sim.state.joint_velocity.tolist()
-        action = (command / UNITS).tolist()  # policy units; where their zero lies does not matter to a change
+        # Policy units; where their zero lies does not matter to a change.
+        action = list(map(operator.truediv, command.tolist(), UNIT_LIST))
         foot_speeds = [
             math.hypot(now[0] - before[0], now[1] - before[1]) * CONTROL_RATE_HZ
-            for now, before in zip(feet, self._last_feet, strict=True)
+            for now, before in zip(feet, self._last_feet)  # noqa: B905  strict costs time
         ]
         terms = {
             "linear_velocity": locomotion.tracking(
@@ -241,13 +243,13 @@ class A1Velocity(Task):
             "lift": locomotion.lift(heights, foot_speeds) if moving else 0.0,
             "vertical_velocity": self._motion.velocity[2] ** 2,
             "tilting_rate": locomotion.squares(self._motion.rate[:2]),
-            "torque": locomotion.squares(sim.state.joint_effort.tolist()),
+            "torque": locomotion.squares(torque),
             "joint_acceleration": locomotion.squared_change(velocity, self._last_velocity) * CONTROL_RATE_HZ**2,
             "action_rate": locomotion.squared_change(action, self._last_action),
             "collision": locomotion.collisions(limbs_n),
             "restlessness": 0.0 if moving else locomotion.squares(velocity),
         }
-        self._last_velocity, self._last_action = velocity, action
+        self._last_velocity, self._last_action, self._last_feet = velocity, action, feet
         return terms
 
     def overlay(self, sim: PhysicsBackend) -> Panel:
@@ -271,10 +273,10 @@ class A1Stand(A1Velocity):
         return np.zeros((1, 3))
 
 
-def _power_w(sim: PhysicsBackend) -> float:
-    """Mechanical power that the motors give off, W; what they take up is lost as heat."""
-    state = sim.state
-    return float(np.maximum(state.joint_effort * state.joint_velocity, 0.0).sum())
+def _figures(gait_figures: gait.GaitFigures, term_rows: StepRows, steps: int, fallen: bool) -> dict[str, float | None]:
+    """An episode's figures as of its first ``steps``; keys are the task's `figure_names`."""
+    means = zip(TERMS, term_rows.means(steps), strict=True)
+    return {"fall": float(fallen), **gait_figures.values(steps), **{f"term/{name}": mean for name, mean in means}}
 
 
 def _fixed_command(text: str) -> tuple[float, ...]:

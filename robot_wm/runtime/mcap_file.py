@@ -7,6 +7,7 @@ readers then go through it from the start (rosbags only if the system clock neve
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -25,7 +26,10 @@ PART = ".part"
 
 
 class McapFile:
-    """Messages on a few topics; OSError where the disk fails, at any call. One thread at a time."""
+    """Messages on a few topics; OSError where the disk fails, at any call. One thread at a time.
+
+    Of several processes that ask for one name at once one gets it, the others a FileExistsError.
+    """
 
     def __init__(self, path: Path, topics: Sequence[Topic], *, library: str, metadata: Mapping[str, Mapping[str, str]]):
         self.path = path
@@ -38,6 +42,9 @@ class McapFile:
         # Chunks end with `flush` alone, so that the file is known to be whole up to there.
         self._writer = Writer(cast(IO[Any], self._output), chunk_size=sys.maxsize, compression=CompressionType.ZSTD)
         try:
+            # Now that the part is ours: its last owner may have finished just before.
+            if self.path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.path))
             self._writer.start(profile=PROFILE, library=library)
             for name, values in metadata.items():
                 self._writer.add_metadata(name, dict(values))

@@ -7,6 +7,7 @@ would otherwise wait for it up to a switch interval. What goes wrong there ends 
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import time
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.mcap_file import PART, McapFile
+from robot_wm.runtime.mcap_file import McapFile
 from robot_wm.runtime.message_queue import MessageQueue
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recording_limits import RecordingLimits
@@ -132,13 +133,13 @@ class TickRecorder:
             recorder=self._recorder,
         )
         stem = f"{re.sub(r'[^A-Za-z0-9.-]+', '_', spec.task) or 'agent'}_{now:%Y%m%dT%H%M%S}Z"
-        number, path = 1, folder / f"{stem}.mcap"
         folder.mkdir(parents=True, exist_ok=True)
-        while path.exists() or path.with_name(path.name + PART).exists():
-            number += 1
-            path = folder / f"{stem}_{number}.mcap"
-        library = f"robot_wm {info.robot_wm_version}"
-        self._file = McapFile(path, self._topics, library=library, metadata={METADATA: info.model_dump()})
+        library, metadata = f"robot_wm {info.robot_wm_version}", {METADATA: info.model_dump()}
+        for number in itertools.count(1):
+            path = folder / (f"{stem}.mcap" if number == 1 else f"{stem}_{number}.mcap")
+            with suppress(FileExistsError):  # the next name, then
+                self._file = McapFile(path, self._topics, library=library, metadata=metadata)
+                break
         self._begin(f"recording of {spec.task} on {spec.robot}, bundle {self._bundle_sha256}", time.time_ns())
         return path
 

@@ -7,6 +7,7 @@ import math
 import os
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from rosbags.highlevel import AnyReader
 
 from robot_wm.errors import UserError
 from robot_wm.replay.recording import read_recording
+from robot_wm.runtime import mcap_file
 from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.mcap_file import PART
 from robot_wm.runtime.modes import Mode
 from robot_wm.spec import AgentSpec, ObservationField
 
@@ -32,6 +35,25 @@ def seeing(make_spec) -> AgentSpec:
         ObservationField(name="Tool__Pose", shape=(7,), unit="1"),
     )
     return spec.model_copy(update={"observations": spec.observations + extra})
+
+
+@pytest.mark.parametrize("rival", ["begins", "ends"])
+def test_a_name_that_another_recorder_takes_at_this_moment_is_its_own(tmp_path, make_spec, monkeypatch, rival):
+    opened, theirs = os.open, []
+
+    def taken(path, *rest):
+        if not theirs:
+            part = Path(path)
+            theirs.append(part if rival == "begins" else part.with_suffix(""))
+            theirs[0].write_text("theirs")
+        return opened(path, *rest)
+
+    monkeypatch.setattr(mcap_file.os, "open", taken)
+    recorder = open_recorder(tmp_path, make_spec())
+    recorder.close()
+    assert theirs[0].read_text() == "theirs"
+    assert recorder.path.name == theirs[0].name.removesuffix(PART).replace("Z.mcap", "Z_2.mcap")
+    assert sorted(tmp_path.iterdir()) == sorted([theirs[0], recorder.path])
 
 
 def test_three_readers_get_every_tick_as_it_was(tmp_path, seeing):

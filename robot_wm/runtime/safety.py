@@ -15,9 +15,9 @@ damp       follow the measured position   go to zero               yes: brake wi
 Inactive and e-stop are as damp. Going to zero and following obey the rate limits too: ``damp`` says at once that
 the firmware may cut the torque, the numbers never jump. With ``hold_when_stopped`` position joints keep their last
 command when damped, too: what bears a load is to be braked before it is let go.
-In position mode the command is damp, too, from every enable
-until a sound measurement has said where the robot is: then the command begins there. Near the ends of the joints'
-ranges, velocity and effort commands are cut (``end_stops``). Shape letter: A actions.
+From every enable until the first sound tick ``damp`` stays, too: dead sensors release no brake. In position mode the
+command begins where the robot was measured to be then. Near the ends of the joints' ranges, velocity and effort
+commands are cut (``end_stops``). Shape letter: A actions.
 """
 
 from __future__ import annotations
@@ -126,6 +126,7 @@ class Safety:
         self._end_stops = EndStops(spec, self.limits) if spec.action.mode in ("velocity", "effort") else None
         self._must_place = self._is_position and not unplaced_joints(spec)
         self._placed = not self._must_place
+        self._has_begun = False  # whether there was a sound tick since the last enable
 
     def _restart(self) -> None:
         self._ticks_in_mode = 0
@@ -138,7 +139,7 @@ class Safety:
             if event is Event.ENABLE and self.mode in (Mode.INACTIVE, Mode.DAMP):
                 # Nobody drove since: begin where the robot is, else at rest; after a damping the last command stands
                 # until the robot was measured, so that no command jumps that might be followed.
-                self._placed = not self._must_place
+                self._placed, self._has_begun = not self._must_place, False
                 if self.mode is Mode.INACTIVE:
                     self.command[:] = self._rest
             self._enter(transition(self.mode, event))
@@ -174,8 +175,10 @@ class Safety:
                     limits = self._end_stops.limits(measured, measured * np.nan if speed is None else speed)
             elif measured is not None and not np.isfinite(measured).all():
                 measured = None
-            if not self._placed and measured is not None:
-                self._place(measured)
+            if not self._has_begun:
+                if self._must_place and measured is not None:
+                    self._place(measured)
+                self._has_begun = self._placed and not faults
             self._advance(faults, missed_ticks)
             wanted = self._wanted_command(target, measured)
             if self._is_discrete:
@@ -188,7 +191,7 @@ class Safety:
     @property
     def damp(self) -> bool:
         """Whether firmware should brake with kd only, rather than follow the command."""
-        return self.mode in _LIMP or not self._placed
+        return self.mode in _LIMP or not self._has_begun
 
     def _place(self, measured: Float32) -> None:
         """Begin where the robot is: the only command that the rate limit does not tie to the one before."""

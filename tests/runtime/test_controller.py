@@ -131,7 +131,7 @@ def test_out_of_damp_the_command_starts_where_the_robot_is(controller, fault):
     assert controller.enable() is Mode.SOFT_START
     # Whatever is wrong with the next tick, it goes on where the arm is, not where it was a second ago.
     command = controller.step(frame(q=MOVED, gyro=(np.nan, 0, 0)), tick * PERIOD_S)
-    assert (command.mode, command.damp) == (Mode.HOLD, False)
+    assert (command.mode, command.damp) == (Mode.HOLD, True), "no brake is let go of before a sound tick"
     np.testing.assert_allclose(command.command, MOVED, atol=1e-6)
 
 

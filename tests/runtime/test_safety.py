@@ -68,6 +68,29 @@ def test_hold_then_damp_then_only_an_operator(make_spec, mode, held):
     assert safety.damp is (mode == "position")
 
 
+@pytest.mark.parametrize("mode", ["position", "velocity", "effort"])
+def test_dead_sensors_release_no_brake(make_spec, mode):
+    safety = Safety(make_spec(action=joints(mode)), QUICK)
+    measured = np.float32([0.2, 0.1]) if mode == "position" else None
+    for enabled_from in (Mode.INACTIVE, Mode.DAMP):
+        assert safety.mode is enabled_from
+        safety.request(Event.ENABLE)
+        for expected in (Mode.HOLD, Mode.HOLD, Mode.DAMP):
+            safety.decide(None, FAULT, measured)
+            assert (safety.mode, safety.damp) == (expected, True)
+    safety.request(Event.ENABLE)
+    safety.decide(None, FAULT, measured)
+    safety.decide(np.float32([0, 0]), 0, measured)
+    assert (safety.mode, safety.damp) == (Mode.HOLD, False)
+
+
+def test_until_the_first_sound_tick_a_position_command_follows_a_robot_that_is_still_braked(make_spec):
+    safety = Safety(make_spec(action=joints("position")), QUICK)
+    safety.request(Event.ENABLE)
+    for place in (0.2, 0.4, 0.3):  # pushed by hand, while a camera is silent
+        np.testing.assert_allclose(safety.decide(None, FAULT, np.float32([place, 0])), [place, 0], atol=1e-6)
+
+
 def test_a_short_fault_ends_in_a_new_soft_start(make_spec):
     safety = Safety(make_spec(action=joints("position")), QUICK)
     driving(safety, np.float32([0.3, -0.3]), np.float32([0, 0]))

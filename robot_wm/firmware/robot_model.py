@@ -57,6 +57,10 @@ _LARGEST: dict[str, dict[str, tuple[float, str, str]]] = {
         "rate": (1e8, "command unit/s", "another unit"),
     },
 }
+# By position a drive gives all it can at no smaller an error (a 12-bit encoder counts 0.0015 rad), by speed at no
+# smaller a share of its limit: a larger gain was written in another unit.
+_LEAST_ERROR = {"rad": (0.002, "rad", "N·m"), "m": (1e-4, "m", "N")}
+_LEAST_SPEED_SHARE = 0.01
 # What a drive cannot be set up without; a closed drive keeps these to itself.
 _OPEN_DRIVE_NEEDS = (
     "bus_id",
@@ -137,7 +141,22 @@ class RobotJoint(FrozenModel):
                     raise ValueError(
                         f"{layer}.{quantity}: {value} {unit} is beyond {bound} {unit}; was it meant in {other}?"
                     )
+        self._require_gains()
         return self
+
+    def _require_gains(self) -> None:
+        error, unit, effort_unit = _LEAST_ERROR[self.unit]
+        effort, speed = self.limits.effort or 0.0, self.limits.velocity or 0.0
+        for key, gain, least, of in (
+            ("kp", self.kp, error, unit),
+            ("kd", self.kd, _LEAST_SPEED_SHARE * speed, f"{unit}/s"),
+        ):
+            if gain * least > effort:
+                per = f"{effort_unit}/{unit}" if key == "kp" else f"{effort_unit}·s/{unit}"
+                raise ValueError(
+                    f"{key}: {gain:g} {per} gives all of {effort:g} {effort_unit} at an error of {effort / gain:.2g}"
+                    f" {of}, less than {least:g} {of}; was it meant in m{per}, or as the drive counts?"
+                )
 
 
 class RobotConfig(FrozenModel):

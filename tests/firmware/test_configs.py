@@ -237,6 +237,32 @@ def test_a_value_of_another_kind_is_not_taken_for_a_number(line, wanted):
         parse(f"{head}joints:\n  slider:\n{text}\n", RobotConfig, origin="r.yaml")
 
 
+@pytest.mark.parametrize("key", ["kp", "kd"])
+@pytest.mark.parametrize("name", SIMULATED)
+def test_a_gain_in_thousandths_is_refused_for_every_joint(name, key):
+    robot = load_robot(name)
+    for joint, config in robot.joints.items():
+        gain = getattr(config, key)
+        if gain == 0.0 or (config.unit, key) == ("m", "kd"):  # fingers would still be those of some drive
+            continue
+        body = yaml.safe_load(robot_yaml(robot))
+        body["joints"][joint][key] = 1000 * gain
+        wanted = rf"joints\.{joint}(: {key}: .* at an error of |\.{key}: must be at most)"
+        with pytest.raises(UserError, match=wanted):
+            parse(yaml.safe_dump(body), RobotConfig, origin="r")
+
+
+def test_a_gain_that_makes_a_drive_a_switch_names_value_bound_and_units():
+    body = yaml.safe_load(robot_yaml(load_robot("a1")))
+    body["joints"]["FR_hip_joint"]["kp"] = 20000.0
+    wanted = (
+        r"joints\.FR_hip_joint: kp: 20000 N·m/rad gives all of 33\.5 N·m at an error of 0\.0017 rad, less than 0\.002"
+        r" rad; was it meant in mN·m/rad, or as the drive counts\?"
+    )
+    with pytest.raises(UserError, match=wanted):
+        parse(yaml.safe_dump(body), RobotConfig, origin="r")
+
+
 @pytest.mark.parametrize(
     ("change", "wanted"),
     [

@@ -50,7 +50,7 @@ def bench_tick(
     Parameters
     ----------
     sizes
-        Model sizes, separated by commas: nano, 1m, 12m, 25m, 50m, 100m, 200m.
+        Model sizes, separated by commas: nano, 1m, 3m, 12m, 25m, 50m, 100m, 200m.
     obs
         What the agent sees: proprio (48 numbers), image (64x64x3 pixels), or both one after the other: proprio,image.
     engine

@@ -32,6 +32,7 @@ def build_app() -> cyclopts.App:
         version=lambda: version("robot-wm"),
         help_format="plaintext",  # help texts contain <task> and [brackets] that are no markup
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # it would leave by SystemExit, past what `run` says and returns
     )
     bench = cyclopts.App(name="bench", help="Measure on this machine: simulator, tick latency, learner.")
     zoo = cyclopts.App(name="zoo", help="Trained agents that come with the library: robot-wm run zoo:NAME.")

@@ -77,8 +77,11 @@ class _Messages(Console):
 
 
 def messages() -> Console:
-    """The console for messages, warnings and progress: stderr, so that stdout stays parseable."""
-    return _Messages(stderr=True, highlight=False, emoji=False)
+    """The console for messages, warnings and progress: stderr, so that stdout stays parseable.
+
+    What is printed is text: a path may have brackets, which would be markup.
+    """
+    return _Messages(stderr=True, highlight=False, emoji=False, markup=False)
 
 
 def progress(console: Console | None = None) -> Progress:

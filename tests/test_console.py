@@ -195,3 +195,8 @@ def test_work_goes_on_when_nobody_reads_its_messages(monkeypatch):
         messages().print("saved")
         with suppress(BrokenPipeError):
             gone.close()  # what is left in the buffer fails again
+
+
+def test_what_messages_name_is_text_and_no_markup(capsys):
+    messages().print("runs/a[red] and [/b]: saved")
+    assert capsys.readouterr().err == "runs/a[red] and [/b]: saved\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -76,7 +77,8 @@ def quickstart(
     with progress(console) as bar:
         trainer.train(RoundReport(bar, "learn"))
     if trainer.stopped_by == "signal":
-        console.print(f"stopped and saved in {trainer.run}; start again with: robot-wm quickstart --force")
+        again = shlex.join(["robot-wm", "quickstart", "--force", "--run-dir", str(run_dir)])
+        console.print(f"stopped and saved in {trainer.run}; start again with: {again}")
         raise KeyboardInterrupt
     if not trainer.state.updates:
         raise UserError(
@@ -117,17 +119,22 @@ def quickstart(
 
 def _clear(run_dir: Path, force: bool) -> None:
     """Make room for a new run; only what a quickstart writes is ever removed."""
+    from robot_wm.training.run_folder import only_writer
+
     mine = [run_dir / name for name in ("train", "agent.rwm", "report.html", "report.json")]
     there = [path for path in mine if path.exists()]
     if there and not force:
         raise UserError(
             f"{run_dir}: holds a quickstart already; add --force to replace it, or choose another --run-dir"
         )
-    for path in there:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    if not there:
+        return
+    with only_writer(mine[0]):  # who still trains there must not have it removed underneath
+        for path in there:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
 
 def _export(trainer: Trainer, out: Path) -> dict[str, Any]:

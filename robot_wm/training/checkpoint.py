@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -213,7 +214,11 @@ def load_agent(path: Path, which: Which = "best") -> LoadedAgent:
         state, tensors = read_state(path), read_learner(path)
     except DamagedError as error:
         others = [other for other in everyone(path.parent.parent) if other != path]
-        cure = f"name another one: --checkpoint {others[-1]}" if others else "there is no other checkpoint beside it"
+        cure = (
+            f"name another one: --checkpoint {shlex.quote(str(others[-1]))}"
+            if others
+            else "there is no other checkpoint beside it"
+        )
         raise DamagedError(f"{error}; {cure}") from None
     spec = state.agent_spec
     agent = DreamerAgent(state.config.dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +100,8 @@ def train(
         trainer.train(RoundReport(bar, "train"))
     emit(result(trainer), as_json=json, title=str(trainer.run))
     if trainer.stopped_by == "signal":
-        messages().print(f"stopped and saved; continue with: robot-wm train --resume --run-dir {trainer.run}")
+        again = shlex.join(["robot-wm", "train", "--resume", "--run-dir", str(trainer.run)])
+        messages().print(f"stopped and saved; continue with: {again}")
         raise KeyboardInterrupt
 
 

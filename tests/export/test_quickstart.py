@@ -7,7 +7,10 @@ import sys
 
 import pytest
 
+from robot_wm.errors import UserError
+from robot_wm.training.run_folder import only_writer
 from robot_wm.zoo.catalog import Zoo
+from robot_wm_export.quickstart import _clear
 
 
 def robot_wm(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -86,6 +89,16 @@ def test_a_second_one_does_not_overwrite_the_first(quickstart):
     assert done.returncode == 2
     assert "--force" in done.stderr
     assert (run / "report.json").is_file()
+
+
+def test_a_folder_in_which_one_still_trains_is_not_cleared(tmp_path):
+    with only_writer(tmp_path / "train"):
+        (tmp_path / "train" / "metrics.jsonl").touch()
+        with pytest.raises(UserError, match="trains here; wait for its end"):
+            _clear(tmp_path, force=True)
+        assert (tmp_path / "train" / "metrics.jsonl").exists()
+    _clear(tmp_path, force=True)
+    assert not (tmp_path / "train").exists()
 
 
 def test_eval_refuses_another_task(quickstart):

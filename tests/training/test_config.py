@@ -1,5 +1,7 @@
 """Flags over YAML over preset over defaults, and refusals that name the field."""
 
+import shlex
+
 import pytest
 import yaml
 
@@ -108,3 +110,14 @@ def test_every_preset_is_valid_and_fits_its_task(parsed, name):
 def test_unknown_preset_names_the_known_ones():
     with pytest.raises(UserError, match="quickstart"):
         preset_path("nothing")
+
+
+def test_what_a_stopped_run_tells_to_paste_is_its_own_folder(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "a run's [red]"
+    monkeypatch.setattr(Trainer, "train", lambda self, report: self.stop("signal"))
+    flags = ["--run-dir", str(folder), "--steps", "9", "--dreamer.size", "nano"]
+    assert cli.run(["train", *flags]) == 130
+    stopped, interrupted = capsys.readouterr().err.splitlines()[-2:]
+    assert interrupted == "interrupted"
+    words = shlex.split(stopped.partition("continue with: ")[2])
+    assert words == ["robot-wm", "train", "--resume", "--run-dir", str(folder)]

@@ -158,7 +158,7 @@ class Trainer:
     def _go_on(self) -> bool:
         """Whether nothing has ended this run yet; asked between rounds, updates and the steps of an evaluation."""
         self._clock()
-        if self._stop.requested:
+        if self._stop.heard():
             self.stopped_by = "signal"
         elif self.config.time_limit_s is not None and self.running_s >= self.config.time_limit_s:
             self.stopped_by = "time limit"

@@ -12,6 +12,7 @@ from robot_wm.errors import StoppedError as StoppedError
 
 # Schedulers kill 30 s after they have asked (slurm's KillWait), and there is a checkpoint to write.
 PATIENCE_S = 8.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
@@ -23,7 +24,7 @@ class StopRequest:
         self._bounded = False
 
     def __enter__(self) -> StopRequest:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -32,6 +33,13 @@ class StopRequest:
     ) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+    def heard(self) -> bool:
+        """Whether to stop. Takes the signals back, which a simulator may have taken for itself when it was made."""
+        for number in _SIGNALS:
+            if signal.getsignal(number) != self._handle:
+                signal.signal(number, self._handle)
+        return self.requested
 
     @contextmanager
     def bounded(self) -> Iterator[None]:

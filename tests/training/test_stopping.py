@@ -50,3 +50,15 @@ def test_what_returns_in_time_and_what_must_be_finished_go_on(monkeypatch):
         time.sleep(0.05)
         signal.raise_signal(signal.SIGTERM)
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_simulator_has_taken_is_taken_back(number):
+    """As engines and middleware do that install handlers of their own."""
+    before = signal.getsignal(number)
+    with StopRequest() as stop:
+        signal.signal(number, signal.SIG_IGN)
+        assert not stop.heard()
+        signal.raise_signal(number)
+        assert stop.heard()
+    assert signal.getsignal(number) == before

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from robot_wm.errors import UserError
 from robot_wm.firmware.nested import Range, Violation, beyond, range_of, unit_of, written
 from robot_wm.firmware.robot_model import RobotConfig
-from robot_wm.runtime.joints import unplaced_joints
+from robot_wm.runtime.joints import unkept_joints, unplaced_joints
 from robot_wm.runtime.limits import CommandLimits, command_limits
 from robot_wm.spec import AgentSpec, JointLimits
 
@@ -42,6 +42,23 @@ def require_robot(spec: AgentSpec, robot: RobotConfig, *, origin: str) -> None:
     violations = check_robot(spec, robot)
     if violations:
         raise UserError(f"{origin}: not for robot {robot.name}: " + "; ".join(map(str, violations)))
+
+
+def require_ends(spec: AgentSpec, robot: RobotConfig | None, *, origin: str) -> None:
+    """Refuse (UserError) an agent of speeds or efforts where neither it nor the drives keep a joint from its ends.
+
+    The agent does where it knows the joint's position, the drives where the robot's file gives them its limits.
+    """
+
+    def is_kept(action: str) -> bool:
+        drives = [robot.joints[name] for name in robot.joints_of(action)] if robot else []
+        return bool(drives) and all(drive.limits.position for drive in drives)
+
+    if loose := [joint for joint in unkept_joints(spec) if not is_kept(joint)]:
+        raise UserError(
+            f"{origin}: nothing keeps {', '.join(loose)} from the ends of the range: no field with the role"
+            " joint_position, and no robot_config that says that the drives do (limits.position)"
+        )
 
 
 def _urdf(robot: RobotConfig, urdf: Mapping[str, JointLimits] | None) -> Iterator[Violation]:

@@ -62,6 +62,14 @@ def unplaced_joints(spec: AgentSpec) -> tuple[str, ...]:
     return tuple(joint for index, joint in enumerate(spec.action.joints) if index not in told)
 
 
+def unkept_joints(spec: AgentSpec) -> tuple[str, ...]:
+    """The joints whose speed or effort is commanded, that have a range, and whose position nobody here knows."""
+    if spec.action.mode not in ("velocity", "effort"):
+        return ()
+    limits = dict(zip(spec.action.joints, joint_limits(spec), strict=True))
+    return tuple(joint for joint in unplaced_joints(spec) if limits[joint].position is not None)
+
+
 def require_placed(spec: AgentSpec) -> None:
     """Refuse (UserError) a spec of position commands that does not say which field tells where the joints are.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from robot_wm.runtime.following import FollowingMonitor
-from robot_wm.runtime.joints import joint_limits, unplaced_joints
+from robot_wm.runtime.joints import unkept_joints
 from robot_wm.spec import AgentSpec, JointRole
 
 _SHOWN = 3  # names in a line
@@ -25,11 +25,9 @@ def _lines(spec: AgentSpec, following: FollowingMonitor) -> Iterator[str]:
             f"nothing watches whether {_some(following.unwatched)} will do as told: no field with the role"
             f" joint_{action.mode}, no limits in the spec, or following_s infinite"
         )
-    ranged = [name for name, limit in zip(action.joints, joint_limits(spec), strict=True) if limit.position is not None]
-    unplaced = [name for name in unplaced_joints(spec) if name in ranged]
-    if unplaced:
+    if unkept := unkept_joints(spec):
         yield (
-            f"nothing keeps {_some(unplaced)} from the ends of the range: no field with the role"
+            f"only the drives can keep {_some(unkept)} from the ends of the range: no field with the role"
             f" {JointRole.POSITION.value}"
         )
 

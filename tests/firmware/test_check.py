@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from robot_wm.errors import UserError
 from robot_wm.firmware import check as check_module
-from robot_wm.firmware.check import check_robot, require_robot
+from robot_wm.firmware.check import check_robot, require_ends, require_robot
 from robot_wm.firmware.loading import load_robot
 from robot_wm.firmware.nested import beyond, range_of
 from robot_wm.firmware.robot_model import RobotConfig
@@ -43,6 +43,21 @@ def test_the_agents_that_are_trained_here_belong_on_their_robots(name, specs):
 def test_they_belong_on_no_other(name, specs):
     for other in set(ROBOTS) - {name}:
         assert check_robot(specs[other], load_robot(name)) != []
+
+
+def test_a_joint_with_ends_is_driven_only_where_the_agent_or_its_drive_knows_them(specs):
+    seeing = next(field for field in specs["racecar"].observations if field.is_image)
+    blind = specs["racecar"].model_copy(update={"observations": (seeing,)})
+    robot = load_robot("racecar")
+    require_ends(blind, robot, origin="agent.rwm")
+    wanted = r"agent\.rwm: nothing keeps steering from the ends of the range: no field with the role joint_position"
+    free = with_limits(robot, robot.joints_of("steering")[-1], position=None)
+    for unkept in (None, free, load_robot("cartpole")):
+        with pytest.raises(UserError, match=wanted):
+            require_ends(blind, unkept, origin="agent.rwm")
+    for name in ROBOTS:
+        if any(field.role == "joint_position" for field in specs[name].observations):
+            require_ends(specs[name], None, origin="agent.rwm")
 
 
 def only(violations):

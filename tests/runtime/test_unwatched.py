@@ -38,7 +38,7 @@ def test_up_to_three_joints_are_named_and_of_more_the_first(lines):
 def test_only_a_joint_that_has_a_range_and_no_place_can_leave_it(lines):
     following, ends = lines((RANGED, FREE, RANGED), placed=("j0",))
     assert following.startswith("nothing watches whether j1, j2 will")
-    assert ends == "nothing keeps j2 from the ends of the range: no field with the role joint_position"
+    assert ends == "only the drives can keep j2 from the ends of the range: no field with the role joint_position"
     assert lines((RANGED,) * 2, placed=("j0", "j1")) == ()
 
 

@@ -33,6 +33,7 @@ FOR_THE_AGENT = (
     "bundle",
     "public_key",
     "allow_unsigned",
+    "robot_config",
     "engine",
     "precision",
     "planner",
@@ -68,7 +69,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(
                 DeclareLaunchArgument(name, default_value="", description="see agent.launch.py")
-                for name in ("public_key", "engine", "precision", "planner", "record")
+                for name in ("public_key", "robot_config", "engine", "precision", "planner", "record")
             ),
             OpaqueFunction(function=bring_up),
         ]

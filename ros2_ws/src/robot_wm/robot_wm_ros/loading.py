@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from robot_wm.errors import UserError
-from robot_wm.firmware.check import require_robot
+from robot_wm.firmware.check import require_ends, require_robot
 from robot_wm.firmware.loading import load_robot
 from robot_wm.firmware.robot_model import RobotConfig
 from robot_wm.runtime.bundle import Bundle
@@ -53,6 +53,7 @@ def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str
     bundle.manifest.require_version(minimum, origin=parameters.bundle)
     if robot is not None:
         require_robot(spec, robot, origin=parameters.bundle)
+    require_ends(spec, robot, origin=parameters.bundle)
     if parameters.rate_override_hz:
         bundle = _at_rate(bundle, parameters.rate_override_hz)
     engine = make_engine(

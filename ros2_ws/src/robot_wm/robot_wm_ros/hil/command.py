@@ -42,6 +42,7 @@ def hil(
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
     planner: str = "none",
+    robot_config: str = "",
     public_key: Path | None = None,
     echo: bool = True,
     robot_host: str | None = None,
@@ -86,6 +87,9 @@ def hil(
         Of the policy's graph: fp32, fp16 or int8; the bundle must have it.
     planner
         The agent's planner.
+    robot_config
+        Name or path of the robot's firmware YAML that the agent must fit; an agent of speeds that does not see its
+        joints' positions, only a camera, runs with no less.
     public_key
         Ed25519 public key (PEM) that the bundle must be signed for.
     echo
@@ -134,7 +138,7 @@ def hil(
         seconds=seconds,
         domain_id=random.choice(_DOMAINS) if domain_id is None else domain_id,
         task_options=options,
-        agent={"engine": engine, "precision": precision, "planner": planner}
+        agent={"engine": engine, "precision": precision, "planner": planner, "robot_config": robot_config}
         | ({"public_key": str(key.resolve())} if key else {"allow_unsigned": True}),
         priority=priority,
         cpus=_cpus(cpus),

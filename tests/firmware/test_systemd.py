@@ -136,6 +136,7 @@ def test_the_guardian_outlives_the_agent_and_runs_above_it(board):
     guardian, agent = (section(files[unit], "Service") for unit in (paths.GUARDIAN_UNIT, paths.AGENT_UNIT))
     assert guardian["ExecStart"] == paths.START_GUARDIAN
     assert guardian["Restart"] == "always"
+    assert section(files[paths.GUARDIAN_UNIT], "Unit")["StartLimitIntervalSec"] == "0", "else 5 bad starts are its last"
     assert config.priorities.agent < int(guardian["CPUSchedulingPriority"]) <= 99
     assert guardian["User"] == agent["User"]
     unit = section(files[paths.AGENT_UNIT], "Unit")

@@ -11,6 +11,7 @@ from agent_rig import ACTIVATE, CONFIGURE, DEACTIVATE, PROMPT, AgentRig, Process
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool
 
 from robot_wm.runtime.modes import Mode
@@ -173,6 +174,41 @@ def test_damping_is_asked_for_before_anything_else_on_the_way_out(rig, monkeypat
         with pytest.raises(RuntimeError, match="planted"):
             rig.agent.close()
     rig.until(lambda: rig.damp[-1], "~/damp")
+
+
+@pytest.mark.parametrize("state", ["inactive", "active"])
+def test_the_clock_is_not_changed_under_a_configured_agent(rig, state):
+    rig = rig()
+    assert rig.set(use_sim_time=True) == ""
+    assert rig.set(use_sim_time=False) == ""
+    assert rig.change(CONFIGURE)
+    if state == "active":
+        assert rig.change(ACTIVATE)
+    refused = f"use_sim_time can be changed only while the node is unconfigured; it is {state}"
+    assert rig.set(use_sim_time=True) == refused
+    assert rig.set(trace=True, use_sim_time=True) == refused
+    assert not rig.agent.get_clock().ros_time_is_active
+
+
+@pytest.mark.parametrize("sec", [-1, -(2**31), 2**31 - 1])
+def test_a_stamp_that_no_clock_has_is_a_fault_and_ends_nothing(rig, sec):
+    rig = rig(trace=True)
+    rig.drive()
+    rig.be_silent()
+    joints = rig.joints()
+    message = JointState(name=joints, position=[0.0] * len(joints), velocity=[0.0] * len(joints))
+    message.header.stamp.sec = sec
+    sensor = rig.peer.create_publisher(JointState, "joint_states", 1)
+    rig.until(lambda: sensor.get_subscription_count())
+    stamp = max(sec, 0) * 10**9
+
+    def traced():
+        sensor.publish(message)
+        return any(row[1] == stamp for row in rig.trace)
+
+    rig.until(traced)
+    assert rig.thread.is_alive()
+    assert all(0 <= number < 2**64 for row in rig.trace for number in row)
 
 
 def unlimited(spec):

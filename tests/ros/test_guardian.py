@@ -9,21 +9,23 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from agent_rig import PROMPT, AgentRig, ProcessRig
+from agent_rig import ACTIVATE, CONFIGURE, DEACTIVATE, PROMPT, AgentRig, ProcessRig
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from std_msgs.msg import Bool, String
 
-from robot_wm_ros.qos import LATCHED
+from robot_wm_ros.heartbeat import Beat
+from robot_wm_ros.qos import HEARTBEAT, LATCHED
 from robot_wm_ros.supervisor import Supervisor
 
 
 @pytest.fixture
 def rig(domain, make_bundle):
-    """``rig(kind)``: a rig that ends with the test, with what it hears of e-stop and mode."""
+    """``rig(kind, task, parameter=value)``: a rig that ends with the test, and what it hears of e-stop and mode."""
     with ExitStack() as stack:
 
-        def make(kind):
-            bundle = make_bundle("cartpole_balance")
-            rig = stack.enter_context(kind(bundle, domain, namespace="", **PROMPT))
+        def make(kind, task="cartpole_balance", **parameters):
+            rig = stack.enter_context(kind(make_bundle(task), domain, **({"namespace": ""} | PROMPT | parameters)))
             rig.estops, rig.modes = [], []
             rig.peer.create_subscription(Bool, "estop", lambda message: rig.estops.append(message.data), LATCHED)
             rig.peer.create_subscription(String, "agent/mode", lambda message: rig.modes.append(message.data), LATCHED)
@@ -91,6 +93,73 @@ def test_an_agent_that_hangs_in_its_engine_is_stopped_meanwhile_and_afterwards(r
     guardian.wait_for("this guardian is silent again")
     assert rig.enable().success
     rig.until(lambda: rig.modes[-1] == "active" and not rig.damp[-1])
+
+
+def test_an_agent_that_hangs_with_the_estop_pressed_is_left_alone_once_it_is_reset(rig, spawn):
+    rig = rig(AgentRig)
+    guardian = guarded(rig, spawn)
+    rig.trigger("estop")
+    rig.until(lambda: rig.modes[-1] == "estop")
+    watch = rig.agent.watch
+
+    def hang():
+        rig.agent.watch = watch
+        time.sleep(2.0)
+        watch()
+
+    rig.agent.watch = hang
+    guardian.wait_for("agent drives and has not been heard for")
+    rig.until(lambda: rig.modes[-2:] == ["estop", "estop"], "the agent to hear the guardian")
+    assert rig.trigger("reset").success
+    guardian.wait_for("this guardian is silent again")
+
+
+def test_an_agent_killed_while_it_holds_on_its_way_to_rest_is_stopped_too(rig, spawn):
+    rig = rig(ProcessRig, hold_s=10.0)
+    guardian = guarded(rig, spawn)
+    client = rig.peer.create_client(ChangeState, "agent/change_state")
+    rig.until(client.service_is_ready)
+    client.call_async(ChangeState.Request(transition=Transition(id=DEACTIVATE)))
+    rig.until(lambda: rig.modes[-1] == "hold")
+    assert rig.damp[-1] is False
+    os.kill(rig.process.pid, signal.SIGKILL)
+    guardian.wait_for("agent drives and has not been heard for")
+    rig.until(lambda: rig.damp[-1] and rig.estops)
+
+
+def test_an_agent_killed_while_it_waits_for_its_sensors_is_not_told_to_go_where_it_once_was(rig, spawn):
+    rig = rig(ProcessRig, "a1_velocity", sensor_wait_s=60.0)
+    rig.drive()
+    rig.until(lambda: rig.modes[-1] == "active")
+    assert rig.change(DEACTIVATE)
+    rig.be_silent()
+    guardian = spawn("robot_wm_ros.guardian")
+    assert rig.change(ACTIVATE)
+    rig.until(lambda: rig.peer.count_publishers("forward_position_controller/commands") == 2)
+    rig.listen(0.3)
+    heard = len(rig.commands)
+    os.kill(rig.process.pid, signal.SIGKILL)
+    rig.process.wait()
+    rig.listen(1.5)
+    assert (len(rig.commands), rig.estops, guardian.lines) == (heard, [], [])
+
+
+@pytest.mark.parametrize(("task", "silence_s"), [("cartpole_balance", 0.5), ("a1_velocity", 10.06)])
+def test_only_a_last_position_may_stand_for_as_long_as_a_hold(rig, task, silence_s):
+    rig = rig(AgentRig, task, hold_s=10.0)
+    beats = []
+    rig.peer.create_subscription(String, "agent/heartbeat", lambda message: beats.append(message.data), HEARTBEAT)
+    assert rig.change(CONFIGURE)
+    rig.until(lambda: beats)
+    assert Beat.model_validate_json(beats[0]).silence_s == pytest.approx(silence_s)
+
+
+def test_a_guardian_that_is_gone_is_missed(rig, spawn):
+    rig = rig(ProcessRig)
+    guardian = guarded(rig, spawn)
+    assert not [line for line in rig.lines if "guardian is gone" in line]
+    os.kill(guardian.pid, signal.SIGKILL)
+    rig.wait_for_line("the guardian is gone: nobody hears ~/heartbeat")
 
 
 def test_an_agent_that_is_stopped_on_purpose_alarms_nobody(rig, spawn):

@@ -38,7 +38,7 @@ ARGUMENTS = {
               "engine", "precision", "record", "public_key", "allow_unsigned", "robot_config", "security", "log_level",
               "guardian"},
     "hil": {"params_file", "base_params_file", "namespace", "autostart", "bundle", "planner", "engine", "precision",
-            "record", "public_key", "allow_unsigned", "guardian", "task", "faults", "seconds", "out"},
+            "record", "public_key", "allow_unsigned", "robot_config", "guardian", "task", "faults", "seconds", "out"},
 }  # fmt: skip
 
 
@@ -277,6 +277,27 @@ def test_it_goes_no_further_than_configure_if_that_is_all_that_is_asked(ros2, ma
     assert LifecycleClient(peer.services, "agent").state().label == "inactive"
     launched.signal(signal.SIGINT)
     assert launched.wait(20) == 0
+
+
+def test_a_guardian_that_is_killed_is_started_again_and_no_agent_is(ros2, make_bundle):
+    launched = ros2(*AGENT, f"bundle:={make_bundle('a1_velocity')}", "autostart:=configure")
+    started = re.compile(r"\[(guardian|agent)-\d+\]: process started with pid \[(\d+)\]")
+
+    def pids(name):
+        return [int(found[2]) for line in launched.lines if (found := started.search(line)) and found[1] == name]
+
+    def wait(condition):
+        end_s = time.monotonic() + 60.0
+        while not condition():
+            assert time.monotonic() < end_s, "\n".join(launched.lines)
+            time.sleep(0.05)
+
+    launched.wait_for("/agent is configured")
+    os.kill(pids("guardian")[0], signal.SIGKILL)
+    wait(lambda: len(pids("guardian")) == 2)
+    os.kill(pids("agent")[0], signal.SIGKILL)
+    assert launched.wait(30) == 1
+    assert (len(pids("guardian")), len(pids("agent"))) == (2, 1)
 
 
 def test_a_later_configure_by_hand_activates_nothing(ros2, make_bundle, peer):

@@ -114,7 +114,15 @@ def bring_up(context: LaunchContext) -> list:
     autostart = LaunchConfiguration("autostart").perform(context).lower()
     if autostart not in ("true", "configure", "false"):
         raise RuntimeError(f"autostart:={autostart} is not true, configure or false")
-    guardian = Node(package="robot_wm", executable="guardian", name="guardian", namespace=namespace, output="both")
+    guardian = Node(
+        package="robot_wm",
+        executable="guardian",
+        name="guardian",
+        namespace=namespace,
+        output="both",
+        respawn=True,  # unlike an agent it moves nothing by itself
+        respawn_delay=1.0,
+    )
     has_guardian = is_true(LaunchConfiguration("guardian").perform(context))
     configure = Transition.TRANSITION_CONFIGURE
     return [

@@ -92,11 +92,12 @@ class AgentNode(LifecycleNode):
         if self.agent is not None:
             self.agent.ticker.watch()
             self.agent.beat(now_s)
-        self._tell_mode()
+        self.tell_mode()
 
-    def _tell_mode(self) -> None:
+    def tell_mode(self, *, anew: bool = False) -> None:
+        """Publish ~/mode, if it is a change, or in any case ``anew``."""
         idle = Mode.ESTOP if self._operator.estopped else Mode.INACTIVE
-        self._mode.set(idle if self.agent is None else self.agent.controller.mode)
+        self._mode.set(idle if self.agent is None else self.agent.controller.mode, anew=anew)
 
     def report(self) -> None:
         """Once a second, on the steady clock: a simulation that is paused still has an operator."""
@@ -172,12 +173,12 @@ class AgentNode(LifecycleNode):
 
     def _deactivate(self) -> None:
         assert self.agent is not None
-        self.agent.ticker.stop(self._listen, hold=True, hurry=lambda: self.stopping)
+        self.agent.stop(self._listen, hold=True, hurry=lambda: self.stopping)
 
     def _shut_down(self) -> None:
         try:
             if self.agent is not None:
-                self.agent.ticker.stop(self._listen, hold=False, hurry=lambda: True)
+                self.agent.stop(self._listen, hold=False, hurry=lambda: True)
         finally:
             self._release()
 
@@ -191,7 +192,7 @@ class AgentNode(LifecycleNode):
         while (left_s := end_s - time.monotonic()) > 0.0:
             if self.agent is not None:
                 self.agent.beat(time.monotonic())
-            self._tell_mode()
+            self.tell_mode()
             self._spinner.listen(left_s)
 
     # -- parameters -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ import time
 
 import numpy as np
 from pydantic import ValidationError
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Bool, String
@@ -35,7 +36,7 @@ class Guardian(Node):
 
     def __init__(self, name: str = "guardian") -> None:
         super().__init__(name)
-        self._agent: str = self.declare_parameter("agent", "agent").value
+        self._agent: str = self.declare_parameter("agent", "agent", ParameterDescriptor(read_only=True)).value
         self._beat: Beat | None = None
         self._text = ""
         self._heard_s = self._look_s = time.monotonic()

@@ -22,6 +22,9 @@ class HasAgent(Protocol):
 
     agent: RunningAgent | None
 
+    def tell_mode(self, *, anew: bool = False) -> None:
+        """Publish the mode, if it is a change, or in any case ``anew``."""
+
 
 class Operator:
     """Serves people's requests to the agent that a node has at the time."""
@@ -51,6 +54,8 @@ class Operator:
         if agent is not None and agent.controller.mode is not Mode.ESTOP:
             agent.controller.estop()
             agent.ticker.tick_now()
+        # Also where it changes nothing: whoever pressed, as a guardian does, learns that it was heard.
+        self._owner.tell_mode(anew=True)
 
     def _on_topic(self, message: Bool) -> None:
         if message.data:

@@ -13,6 +13,7 @@ from robot_wm.runtime.modes import Mode
 from robot_wm_ros.qos import LATCHED, TRACE
 
 ACKNOWLEDGED_S = 0.2  # firmware that takes longer is not there any more
+_LATEST_NS = 2**64 - 1
 
 
 class DampFlag:
@@ -58,9 +59,9 @@ class ModeTopic:
         self._publisher = node.create_publisher(String, "~/mode", LATCHED)
         self._value = ""
 
-    def set(self, mode: Mode) -> None:
-        """Publish, if it is a change."""
-        if mode.value != self._value:
+    def set(self, mode: Mode, *, anew: bool = False) -> None:
+        """Publish, if it is a change, or in any case ``anew``."""
+        if anew or mode.value != self._value:
             self._value = mode.value
             self._publisher.publish(String(data=self._value))
 
@@ -68,7 +69,8 @@ class ModeTopic:
 class TracePublisher:
     """``~/trace``: [sequence, stamp, receipt, inference, safety, publish], times in ns of the system's clock.
 
-    ``stamp`` is the header's of the sample (its receipt, where it has none); the last three are when that stage ended.
+    ``stamp`` is the header's of the sample (its receipt, where it has none), 0 where that is before 1970; the last
+    three are when that stage ended.
     """
 
     def __init__(self, node: Node) -> None:
@@ -80,7 +82,7 @@ class TracePublisher:
     def publish(self, *values: int) -> None:
         """Publish one tick's row."""
         for place, value in enumerate(values):
-            self._data[place] = value
+            self._data[place] = min(max(value, 0), _LATEST_NS)  # a stamp is whatever its driver writes
         self._publisher.publish(self._message)
 
     def destroy(self) -> None:

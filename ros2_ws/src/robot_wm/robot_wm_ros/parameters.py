@@ -60,6 +60,12 @@ _DECLARATIONS = (
         "activate also where a sensor's topic has several publishers, believed in turns",
         read_only=True,
     ),
+    _row(
+        "allow_rival_commanders",
+        False,
+        "activate also where somebody else publishes where the commands go",
+        read_only=True,
+    ),
     _row("controller", "", "commands go to <controller>/...; empty: forward_<mode>_controller"),
     _row("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
     _row("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the agent's"),
@@ -171,6 +177,7 @@ class AgentParameters:
     command_type: str
     controller_joints: tuple[str, ...]
     allow_rival_sensors: bool
+    allow_rival_commanders: bool
     stamp_source: str
     command_timeout: str
     command_velocity_type: str
@@ -243,10 +250,11 @@ def read(node: Node) -> AgentParameters:
 
 def refusal(changes: list[Parameter[Any]], lifecycle: str) -> str:
     """Why a node cannot take these changes in this state of its life; "" if it can."""
+    # Also what ROS itself declares: use_sim_time would set the clock under a robot that drives.
+    for change in changes:
+        if lifecycle != "unconfigured" and change.name not in LIVE:
+            return f"{change.name} can be changed only while the node is unconfigured; it is {lifecycle}"
     ours = {change.name: change.value for change in changes if change.name in _BY_NAME}
-    for name in ours:
-        if lifecycle != "unconfigured" and name not in LIVE:
-            return f"{name} can be changed only while the node is unconfigured; it is {lifecycle}"
     try:
         # Not with the values of the others: what is wrong there would keep anything from being put right.
         AgentParameters.of(_DEFAULTS | ours)

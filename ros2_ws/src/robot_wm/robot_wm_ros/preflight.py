@@ -1,5 +1,5 @@
 """What an agent would find if it were activated now: sensors silent, broken, slow or double, controllers that do not
-listen, and joints that nothing watches.
+listen, others that command, and what nothing watches.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ import math
 from robot_wm.errors import UserError
 from robot_wm.runtime.controller import Controller
 from robot_wm_ros.bindings import Input
+from robot_wm_ros.commanders import Commanders
 from robot_wm_ros.commands import CommandPublisher
 from robot_wm_ros.controllers import ControllerWatch
+from robot_wm_ros.heartbeat import Heartbeat
 from robot_wm_ros.publishers import Publishers
 from robot_wm_ros.sensor_frame import SensorFrame
 
@@ -28,30 +30,45 @@ class Preflight:
         controller: Controller,
         publishers: Publishers,
         watch: ControllerWatch,
+        commanders: Commanders,
+        heartbeat: Heartbeat,
     ) -> None:
         self._frame, self._commands, self._controller = frame, commands, controller
-        self._publishers, self._watch = publishers, watch
+        self._publishers, self._watch, self._commanders, self._heartbeat = publishers, watch, commanders, heartbeat
         self._wanted_rate_hz = controller.spec.control_rate_hz
         # What an operator has not said (yet) is a command of zero, and no sensor's fault.
         self._inputs = [entry for entry in inputs if any(frame.needs_message(name) for name in entry.fields)]
 
-    def require_clear(self, *, allow_rivals: bool) -> None:
-        """Refuse (UserError) to drive where two sensors would be believed in turns, or other joints would move."""
-        rivals = () if allow_rivals else self._publishers.rivals()
+    def require_clear(self, *, allow_sensors: bool, allow_commanders: bool) -> None:
+        """Refuse (UserError) to drive where two sensors would be believed in turns, two would command, or other joints
+        would move.
+        """
+        rivals = () if allow_sensors else self._publishers.rivals()
         if rivals:
             raise UserError(f"{'; '.join(rivals)}: stop the others, or set allow_rival_sensors")
+        if not allow_commanders and (others := self._commanders.rivals()):
+            raise UserError(f"{others}: stop the others, or set allow_rival_commanders")
         if self._watch.mismatch:
             raise UserError(self._watch.mismatch)
 
     def doubts(self) -> tuple[str, ...]:
         """What is wrong around the agent, whether or not it drives."""
         unheard = "" if self._commands.listeners else f"nobody listens to {self._commands.topic}"
-        return (*filter(None, [unheard, self._watch.state, self._watch.mismatch]), *self._publishers.rivals())
+        found = [
+            unheard,
+            self._watch.state,
+            self._watch.mismatch,
+            *self._publishers.rivals(),
+            self._commanders.rivals(),
+            self._heartbeat.doubt,
+        ]
+        return tuple(filter(None, found))
 
     @property
     def unwatched(self) -> tuple[str, ...]:
         """What would go unnoticed once the agent drives."""
-        return self._controller.unwatched
+        alone = "nobody hears ~/heartbeat: without a guardian nobody notices if this process hangs"
+        return (*self._controller.unwatched, *(() if self._heartbeat.is_heard else (alone,)))
 
     def problems(self, now_s: float, trigger_rate_hz: float) -> tuple[str, ...]:
         """Of the sensors, in words; ``now_s`` is ROS time, ``trigger_rate_hz`` NaN where it is not known."""

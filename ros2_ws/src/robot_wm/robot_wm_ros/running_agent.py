@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.runtime.tick_log import Recorder
 from robot_wm_ros.bindings import Input, bind
 from robot_wm_ros.command_velocity import VELOCITY_TYPES, published_velocity_type
+from robot_wm_ros.commanders import Commanders
 from robot_wm_ros.commands import COMMAND_TYPES, CommandPublisher, CommandRoute
 from robot_wm_ros.controllers import ControllerWatch
 from robot_wm_ros.diagnostics import diagnostic_array
@@ -112,7 +114,9 @@ class RunningAgent:
         )
         self.ticker.tracing = parameters.trace
         trigger_age_s = next(entry.max_age_s for entry in inputs if entry.is_trigger)
-        patience_s = trigger_age_s + parameters.safety.hold_s
+        # The last position is what a fault holds, too; the last speed or effort goes on, which no agent does in a hold.
+        held_s = parameters.safety.hold_s if spec.action.mode == "position" else 0.0
+        patience_s = trigger_age_s + held_s
         self._heartbeat = Heartbeat(node, spec.action, route, patience_s=patience_s)
         undo.callback(self._heartbeat.destroy)
         self._watch = ControllerWatch(
@@ -120,8 +124,20 @@ class RunningAgent:
         )
         undo.callback(self._watch.destroy)
         self._doubts: tuple[str, ...] = ()  # of the last report
-        self._allow_rivals = parameters.allow_rival_sensors
-        self._preflight = Preflight(frame, inputs, commands, controller, Publishers(node, spec, inputs), self._watch)
+        self._allowed = {
+            "allow_sensors": parameters.allow_rival_sensors,
+            "allow_commanders": parameters.allow_rival_commanders,
+        }
+        self._preflight = Preflight(
+            frame,
+            inputs,
+            commands,
+            controller,
+            Publishers(node, spec, inputs),
+            self._watch,
+            Commanders(node, commands),
+            self._heartbeat,
+        )
         self._status = StatusSource(
             agent,
             self.ticker,
@@ -209,12 +225,17 @@ class RunningAgent:
 
     def require_clear(self) -> None:
         """Raises UserError for what the agent must not be activated with."""
-        self._preflight.require_clear(allow_rivals=self._allow_rivals)
+        self._preflight.require_clear(**self._allowed)
 
     def beat(self, now_s: float) -> None:
         """Tell the guardian that the agent's thread is there; ``now_s`` is the steady clock's."""
         last = self.ticker.last
-        self._heartbeat.beat(now_s, self.ticker.driving, None if last is None else last.command)
+        self._heartbeat.beat(now_s, self.ticker.commanding, None if last is None else last.command)
+
+    def stop(self, wait: Callable[[float], None], *, hold: bool, hurry: Callable[[], bool]) -> None:
+        """Stop driving, as ``Ticker.stop``, and tell the guardian once that is done: until then it is needed."""
+        self.ticker.stop(wait, hold=hold, hurry=hurry)
+        self._heartbeat.rest()
 
     # -- once a second ----------------------------------------------------------------------------------------------
 

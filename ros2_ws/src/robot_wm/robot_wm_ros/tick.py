@@ -61,8 +61,9 @@ class Ticker:
         self.arrivals = Arrivals()
         self.tracing = False
         self.driving = False
+        self.commanding = False  # the same until the command rests: what is needed of a guardian
         self.ticks = 0  # since the node was configured
-        self.last: Command | None = None  # what the controller decided last
+        self.last: Command | None = None  # what the controller decided last, since it drives
         self.last_s = float("nan")  # when, on the steady clock
         self._events = events
         self._sensor_wait_s = sensor_wait_s
@@ -84,7 +85,9 @@ class Ticker:
         self._wait_until_s = time.monotonic() + self._sensor_wait_s
         self._watchdog.feed(self._wait_until_s)
         self._controller.start_episode()
-        self.driving = True
+        # What was commanded before is no command for a robot that may be elsewhere by now.
+        self.last, self.last_s = None, float("nan")
+        self.driving = self.commanding = True
 
     def sample(self, message: Any, info: Mapping[str, Any] | None = None) -> None:
         """A message of the trigger's topic has come."""
@@ -221,6 +224,7 @@ class Ticker:
             self._controller.disable()
             self._events.mode = self._controller.mode
             self._damp.insist()
+        self.commanding = False
 
     def _wind_down(self, wait: Callable[[float], None], *, hold: bool, hurry: Callable[[], bool]) -> None:
         controller = self._controller

@@ -71,11 +71,17 @@ def backend_name(task: str, options: Mapping[str, Any]) -> str:
 
 
 def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Give options that came as text (from a command line) the types that YAML would: ``2``, ``0.5``, ``true``."""
-    return {
-        name: parse_yaml(value, origin=f"option {name}") if isinstance(value, str) else value
-        for name, value in options.items()
-    }
+    """Give options that came as text (from a command line) the types that YAML would: ``2``, ``0.5``, ``true``.
+
+    They may be spelt as flags are, ``time-limit``. Raises UserError for one that is given in both ways.
+    """
+    found: dict[str, Any] = {}
+    for spelt, value in options.items():
+        name = spelt.replace("-", "_")
+        if name in found:
+            raise UserError(f"option {spelt}: is given twice, with - and with _")
+        found[name] = parse_yaml(value, origin=f"option {spelt}") if isinstance(value, str) else value
+    return found
 
 
 def _typed(task: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:

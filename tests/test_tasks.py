@@ -72,3 +72,9 @@ def test_a_factory_whose_hints_mean_nothing_gets_what_was_given(factory):
 def test_an_option_that_is_no_yaml_is_refused_by_its_name():
     with pytest.raises(UserError, match=r"^option x: line 1"):
         parse_options({"x": "["})
+
+
+def test_an_option_may_be_spelt_as_a_flag_is_but_not_twice():
+    assert parse_options({"time-limit": "7", "action_repeat": "2"}) == {"time_limit": 7, "action_repeat": 2}
+    with pytest.raises(UserError, match=r"^option time_limit: is given twice, with - and with _$"):
+        parse_options({"time-limit": "7", "time_limit": "8"})

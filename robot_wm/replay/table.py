@@ -74,6 +74,10 @@ class VersionedTable:
     """One Lance dataset at ``path``."""
 
     def __init__(self, path: Path) -> None:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise UserError(f"{path}: its name is not UTF-8; the replay store takes no other") from None
         self.path = path
 
     def exists(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -223,6 +224,13 @@ def test_what_is_no_store_is_refused(tmp_path, make_spec, make_episode):
     lance.write_dataset(pa.table({"x": [1]}), str(tmp_path / "foreign"))
     with pytest.raises(UserError, match="no robot_wm replay store"):
         EpisodeStore.open(tmp_path / "foreign")
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path, make_spec):
+    folder = tmp_path / os.fsdecode(b"\xff")
+    for make in (lambda: EpisodeStore.create(folder, make_spec()), lambda: EpisodeStore.open(folder)):
+        with pytest.raises(UserError, match="its name is not UTF-8; the replay store takes no other"):
+            make()
 
 
 def test_merge_keeps_sources_and_leaves_out_what_is_there(stored, tmp_path, make_spec, make_episode):

@@ -40,6 +40,11 @@ def test_random_steps_then_pretraining_then_the_early_rate_then_the_other(steps,
     assert whole(earned(schedule, *range(steps + 1))) == updates
 
 
+def test_without_random_steps_pretraining_is_earned_by_the_first_step():
+    schedule = UpdateSchedule(prefill_steps=0, pretrain_updates=5, early_updates=0, early_per_step=1.0, per_step=0.5)
+    assert earned(schedule, 0, 2) == 5 + 2 * 0.5
+
+
 @given(SCHEDULES, st.lists(st.integers(0, 20_000), min_size=2, max_size=20))
 def test_credit_is_the_same_in_whatever_pieces_steps_arrive(schedule, marks):
     marks = sorted([0, *marks])

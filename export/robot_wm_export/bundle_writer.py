@@ -90,7 +90,7 @@ def write_bundle(
 def write_zip(bundle: Path, *, compress: bool = False) -> Path:
     """Pack the folder ``bundle`` into ``<bundle>.zip``, the same bytes for the same bundle; returns its path.
 
-    ``compress`` is for small storage; how small depends on the zlib there is.
+    ``compress`` is for small storage (LZMA).
     """
     target = zip_path(bundle)
     if target.exists():

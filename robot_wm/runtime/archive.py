@@ -7,6 +7,7 @@ that leave the folder, links, duplicates, encryption and directories large enoug
 from __future__ import annotations
 
 import io
+import lzma
 import shutil
 import stat
 import struct
@@ -26,11 +27,16 @@ _ZIP64_LOCATOR_BYTES = 20
 _MAX_ENTRY_BYTES = 512  # a central directory entry: 46 bytes, the name, and a little extra
 # Weights hardly shrink; a file of an untrained agent may be mostly zeros, but is small.
 _MAX_RATIO, _SMALL_BYTES = 20, 2**26
+_LOCAL_HEADER = struct.Struct("<26x2H")  # lengths of the name and of the extra field that follow it
+_LZMA_HEADER = struct.Struct("<2xHxI")  # of an entry's data: length of the properties, dictionary size, bytes
+_LZMA_PROPERTIES_BYTES = 5
+_MAX_DICTIONARY_BYTES = 2**24  # the decoder allocates what is claimed; 8 MiB is what Python writes
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 _DAMAGE = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
     EOFError,
     NotImplementedError,
@@ -51,7 +57,7 @@ def open_archive(file: IO[bytes], *, origin: str, max_entries: int) -> Iterator[
     try:
         size = _check_directory(file, origin=origin, max_entries=max_entries)
         with zipfile.ZipFile(file) as archive:
-            _check_entries(archive, size=size, origin=origin)
+            _check_entries(archive, file, size=size, origin=origin)
             yield archive
     except _DAMAGE as error:
         raise UserError(f"{origin}: damaged zip file: {str(error)[:120] or type(error).__name__!r}") from None
@@ -60,8 +66,11 @@ def open_archive(file: IO[bytes], *, origin: str, max_entries: int) -> Iterator[
 
 
 def write_archive(path: Path, members: Iterable[tuple[str, bytes | Path]], *, compress: bool = False) -> None:
-    """Write ``members`` (name, content or the file that holds it), with no time or owner in it."""
-    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    """Write ``members`` (name, content or the file that holds it), with no time or owner in it.
+
+    ``compress`` takes LZMA: a recording's states are there twice, further apart than deflate looks back.
+    """
+    method = zipfile.ZIP_LZMA if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(path, "w", allowZip64=False) as archive:
         for name, content in members:
             info = zipfile.ZipInfo(name, date_time=_EPOCH)
@@ -96,7 +105,7 @@ def _check_directory(file: IO[bytes], *, origin: str, max_entries: int) -> int:
     return size
 
 
-def _check_entries(archive: zipfile.ZipFile, *, size: int, origin: str) -> None:
+def _check_entries(archive: zipfile.ZipFile, file: IO[bytes], *, size: int, origin: str) -> None:
     seen: set[str] = set()
     packed = sum(entry.compress_size for entry in archive.infolist())
     if packed > size:
@@ -112,8 +121,12 @@ def _check_entries(archive: zipfile.ZipFile, *, size: int, origin: str) -> None:
             raise UserError(f"{origin}: entry {name[:80]!r} is a link or a special file")
         if entry.flag_bits & 0x1:
             raise UserError(f"{origin}: entry {name[:80]!r} is encrypted")
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA):
             raise UserError(f"{origin}: entry {name[:80]!r} uses compression method {entry.compress_type}")
+        if entry.compress_type == zipfile.ZIP_LZMA and _dictionary_bytes(file, entry) > _MAX_DICTIONARY_BYTES:
+            raise UserError(
+                f"{origin}: entry {name[:80]!r} asks for an LZMA dictionary of more than {_MAX_DICTIONARY_BYTES} bytes"
+            )
         if entry.file_size > _MAX_RATIO * entry.compress_size + _SMALL_BYTES:
             raise UserError(
                 f"{origin}: entry {name[:80]!r} unpacks {entry.compress_size} bytes to {entry.file_size}: a zip bomb"
@@ -121,3 +134,14 @@ def _check_entries(archive: zipfile.ZipFile, *, size: int, origin: str) -> None:
         if name in seen:
             raise UserError(f"{origin}: entry {name[:80]!r} is there twice")
         seen.add(name)
+
+
+def _dictionary_bytes(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
+    """What the decoder of an LZMA entry would allocate (APPNOTE.TXT 5.8.8), bytes."""
+    file.seek(entry.header_offset)
+    name_bytes, extra_bytes = _LOCAL_HEADER.unpack(file.read(_LOCAL_HEADER.size))
+    file.seek(name_bytes + extra_bytes, 1)
+    properties_bytes, dictionary_bytes = _LZMA_HEADER.unpack(file.read(_LZMA_HEADER.size))
+    if properties_bytes != _LZMA_PROPERTIES_BYTES:
+        raise zipfile.BadZipFile(f"{properties_bytes} bytes of LZMA properties")
+    return int(dictionary_bytes)

@@ -99,6 +99,23 @@ def entries_that_overlap(folder: Path) -> Path:
     return archive
 
 
+def lzma_header(offset: int, content: bytes) -> Callable[[Path], Path]:
+    """A compressed zip whose first entry's data has other bytes at ``offset`` of its LZMA header."""
+
+    def change(folder: Path) -> Path:
+        archive = write_zip(folder, compress=True)
+        with zipfile.ZipFile(archive) as source:
+            first = source.infolist()[0]
+            assert first.compress_type == zipfile.ZIP_LZMA
+        raw = bytearray(archive.read_bytes())
+        at = first.header_offset + 30 + len(first.filename) + offset
+        raw[at : at + len(content)] = content
+        archive.write_bytes(raw)
+        return archive
+
+    return change
+
+
 def a_sparse_file_of_10_gb(folder: Path) -> Path:
     with (folder / POLICY_OP17).open("r+b") as file:
         file.truncate(BOMB_BYTES)
@@ -120,6 +137,13 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "zip entry that claims 4 GB": (claims_in_the_directory(b"unpacked", 2**32 - 2), "a zip bomb"),
     "zip entry that takes 4 GB": (claims_in_the_directory(b"packed", 2**32 - 2), "overlap"),
     "zip bomb": (a_bomb_that_is_listed, "a zip bomb"),
+    "zip entry with 3 GB of dictionary": (
+        lzma_header(5, struct.pack("<L", 3 * 10**9)),
+        "asks for an LZMA dictionary",
+    ),
+    "zip entry with long LZMA properties": (lzma_header(2, struct.pack("<H", 60000)), "60000 bytes of LZMA properties"),
+    "zip entry with damaged LZMA properties": (lzma_header(4, b"\xff"), "damaged zip file"),
+    "zip entry with damaged LZMA data": (lzma_header(9, bytes(64)), "damaged zip file"),
     "zip entries that overlap": (entries_that_overlap, "overlap"),
     "sparse file of 10 GB": (a_sparse_file_of_10_gb, "has more bytes, listed"),
 }

@@ -17,6 +17,8 @@ from robot_wm.training.actor import Actor
 from robot_wm.training.config import OptionValue
 from robot_wm.training.env_pool import EnvPool
 
+SIDE_BY_SIDE = 16  # environments: a simulated A1 takes 30 MB, and a larger batch of acting gains little
+
 
 def evaluate(
     agent: DreamerAgent,
@@ -29,7 +31,7 @@ def evaluate(
     on_episode: Callable[[int], None] | None = None,
     go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
-    """Run ``episodes`` greedy episodes side by side, one in each of as many environments.
+    """Run ``episodes`` greedy episodes, up to `SIDE_BY_SIDE` of them at a time, each in an environment of its own.
 
     Episode i is seeded with ``seed + i``, as those that the controller drives (`run_closed_loop`).
     An episode of more than ``longest`` control steps counts as it stands then.
@@ -39,30 +41,34 @@ def evaluate(
     `robot_wm.figures.summary` tells of them. ``on_episode`` hears how many have ended, at the start that none has.
     Raises StoppedError once ``go_on``, which is asked before each step, says no.
     """
-    pool = EnvPool(task, dict(options), envs=episodes, processes=0, seed=seed)
+    width = min(episodes, SIDE_BY_SIDE)
+    pool = EnvPool(task, dict(options), envs=width, processes=0, seed=seed)
     try:
-        actor = Actor(agent, pool.agent_spec, envs=episodes, seed=seed, greedy=True)
+        actor = Actor(agent, pool.agent_spec, envs=width, seed=seed, greedy=True)
         returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=int)
         figures = np.full((episodes, len(pool.figure_names)), np.nan)
         success, done = np.full(episodes, np.nan), np.zeros(episodes, dtype=bool)
         cut_off = 0
         if on_episode is not None:
             on_episode(0)
-        step = pool.reset([seed + number for number in range(episodes)])
-        while True:
-            returns += np.where(done, 0.0, step.reward)
-            ended = (step.is_last | (lengths >= longest)) & ~done
-            cut_off += int((ended & ~step.is_last).sum())
-            success[ended], figures[ended] = step.success[ended], step.figures[ended]
-            done |= ended
-            if on_episode is not None and ended.any():
-                on_episode(int(done.sum()))
-            if done.all():
-                break
-            if not go_on():
-                raise StoppedError
-            lengths += ~done
-            step = pool.step(actor.act(step.obs, step.is_first).command)
+        for first in range(0, episodes, width):
+            step = pool.reset([seed + first + number for number in range(width)])
+            these = slice(first, first + width)
+            here = done[these].size  # fewer than there are environments in a last group
+            while True:
+                returns[these] += np.where(done[these], 0.0, step.reward[:here])
+                ended = (step.is_last[:here] | (lengths[these] >= longest)) & ~done[these]
+                cut_off += int((ended & ~step.is_last[:here]).sum())
+                success[these][ended], figures[these][ended] = step.success[:here][ended], step.figures[:here][ended]
+                done[these] |= ended
+                if on_episode is not None and ended.any():
+                    on_episode(int(done.sum()))
+                if done[these].all():
+                    break
+                if not go_on():
+                    raise StoppedError
+                lengths[these] += ~done[these]
+                step = pool.step(actor.act(step.obs, step.is_first).command)
     finally:
         pool.close()
     return {

@@ -26,15 +26,14 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.errors import UserError
+from robot_wm.errors import StoppedError, UserError
 from robot_wm.spec import AgentSpec
 from robot_wm.training.actor import Actor
 from robot_wm.training.collector import Stepper
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.env_pool import EnvPool
-from robot_wm.training.peers import CLOSE_TIMEOUT_S, PeerTerminatedError, ended
+from robot_wm.training.peers import CLOSE_TIMEOUT_S, PeerTerminatedError, ended, unheard_interrupts
 from robot_wm.training.random_actions import RandomActions
-from robot_wm.training.stopping import StoppedError
 from robot_wm.training.transition import Transition
 
 _WAIT_S = 0.05
@@ -102,7 +101,8 @@ class ProcessCollector:
         self._arrivals, self._orders = arrivals, orders
         arguments = (config.model_dump_json(), spec.to_json(), seed, self._rng, self._weights, receiver, sender)
         self._process = context.Process(target=_act, args=arguments, name="robot-wm actor", daemon=False)
-        self._process.start()
+        with unheard_interrupts():
+            self._process.start()
         # Else the actor's end would not show as the end of the pipes.
         sender.close()
         receiver.close()

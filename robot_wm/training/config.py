@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import (
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
+from robot_wm.options import MOST_SEED
 from robot_wm.tasks import parse_options
 from robot_wm.training.schedule import UpdateSchedule
 
@@ -30,7 +32,7 @@ OptionValue = bool | int | float | str
 class TrainConfig(BaseModel):
     """One training run. Steps are policy steps summed over all environments."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     task: str = Field(default="cartpole_balance", description="task name, or gym:<module>:<Id>; see `robot-wm tasks`")
     task_options: dict[str, OptionValue] = Field(
@@ -38,9 +40,9 @@ class TrainConfig(BaseModel):
     )
     run_dir: Path | None = Field(default=None, description="folder of the run [default: runs/<task>]")
     steps: PositiveInt = Field(default=500_000, description="policy steps to collect in all")
-    seed: int = Field(default=0, ge=0, description="seeds networks, environments, noise and sampling")
+    seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seeds networks, environments, noise and sampling")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to learn; auto takes CUDA if any")
-    threads: int = Field(default=0, ge=0, description="CPU threads of the learner; 0 leaves it to torch")
+    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of the learner; 0 leaves it to torch")
 
     envs: PositiveInt = Field(default=1, description="environments stepped together")
     processes: int = Field(default=0, ge=0, description="simulator processes; 0 steps the environments in this one")
@@ -103,6 +105,9 @@ class TrainConfig(BaseModel):
                 f"replay_capacity_steps {self.replay_capacity_steps} holds no window of {window} steps "
                 f"for each of {self.envs} environments"
             )
+        for name, value in self.dreamer:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"dreamer.{name} is {value}, but must be finite")
         if self.realtime and self.actor != "process":
             raise ValueError("realtime needs actor=process: an inline actor waits for the learner")
         if self.stop_at_return is not None and self.eval_every_steps is None:

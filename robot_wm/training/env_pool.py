@@ -20,7 +20,7 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec, require_same
-from robot_wm.training.peers import CLOSE_TIMEOUT_S, ended
+from robot_wm.training.peers import CLOSE_TIMEOUT_S, ended, unheard_interrupts
 from robot_wm.training.pool_slots import PoolSlots
 from robot_wm.training.pool_worker import CLOSE, DONE, REFUSED, RESET, RESET_SEEDED, STEP, Contract, EnvGroup, work
 
@@ -235,7 +235,8 @@ class _Worker:
             target=work, args=(theirs, task, options, seeds, first, envs), daemon=True, name=f"env_pool_{first}"
         )
         try:
-            self._process.start()
+            with unheard_interrupts():
+                self._process.start()
         finally:
             theirs.close()  # else the end of the worker would not show as the end of the pipe
 

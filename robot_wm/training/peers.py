@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 from robot_wm.errors import UserError
 
@@ -19,6 +22,20 @@ class PeerTerminatedError(RuntimeError):
 
 class PeerDiedError(UserError, RuntimeError):
     """A process beside this one was killed, or a simulator ended it: no defect of ours, so one line tells it."""
+
+
+@contextmanager
+def unheard_interrupts() -> Iterator[None]:
+    """Processes that are started within it never hear Ctrl-C, which a terminal sends to the whole group.
+
+    The learner stops them when it has saved. Ignoring it once they run is too late: they import for seconds before.
+    """
+    resource_tracker.ensure_running()  # the first process would start it, and that takes the block away
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def ended(label: str, exit_code: int | None) -> RuntimeError:

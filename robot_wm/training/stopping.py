@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-from robot_wm.errors import StoppedError as StoppedError
+from robot_wm.errors import StoppedError
 
 # Schedulers kill 30 s after they have asked (slurm's KillWait), and there is a checkpoint to write.
 PATIENCE_S = 8.0

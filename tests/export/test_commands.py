@@ -118,11 +118,16 @@ def test_only_a_bundle_has_precisions_and_only_a_run_has_checkpoints(trained, ca
     assert "--which latest: of a run's checkpoints; it goes with --checkpoint" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["eval --checkpoint x", "run x", "export --checkpoint x --out y", "quickstart"])
+@pytest.mark.parametrize(
+    "command", ["eval --checkpoint x", "run x", "export --checkpoint x --out y", "quickstart", "train"]
+)
 @pytest.mark.parametrize("seed", ["-1", str(2**31), str(2**63), "9" * 30])
 def test_a_seed_that_no_generator_takes_is_one_line(command, seed, capsys):
     assert run([*command.split(), "--seed", seed]) == 2
-    assert re.fullmatch(rf'robot-wm: Invalid value "{seed}" for --seed. Must be .*\n', capsys.readouterr().err)
+    told = capsys.readouterr().err
+    assert re.fullmatch(r"robot-wm: .*\n", told)
+    assert re.search(r"--seed. Must be|seed: Input should be", told)
+    assert seed in told
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Flags over YAML over preset over defaults, and refusals that name the field."""
 
+import math
 import shlex
 
 import pytest
 import yaml
 
 from robot_wm import cli
+from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
 from robot_wm.tasks import make_env
 from robot_wm.training.config import TrainConfig, preset_path
@@ -96,6 +98,23 @@ def test_resume_takes_the_settings_of_the_run_where_no_flag_says_otherwise(parse
 def test_nonsense_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         TrainConfig(**change)
+
+
+def numbers(model):
+    """Names of the settings that a number can be, outermost first."""
+    return [name for name, field in model.model_fields.items() if "float" in str(field.annotation)]
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_every_number_is_finite(value):
+    """An infinite train ratio became a checkpoint that nobody could read."""
+    names = [*numbers(TrainConfig), *(f"dreamer.{name}" for name in numbers(DreamerConfig))]
+    assert {"train_ratio", "early_train_ratio", "stop_at_return", "time_limit_s", "dreamer.learning_rate"} <= {*names}
+    for name in set(names) - {"task_options"}:
+        within, _, inner = name.rpartition(".")
+        change = {inner: value} | ({"eval_every_steps": 5} if inner == "stop_at_return" else {})
+        with pytest.raises(ValueError, match=inner):
+            TrainConfig(**({"dreamer": change} if within else change))
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in preset_path("quickstart").parent.glob("*.yaml")))

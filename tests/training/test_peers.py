@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robot_wm.errors import StoppedError
 from robot_wm.training import actor_process, checkpoint, evaluation, stopping
 from robot_wm.training.actor_process import ProcessCollector
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.loop import Trainer
 from robot_wm.training.peers import PeerTerminatedError
-from robot_wm.training.stopping import StoppedError
 
 TOYS = Path(__file__).parent
 COUNTER = dict(task="gym:toy_envs:toys/Counter-v0", task_options={"observation": "proprio", "length": 10**9}, envs=1)

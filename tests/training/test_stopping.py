@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from robot_wm.errors import StoppedError
 from robot_wm.training import stopping
-from robot_wm.training.stopping import StoppedError, StopRequest
+from robot_wm.training.stopping import StopRequest
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -71,12 +71,14 @@ class Actor:
         )
 
     def rng_state(self) -> Tensor:
-        """State of the noise generator, a uint8 vector."""
-        return self._generator.get_state()
+        """State of the noise, a uint8 vector: the generator's, and behind it that of held random actions."""
+        return torch.cat([self._generator.get_state(), self._random.state()])
 
     def set_rng_state(self, state: Tensor) -> None:
         """Continue the noise from ``rng_state``."""
-        self._generator.set_state(state)
+        generator_bytes = self._generator.get_state().numel()
+        self._generator.set_state(state[:generator_bytes])
+        self._random.set_state(state[generator_bytes:], self._state.action)
 
     def _noise(self) -> tuple[Tensor, Tensor]:
         """Gumbel noise of the latent [N, S, C] and the action's own; zeros in both make the policy greedy."""

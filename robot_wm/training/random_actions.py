@@ -53,3 +53,11 @@ class RandomActions:
                 self._level = self._rho * self._level + math.sqrt(1 - self._rho**2) * noise
             uniform = torch.special.ndtr(self._level)
         return (self._span * (2 * uniform - 1)).to(like)
+
+    def state(self) -> Tensor:
+        """What the next draw depends on beside its generator: a uint8 vector, empty where that is nothing yet."""
+        return torch.zeros(0, dtype=torch.uint8) if self._level is None else self._level.flatten().view(torch.uint8)
+
+    def set_state(self, state: Tensor, like: Tensor) -> None:
+        """Go on from `state` with draws in the shape [N, A] of ``like``."""
+        self._level = state.clone().view(torch.float32).reshape(like.shape) if state.numel() else None

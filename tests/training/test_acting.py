@@ -7,6 +7,7 @@ import torch
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.actor import Actor
+from robot_wm.training.random_actions import RandomActions
 
 ENVS, GROUPS, CLASSES = 3, 4, 5  # no two alike: an axis that is mistaken shows
 
@@ -72,3 +73,23 @@ def test_its_noise_can_be_gone_on_with(agent, spec):
     assert torch.equal(one.rng_state(), other.rng_state())
     ahead, same = (actor.act(observed(spec, step=1), FIRST).command for actor in (one, other))
     np.testing.assert_array_equal(ahead, same)
+
+
+@pytest.mark.parametrize("correlation_s", [0.0, 0.4])
+def test_its_noise_goes_on_from_its_state_also_where_random_actions_are_held(agent, spec, correlation_s):
+    def actor(seed):
+        held = RandomActions(correlation_s=correlation_s, control_period_s=spec.control_period_s)
+        return Actor(agent, spec, envs=ENVS, seed=seed, random_actions=held)
+
+    def acted(actor, step):
+        return actor.act(observed(spec, step), FIRST, random=True).command
+
+    one, other = actor(1), actor(2)
+    for step in range(5):
+        acted(one, step)
+    other.set_rng_state(one.rng_state())
+    for step in range(5):
+        np.testing.assert_array_equal(acted(other, step), acted(one, step))
+    fresh = actor(1)
+    fresh.set_rng_state(torch.Generator().manual_seed(3).get_state())  # of a run that has not begun
+    assert np.isfinite(acted(fresh, 0)).all()

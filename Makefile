@@ -6,7 +6,7 @@ FLOORS := .venv-floors
 # Tests at a time; make test WORKERS=8 where there are more cores (a test takes one, and up to 2 GB of memory).
 WORKERS ?= 2
 # What hangs on real time or on DDS's domains: it runs after all else, one test at a time, with the machine to itself.
-REAL_TIME := tests/ros tests/hil
+REAL_TIME := tests/ros tests/hil tests/training/test_realtime_actor.py
 # One thread: the tests' matrices are tiny, and threads that wait for each other on busy cores cost minutes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations=10
 # A file's tests stay together, for they share what is dear to make; files in order, since many tests are not long tests.

@@ -1,14 +1,12 @@
 """Every way in which a process beside the learner can end or be told to: the run hears of it, saves and ends."""
 
-import array
-import fcntl
 import itertools
 import multiprocessing
 import os
+import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 
@@ -103,12 +101,11 @@ def test_a_pool_tells_that_its_process_was_told_to_end():
 def test_an_actor_killed_in_the_middle_of_a_message_is_noticed(collector):
     actor, trainer = collector()
     actor.publish(trainer.agent, policy="0", random=True, steps_permitted=1000)
-    waiting = array.array("i", [0])
-    before = -1
-    while waiting[0] == 0 or waiting[0] != before:  # until nothing more fits into the pipe
-        before = waiting[0]
-        time.sleep(0.3)
-        fcntl.ioctl(actor._arrivals.fileno(), termios.FIONREAD, waiting)
+    writer = os.open(f"/proc/self/fd/{actor._arrivals.fileno()}", os.O_WRONLY)  # another end of the actor's pipe
+    while select.select([], [writer], [], 0.0)[1]:  # until nothing more fits into it
+        assert multiprocessing.active_children(), "the actor has ended"
+        time.sleep(0.01)
+    os.close(writer)
     os.kill(actor_pid(), signal.SIGKILL)
     assert 0 < len(steps_of(actor, 5)) < 1000
     with pytest.raises(RuntimeError, match="died"):

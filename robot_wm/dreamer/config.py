@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Size = Literal["nano", "1m", "3m", "12m", "25m", "50m", "100m", "200m"]
 
-# Widths of each size. nano (quickstart on two CPU cores) and 3m (half of 12m in every width: a quarter of its bytes) are
-# ours; the others are danijar/dreamerv3's.
+# Widths of each size. nano (quickstart on two CPU cores) and 3m (half of 12m in every width, a quarter of its bytes)
+# are ours; the others are danijar/dreamerv3's.
 SIZES: Mapping[str, Mapping[str, int]] = {
     "nano": {"deter": 128, "hidden": 32, "stoch": 16, "classes": 4, "depth": 4, "units": 64},
     "1m": {"deter": 512, "hidden": 64, "stoch": 32, "classes": 4, "depth": 4, "units": 64},

@@ -58,7 +58,26 @@ def test_a_task_has_the_observations_and_the_action_of_its_row(row):
         assert spec.action_dim == int(joints[0])
 
 
-def test_every_task_preset_extra_and_agent_of_the_zoo_is_named():
+@pytest.mark.parametrize("row", rows("The zoo"), ids=lambda row: row[0])
+def test_an_agent_s_row_is_its_card(row):
+    name, _, size, *told = row
+    card = Zoo.shipped().card(name.strip("`").removeprefix("zoo:"))
+    both = [card.evaluations[engine] for engine in ("pybullet", "mujoco")]
+    assert size == card.size
+    rates, falls = [one.success_rate for one in both], [one.falls for one in both]
+    (episodes,) = {one.episodes for one in both}
+    assert told == [
+        ", ".join(f"{one.return_mean:.1f}" for one in both),
+        "–" if None in rates else ", ".join(f"{rate:.2f}" for rate in rates),
+        "–" if None in falls else f"{', '.join(map(str, falls))} of {episodes}",
+    ]
+
+
+def test_every_agent_of_the_zoo_has_a_row():
+    assert [row[0].strip("`").removeprefix("zoo:") for row in rows("The zoo")] == list(Zoo.shipped().names())
+
+
+def test_every_task_preset_and_extra_is_named():
     tasks = {row[0].strip("`") for row in rows("Tasks")}
     assert tasks == (set(COMMANDS["robot_wm.tasks"]) - {"gym"}) | {"gym:<module>:<Id>"}
     presets = re.search(r"presets: ([\w,#\s]+?)\n +robot-wm", TEXT)[1]
@@ -67,6 +86,3 @@ def test_every_task_preset_extra_and_agent_of_the_zoo_is_named():
     extras = re.search(r"\(extras: (.*?)\)", TEXT, re.DOTALL)[1]
     named = set(re.findall(r"`([\w-]+)`", extras)) | set(re.findall(r"robot-wm\[(\w+)\]", TEXT))
     assert named == set(PROJECT["optional-dependencies"])
-    zoo = TEXT[TEXT.index("## The zoo") : TEXT.index("## Sizes")]
-    assert set(Zoo.shipped().names()) <= set(re.findall(r"zoo:(\w+)", zoo))
-    assert set(re.search(r"there are two: `(\w+)` and `(\w+)`", zoo).groups()) == set(Zoo.shipped().names())

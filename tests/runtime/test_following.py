@@ -199,7 +199,7 @@ def test_what_nothing_watches_is_told_in_words(make_agent, make_spec):
         ("position", ("joint_position",), ()),
         ("velocity", ("joint_position",), ()),
         ("effort", ("joint_position",), ("nothing watches whether shoulder, elbow will do as told",)),
-        ("velocity", (), ("will do as told", "nothing keeps shoulder, elbow from the ends")),
+        ("velocity", (), ("will do as told", "only the drives can keep shoulder, elbow from the ends")),
     ):
         with Controller(make_agent(arm(make_spec, mode=mode, limits=(LIMITS,) * 2, roles=roles))) as controller:
             assert len(controller.unwatched) == len(words)

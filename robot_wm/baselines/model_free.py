@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 
 from robot_wm.baselines.curve import Curve
@@ -48,6 +49,7 @@ def train(
         make = getattr(import_module(algorithm.library), algorithm.algorithm)
         place = algorithm.device if algorithm.device != "auto" else device
         model = make("MlpPolicy", envs, seed=seed, device=place, **algorithm.keywords(spec.action_dim))
+        model.set_logger(Logger(folder=None, output_formats=[]))  # its own makes a folder for temporary files each time
         record = _Record(curve, trials, time_limit_s, lambda: _greedy(model, normalizer, spec, history))
         model.learn(steps, callback=record, log_interval=None)
     finally:

@@ -1,6 +1,7 @@
 """The libraries' algorithms on a real task: what is recorded is what they did."""
 
 import inspect
+import tempfile
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -85,10 +86,13 @@ def test_the_settings_reach_the_algorithm(learn):
     assert not np.array_equal(soon["return"], never["return"])
 
 
-def test_a_time_limit_ends_a_run_and_is_told(learn):
+def test_a_time_limit_ends_a_run_which_leaves_no_temporary_files(learn, tmp_path_factory, monkeypatch):
+    elsewhere = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
     steps, why, _ = learn("sac", time_limit_s=1e-6)
     assert why == "time limit"
     assert steps < STEPS
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["sac", "ppo", "crossq", "crossq_gait8", "droq"])

@@ -16,8 +16,8 @@ Inactive and e-stop are as damp. Going to zero and following obey the rate limit
 the firmware may cut the torque, the numbers never jump. With ``hold_when_stopped`` position joints keep their last
 command when damped, too: what bears a load is to be braked before it is let go.
 From every enable until the first sound tick ``damp`` stays, too: dead sensors release no brake. In position mode the
-command begins where the robot was measured to be then. Near the ends of the joints' ranges, velocity and effort
-commands are cut (``end_stops``). Shape letter: A actions.
+command begins at the first measurement then, and follows the next ones within its rate limits. Near the ends of the
+joints' ranges, velocity and effort commands are cut (``end_stops``). Shape letter: A actions.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ class Safety:
             elif measured is not None and not np.isfinite(measured).all():
                 measured = None
             if not self._has_begun:
-                if self._must_place and measured is not None:
+                if not self._placed and measured is not None:
                     self._place(measured)
                 self._has_begun = self._placed and not faults
             self._advance(faults, missed_ticks)
@@ -225,7 +225,7 @@ class Safety:
         if not self._is_position:
             return self._rest
         keeps = self._holds_when_stopped and self._placed
-        return measured if measured is not None and self.mode in _LIMP and not keeps else self.command
+        return measured if measured is not None and self.damp and not keeps else self.command
 
     def _blended(self, target: Float32) -> Float32:
         if self._is_discrete:

@@ -19,6 +19,14 @@ def never_hears_ctrl_c(pid: int) -> bool:
     return bool(int(mask, 16) >> (signal.SIGINT - 1) & 1)
 
 
+@pytest.fixture(autouse=True)
+def hearing():
+    """What a terminal's processes do on Ctrl-C; those that a shell starts in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_process_that_starts_hears_no_ctrl_c_and_this_one_does_again():
     with unheard_interrupts():
         child = multiprocessing.get_context("spawn").Process(target=os.getpid)

@@ -191,6 +191,17 @@ class FaultRig:
         self._wait(seen, " or ".join(modes))
         return found[0]
 
+    def wait_for_log(self, words: str, *, after_s: float) -> float:
+        """When the agent logged a line with these words after that system time."""
+        found: list[float] = []
+
+        def seen() -> bool:
+            found[:] = [time_s for time_s, text in self.agent.events() if words in text and time_s > after_s]
+            return bool(found)
+
+        self._wait(seen, words)
+        return found[0]
+
     def wait_for_diagnostics(self, text: str) -> None:
         """Until the agent says so on /diagnostics."""
         self._wait(lambda: text in self._diagnostics, f"{text!r} on /diagnostics, not {self._diagnostics!r}")

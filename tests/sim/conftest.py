@@ -2,7 +2,9 @@
 
 import ctypes.util
 
+import gymnasium
 import pytest
+from foreign_envs import TASK, Plain
 
 from robot_wm.tasks import make_env
 from robot_wm_sim.backend import load_backend
@@ -48,3 +50,15 @@ def build_seeing_sim(backend, build_sim):
     if backend == "mujoco" and ctypes.util.find_library("EGL") is None:
         pytest.skip("MuJoCo needs libEGL to draw without a display")
     return build_sim
+
+
+@pytest.fixture
+def foreign():
+    """Makes the adapter around a Plain with these attributes; ``options`` are the task's."""
+
+    def make(options=None, **attributes):
+        gymnasium.register("foreign/Plain-v0", type("Odd", (Plain,), attributes))
+        return make_env(TASK, **(options or {}))
+
+    yield make
+    gymnasium.registry.pop("foreign/Plain-v0", None)

@@ -1,83 +1,16 @@
 """Environments that other people wrote and that keep to Gymnasium's interface more or less: accepted, or one line."""
 
-import logging
 import re
 from pathlib import Path
 
-import gymnasium
 import numpy as np
 import pytest
+from foreign_envs import IMAGE, TASK, Unreadable, begin, boom, gives, observing
 from gymnasium import spaces
 
 from robot_wm.errors import StoppedError, UserError
 from robot_wm.figures import episode_figures
 from robot_wm.tasks import make_env
-
-TASK = "gym:gymnasium:foreign/Plain-v0"
-IMAGE = spaces.Box(0, 255, (8, 8, 3), np.uint8)
-
-
-class Plain(gymnasium.Env):
-    """Observes three numbers and rewards 1."""
-
-    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
-    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-    action_space = spaces.Box(-1.0, 1.0, (2,), np.float32)
-
-    def __init__(self, render_mode=None):
-        self.render_mode = render_mode
-
-    def observe(self):
-        return np.arange(3, dtype=np.float32)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return self.observe(), {}
-
-    def step(self, action):
-        return self.observe(), 1.0, False, False, {}
-
-
-@pytest.fixture
-def foreign():
-    """Makes the adapter around a Plain with these attributes; ``options`` are the task's."""
-
-    def make(options=None, **attributes):
-        gymnasium.register("foreign/Plain-v0", type("Odd", (Plain,), attributes))
-        return make_env(TASK, **(options or {}))
-
-    yield make
-    gymnasium.registry.pop("foreign/Plain-v0", None)
-
-
-def begin(env):
-    """The first two observations of an episode."""
-    env.reset()
-    env.step([0.0, 0.0])
-
-
-def gives(*result):
-    """A ``step`` that gives ``result`` behind its observation."""
-    return lambda self, action: (self.observe(), *result)
-
-
-def observing(value, space=None):
-    """Attributes of an environment that observes ``value``."""
-    return {"observe": lambda self: value} | ({} if space is None else {"observation_space": space})
-
-
-class Unreadable:
-    """A number of somebody else's whose reading fails, as a tensor's does that carries a gradient."""
-
-    def __array__(self, *_, **__):
-        raise RuntimeError("detach it first")
-
-    __float__ = __len__ = __getitem__ = __array__
-
-    def __str__(self):
-        raise RuntimeError("no text either")
-
-    __repr__ = __str__
 
 
 @pytest.mark.parametrize(
@@ -227,10 +160,6 @@ def test_an_environment_that_changes_its_action_gets_the_same_one_again(foreign)
     assert taken == [[0.5, -0.5]] * 2
 
 
-def boom(*_, **__):
-    raise ValueError("joint\nexploded")
-
-
 def leave(*_, **__):
     raise SystemExit(0)
 
@@ -295,93 +224,6 @@ def test_a_users_stop_is_not_taken_for_the_environments_fault(foreign, interrupt
 def test_a_close_that_raises_ends_nothing(foreign, caplog):
     foreign(close=boom).close()
     assert "close() raised ValueError: joint exploded" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("info", "told"),
-    [
-        ({"success": True}, True),
-        ({"success": np.array([False])}, False),
-        ({"success": None, "is_success": 1.0}, True),
-        ({"success": None}, None),
-        ({"success": np.nan}, None),
-    ],
-)
-def test_success_is_a_truth_value_or_not_told(foreign, caplog, info, told):
-    env = foreign(step=gives(1.0, False, False, info))
-    env.reset()
-    assert env.step([0.0, 0.0])[4].get("success") is told
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["yes", np.array([True, False]), [1, [2]], {}, 10**400, pytest.param(10**5000, id="many"), Unreadable()],
-)
-def test_a_success_that_is_no_truth_value_is_left_out_and_told_once(foreign, caplog, value):
-    env = foreign(step=gives(1.0, False, False, {"is_success": value, "x": 1}))
-    env.reset()
-    with caplog.at_level(logging.WARNING):
-        infos = [env.step([0.0, 0.0])[4] for _ in range(2)]
-    assert all("success" not in info and info["x"] == 1 for info in infos)
-    assert caplog.text.count("no truth value") == 1
-
-
-@pytest.mark.parametrize(
-    ("attributes", "rate_hz"),
-    [
-        ({"dt": property(boom)}, 20),
-        ({"dt": 0.0}, 20),
-        ({"dt": float("inf")}, 20),
-        ({"dt": "fast"}, 20),
-        ({"metadata": {"render_fps": None}}, 30),
-        ({"metadata": {"render_fps": float("inf")}}, 30),
-        ({"metadata": {}}, 30),
-    ],
-)
-def test_a_rate_that_cannot_be_read_is_the_next_best_one(foreign, attributes, rate_hz):
-    assert foreign(**attributes).agent_spec.control_rate_hz == rate_hz
-
-
-@pytest.mark.parametrize("names", ["fall", 3, property(boom), (1, 2)])
-def test_figure_names_that_are_none_are_no_figures(foreign, names):
-    assert foreign(figure_names=names).figure_names == ()
-
-
-RED = np.full((6, 8, 3), [200, 0, 0], np.uint8)
-GREY = np.full((6, 8), 100, np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("frame", "expected"),
-    [
-        (RED, [200, 0, 0]),
-        ([GREY, RED], [200, 0, 0]),
-        (np.dstack([RED, GREY]), [200, 0, 0]),
-        (GREY, [100] * 3),
-        (GREY[..., None], [100] * 3),
-        (RED.astype(float), [200, 0, 0]),
-    ],
-)
-def test_a_rendered_frame_of_any_usual_form_is_taken(foreign, frame, expected):
-    env = foreign({"observation": "image", "size": 4}, render=lambda self: frame)
-    observation, _ = env.reset()
-    np.testing.assert_array_equal(observation["image"], np.broadcast_to(np.uint8(expected), (4, 4, 3)))
-
-
-@pytest.mark.parametrize(
-    ("frame", "told"),
-    [
-        (RED / 255, r"float64 values 0\.\.0\.78"),
-        (None, "values of type object; pixels are uint8"),
-        ([], r"shape \(0,\)|float64"),
-        (np.zeros((6, 8, 2), np.uint8), r"shape \(6, 8, 2\), not an RGB array"),
-        (np.zeros((0, 8, 3), np.uint8), r"shape \(0, 8, 3\), not an RGB array"),
-    ],
-)
-def test_a_frame_that_is_no_picture_is_one_line(foreign, frame, told):
-    env = foreign({"observation": "image"}, render=lambda self: frame)
-    with pytest.raises(UserError, match=rf"^task {TASK}: render\(\): {told}"):
-        env.reset()
 
 
 TEXT = spaces.Dict(image=IMAGE, direction=spaces.Discrete(4), mission=spaces.Text(9), none=spaces.Box(0, 1, (0,)))

@@ -92,7 +92,7 @@ def run(arguments: Sequence[str]) -> int:
 def _refuse(message: str) -> int:
     line = " ".join(message.split())
     with suppress(OSError):  # stderr may be what cannot be written
-        messages().print(f"robot-wm: {line}", markup=False)
+        messages().print(f"robot-wm: {line}")
     return BAD_INPUT
 
 

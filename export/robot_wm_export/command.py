@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
@@ -11,7 +11,7 @@ from cyclopts.validators import Number
 
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
-from robot_wm.options import Seed
+from robot_wm.options import Seed, Which
 
 if TYPE_CHECKING:
     from robot_wm.training.checkpoint import LoadedAgent
@@ -25,7 +25,7 @@ def export(
     *,
     checkpoint: Path,
     out: Path,
-    which: Literal["best", "latest"] = "best",
+    which: Which = "best",
     sign: Path | None = None,
     make_zip: Annotated[bool, Parameter(name="--zip", negative="")] = False,
     bundle_version: Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))] = 0,

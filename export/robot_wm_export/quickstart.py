@@ -93,7 +93,7 @@ def quickstart(
     console.print(f"4/5  an episode of {PREFIX}{AGENT}, which was trained before")
     walked = walk(zoo, seed=UNSEEN_SEED + seed)
     if "left_out" in walked:
-        console.print(f"left out: {walked['left_out']}", markup=False)
+        console.print(f"left out: {walked['left_out']}")
     console.print("5/5  writing the report")
     pictures = [*_pictures(trainer, live), walk_picture(zoo, walked)]
     report = {

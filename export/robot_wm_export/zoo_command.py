@@ -83,7 +83,7 @@ def add(
     if sign is not None:
         _write_public_key(sign, opened)
     else:
-        messages().print(f"zoo:{name} is not signed: robot-wm zoo sign --key KEY.pem signs all of them", markup=False)
+        messages().print(f"zoo:{name} is not signed: robot-wm zoo sign --key KEY.pem signs all of them")
     _tell([card], opened, json)
 
 

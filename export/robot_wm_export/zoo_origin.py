@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from robot_wm.training.config import TrainConfig
+from robot_wm.training.config import TrainConfig, flag
 from robot_wm.yaml_file import read_mapping
 
 
@@ -58,9 +58,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def _flag(name: str, value: Any) -> list[str]:
     group, _, rest = name.rpartition(".")
     is_option = group == "task_options"  # whose names are the task's, and whose values are YAML's
-    flag = f"--task-options.{rest}" if is_option else "--" + name.replace("_", "-")
+    told = f"--task-options.{rest}" if is_option else flag(name)
     if isinstance(value, bool) and not is_option:
-        return [flag if value else f"--no-{name.replace('_', '-')}"]
+        return [told if value else told.replace("--", "--no-", 1)]
     if isinstance(value, list):
-        return [token for item in value for token in (flag, str(item))]
-    return [flag, str(value).lower() if isinstance(value, bool) else str(value)]
+        return [token for item in value for token in (told, str(item))]
+    return [told, str(value).lower() if isinstance(value, bool) else str(value)]

@@ -118,7 +118,7 @@ def bench_baselines(
     console = messages()
 
     def tell(plan: RunPlan, result: dict[str, Any]) -> None:
-        console.print(f"{plan.label}: {_line(result)}", markup=False)
+        console.print(f"{plan.label}: {_line(result)}")
 
     results = run_all(plans, out, jobs=jobs, on_result=tell)
     rows = summarise(results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -12,14 +12,12 @@ from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.evaluation.seeds import EVALUATION_SEED
-from robot_wm.options import Positive, Seed
+from robot_wm.options import Positive, Seed, Which
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.manifest import Precision
 
 if TYPE_CHECKING:
     from robot_wm.training.checkpoint import LoadedAgent
-
-Which = Literal["best", "latest"]
 
 
 def evaluate_command(

@@ -61,12 +61,11 @@ def render(
             messages().print(
                 f"warning: {bundle} has no {board_config.engine.precision} graph: the agent is set to fp32; export with"
                 f" --precision {board_config.engine.precision}",
-                markup=False,
             )
             board_config = board_config.at_precision("fp32")
     files = render_all(robot_config, board_config, spec=spec, public_key=_pem(public_key))
     write_all(files, out, force=force)
-    messages().print(f"{out}: {len(files)} files; {out / 'README.md'} says where each goes", markup=False)
+    messages().print(f"{out}: {len(files)} files; {out / 'README.md'} says where each goes")
 
 
 def _pem(public_key: Path | None) -> str | None:

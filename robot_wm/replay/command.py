@@ -38,7 +38,7 @@ def _open(path: Path, version: str | None = None) -> EpisodeStore:
 def _tell(damage: Sequence[Damage], *, what: str = "left out") -> list[dict[str, Any]]:
     """Name damage on stderr and return it for the result."""
     for item in damage:
-        messages().print(f"{what}: {item}", style="yellow", markup=False)
+        messages().print(f"{what}: {item}", style="yellow")
     return [{"file": item.file, "episodes": list(item.episodes), "reason": item.reason} for item in damage]
 
 
@@ -252,9 +252,9 @@ def import_(
     for path in files:
         result = import_recording(path, into, reward=function, bridge_ticks=bridge_ticks, skip_damaged=skip_damaged)
         for words in result.damage:
-            messages().print(f"{path}: {words}", style="yellow", markup=False)
+            messages().print(f"{path}: {words}", style="yellow")
         if not json:
-            messages().print(result.line(), markup=False)
+            messages().print(result.line())
         rows.append(result.summary())
     emit({"path": str(into), **_open(into).summary(), "reward": reward, "rows": rows}, as_json=json, title="replay")
 
@@ -330,7 +330,7 @@ def quota(
     result = _open(path).enforce_quota(max_bytes=max_bytes, max_steps=max_steps)
     if result["protected_bytes"]:
         held = f"{result['protected_bytes']} bytes stay on disk for tags {', '.join(result['protected_by_tags'])}"
-        messages().print(held, style="yellow", markup=False)
+        messages().print(held, style="yellow")
     emit({"path": str(path), **result}, as_json=json, title="replay")
 
 

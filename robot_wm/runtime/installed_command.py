@@ -75,8 +75,7 @@ def install(
     path, key = locate_bundle(bundle, public_key)
     if key is None:
         messages().print(
-            "warning: no --public-key: nobody vouches for this bundle; the agent runs it only with allow_unsigned",
-            markup=False,
+            "warning: no --public-key: nobody vouches for this bundle; the agent runs it only with allow_unsigned"
         )
     _tell(
         _store(root).install(

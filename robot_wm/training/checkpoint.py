@@ -15,7 +15,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -28,10 +28,9 @@ from robot_wm.atomic import atomic_directory, atomic_file
 from robot_wm.console import messages
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import UserError
+from robot_wm.options import Which
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
-
-Which = Literal["best", "latest"]
 
 _AGENT = "agent/"  # of the learner's tensors, those of the agent
 _STATE, _LEARNER, _REPLAY, _BEST = "state.json", "learner.safetensors", "replay.safetensors", "best.json"
@@ -81,7 +80,7 @@ class LoadedAgent:
         newest = latest_path(self.path.parent.parent)
         if newest is not None and newest.resolve() != self.path.resolve():
             told = f"took {self.path.name}; the newest checkpoint is {newest.name} (--which latest)"
-            messages().print(told, markup=False)
+            messages().print(told)
 
 
 def folder(run: Path) -> Path:

@@ -12,8 +12,7 @@ from cyclopts import Parameter
 
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
-from robot_wm.training.config import TrainConfig, preset_path
-from robot_wm.training.resumed import flag
+from robot_wm.training.config import TrainConfig, flag, preset_path
 from robot_wm.yaml_file import read_mapping
 
 if TYPE_CHECKING:

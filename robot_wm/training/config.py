@@ -132,6 +132,11 @@ class TrainConfig(BaseModel):
         )
 
 
+def flag(name: str) -> str:
+    """How the command line calls a setting, such as ``dreamer.learning_rate``."""
+    return f"--{name.replace('_', '-')}"
+
+
 def preset_path(name: str) -> Path:
     """The YAML file of a shipped preset; raises UserError naming the presets there are."""
     folder = Path(str(files("robot_wm.training"))) / "presets"

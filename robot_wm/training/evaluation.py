@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import StoppedError
@@ -42,41 +43,31 @@ def evaluate(
     Raises StoppedError once ``go_on``, which is asked before each step, says no.
     """
     width = min(episodes, SIDE_BY_SIDE)
+    done = 0
+
+    def tell(more: int) -> None:
+        nonlocal done
+        done += more
+        if on_episode is not None:
+            on_episode(done)
+
     pool = EnvPool(task, dict(options), envs=width, processes=0, seed=seed)
     try:
         actor = Actor(agent, pool.agent_spec, envs=width, seed=seed, greedy=True)
-        returns, lengths = np.zeros(episodes), np.zeros(episodes, dtype=int)
-        figures = np.full((episodes, len(pool.figure_names)), np.nan)
-        success, done = np.full(episodes, np.nan), np.zeros(episodes, dtype=bool)
-        cut_off = 0
-        if on_episode is not None:
-            on_episode(0)
-        for first in range(0, episodes, width):
-            step = pool.reset([seed + first + number for number in range(width)])
-            these = slice(first, first + width)
-            here = done[these].size  # fewer than there are environments in a last group
-            while True:
-                returns[these] += np.where(done[these], 0.0, step.reward[:here])
-                ended = (step.is_last[:here] | (lengths[these] >= longest)) & ~done[these]
-                cut_off += int((ended & ~step.is_last[:here]).sum())
-                success[these][ended], figures[these][ended] = step.success[:here][ended], step.figures[:here][ended]
-                done[these] |= ended
-                if on_episode is not None and ended.any():
-                    on_episode(int(done.sum()))
-                if done[these].all():
-                    break
-                if not go_on():
-                    raise StoppedError
-                lengths[these] += ~done[these]
-                step = pool.step(actor.act(step.obs, step.is_first).command)
+        tell(0)
+        groups = [
+            _play(pool, actor, seed + first, min(width, episodes - first), longest, tell, go_on)
+            for first in range(0, episodes, width)
+        ]
     finally:
         pool.close()
+    returns, lengths, cut_off, success, figures = (np.concatenate(parts) for parts in zip(*groups, strict=True))
     return {
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),
         "success_rate": None if np.isnan(success).any() else float(success.mean()),
         "episodes": episodes,
-        "cut_off": cut_off,
+        "cut_off": int(cut_off.sum()),
         "backend": backend_name(task, options),
         "length_mean": float(lengths.mean()),
         "returns": returns.round(3).tolist(),
@@ -86,3 +77,48 @@ def evaluate(
             control_rate_hz=pool.agent_spec.control_rate_hz,
         ),
     }
+
+
+class _Episodes(NamedTuple):
+    """What became of M episodes that were played side by side."""
+
+    returns: NDArray[np.float64]  # [M]
+    lengths: NDArray[np.int64]  # [M] control steps
+    cut_off: NDArray[np.bool_]  # [M] longer than it may be
+    success: NDArray[np.float64]  # [M] 1, 0, or NaN where the task told none
+    figures: NDArray[np.float64]  # [M, K]
+
+
+def _play(
+    pool: EnvPool,
+    actor: Actor,
+    seed: int,
+    count: int,
+    longest: int,
+    on_ended: Callable[[int], None],
+    go_on: Callable[[], bool],
+) -> _Episodes:
+    """One episode in each of the first ``count`` environments; what the others do is not looked at.
+
+    ``on_ended`` hears how many have ended at a step.
+    """
+    envs = pool.envs
+    returns, lengths = np.zeros(envs), np.zeros(envs, dtype=np.int64)
+    figures = np.full((envs, len(pool.figure_names)), np.nan)
+    success, cut_off = np.full(envs, np.nan), np.zeros(envs, dtype=np.bool_)
+    done = np.arange(envs) >= count
+    step = pool.reset([seed + number for number in range(envs)])
+    while True:
+        returns += np.where(done, 0.0, step.reward)
+        ended = (step.is_last | (lengths >= longest)) & ~done
+        cut_off |= ended & ~step.is_last
+        success[ended], figures[ended] = step.success[ended], step.figures[ended]
+        done |= ended
+        if ended.any():
+            on_ended(int(ended.sum()))
+        if done.all():
+            return _Episodes(returns[:count], lengths[:count], cut_off[:count], success[:count], figures[:count])
+        if not go_on():
+            raise StoppedError
+        lengths += ~done
+        step = pool.step(actor.act(step.obs, step.is_first).command)

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from robot_wm.errors import UserError
-from robot_wm.training.config import TrainConfig
+from robot_wm.training.config import TrainConfig, flag
 
 # The replay in memory has a stream for each environment, and a room for each stream.
 _SHAPE_REPLAY = ("envs", "replay_capacity_steps", "dreamer.batch_length")
@@ -41,11 +41,6 @@ def require_resumable(saved: TrainConfig, asked: TrainConfig, *, origin: Path) -
     if changed:
         told = ", ".join(f"{flag(name)} {now} (was {before})" for name, (before, now) in changed.items())
         _log.warning("%s: going on with %s", origin, told)
-
-
-def flag(name: str) -> str:
-    """How the command line calls a setting."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _differences(saved: BaseModel, asked: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

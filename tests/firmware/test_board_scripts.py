@@ -1,13 +1,14 @@
 """The power-mode script, run by a real shell against stand-ins for NVIDIA's tools."""
 
-import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from robot_wm.firmware.jetson import cpu_list, render_jetson
-from robot_wm.firmware.loading import known, load_board
+from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.render import render_all
 
 JETSONS = [name for name in known("boards") if load_board(name).is_jetson]
 
@@ -98,13 +99,15 @@ def test_says_so_where_there_is_no_nvpmodel(tmp_path):
 
 
 def test_shellcheck_has_nothing_to_say(tmp_path):
-    if shutil.which("shellcheck") is None:
-        pytest.skip("shellcheck is not installed: the scripts are checked where it is")
+    tool = Path(sysconfig.get_path("scripts")) / "shellcheck"
     for board in JETSONS:
-        script = tmp_path / board
-        script.write_text(render_jetson(load_board(board))[0].text)
-        done = subprocess.run(["shellcheck", script], capture_output=True, text=True, timeout=60, check=False)
-        assert done.stdout == ""
+        scripts = [file for file in render_all(load_robot("a1"), load_board(board)) if file.executable]
+        assert len(scripts) == 3  # of the board, the agent and its guardian
+        for script in scripts:
+            path = tmp_path / f"{board}_{script.name}"
+            path.write_text(script.text)
+            done = subprocess.run([tool, path], capture_output=True, text=True, timeout=60, check=False)
+            assert done.stdout == ""
 
 
 def test_cpu_lists_are_those_of_the_kernels_command_line():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from robot_wm.training.loop import Trainer
 
 _WARM_UP = 20  # updates before the warm-up's own time counts: everything is compiled
+_FEWEST_UPDATES = 20  # a rate of fewer tells nothing, however long they took
 _ENDLESS = 10**12  # policy steps: the clock ends the run
 
 
@@ -71,7 +72,7 @@ def bench_train(
     warm_up_seconds
         How long to let it run before, s.
     seconds
-        How long to measure, s.
+        How long to measure, s; longer where it takes that for 20 updates and a policy step.
     batch_size
         Sequences an update.
     batch_length
@@ -107,7 +108,11 @@ def bench_train(
 
 
 class _Watch:
-    """Starts a clock after the warm-up, ends the run when it has run out, and keeps what happened in between."""
+    """Starts a clock after the warm-up, ends the run when it has run out, and keeps what happened in between.
+
+    A rate needs something to be a rate of: 20 updates and a policy step at least. An actor process that is ahead of
+    the learner waits for it, and may take no step in a short time.
+    """
 
     def __init__(self, bar: Progress, warm_up_s: float, seconds: float) -> None:
         self._bar, self._warm_up_s, self._seconds = bar, warm_up_s, seconds
@@ -131,14 +136,14 @@ class _Watch:
             return
         since = {name: value - self._start[name] for name, value in now.items()}
         self._bar.update(self._task, completed=int(since["wall_s"]), note=f"{int(since['updates'])} updates")
-        if since["wall_s"] >= self._seconds:
+        if since["wall_s"] >= self._seconds and since["updates"] >= _FEWEST_UPDATES and since["env_steps"] > 0:
             self.result = self._figures(trainer, since)
             trainer.stop("bench")
 
     def _figures(self, trainer: Trainer, since: dict[str, float]) -> dict[str, Any]:
         import torch
 
-        config, wall_s, updates = trainer.config, since["wall_s"], max(since["updates"], 1)
+        config, wall_s, updates = trainer.config, since["wall_s"], since["updates"]
         on_gpu = trainer.device.type == "cuda"
         return {
             "env_steps_per_s": round(since["env_steps"] / wall_s, 2),
@@ -146,7 +151,7 @@ class _Watch:
             **{f"{part}_share": round(since[part] / wall_s, 4) for part in vars(trainer.spent)},
             **{f"{part}_ms_per_update": round(1e3 * since[part] / updates, 3) for part in vars(trainer.spent)},
             "replayed_per_step": round(
-                updates * config.dreamer.batch_size * config.dreamer.batch_length / max(since["env_steps"], 1), 1
+                updates * config.dreamer.batch_size * config.dreamer.batch_length / since["env_steps"], 1
             ),
             "first_update_s": round(self._first_update_s or 0.0, 1),
             "wall_s": round(wall_s, 1),

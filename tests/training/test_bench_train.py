@@ -20,8 +20,6 @@ TINY = dict(
     warm_up_seconds=0.2,
     seconds=0.5,
 )
-
-
 PARTS = ("collect", "sample", "transfer", "update")
 
 
@@ -35,7 +33,11 @@ def test_prints_the_figures_of_a_run_whatever_the_actor(capsys, actor, processes
     assert result["updates"] >= 20
     assert result["env_steps"] > 0
     assert result["first_update_s"] > 0
+    assert result["updates_per_s"] == pytest.approx(result["updates"] / result["wall_s"], rel=0.2)
     assert all(0 <= result[f"{part}_share"] < 1 for part in PARTS)
+    assert result["update_share"] == pytest.approx(
+        result["update_ms_per_update"] * result["updates"] / 1e3 / result["wall_s"], rel=0.2
+    )
     if actor == "inline":  # one update replays 2 x 4 steps, as many as a policy step asks for
         assert result["replayed_per_step"] == pytest.approx(8.0, rel=0.05)
 

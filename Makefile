@@ -8,7 +8,7 @@ WORKERS ?= 2
 # What hangs on real time or on DDS's domains: it runs after all else, one test at a time, with the machine to itself.
 REAL_TIME := tests/ros tests/hil tests/training/test_realtime_actor.py
 # Properties are tried with the same examples every time: a change is judged by what it changes. To draw new ones:
-# make test EXAMPLES=default
+# make test EXAMPLES=search
 EXAMPLES ?= ci
 # One thread: the tests' matrices are tiny, and threads that wait for each other on busy cores cost minutes.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest --durations=10 --hypothesis-profile=$(EXAMPLES)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.loading import load_board, load_robot
@@ -17,9 +16,6 @@ from robot_wm.runtime.recording import Recording
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle
-
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 # A task of each robot that is described: what its agents are trained on.
 TASKS = {"a1": "a1_velocity", "panda": "panda_reach", "cartpole": "cartpole_swingup", "racecar": "racecar_goal"}

@@ -15,7 +15,6 @@ from typing import Any
 import hostile
 import numpy as np
 import pytest
-from hypothesis import settings
 from onnx import TensorProto, helper, numpy_helper
 
 from robot_wm.runtime.manifest import (
@@ -35,10 +34,6 @@ from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.signature import generate_key, load_private_key
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, ObservationField
 from robot_wm_export.bundle_writer import write_bundle
-
-# How long an example takes says something of the machine, nothing of the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 

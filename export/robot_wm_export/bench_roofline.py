@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from robot_wm.firmware.board_model import BoardConfig
-    from robot_wm.runtime.manifest import Precision, StateTensor
+    from robot_wm.runtime.graph_tensors import StateTensor
+    from robot_wm.runtime.parity_section import Precision
     from robot_wm_export.graph_cost import GraphCost
 
 PLANNER = "planner.onnx"
@@ -164,7 +165,7 @@ def _of_size(size: str, obs: str) -> Iterator[Graph]:
     made: Mapping[Precision, Any] = {
         "fp32": float32,
         "fp16": to_fp16(float32),
-        "int8": to_int8(float32, _noise(graph)),
+        "int8": to_int8(float32, _noise(graph), graph.draws),
     }
     for precision, model in made.items():
         yield Graph("tick", precision, model.SerializeToString(), graph.state)

@@ -208,7 +208,11 @@ def _graphs(bundle: Bundle, precisions: Sequence[str], folder: Path) -> dict[str
         graphs[precision] = float32
         if precision != "fp32":
             model = onnx.load(float32)
-            made = to_fp16(model) if precision == "fp16" else to_int8(model, bundle.recording().inputs)
+            made = (
+                to_fp16(model)
+                if precision == "fp16"
+                else to_int8(model, bundle.recording().inputs, bundle.manifest.draws)
+            )
             graphs[precision] = folder / f"{precision}.onnx"
             onnx.save(made, graphs[precision])
     return graphs

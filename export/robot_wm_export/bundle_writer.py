@@ -13,18 +13,9 @@ from robot_wm.atomic import atomic_directory, atomic_file, require_writable
 from robot_wm.errors import UserError
 from robot_wm.runtime.archive import write_archive
 from robot_wm.runtime.bundle import Bundle
-from robot_wm.runtime.manifest import (
-    MANIFEST,
-    PARITY,
-    SIGNATURE,
-    FileEntry,
-    Lineage,
-    Manifest,
-    NoiseTensor,
-    Parity,
-    StateTensor,
-    TensorSpec,
-)
+from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
+from robot_wm.runtime.manifest import MANIFEST, PARITY, SIGNATURE, FileEntry, Lineage, Manifest
+from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.recording import Recording, write_recording
 from robot_wm.runtime.signature import sign
 from robot_wm.spec import AgentSpec
@@ -47,11 +38,13 @@ def check_target(out: Path) -> None:
 def write_bundle(
     out: Path,
     *,
-    kind: Literal["dreamer", "muzero"],
+    kind: str,
     spec: AgentSpec,
     state: Sequence[StateTensor],
     noise: Sequence[NoiseTensor],
     outputs: Sequence[TensorSpec],
+    draws: Sequence[Draw],
+    surprise_unit: Literal["nats"] | None,
     graphs: Mapping[str, bytes],
     recording: Recording,
     parity: Parity,
@@ -76,6 +69,8 @@ def write_bundle(
             state=tuple(state),
             noise=tuple(noise),
             outputs=tuple(outputs),
+            draws=tuple(draws),
+            surprise_unit=surprise_unit,
             parity=parity,
             lineage=lineage,
         )

@@ -8,18 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.runtime.manifest import (
-    MAX_TOLERANCE,
-    POLICY,
-    POLICY_OF,
-    POLICY_OP17,
-    LowPrecision,
-    Manifest,
-    Parity,
-    ParityResult,
-    ParityThresholds,
-    json_lineage,
-)
+from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
+from robot_wm.runtime.parity_section import MAX_TOLERANCE, LowPrecision, Parity, ParityResult, ParityThresholds
 from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.signature import load_private_key
 from robot_wm.spec import AgentSpec
@@ -99,6 +89,8 @@ def export_agent(
         state=graph.state,
         noise=graph.noise,
         outputs=graph.outputs,
+        draws=graph.draws,
+        surprise_unit="nats",
         graphs=graphs,
         recording=recording,
         parity=Parity(

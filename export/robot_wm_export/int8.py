@@ -13,7 +13,7 @@ Some products stay float32 (measured on a trained agent, ``tests/benchmarks/RESU
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +22,21 @@ from numpy.typing import NDArray
 from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+from robot_wm.runtime.graph_tensors import Draw
 from robot_wm_export.products import Product, nearest, products, sees, with_own_sums
 
-_DECIDING = ("action", "post_logits")  # outputs of the graph
 _OPERATORS = ["Conv", "Gemm", "MatMul"]
 _OWN = ".own_input"  # appended to a tensor's name
 
 
-def to_int8(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]) -> onnx.ModelProto:
+def to_int8(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]], draws: Sequence[Draw]) -> onnx.ModelProto:
     """``model`` (float32, not changed) with its inner dense products in 8 bits.
 
     ``inputs`` are ticks to calibrate by, state and noise included: graph input -> [N, *tensor shape]. An activation's
-    scale covers the largest magnitude that occurs in them.
+    scale covers the largest magnitude that occurs in them. ``draws`` are the graph's: what decides stays float32.
     """
     prepared = with_own_sums(model)
-    quantised = quantised_products(prepared)
+    quantised = quantised_products(prepared, draws)
     if not quantised:
         return prepared
     # A batched product has one scale for all its weights: TensorRT takes one a channel for plain matrices only.
@@ -72,10 +72,10 @@ def to_int8(model: onnx.ModelProto, inputs: Mapping[str, NDArray[Any]]) -> onnx.
     return made
 
 
-def quantised_products(model: onnx.ModelProto) -> list[Product]:
+def quantised_products(model: onnx.ModelProto, draws: Sequence[Draw]) -> list[Product]:
     """The products of ``model`` that get 8 bits."""
     raw = [value.name for value in model.graph.input if value.name.startswith("obs/") or value.name == "state/action"]
-    deciding = nearest(model, _DECIDING)
+    deciding = nearest(model, ("action", *(draw.logits for draw in draws)))
     return [
         product
         for product in products(model)

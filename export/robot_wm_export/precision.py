@@ -15,16 +15,17 @@ import onnx
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import (
+from robot_wm.runtime.manifest import POLICY_OF
+from robot_wm.runtime.parity import best_gaps, compare, objection, perturbed
+from robot_wm.runtime.parity_section import (
     LOW_PRECISIONS,
     MAX_DIFFERING_DRAWS,
+    MAX_LOGIT_GAP,
     MAX_TOLERANCE,
-    POLICY_OF,
     LowPrecision,
     ParityThresholds,
     PrecisionParity,
 )
-from robot_wm.runtime.parity import best_gaps, compare, objection
 from robot_wm.runtime.recording import Recording
 from robot_wm_export.calibration import Calibration, calibration_inputs
 from robot_wm_export.fp16 import to_fp16, with_roundings
@@ -64,10 +65,10 @@ def low_precision(
     else:
         inputs = recording.inputs if calibration is None else calibration_inputs(float32, graph, calibration)
         source = "the parity recording" if calibration is None else calibration.source
-        made = measured = finished(to_int8(float32, inputs), graph, opset=OPSET_17)
+        made = measured = finished(to_int8(float32, inputs, graph.draws), graph, opset=OPSET_17)
     outputs, free = run_onnx(measured.SerializeToString(), graph, recording)
     thresholds = chosen_thresholds(graph, recording, outputs, precision)
-    found = compare(recording.inputs, recording.outputs, outputs, thresholds)
+    found = compare(recording.inputs, recording.outputs, outputs, graph.draws, thresholds)
     if reason := objection(found, thresholds):
         raise UserError(f"{POLICY_OF[precision]}: not the float32 graph in {precision}: {reason}")
     model = made.SerializeToString(deterministic=True)
@@ -84,11 +85,22 @@ def chosen_thresholds(
     """
     origin = POLICY_OF[precision]
     least = HALF_ULPS * _HALF_ULP[precision]
-    noise = recording.inputs["noise/latent"]
-    gap_error = _gap_error(recording.outputs["post_logits"] + noise, outputs["post_logits"] + noise)
+    gap_error = max(
+        (
+            _gap_error(*(perturbed(draw, recording.inputs, made) for made in (recording.outputs, outputs)))
+            for draw in graph.draws
+        ),
+        default=0.0,
+    )
+    largest = MAX_LOGIT_GAP[precision] / MARGIN
+    if not gap_error <= largest:
+        raise UserError(
+            f"{origin}: the lead of a class is off by {gap_error:.3g}, and at most {largest:g} is allowed: this agent"
+            f" cannot be exported in {precision}"
+        )
     thresholds = ParityThresholds(tolerance=least, min_logit_gap=max(MARGIN * gap_error, 2 * least))
     resolution = with_resolution(thresholds, graph, recording, half_ulp=_HALF_ULP[precision]).resolution
-    found = compare(recording.inputs, recording.outputs, outputs, thresholds)
+    found = compare(recording.inputs, recording.outputs, outputs, graph.draws, thresholds)
     tolerances, coarse = {}, {}
     for tensor, error in found.largest_error.items():
         if MARGIN * error <= MAX_TOLERANCE[precision]:
@@ -100,7 +112,7 @@ def chosen_thresholds(
                 f"{origin}: {tensor} is off by {error:.3g} x max(1, |float32|), and at most"
                 f" {MAX_TOLERANCE[precision] / MARGIN:g} is allowed: this agent cannot be exported in {precision}"
             )
-    differing = found.differing_draws / found.draws
+    differing = found.differing_draws / max(found.draws, 1)
     if MARGIN * differing > MAX_DIFFERING_DRAWS:
         raise UserError(
             f"{origin}: {differing:.1%} of its draws differ from float32, and at most"

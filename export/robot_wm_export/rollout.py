@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robot_wm.dreamer.agent import DreamerAgent, TickState
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import MAX_PARITY_TICKS
+from robot_wm.runtime.parity_section import MAX_PARITY_TICKS
 from robot_wm.runtime.transform import ObservationTransform, to_command
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.tasks import agent_spec

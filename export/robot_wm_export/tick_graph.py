@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
-from robot_wm.runtime.manifest import NoiseTensor, StateTensor, TensorSpec
+from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
 from robot_wm.spec import AgentSpec
 from robot_wm_export.deployed_tick import DeployedTick
 
@@ -51,6 +51,14 @@ class TickGraph(nn.Module):
             TensorSpec(name="value", shape=(1,)),
             TensorSpec(name="surprise", shape=(1,)),
             TensorSpec(name="post_logits", shape=latent),
+        )
+        self.draws = (
+            Draw(
+                logits="post_logits",
+                noise="noise/latent",
+                drawn="next/stoch",
+                before=("next/deter", "post_logits", "surprise"),
+            ),
         )
         self.inputs = (
             *(

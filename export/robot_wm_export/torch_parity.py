@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import ParityResult, ParityThresholds, SurpriseLevels
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import Comparison, FreeRun, compare, free_run_over, objection, replay
+from robot_wm.runtime.parity_section import ParityResult, ParityThresholds, SurpriseLevels
 from robot_wm.runtime.recording import Recording
 from robot_wm_export.rollout import Rollout
 from robot_wm_export.tick_graph import TickGraph
@@ -88,7 +88,7 @@ def check_graph(
     its own state: a class drawn differently is not an error, it is counted, and what follows from it reported.
     """
     outputs, free = run_onnx(model, graph, torch_run)
-    found = compare(torch_run.inputs, torch_run.outputs, outputs, thresholds)
+    found = compare(torch_run.inputs, torch_run.outputs, outputs, graph.draws, thresholds)
     if reason := objection(found, thresholds):
         raise UserError(f"{origin}: ONNX Runtime does not compute what torch does: {reason}")
     return parity_result(found, free), outputs
@@ -100,7 +100,7 @@ def run_onnx(model: bytes, graph: TickGraph, recorded: Recording) -> tuple[Array
     engine.activate()
     try:
         outputs: Arrays = dict(replay(engine, recorded.inputs, graph.state, graph.outputs))
-        return outputs, free_run_over(engine, recorded, graph.state)
+        return outputs, free_run_over(engine, recorded, graph.state, graph.draws)
     finally:
         engine.deactivate()
 
@@ -120,7 +120,7 @@ def parity_result(found: Comparison, free: FreeRun) -> ParityResult:
 
 
 def surprise_levels(outputs: Mapping[str, NDArray[Any]]) -> SurpriseLevels:
-    """What is normal for this agent: median, 99th percentile and largest of the recorded surprise, nats."""
+    """What is normal for this agent: median, 99th percentile and largest of the recorded surprise."""
     values = outputs["surprise"]
     return SurpriseLevels(
         median=float(np.median(values)), p99=float(np.percentile(values, 99)), largest=float(values.max())

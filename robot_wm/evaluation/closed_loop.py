@@ -43,7 +43,7 @@ class EpisodeResult:
 
 @dataclass(frozen=True)
 class ClosedLoopResult:
-    """What a closed-loop run showed. Durations in microseconds, surprise in nats."""
+    """What a closed-loop run showed. Durations in microseconds, surprise in the manifest's unit."""
 
     task: str
     realtime: bool
@@ -97,9 +97,9 @@ class ClosedLoopResult:
             "controller_deadline_misses": self.latency.deadline_misses,
             "deadline_misses": self.deadline_misses,
             "wake_up_p99_us": float(np.percentile(late, 99)) if late.size else None,
-            "surprise_p50_nats": p50,
-            "surprise_p99_nats": p99,
-            "surprise_max_nats": float(surprise.max()) if surprise.size else None,
+            "surprise_p50": p50,
+            "surprise_p99": p99,
+            "surprise_max": float(surprise.max()) if surprise.size else None,
             "mode_ticks": self.modes,
             "fault_ticks": self.faults,
             "latency_histogram": {"edges_us": edges.tolist(), "counts": counts.tolist()},

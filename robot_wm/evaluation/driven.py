@@ -13,7 +13,7 @@ from robot_wm.evaluation.run_command import short_options, task_options
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engines import EngineKind, make_engine
-from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.spec import require_same

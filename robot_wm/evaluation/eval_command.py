@@ -14,7 +14,7 @@ from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.evaluation.seeds import EVALUATION_SEED
 from robot_wm.options import Positive, Seed, Which
 from robot_wm.runtime.engines import EngineKind
-from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.parity_section import Precision
 
 if TYPE_CHECKING:
     from robot_wm.training.checkpoint import LoadedAgent

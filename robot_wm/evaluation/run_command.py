@@ -12,7 +12,7 @@ from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.options import NotNegative, Positive, Seed
 from robot_wm.runtime.engines import EngineKind
-from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.parity_section import Precision
 
 if TYPE_CHECKING:
     from robot_wm.spec import AgentSpec
@@ -32,7 +32,7 @@ def run(
     seed: Seed = 0,
     sample: Annotated[bool, Parameter(negative="")] = False,
     soft_start_s: Annotated[float, NotNegative] = 0.0,
-    surprise_limit_nats: Annotated[float | None, Positive] = None,
+    surprise_limit: Annotated[float | None, Positive] = None,
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
     gui: Annotated[bool, Parameter(negative="")] = False,
@@ -68,8 +68,9 @@ def run(
         Draw latents and actions as in training, instead of the most likely ones.
     soft_start_s
         Time in which commands blend from the robot's position to the policy's, in seconds.
-    surprise_limit_nats
-        Hold, then damp, once the surprise stays above this, in nats; by default surprise is only reported.
+    surprise_limit
+        Hold, then damp, once the surprise stays above this, in the agent's unit (dreamer: nats); by default surprise
+        is only reported.
     engine
         What computes the policy: onnx (CPU), or tensorrt (GPU; its engine is built first where it is missing).
     precision
@@ -96,7 +97,7 @@ def run(
     robot = driven(
         bundle,
         public_key,
-        config=SafetyConfig(soft_start_s=soft_start_s, surprise_limit_nats=surprise_limit_nats),
+        config=SafetyConfig(soft_start_s=soft_start_s, surprise_limit=surprise_limit),
         task=task,
         option=option,
         backend=backend,
@@ -127,7 +128,11 @@ def run(
                     row, advance=1, note=f"return {episode.episode_return:.1f}, {episode.ticks} ticks"
                 ),
             )
-    figures = result.as_dict() | {"backend": it.backend, "bundle": str(bundle)}
+    figures = result.as_dict() | {
+        "surprise_unit": it.controller.manifest.surprise_unit,
+        "backend": it.backend,
+        "bundle": str(bundle),
+    }
     if not json:
         figures.pop("latency_histogram")
     emit(figures, as_json=json, title=f"{it.task} driven by {bundle.name}")

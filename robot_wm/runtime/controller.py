@@ -60,7 +60,7 @@ class Command:
     mode: Mode = Mode.INACTIVE
     damp: bool = True  # firmware should brake with kd only, rather than follow the command
     value: float = math.nan  # the critic's estimate of the return
-    surprise: float = math.nan  # nats
+    surprise: float = math.nan  # in the manifest's surprise_unit
     fault_bits: int = 0
     detail: str = ""  # the faults in words
     observe_us: float = 0.0  # checking, scaling and history
@@ -165,7 +165,7 @@ class Controller:
         following = FollowingMonitor(spec, self.config.following_s, self.config.following_errors)
         self.unwatched = unwatched(spec, following)
         self._following = None if len(following.unwatched) == n else following
-        self._surprise = SurpriseMonitor(self.config.surprise_limit_nats, self.config.surprise_ticks)
+        self._surprise = SurpriseMonitor(self.config.surprise_limit, self.config.surprise_ticks)
         self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
         self._standing = 0
         self._no_action = np.full(n, np.nan, dtype=np.float32)  # [A]
@@ -303,7 +303,8 @@ class Controller:
         np.maximum(self._scratch, self._minus_ones, out=self._scratch)
         self._map.command_into(self._scratch, self._target)
         if self._surprise.update(command.surprise, is_first=is_first):
-            command.detail = f"surprise {command.surprise:.4g} nats, limit {self.config.surprise_limit_nats:g}"
+            assert self.config.surprise_limit is not None
+            command.detail = self.manifest.surprise_text(command.surprise, self.config.surprise_limit)
             return _SURPRISE
         return 0
 

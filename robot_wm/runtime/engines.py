@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.graph_trial import require_tried
-from robot_wm.runtime.manifest import POLICY_OF, Precision
+from robot_wm.runtime.manifest import POLICY_OF
+from robot_wm.runtime.parity_section import Precision
 
 if TYPE_CHECKING:
     from robot_wm.runtime.bundle import Bundle

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.graph_check import require_plain_graph
-from robot_wm.runtime.manifest import POLICY_OF, Precision
+from robot_wm.runtime.manifest import POLICY_OF
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.trial_process import TICKS
 from robot_wm.spec import MAX_TENSOR_ELEMENTS
 

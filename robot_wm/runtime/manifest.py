@@ -8,16 +8,22 @@ Shape letters: B = 1 always, D deter, S stoch groups, C classes, A action dimens
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from robot_wm.errors import UserError
-from robot_wm.spec import MAX_TENSOR_ELEMENTS, AgentSpec, Finite, Positive
+from robot_wm.runtime.graph_tensors import Draw, Frozen, NoiseTensor, StateTensor, TensorName, TensorSpec
+from robot_wm.runtime.parity_section import (
+    LOW_PRECISIONS,
+    FileName,
+    Parity,
+    ParityResult,
+    ParityThresholds,
+    Precision,
+)
+from robot_wm.spec import AgentSpec, Finite, Positive
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -25,174 +31,29 @@ PARITY = "parity.npz"
 POLICY_OP17 = "policy.op17.onnx"  # opset 17: what TensorRT 8.6 can parse
 POLICY = "policy.onnx"  # the newest opset
 
-# The precision is in the graph, all of opset 17 with the same float32 and uint8 inputs and outputs.
-Precision = Literal["fp32", "fp16", "int8"]
-LowPrecision = Literal["fp16", "int8"]
 POLICY_OF: Mapping[Precision, str] = {"fp32": POLICY_OP17, "fp16": "policy.fp16.onnx", "int8": "policy.int8.onnx"}
-LOW_PRECISIONS: tuple[LowPrecision, ...] = ("fp16", "int8")
-# Beyond these a graph is another agent rather than a coarser one: no export writes it, no manifest may ask for it.
-MAX_TOLERANCE: Mapping[Precision, float] = {"fp32": 0.01, "fp16": 0.1, "int8": 0.5}
-MAX_FP32_LOGIT_GAP = 0.1
-MAX_DIFFERING_DRAWS = 0.1
-SHOWN_ONLY = ("value", "surprise")  # outputs that move nothing: they alone may be coarser than the tolerance
+
+# 2: draws, the unit of surprise and a planner are told. A reader takes its own version only: an agent whose checkpoint
+# is there is exported again in a minute, and what draws an older bundle has nobody can tell.
+SCHEMA_VERSION = 2  # as `Manifest.schema_version` has it
 
 # A manifest is read before anything vouches for it, so everything that it can make us allocate is bounded.
 MAX_FILES = 64
 MAX_FILE_BYTES = 2**31  # a protobuf, hence an ONNX file, cannot be larger
 MAX_TOTAL_BYTES = 2**33
-MAX_PARITY_TICKS = 2**16
 MAX_MANIFEST_BYTES = 2**22
 # Every wrong value costs the parser's error report about 2 kB and 30 us, and it reports them all.
 MAX_MANIFEST_VALUES = 12_000
 
+Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$", description="the kind of agent, such as dreamer")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-TensorName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}(/[A-Za-z][A-Za-z0-9_]{0,99})?$")]
-Shape = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, max_length=5)]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class FileEntry(_Frozen):
+class FileEntry(Frozen):
     """One file of the bundle."""
 
     sha256: Sha256
     size_bytes: Annotated[int, Field(ge=0, le=MAX_FILE_BYTES)]
-
-
-class TensorSpec(_Frozen):
-    """A graph input or output; ``shape`` includes the batch axis of 1."""
-
-    name: TensorName
-    shape: Shape
-    dtype: Literal["float32", "uint8"] = "float32"
-
-    @model_validator(mode="after")
-    def _bounded(self) -> TensorSpec:
-        if self.shape[0] != 1 or math.prod(self.shape) > MAX_TENSOR_ELEMENTS:
-            raise ValueError(
-                f"tensor {self.name}: shape {self.shape}; the batch axis is 1, and at most {MAX_TENSOR_ELEMENTS} in all"
-            )
-        return self
-
-
-class StateTensor(_Frozen):
-    """A recurrent state: graph output ``output`` of one tick is graph input ``input`` of the next."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")]
-    input: TensorName
-    output: TensorName
-    shape: Shape
-    initial: tuple[Finite, ...] = Field(
-        default=(0.0,), description="before the first tick: one value, or one an element"
-    )
-    shown: bool = Field(default=False, description="whether ``output`` is one of the manifest's outputs, too")
-
-    @model_validator(mode="after")
-    def _consistent(self) -> StateTensor:
-        TensorSpec(name=self.input, shape=self.shape)
-        if len(self.initial) not in (1, math.prod(self.shape)):
-            raise ValueError(f"state {self.name}: {len(self.initial)} initial values for shape {self.shape}")
-        return self
-
-    def initial_array(self) -> NDArray[np.float32]:
-        """A fresh float32 array of ``shape`` that holds the initial values."""
-        values = np.asarray(self.initial, dtype=np.float32)
-        return np.full(self.shape, values[0]) if values.size == 1 else values.reshape(self.shape).copy()
-
-
-class NoiseTensor(_Frozen):
-    """A noise input of the graph; zeros make it act greedily."""
-
-    name: TensorName
-    shape: Shape
-    distribution: Literal["gumbel", "normal"] = Field(description="standard Gumbel or standard normal")
-
-
-class ParityThresholds(_Frozen):
-    """How far an engine may be from the stored outputs."""
-
-    tolerance: Positive = Field(default=1e-4, description="largest |difference| / max(1, |stored value|)")
-    tensor_tolerance: dict[TensorName, Positive] = Field(
-        default_factory=dict, description="the tolerance of tensors that have one of their own"
-    )
-    min_logit_gap: Positive = Field(
-        default=1e-3,
-        description="a group whose two best perturbed logits are closer than this may sample either class",
-    )
-    max_differing_draws: Annotated[float, Field(gt=0, le=1)] = Field(
-        default=1.0, description="largest share of draws that may fall the other way in such groups"
-    )
-    resolution: dict[TensorName, Positive] = Field(
-        default_factory=dict,
-        description="error that the precision itself makes, in the tensor's unit, where it exceeds the tolerance: the"
-        " value of a hardly trained critic is a small difference of huge sums",
-    )
-
-    def tolerance_of(self, tensor: str) -> float:
-        """Largest |difference| / max(1, |stored value|) of this tensor."""
-        return self.tensor_tolerance.get(tensor, self.tolerance)
-
-
-class ParityResult(_Frozen):
-    """One graph on ONNX Runtime (CPU) over the recorded ticks, against torch; of a low precision, against float32."""
-
-    ticks: Annotated[int, Field(ge=1)]
-    near_tie_ticks: Annotated[int, Field(ge=0)] = Field(description="left out where a sampled class decides the value")
-    differing_draws: Annotated[int, Field(ge=0)] = Field(default=0, description="step by step, all of them near ties")
-    largest_error: dict[TensorName, Finite] = Field(description="|difference| / max(1, |expected|), step by step")
-    free_running_flips: Annotated[int, Field(ge=0)] = Field(description="categorical draws that differ, free running")
-    free_running_draws: Annotated[int, Field(ge=0)] = Field(description="categorical draws made, free running")
-    first_flip_tick: int | None = None
-    free_running_action_divergence: Finite = Field(description="largest |action difference|, policy units")
-
-
-class PrecisionParity(_Frozen):
-    """A graph of low precision: what it showed at export, and what an engine of it must keep to."""
-
-    thresholds: ParityThresholds
-    result: ParityResult
-    calibration: Annotated[str, Field(max_length=200)] | None = Field(
-        default=None, description="the ticks that activations were scaled by, where the precision needs any"
-    )
-
-
-class SurpriseLevels(_Frozen):
-    """Surprise over the recorded ticks, of this agent at its task; no limit follows from it that was shown to work."""
-
-    median: Finite = Field(description="nats")
-    p99: Finite = Field(description="nats")
-    largest: Finite = Field(description="nats")
-
-
-class Parity(_Frozen):
-    """The recording in ``parity.npz`` and what it showed at export."""
-
-    ticks: Annotated[int, Field(ge=256, le=MAX_PARITY_TICKS)]
-    thresholds: ParityThresholds = ParityThresholds()
-    results: dict[FileName, ParityResult]
-    precisions: dict[LowPrecision, PrecisionParity] = Field(default_factory=dict)
-    surprise: SurpriseLevels | None = None
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Parity:
-        given_of: dict[Precision, ParityThresholds] = {"fp32": self.thresholds}
-        given_of |= {precision: entry.thresholds for precision, entry in self.precisions.items()}
-        for precision, given in given_of.items():
-            tolerance = max(given.tolerance, *given.tensor_tolerance.values(), 0.0)
-            if tolerance > MAX_TOLERANCE[precision]:
-                raise ValueError(f"{precision} may be off by {tolerance:g}; at most {MAX_TOLERANCE[precision]:g}")
-            if coarse := sorted(given.resolution.keys() - SHOWN_ONLY):
-                raise ValueError(f"{precision} has a resolution for {coarse[0]}; only {', '.join(SHOWN_ONLY)} may")
-            if precision == "fp32" and given.min_logit_gap > MAX_FP32_LOGIT_GAP:
-                raise ValueError(f"fp32 has min_logit_gap {given.min_logit_gap:g}; at most {MAX_FP32_LOGIT_GAP:g}")
-            if precision != "fp32" and given.max_differing_draws > MAX_DIFFERING_DRAWS:
-                raise ValueError(
-                    f"{precision} may draw {given.max_differing_draws:g} otherwise; at most {MAX_DIFFERING_DRAWS:g}"
-                )
-        return self
 
 
 class Lineage(BaseModel):
@@ -213,17 +74,65 @@ class Lineage(BaseModel):
     )
 
 
-class Manifest(_Frozen):
+class PlannerGate(Frozen):
+    """What a planner was worth at export: mean returns over the same starts, with it and without."""
+
+    episodes: Annotated[int, Field(ge=1)]
+    planned: Finite
+    reactive: Finite
+
+
+class Planner(Frozen):
+    """A second graph that thinks on from where the tick is and proposes another action; off unless a robot asks for it.
+
+    Its inputs are outputs of the tick, by the same names, and noise of its own.
+    """
+
+    graph: FileName
+    root: tuple[TensorName, ...] = Field(min_length=1, description="outputs of the tick that it starts from")
+    noise: tuple[NoiseTensor, ...] = ()
+    outputs: tuple[TensorSpec, ...] = Field(description="the action, and what else it tells")
+    draws: tuple[Draw, ...] = Field(default=(), description="its choices among candidates, too")
+    budget_s: Positive = Field(description="what it may take of a control period; a slower one is not waited for")
+    thresholds: ParityThresholds = ParityThresholds()
+    result: ParityResult
+    gate: PlannerGate
+
+    def require_fit(self, spec: AgentSpec, tick: Mapping[str, tuple[int, ...]]) -> None:
+        """Raise ValueError unless it fits the tick's outputs, shapes by name, and the robot's control period."""
+        for name in self.root:
+            if name not in tick:
+                raise ValueError(f"planner: its root {name} is none of the tick's outputs")
+        noise = {entry.name: entry.shape for entry in self.noise}
+        outputs = {entry.name: entry.shape for entry in self.outputs}
+        names = [*self.root, *(entry.name for entry in self.noise), *(entry.name for entry in self.outputs)]
+        if len(set(names)) != len(names):
+            raise ValueError(f"planner: tensor names are not unique: {sorted(names)}")
+        if outputs.get("action") != (1, spec.action_dim):
+            raise ValueError(f"planner: action must have shape {(1, spec.action_dim)}, not {outputs.get('action')}")
+        if self.budget_s > spec.control_period_s:
+            raise ValueError(
+                f"planner: budget_s {self.budget_s:g} exceeds the control period {spec.control_period_s:g} s"
+            )
+        for draw in self.draws:
+            draw.require_fit(noise | outputs, set(noise), set(outputs))
+        self.thresholds.require_bounded("fp32")
+
+
+class Manifest(Frozen):
     """``manifest.json``."""
 
-    schema_version: Literal[1] = 1
-    kind: Literal["dreamer", "muzero"]
+    schema_version: Literal[2] = 2
+    kind: Kind
     spec: AgentSpec
     spec_sha256: Sha256
     files: dict[FileName, FileEntry] = Field(min_length=1, max_length=MAX_FILES)
     state: tuple[StateTensor, ...]
     noise: tuple[NoiseTensor, ...] = ()
     outputs: tuple[TensorSpec, ...] = Field(description="graph outputs that are not state, or shown")
+    draws: tuple[Draw, ...] = Field(default=(), description="categorical draws within the tick, in their order")
+    surprise_unit: Literal["nats"] | None = Field(description="of the output surprise; none: only its order counts")
+    planner: Planner | None = None
     parity: Parity
     lineage: Lineage
 
@@ -260,13 +169,14 @@ class Manifest(_Frozen):
         for state in self.state:
             if state.name == "action" and state.shape != (1, self.spec.action_dim):
                 raise ValueError(f"state action must have shape {(1, self.spec.action_dim)}, not {state.shape}")
-        # The draw of a latent: noise is added to logits, and the two best of at least two classes are compared.
-        shapes |= {tensor.name: tensor.shape for tensor in (*self.inputs(), *self.all_outputs())}
-        draw = [shapes[name] for name in ("post_logits", "noise/latent", "next/stoch") if name in shapes]
-        if "post_logits" in shapes and (len(set(draw)) > 1 or draw[0][-1] < 2):
-            raise ValueError(
-                f"post_logits, noise/latent and next/stoch must have one shape, of 2 classes or more: {draw}"
-            )
+        noise = {tensor.name for tensor in self.noise}
+        made = {tensor.name: tensor.shape for tensor in self.all_outputs()}
+        for draw in self.draws:
+            draw.require_fit({tensor.name: tensor.shape for tensor in self.inputs()} | made, noise, set(made))
+        if self.planner is not None:
+            if self.planner.graph not in self.files:
+                raise ValueError(f"planner: its graph {self.planner.graph} is not listed in files")
+            self.planner.require_fit(self.spec, made)
         return self
 
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -295,6 +205,11 @@ class Manifest(_Frozen):
             raise UserError(f"precision {precision}: the bundle has {there}; export it with --precision {precision}")
         return self.parity.precisions[precision].thresholds
 
+    def surprise_text(self, surprise: float, limit: float) -> str:
+        """A surprise beside its limit, with the unit if it has one, for a message."""
+        unit = "" if self.surprise_unit is None else f" {self.surprise_unit}"
+        return f"surprise {surprise:.4g}{unit}, limit {limit:g}"
+
     def require_version(self, minimum: int, *, origin: str) -> None:
         """Refuse (UserError) a bundle that is older than a robot's minimum: a good signature does not grow old."""
         found = self.lineage.bundle_version
@@ -317,7 +232,19 @@ class Manifest(_Frozen):
             json.loads(raw, object_pairs_hook=lambda pairs: _unique(pairs, origin))
             return manifest
         except ValidationError as error:
+            for problem in error.errors(include_url=False, include_context=False):
+                if problem["loc"] == ("schema_version",) and isinstance(problem["input"], int):
+                    raise UserError(f"{origin}: {_other_version(problem['input'])}") from None
             raise UserError.from_validation(error, origin=origin) from None
+
+
+def _other_version(found: int) -> str:
+    cure = (
+        "an older robot_wm wrote it; export the agent again"
+        if found < SCHEMA_VERSION
+        else "a newer robot_wm wrote it; update this one"
+    )
+    return f"schema_version is {found}, this robot_wm reads {SCHEMA_VERSION}: {cure}"
 
 
 def _unique(pairs: list[tuple[str, Any]], origin: str) -> None:

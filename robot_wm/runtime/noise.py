@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.runtime.manifest import NoiseTensor
+from robot_wm.runtime.graph_tensors import NoiseTensor
 
 # An exponential draw may be 0 in float32; its logarithm must stay finite.
 _SMALLEST = np.float32(1e-30)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Array, EngineError
 from robot_wm.runtime.graph_check import require_plain_graph
-from robot_wm.runtime.manifest import StateTensor
+from robot_wm.runtime.graph_tensors import StateTensor
 from robot_wm.spec import MAX_TENSOR_ELEMENTS
 
 _MAX_RANK = 5

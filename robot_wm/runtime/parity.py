@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Engine, EngineError
-from robot_wm.runtime.manifest import ParityThresholds, Precision, StateTensor, TensorSpec
+from robot_wm.runtime.graph_tensors import Draw, StateTensor, TensorSpec
+from robot_wm.runtime.parity_section import ParityThresholds, Precision
 from robot_wm.runtime.recording import Recording
 
 if TYPE_CHECKING:
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 Arrays = Mapping[str, NDArray[Any]]  # tensor name -> [N, *tensor shape]
 
-_LOGITS, _LATENT_NOISE, _DRAW, _ACTION = "post_logits", "noise/latent", "next/stoch", "action"
-# Outputs that a draw cannot change, in the order in which they are computed: an error shows in the first it reaches.
-_BEFORE_DRAW = ("next/deter", _LOGITS, "surprise")
+_ACTION = "action"
 
 
 @dataclass(frozen=True)
@@ -85,24 +84,22 @@ class FreeRun:
         )
 
 
-def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: ParityThresholds) -> Comparison:
+def compare(
+    inputs: Arrays, expected: Arrays, actual: Arrays, draws: Sequence[Draw], thresholds: ParityThresholds
+) -> Comparison:
     """Compare every tensor of ``expected`` with that of ``actual``, step by step.
 
-    ``inputs`` gives the noise by which ties are known. A difference, or a value that is not finite, beyond the
-    tensor's tolerance times ``max(1, |expected|)`` (and the thresholds' ``resolution``) is a mismatch; the earliest
-    tick's is reported, and there the tensor computed first.
+    ``draws`` are the manifest's; ``inputs`` gives the noise by which ties are known. A difference, or a value that is
+    not finite, beyond the tensor's tolerance times ``max(1, |expected|)`` (and the thresholds' ``resolution``) is a
+    mismatch; the earliest tick's is reported, and there the tensor computed first.
     """
     ticks = len(next(iter(expected.values())))
-    near, differs = np.zeros((2, ticks, 0), dtype=np.bool_)  # [N, groups]
-    if _LOGITS in expected and _LATENT_NOISE in inputs and _DRAW in expected:
-        near = near_ties(expected[_LOGITS], inputs[_LATENT_NOISE], thresholds.min_logit_gap)
-        differs = near & (expected[_DRAW] != actual[_DRAW]).any(-1).reshape(ticks, -1)
-    partial = differs.any(-1)  # [N]
+    near = {draw: near_ties(draw, inputs, expected, thresholds.min_logit_gap) for draw in draws}  # [N, groups] each
+    differs = {draw: near[draw] & _drawn_otherwise(draw, expected, actual) for draw in draws}
     largest: dict[str, float] = {}
     worst: Mismatch | None = None
-    order = [name for name in _BEFORE_DRAW if name in expected]
-    order += [name for name in expected if name not in order]
-    for name in order:
+    # An error shows in the first tensor that it reaches.
+    for name in dict.fromkeys([*(name for draw in draws for name in draw.before), *expected]):
         wanted, found = expected[name], actual[name]
         tolerance = thresholds.tolerance_of(name)
         # Where the precision cannot tell values apart any finer, no engine can be asked to.
@@ -110,10 +107,11 @@ def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: Parity
         with np.errstate(invalid="ignore", over="ignore"):
             error = np.abs(found - wanted) / np.maximum(floor, np.abs(wanted))  # [N, *shape]
         error = np.where(np.isfinite(error), error, np.inf)
-        if name == _DRAW and differs.size:
-            error.reshape(*differs.shape, -1)[differs] = 0.0
-        elif name not in _BEFORE_DRAW:
-            error[partial] = 0.0
+        for draw in draws:
+            if name == draw.drawn:
+                error.reshape(*differs[draw].shape, -1)[differs[draw]] = 0.0
+            elif name not in draw.before:
+                error[differs[draw].any(-1)] = 0.0
         largest[name] = float(error.max())
         by_tick = error.reshape(ticks, -1)  # [N, elements]
         failed = np.flatnonzero((by_tick > tolerance).any(-1))
@@ -127,12 +125,14 @@ def compare(inputs: Arrays, expected: Arrays, actual: Arrays, thresholds: Parity
                 expected=float(wanted[tick][index]),
                 actual=float(found[tick][index]),
             )
+    nothing = np.zeros((ticks, 0), dtype=np.bool_)
+    ties, others = (np.concatenate([nothing, *found.values()], axis=-1) for found in (near, differs))  # [N, groups]
     return Comparison(
         ticks=ticks,
-        near_tie_ticks=int(near.any(-1).sum()),
-        differing_draws=int(differs.sum()),
-        draws=differs.size,
-        partial_ticks=int(partial.sum()),
+        near_tie_ticks=int(ties.any(-1).sum()),
+        differing_draws=int(others.sum()),
+        draws=others.size,
+        partial_ticks=int(others.any(-1).sum()),
         largest_error=largest,
         mismatch=worst,
     )
@@ -153,15 +153,21 @@ def objection(found: Comparison, thresholds: ParityThresholds) -> str | None:
     return None
 
 
-def near_ties(logits: NDArray[Any], noise: NDArray[Any], min_gap: float) -> NDArray[np.bool_]:
-    """Groups [N, S] in which the two best of ``logits + noise`` [N, 1, S, C] are closer than ``min_gap``."""
-    gaps = best_gaps(logits + noise)
+def near_ties(draw: Draw, inputs: Arrays, outputs: Arrays, min_gap: float) -> NDArray[np.bool_]:
+    """Groups [N, S] of a draw in which the two best classes are closer than ``min_gap``."""
+    gaps = best_gaps(perturbed(draw, inputs, outputs))
     return np.asarray(gaps < min_gap, dtype=np.bool_).reshape(len(gaps), -1)
 
 
-def best_gaps(perturbed: NDArray[Any]) -> NDArray[Any]:
+def perturbed(draw: Draw, inputs: Arrays, outputs: Arrays) -> NDArray[Any]:
+    """What the draw takes the best of, its logits and its noise: [N, 1, ..., C]."""
+    logits = outputs[draw.logits]
+    return logits if draw.noise is None else logits + inputs[draw.noise]
+
+
+def best_gaps(scores: NDArray[Any]) -> NDArray[Any]:
     """By how much the best class leads the second best: [..., C] -> [...]."""
-    top = np.partition(perturbed, perturbed.shape[-1] - 2, axis=-1)[..., -2:]
+    top = np.partition(scores, scores.shape[-1] - 2, axis=-1)[..., -2:]
     return np.asarray(top[..., 1] - top[..., 0])
 
 
@@ -225,7 +231,7 @@ def check_parity(
     except EngineError as error:
         raise UserError(f"{bundle.path}: this engine fails on a recorded tick: {str(error)[:300]}") from None
     _forget(engine)
-    found = compare(recording.inputs, recording.outputs, outputs, thresholds)
+    found = compare(recording.inputs, recording.outputs, outputs, bundle.manifest.draws, thresholds)
     if reason := objection(found, thresholds):
         raise UserError(
             f"{bundle.path}: this {precision} engine does not compute what was exported: {reason};"
@@ -240,16 +246,16 @@ def free_run(engine: Engine, bundle: Bundle, recording: Recording | None = None)
     Raises UserError where it fails on one. Afterwards the engine has its initial state again. ``recording``: as above.
     """
     try:
-        return free_run_over(engine, recording or bundle.recording(), bundle.manifest.state)
+        return free_run_over(engine, recording or bundle.recording(), bundle.manifest.state, bundle.manifest.draws)
     except EngineError as error:
         raise UserError(f"{bundle.path}: this engine fails on a recorded tick: {str(error)[:300]}") from None
 
 
-def free_run_over(engine: Engine, recording: Recording, state: Sequence[StateTensor]) -> FreeRun:
-    """``free_run`` over any recording; ``state`` is the manifest's. Raises EngineError."""
+def free_run_over(engine: Engine, recording: Recording, state: Sequence[StateTensor], draws: Sequence[Draw]) -> FreeRun:
+    """``free_run`` over any recording; ``state`` and ``draws`` are the manifest's. Raises EngineError."""
     ticks = recording.ticks
-    drawn = next((entry.name for entry in state if entry.output == _DRAW), None)
-    flips = np.zeros((ticks, 0 if drawn is None else recording.outputs[_DRAW][0, ..., 0].size), dtype=np.bool_)
+    kept = {entry.output: entry.name for entry in state if not entry.shown}
+    flips = np.zeros((ticks, sum(recording.outputs[draw.drawn][0, ..., 0].size for draw in draws)), dtype=np.bool_)
     divergence = 0.0
     engine.clear_state()
     for tick in range(ticks):
@@ -258,8 +264,12 @@ def free_run_over(engine: Engine, recording: Recording, state: Sequence[StateTen
         engine.infer()
         apart = np.abs(engine.outputs[_ACTION] - recording.outputs[_ACTION][tick]).max()
         divergence = float(np.maximum(divergence, apart))  # not a number, if one was not
-        if drawn is not None:
-            flips[tick] = (engine.read_state(drawn) != recording.outputs[_DRAW][tick]).any(-1).reshape(-1)
+        first = 0
+        for draw in draws:
+            drawn = engine.read_state(kept[draw.drawn]) if draw.drawn in kept else engine.outputs[draw.drawn]
+            other = (drawn != recording.outputs[draw.drawn][tick]).any(-1).reshape(-1)  # [groups]
+            flips[tick, first : first + other.size] = other
+            first += other.size
     _forget(engine)
     flipped = np.flatnonzero(flips.any(-1))
     return FreeRun(
@@ -268,6 +278,10 @@ def free_run_over(engine: Engine, recording: Recording, state: Sequence[StateTen
         first_flip_tick=int(flipped[0]) if flipped.size else None,
         action_divergence=divergence,
     )
+
+
+def _drawn_otherwise(draw: Draw, expected: Arrays, actual: Arrays) -> NDArray[np.bool_]:
+    return np.asarray((expected[draw.drawn] != actual[draw.drawn]).any(-1)).reshape(len(actual[draw.drawn]), -1)
 
 
 def _forget(engine: Engine) -> None:

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.archive import open_archive, write_archive
-from robot_wm.runtime.manifest import Manifest, TensorSpec
+from robot_wm.runtime.graph_tensors import TensorSpec
+from robot_wm.runtime.manifest import Manifest
 
 _MAX_HEADER_BYTES = 1024
 

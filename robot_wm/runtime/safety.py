@@ -54,7 +54,7 @@ class SafetyConfig:
     # By joint, in the command's unit: what it may be off by, in place of what follows from the spec.
     following_errors: Mapping[str, float] = field(default_factory=dict)
     recover_ticks: int = 5  # sound ticks in a row that end a hold
-    surprise_limit_nats: float | None = None  # None: surprise is reported, never acted upon
+    surprise_limit: float | None = None  # None: surprise is reported, never acted upon
     surprise_ticks: int = 5  # ticks in a row above the limit that make a fault
     deadline_s: float | None = None  # a tick may take this long; None: the control period
 
@@ -70,7 +70,7 @@ class SafetyConfig:
         for name in ("recover_ticks", "surprise_ticks"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("surprise_limit_nats", "deadline_s"):
+        for name in ("surprise_limit", "deadline_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise UserError(f"{name} must be positive, got {value}")
@@ -79,14 +79,14 @@ class SafetyConfig:
 class SurpriseMonitor:
     """Finds a model that no longer understands: surprise above a limit for N ticks in a row."""
 
-    def __init__(self, limit_nats: float | None, ticks: int) -> None:
-        self._limit = math.inf if limit_nats is None else limit_nats
+    def __init__(self, limit: float | None, ticks: int) -> None:
+        self._limit = math.inf if limit is None else limit
         self._ticks = ticks
         self._above = 0
 
-    def update(self, surprise_nats: float, *, is_first: bool = False) -> bool:
+    def update(self, surprise: float, *, is_first: bool = False) -> bool:
         """Whether this tick is a fault. An episode's first tick has no prediction to be surprised by: not counted."""
-        if is_first or surprise_nats <= self._limit:
+        if is_first or surprise <= self._limit:
             self._above = 0
         else:
             self._above += 1

@@ -9,8 +9,8 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engine import Engine
 from robot_wm.runtime.engines import make_engine
-from robot_wm.runtime.manifest import Precision
 from robot_wm.runtime.parity import check_parity, free_run
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.safety import SafetyConfig
 
 _log = logging.getLogger(__name__)

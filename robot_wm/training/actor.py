@@ -27,7 +27,7 @@ class Acted:
     deter: NDArray[np.float16]  # [N, D]
     stoch: NDArray[np.uint8]  # [N, S]
     value: NDArray[np.float32]  # [N]
-    surprise: NDArray[np.float32]  # [N] nats
+    surprise: NDArray[np.float32]  # [N]
 
 
 class Actor:

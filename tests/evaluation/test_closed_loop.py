@@ -18,8 +18,10 @@ from robot_wm.errors import UserError
 from robot_wm.evaluation.closed_loop import run_closed_loop
 from robot_wm.evaluation.run_command import task_options
 from robot_wm.runtime.bundle import Bundle
-from robot_wm.runtime.manifest import POLICY_OP17, Lineage, Parity, StateTensor, TensorSpec
+from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
+from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
@@ -91,6 +93,8 @@ def write(out, spec, gains, lineage, sign_key=None):
             TensorSpec(name="value", shape=(1,)),
             TensorSpec(name="surprise", shape=(1,)),
         ),
+        draws=(),
+        surprise_unit="nats",
         graphs={POLICY_OP17: graph},
         recording=Recording(
             inputs=inputs,

@@ -23,8 +23,10 @@ from robot_wm.errors import UserError
 from robot_wm.evaluation.video import check_video, open_video, status
 from robot_wm.runtime.controller import Command
 from robot_wm.runtime.faults import Fault
-from robot_wm.runtime.manifest import POLICY_OP17, Lineage, Parity, StateTensor, TensorSpec
+from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
+from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.modes import Mode
+from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.recording import Recording
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle
@@ -96,6 +98,8 @@ def bundle_path(tmp_path_factory):
             TensorSpec(name="value", shape=(1,)),
             TensorSpec(name="surprise", shape=(1,)),
         ),
+        draws=(),
+        surprise_unit="nats",
         graphs={POLICY_OP17: graph},
         recording=Recording(
             inputs=inputs,

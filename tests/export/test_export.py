@@ -24,12 +24,14 @@ from robot_wm_export.export import export_agent, summary
 def test_what_an_export_holds(exported, proprio):
     assert {path.name for path in exported.path.iterdir()} == {MANIFEST, PARITY, POLICY, POLICY_OP17}
     manifest = json.loads((exported.path / MANIFEST).read_text())
-    assert manifest["schema_version"] == 1
+    assert manifest["schema_version"] == 2
     assert manifest["kind"] == "dreamer"
     assert manifest["spec_sha256"] == proprio.spec.content_hash()
     assert manifest["lineage"]["git_commit"] == "abc"
     assert manifest["lineage"]["steps"] == 7
     assert [state["name"] for state in manifest["state"]] == ["deter", "stoch", "action"]
+    assert [draw["drawn"] for draw in manifest["draws"]] == ["next/stoch"]
+    assert manifest["surprise_unit"] == "nats"
     assert set(manifest["parity"]["results"]) == {POLICY, POLICY_OP17}
     with np.load(exported.path / PARITY, allow_pickle=False) as arrays:
         assert {"in/obs/position", "in/is_first", "in/state/deter", "out/action", "out/next/deter"} <= set(arrays)

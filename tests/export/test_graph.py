@@ -110,6 +110,17 @@ def test_is_first_forgets_the_state_inside(op17, case):
     assert np.abs(going_on["next/deter"] - run(op17, fresh)["next/deter"]).max() > 1e-3
 
 
+def test_draws_are_what_they_say(op17, case):
+    """The class drawn is the best of logits and noise; what is declared to come before it does not hang on it."""
+    [draw] = case.graph.draws
+    feed = feed_of(case.graph)
+    made = run(op17, feed)
+    np.testing.assert_array_equal(made[draw.drawn].argmax(-1), (made[draw.logits] + feed[draw.noise]).argmax(-1))
+    other = run(op17, feed | {draw.noise: np.roll(feed[draw.noise], 1, -1)})
+    same = {name for name in made if np.array_equal(made[name], other[name])}
+    assert same - {"action"} == set(draw.before)  # a discrete action may stay what it was
+
+
 def test_zero_noise_is_greedy(op17, case):
     feed = feed_of(case.graph)
     feed |= {name: np.zeros_like(feed[name]) for name in ("noise/latent", "noise/action")}

@@ -19,7 +19,7 @@ from robot_wm_export.torch_parity import run_torch
 @pytest.fixture(scope="module")
 def ticks(case) -> dict[str, np.ndarray]:
     """32 ticks of the case, state included."""
-    from robot_wm.runtime.manifest import ParityThresholds
+    from robot_wm.runtime.parity_section import ParityThresholds
 
     recorded = run_torch(case.graph, case.rollout, ParityThresholds())
     return {name: values[:32] for name, values in recorded.inputs.items()}
@@ -27,7 +27,7 @@ def ticks(case) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def int8(case, op17, ticks) -> onnx.ModelProto:
-    return finished(to_int8(op17, ticks), case.graph, opset=17)
+    return finished(to_int8(op17, ticks, case.graph.draws), case.graph, opset=17)
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -46,7 +46,7 @@ def quantised_inputs(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
 
 
 def test_inner_products_are_in_8_bits_and_the_outermost_are_not(int8, op17, case):
-    chosen = [entry.node.output[0] for entry in quantised_products(with_own_sums(op17))]
+    chosen = [entry.node.output[0] for entry in quantised_products(with_own_sums(op17), case.graph.draws)]
     assert sorted(quantised_inputs(int8)) == sorted(chosen)
     pairs = sum(node.op_type == "QuantizeLinear" for node in int8.graph.node)
     # Each product has a pair of its own for what goes in; a weight that several share is quantised once.
@@ -78,7 +78,7 @@ def test_the_recurrent_state_keeps_what_8_bits_could_not_hold(make_case):
         gru.gates.bias.view(gru.blocks, 3, -1)[:, 2] = -1e4
     rng = np.random.default_rng(0)
     seen = {tensor.name: rng.normal(size=(4, *tensor.shape)).astype(np.float32) for tensor in shut.graph.inputs}
-    made = to_int8(export_op17(shut.graph), seen)
+    made = to_int8(export_op17(shut.graph), seen, shut.graph.draws)
     feed = {tensor.name: np.zeros(tensor.shape, np.float32) for tensor in shut.graph.inputs}
     feed["state/deter"] = np.float32(1) / np.arange(3, 35, dtype=np.float32)[None]
     session = ort.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -127,7 +127,7 @@ def test_an_activations_scale_covers_what_was_seen(int8, op17, ticks):
 
 
 def test_the_same_ticks_give_the_same_file(case, op17, ticks, int8):
-    again = finished(to_int8(op17, ticks), case.graph, opset=17)
+    again = finished(to_int8(op17, ticks, case.graph.draws), case.graph, opset=17)
     assert again.SerializeToString(deterministic=True) == int8.SerializeToString(deterministic=True)
 
 
@@ -140,7 +140,7 @@ def test_weights_that_are_all_zero_still_have_a_scale():
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     before = model.SerializeToString()
     inputs = {"state/x": np.float32([[[0, 1]], [[-2, 1]]]), "is_first": np.zeros((2, 1), np.float32)}
-    made = to_int8(model, inputs)
+    made = to_int8(model, inputs, ())
     assert model.SerializeToString() == before
     ((of_input, of_weight),) = quantised_inputs(made).values()
     weights = weights_of(made)
@@ -158,7 +158,7 @@ def test_the_robots_engine_computes_it_as_it_is_written():
     infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values.items()]
     graph = helper.make_graph([node], "g", infos[:1], infos[1:], [numpy_helper.from_array(weight, "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    made = to_int8(model, {"state/x": ticks})
+    made = to_int8(model, {"state/x": ticks}, ())
     ((of_input, of_weight),) = quantised_inputs(made).values()
     scales = weights_of(made)
 
@@ -179,5 +179,5 @@ def test_a_graph_with_nothing_to_quantise_stays_float32():
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 2]) for n in ("obs/x", "action")]
     graph = helper.make_graph([node], "g", values[:1], values[1:], [numpy_helper.from_array(np.eye(2, dtype="f"), "w")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    made = to_int8(model, {"obs/x": np.zeros((1, 1, 2), np.float32)})
+    made = to_int8(model, {"obs/x": np.zeros((1, 1, 2), np.float32)}, ())
     assert [node.op_type for node in made.graph.node] == ["MatMul"]

@@ -11,15 +11,10 @@ from onnx import numpy_helper
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.engines import make_engine
-from robot_wm.runtime.manifest import (
-    MAX_DIFFERING_DRAWS,
-    MAX_TOLERANCE,
-    POLICY_OF,
-    POLICY_OP17,
-    ParityThresholds,
-)
+from robot_wm.runtime.manifest import POLICY_OF, POLICY_OP17
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity, compare, free_run, objection
+from robot_wm.runtime.parity_section import MAX_DIFFERING_DRAWS, MAX_TOLERANCE, ParityThresholds
 from robot_wm.runtime.recording import Recording
 from robot_wm_export.export import ExportReport, export_agent, summary
 from robot_wm_export.fp16 import with_roundings
@@ -189,7 +184,7 @@ def test_the_value_of_a_hardly_trained_critic_is_held_to_what_its_sums_resolve(m
         outputs["value"][5] += share * resolution
         thresholds = chosen_thresholds(case.graph, recording, outputs, "fp16")
         assert thresholds.resolution["value"] == pytest.approx(resolution, rel=0.05)
-        found = compare(recording.inputs, recording.outputs, outputs, thresholds)
+        found = compare(recording.inputs, recording.outputs, outputs, case.graph.draws, thresholds)
         assert (objection(found, thresholds) is None) == passes
 
 

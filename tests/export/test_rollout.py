@@ -11,7 +11,7 @@ import torch
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import ParityThresholds
+from robot_wm.runtime.parity_section import ParityThresholds
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.rollout import check_rollout, record_rollout, require_task
 from robot_wm_export.tick_graph import TickGraph

@@ -11,7 +11,8 @@ import torch
 from onnx import numpy_helper
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import POLICY_OP17, ParityThresholds
+from robot_wm.runtime.manifest import POLICY_OP17
+from robot_wm.runtime.parity_section import ParityThresholds
 from robot_wm_export.onnx_export import export_op17
 from robot_wm_export.torch_parity import check_graph, run_torch, surprise_levels, with_resolution
 

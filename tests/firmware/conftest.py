@@ -11,7 +11,9 @@ import pytest
 from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.robot_model import RobotConfig
-from robot_wm.runtime.manifest import POLICY_OP17, Lineage, Parity, TensorSpec
+from robot_wm.runtime.graph_tensors import TensorSpec
+from robot_wm.runtime.manifest import POLICY_OP17, Lineage
+from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.recording import Recording
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
@@ -64,6 +66,8 @@ def make_bundle(tmp_path: Path) -> Callable[[AgentSpec], Path]:
             state=(),
             noise=(),
             outputs=outputs,
+            draws=(),
+            surprise_unit="nats",
             graphs={POLICY_OP17: b"a graph"},
             recording=Recording(inputs=inputs, outputs=recorded),
             parity=Parity(ticks=ticks, results={}),

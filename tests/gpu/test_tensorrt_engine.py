@@ -11,9 +11,9 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.controller import Controller
-from robot_wm.runtime.manifest import LOW_PRECISIONS
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity, free_run
+from robot_wm.runtime.parity_section import LOW_PRECISIONS
 from robot_wm.runtime.start import start_controller
 from robot_wm.runtime.trt.engine import TensorRTEngine
 from robot_wm.runtime.trt.provide import Provided, provide

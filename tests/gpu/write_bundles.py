@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from robot_wm.runtime.manifest import LOW_PRECISIONS, POLICY_OP17
+from robot_wm.runtime.manifest import POLICY_OP17
+from robot_wm.runtime.parity_section import LOW_PRECISIONS
 from robot_wm_export.bench_agent import fresh_agent, random_rollout
 from robot_wm_export.export import export_agent
 

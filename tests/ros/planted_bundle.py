@@ -17,7 +17,9 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from robot_wm.runtime.manifest import POLICY_OP17, Lineage, Parity, StateTensor, TensorSpec
+from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
+from robot_wm.runtime.manifest import POLICY_OP17, Lineage
+from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.recording import Recording
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle
@@ -93,6 +95,8 @@ def _write(out, spec, model):
             TensorSpec(name="value", shape=(1,)),
             TensorSpec(name="surprise", shape=(1,)),
         ),
+        draws=(),
+        surprise_unit="nats",
         graphs={POLICY_OP17: model},
         recording=Recording(
             inputs=recorded, outputs={name: np.stack([row[i] for row in rows]) for i, name in enumerate(names)}

@@ -24,8 +24,9 @@ WELL = AgentStatus(
     latency=LatencySummary(count=1000, p50_us=210.0, p99_us=300.5, p999_us=400.0, max_us=512.0, deadline_misses=3),
     tick_age_s=0.004,
     deadline_misses=3,
-    surprise_nats=1.25,
-    surprise_limit_nats=20.0,
+    surprise=1.25,
+    surprise_limit=20.0,
+    surprise_unit="nats",
     engine="onnx",
     bundle_sha256="ab" * 32,
     spec_hash="cd" * 32,
@@ -59,10 +60,11 @@ def told(status: AgentStatus) -> DiagnosticStatus:
         ({"tick_age_s": 1.5}, STALE, "no tick for 1.5 s"),
         ({"tick_age_s": math.nan}, STALE, "no tick"),
         ({"new_deadline_misses": 2}, WARN, "2 deadlines missed"),
-        ({"surprise_nats": 20.5}, WARN, "20.5 nats, limit 20"),
-        ({"surprise_nats": 20.5, "surprise_limit_nats": None}, OK, "active"),
-        ({"surprise_nats": 20.5, "surprise_limit_nats": 0.0}, OK, "active"),
-        ({"surprise_nats": math.nan}, OK, "active"),
+        ({"surprise": 20.5}, WARN, "20.5 nats, limit 20"),
+        ({"surprise": 20.5, "surprise_unit": None}, WARN, "surprise 20.5, limit 20"),
+        ({"surprise": 20.5, "surprise_limit": None}, OK, "active"),
+        ({"surprise": 20.5, "surprise_limit": 0.0}, OK, "active"),
+        ({"surprise": math.nan}, OK, "active"),
         ({"rate_hz": 179.0}, WARN, "179 Hz, wanted 200 Hz"),
         ({"rate_hz": math.nan}, OK, "active"),
         ({"recorder_error": "No space left on device"}, WARN, "No space left on device"),
@@ -107,11 +109,11 @@ def test_the_message_survives_the_wire_with_its_values():
     assert values["temperature_cpu-thermal_c"] == "61"
     assert values["bundle_sha256"] == "ab" * 32
     assert values["realtime_SCHED_FIFO"] == "SCHED_FIFO priority 50: granted (3 threads)"
-    assert values["surprise_limit_nats"] == "20"
+    assert values["surprise_limit"] == "20"
 
 
 def test_a_report_before_the_first_tick_has_no_holes():
     nothing = LatencySummary(0, math.nan, math.nan, math.nan, math.nan, 0)
-    found = told(replace(WELL, latency=nothing, rate_hz=math.nan, surprise_nats=math.nan))
+    found = told(replace(WELL, latency=nothing, rate_hz=math.nan, surprise=math.nan))
     values = {entry.key: entry.value for entry in found.values}
-    assert (values["latency_p50_us"], values["rate_hz"], values["surprise_nats"]) == ("nan", "nan", "nan")
+    assert (values["latency_p50_us"], values["rate_hz"], values["surprise"]) == ("nan", "nan", "nan")

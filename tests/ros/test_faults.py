@@ -140,7 +140,7 @@ def test_a_lasting_outage_damps_until_an_operator_enables(sensors):
 @pytest.fixture(scope="module")
 def operated(bundle: Path, worker_offset: Iterator[int]) -> Iterator[FaultRig]:
     """A rig whose operator can plant faults inside the agent."""
-    limits = {"surprise_limit_nats": 50.0, "surprise_ticks": 5}
+    limits = {"surprise_limit": 50.0, "surprise_ticks": 5}
     with FaultRig(bundle, next(worker_offset), hold_s=5.0, **limits) as rig:
         rig.drive()
         yield rig

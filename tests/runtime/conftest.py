@@ -17,19 +17,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from robot_wm.runtime.manifest import (
-    PARITY,
-    POLICY_OP17,
-    FileEntry,
-    Lineage,
-    Manifest,
-    NoiseTensor,
-    Parity,
-    StateTensor,
-    TensorSpec,
-)
+from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
+from robot_wm.runtime.manifest import PARITY, POLICY_OP17, FileEntry, Lineage, Manifest
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import replay
+from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.signature import generate_key, load_private_key
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, ObservationField
@@ -179,6 +171,10 @@ def stand_in(spec: AgentSpec) -> StandIn:
             TensorSpec(name="surprise", shape=(1,)),
             TensorSpec(name="post_logits", shape=(1, 2, 3)),
         ),
+        draws=(
+            Draw(logits="post_logits", noise="noise/latent", drawn="next/stoch", before=("next/deter", "post_logits")),
+        ),
+        surprise_unit="nats",
         parity=Parity(ticks=256, results={}),
         lineage=Lineage(),
     )
@@ -214,6 +210,8 @@ def signed_original(tmp_path_factory: pytest.TempPathFactory, make_spec: SpecMak
         state=manifest.state,
         noise=manifest.noise,
         outputs=manifest.outputs,
+        draws=manifest.draws,
+        surprise_unit=manifest.surprise_unit,
         graphs={POLICY_OP17: agent.graph},
         recording=Recording(inputs=inputs, outputs=outputs),
         parity=manifest.parity,

@@ -265,7 +265,10 @@ def test_a_mutated_manifest_is_refused_or_still_a_bundle(signed_original, tmp_pa
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[" * 200_000, b"\xff\xfe", b"null", b'{"schema_version": 2}', b"{}" * 9])
+@pytest.mark.parametrize(
+    "raw",
+    [b"", b"{", b"[" * 200_000, b"\xff\xfe", b"null", b'{"schema_version": 2}', b'{"schema_version": 1}', b"{}" * 9],
+)
 def test_a_manifest_that_is_not_ours_is_refused(signed_bundle, raw):
     (signed_bundle.folder / MANIFEST).write_bytes(raw)
     refused(signed_bundle.folder, naming=MANIFEST)

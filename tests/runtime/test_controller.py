@@ -212,7 +212,7 @@ def test_nothing_is_asked_of_the_engine_before_enable_and_after_estop(controller
 
 def test_surprise_holds_while_it_lasts_and_the_model_goes_on(agent):
     """The stand-in's surprise is the action executed a tick ago: 0.7 here, also while that position is held."""
-    config = SafetyConfig(soft_start_s=0, hold_s=0.06, recover_ticks=1, surprise_limit_nats=0.6, surprise_ticks=2)
+    config = SafetyConfig(soft_start_s=0, hold_s=0.06, recover_ticks=1, surprise_limit=0.6, surprise_ticks=2)
     with Controller(agent, config=config) as controller:
         controller.enable()
         seen = []

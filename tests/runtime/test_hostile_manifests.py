@@ -68,7 +68,9 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     "rates beyond doubles": (at("spec", "control_rate_hz", value=1e-307), "multiple"),
     "scale beyond floats": (at("spec", "action", "scale", value=[1e300]), "float32"),
     "state of another shape": (at("state", 2, "shape", value=[1, 7]), "action"),
-    "logits of one class": (at("outputs", 3, "shape", value=[1, 6, 1]), "post_logits"),
+    "logits of one class": (at("outputs", 3, "shape", value=[1, 6, 1]), "one shape, of 2 classes or more"),
+    "a million draws": (at("draws", value=[{}] * 11_000), "draws.0.logits"),
+    "draw of a draw": (at("draws", 0, "logits", value="next/stoch"), "computed before it"),
 }
 
 

@@ -10,7 +10,9 @@ import pytest
 from pydantic import ValidationError
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import Manifest, Parity, ParityThresholds, StateTensor, json_lineage
+from robot_wm.runtime.graph_tensors import StateTensor
+from robot_wm.runtime.manifest import Manifest, json_lineage
+from robot_wm.runtime.parity_section import MAX_RESOLUTION, Parity, ParityThresholds
 
 
 @pytest.fixture
@@ -79,8 +81,21 @@ def _shown(name, output, *, again=False):
 @pytest.mark.parametrize(
     ("change", "naming"),
     [
-        (_set("schema_version", value=2), "schema_version"),
-        (_set("kind", value="other"), "kind"),
+        (
+            _set("schema_version", value=1),
+            "schema_version is 1, this robot_wm reads 2: an older .* export the agent again",
+        ),
+        (_set("schema_version", value=3), "schema_version is 3, this robot_wm reads 2: a newer .* update this one"),
+        (_set("schema_version", value="2.0"), "schema_version"),
+        (_set("kind", value="Other kind"), "kind"),
+        (_set("surprise_unit", value="bit"), "surprise_unit"),
+        (_set("draws", 0, "logits", value="logits"), "draw next/stoch: logits is none of the graph's outputs"),
+        (_set("draws", 0, "noise", value="state/stoch"), "state/stoch is none of the graph's noise inputs"),
+        (_set("draws", 0, "noise", value="noise/action"), "must have one shape"),
+        (_set("draws", 0, "drawn", value="next/deter"), "next/deter: post_logits is computed before it, and itself is"),
+        (_set("draws", 0, "before", value=["next/deter"]), "post_logits is computed before it"),
+        (_set("draws", 0, "before", value=["post_logits", "nowhere"]), "nowhere is none of the graph's outputs"),
+        (_set("draws", 0, "before", value=[]), "draws.0.before"),
         (_set("spec_sha256", value="0" * 64), "spec_sha256"),
         (_set("spec", "action", "scale", value=[0.26, -0.5]), "spec_sha256"),
         (_set("spec", "action", "joints", value=["elbow", "shoulder"]), "spec_sha256"),
@@ -156,11 +171,24 @@ def test_every_precision_has_its_own_thresholds(manifest):
 
 @pytest.mark.parametrize(
     "thresholds",
-    [{"tolerance": 0.11}, {"tensor_tolerance": {"action": 0.2}}, {"max_differing_draws": 0.2}, {"tolerance": 1e9}],
+    [
+        {"tolerance": 0.11},
+        {"tensor_tolerance": {"action": 0.2}},
+        {"max_differing_draws": 0.2},
+        {"tolerance": 1e9},
+        {"min_logit_gap": 3.1},
+        {"resolution": {"value": 4.1e6}},
+    ],
 )
 def test_no_manifest_can_ask_for_less_than_the_bounds(manifest, thresholds):
-    with pytest.raises(UserError, match=r"fp16 may (be off by|draw) .*; at most 0\.1"):
+    with pytest.raises(UserError, match=r"fp16 (may|has) (be off by|draw|min_logit_gap|a resolution of) .*; at most"):
         Manifest.from_json(with_fp16(manifest, **thresholds))
+
+
+def test_what_nothing_has_learned_yet_is_within_the_bounds_of_its_resolution():
+    """16 half-ulps of the largest bin of a critic, 4.85e8, by the precision's own relative half-ulp."""
+    for precision, half_ulp in (("fp32", 2.0**-24), ("fp16", 2.0**-11), ("int8", 2.0**-8)):
+        assert 0.9 < 16 * half_ulp * 4.85e8 / MAX_RESOLUTION[precision] < 1
 
 
 def test_a_graph_and_its_thresholds_belong_together(manifest):
@@ -172,18 +200,6 @@ def test_a_graph_and_its_thresholds_belong_together(manifest):
         del inner[path[-1]]
         with pytest.raises(UserError, match=r"policy\.fp16\.onnx and parity\.precisions\.fp16 belong together"):
             Manifest.from_json(json.dumps(body).encode())
-
-
-def test_a_manifest_from_before_there_were_precisions_opens(manifest):
-    body = json.loads(manifest.to_json())
-    del body["parity"]["precisions"]
-    for added in ("tensor_tolerance", "max_differing_draws"):
-        del body["parity"]["thresholds"][added]
-    old = Manifest.from_json(json.dumps(body).encode())
-    assert old == manifest
-    assert old.thresholds("fp32").tolerance_of("action") == 1e-4
-    with pytest.raises(UserError, match="precision fp16: the bundle has fp32;"):
-        old.thresholds("fp16")
 
 
 def test_lineage_takes_what_json_can_hold():
@@ -199,6 +215,8 @@ def test_lineage_takes_what_json_can_hold():
         ({"tolerance": 1e6}, "fp32 may be off by 1e+06; at most 0.01"),
         ({"tensor_tolerance": {"action": 0.02}}, "fp32 may be off by 0.02; at most 0.01"),
         ({"min_logit_gap": 1e3}, "fp32 has min_logit_gap 1000; at most 0.1"),
+        ({"max_differing_draws": 1.0}, "fp32 may draw 1 otherwise; at most 0.1"),
+        ({"resolution": {"value": 501.0}}, "fp32 has a resolution of 501; at most 500"),
         ({"resolution": {"action": 1e9}}, "fp32 has a resolution for action; only value, surprise may"),
         ({"resolution": {"next/deter": 1e9}}, "fp32 has a resolution for next/deter"),
     ],

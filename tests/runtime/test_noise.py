@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robot_wm.runtime.manifest import NoiseTensor
+from robot_wm.runtime.graph_tensors import NoiseTensor
 from robot_wm.runtime.noise import NoiseSource
 
 EULER = 0.5772156649

@@ -8,7 +8,7 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
-from robot_wm.runtime.manifest import StateTensor
+from robot_wm.runtime.graph_tensors import StateTensor
 from robot_wm.runtime.onnx_engine import OnnxEngine
 
 

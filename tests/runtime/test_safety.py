@@ -173,7 +173,7 @@ def test_surprise_must_last(make_spec):
         {"recover_ticks": 0},
         {"surprise_ticks": 0},
         {"following_s": 0},
-        {"surprise_limit_nats": 0.0},
+        {"surprise_limit": 0.0},
         {"deadline_s": -0.1},
     ],
 )

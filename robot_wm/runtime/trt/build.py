@@ -15,7 +15,7 @@ from typing import Any
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
 from robot_wm.runtime.graph_check import require_plain_graph
-from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.cuda import Cuda
 from robot_wm.runtime.trt.options import ALL_MATRICES, BuildOptions

@@ -32,7 +32,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
 from robot_wm.runtime import installed
-from robot_wm.runtime.manifest import Precision, Sha256
+from robot_wm.runtime.manifest import Sha256
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.trt.build import BuiltPlan
 from robot_wm.runtime.trt.options import BuildOptions
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
+from robot_wm.runtime.graph_tensors import StateTensor
 from robot_wm.runtime.latency import LatencyRing
-from robot_wm.runtime.manifest import Precision, StateTensor
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.trt.build import BuiltPlan, build_plan
 from robot_wm.runtime.trt.engine import TensorRTEngine
 from robot_wm.runtime.trt.options import ALL_MATRICES, BuildOptions

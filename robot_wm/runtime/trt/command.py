@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from robot_wm.console import emit, progress
 from robot_wm.errors import UserError
-from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.trt.options import BuildOptions
 
 if TYPE_CHECKING:

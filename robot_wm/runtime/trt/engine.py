@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Array, EngineError
-from robot_wm.runtime.manifest import StateTensor
+from robot_wm.runtime.graph_tensors import StateTensor
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.cuda import Cuda, Stream
 from robot_wm.runtime.trt.device_memory import DeviceBlock, HostBlock, Layout, Tensor

@@ -10,7 +10,8 @@ from pathlib import Path
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_trial import require_tried
-from robot_wm.runtime.manifest import POLICY_OF, Precision
+from robot_wm.runtime.manifest import POLICY_OF
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.build import RECIPE, builder_flags
 from robot_wm.runtime.trt.cache import EngineCache, EngineKey

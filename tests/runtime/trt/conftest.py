@@ -10,7 +10,7 @@ from emulated_cuda import Cuda
 from emulated_tensorrt import TensorRT
 from onnx import TensorProto, helper
 
-from robot_wm.runtime.manifest import StateTensor
+from robot_wm.runtime.graph_tensors import StateTensor
 from robot_wm.runtime.trt import api, choice
 
 

@@ -10,7 +10,7 @@ import pytest
 from robot_wm.errors import UserError
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engine import EngineError
-from robot_wm.runtime.manifest import StateTensor
+from robot_wm.runtime.graph_tensors import StateTensor
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.trt.engine import TensorRTEngine
 

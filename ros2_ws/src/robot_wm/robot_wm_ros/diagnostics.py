@@ -51,8 +51,9 @@ class AgentStatus:
     tick_age_s: float  # since the last tick
     deadline_misses: int  # since activation
     new_deadline_misses: int = 0  # since the last report
-    surprise_nats: float = math.nan  # of the last tick
-    surprise_limit_nats: float | None = None  # None or 0: no limit
+    surprise: float = math.nan  # of the last tick
+    surprise_limit: float | None = None  # None or 0: no limit
+    surprise_unit: str | None = None
     fault_names: tuple[str, ...] = ()  # of the last tick
     detail: str = ""  # those faults in words
     engine: str = ""
@@ -115,8 +116,9 @@ def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
         yield error if is_engine else warn, f"{' '.join(status.fault_names)}: {status.detail or 'no detail'}"
     if status.new_deadline_misses:
         yield warn, f"{status.new_deadline_misses} deadlines missed since the last report"
-    if status.surprise_limit_nats and status.surprise_nats > status.surprise_limit_nats:
-        yield warn, f"surprise {status.surprise_nats:.3g} nats, limit {status.surprise_limit_nats:.3g}"
+    if status.surprise_limit and status.surprise > status.surprise_limit:
+        unit = f" {status.surprise_unit}" if status.surprise_unit else ""
+        yield warn, f"surprise {status.surprise:.3g}{unit}, limit {status.surprise_limit:.3g}"
     if abs(status.rate_hz - status.wanted_rate_hz) > RATE_TOLERANCE * status.wanted_rate_hz:
         yield warn, f"{status.rate_hz:.4g} Hz, wanted {status.wanted_rate_hz:.4g} Hz"
     if not status.is_signed:
@@ -148,8 +150,8 @@ def _values(status: AgentStatus) -> dict[str, str]:
         "latency_max_us": latency.max_us,
         "deadline_misses": status.deadline_misses,
         "new_deadline_misses": status.new_deadline_misses,
-        "surprise_nats": status.surprise_nats,
-        "surprise_limit_nats": status.surprise_limit_nats or math.inf,
+        "surprise": status.surprise,
+        "surprise_limit": status.surprise_limit or math.inf,
         "received_samples": status.received,
         "decimated_samples": status.decimated,
         "superseded_samples": status.superseded,

@@ -11,7 +11,8 @@ from rclpy.parameter import Parameter
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engines import ENGINES, EngineKind
-from robot_wm.runtime.manifest import POLICY_OF, Precision
+from robot_wm.runtime.manifest import POLICY_OF
+from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.realtime import RealtimeConfig
 from robot_wm.runtime.recording_limits import RecordingLimits
 from robot_wm.runtime.safety import SafetyConfig
@@ -133,7 +134,12 @@ _DECLARATIONS = (
     ),
     _row("hold_s", _SAFETY.hold_s, "s, a fault may last before the robot is damped", limits=_SECONDS),
     _row("recover_ticks", _SAFETY.recover_ticks, "sound ticks in a row that end a hold", limits=_SOME),
-    _row("surprise_limit_nats", 0.0, "nats, more is a fault; 0: reported only", limits=(0.0, 1e9)),
+    _row(
+        "surprise_limit",
+        0.0,
+        "in the agent's unit, more is a fault; 0: reported only",
+        limits=(0.0, 1e9),
+    ),
     _row("surprise_ticks", _SAFETY.surprise_ticks, "ticks in a row above the limit that make the fault", limits=_SOME),
     _row(
         "deadline_s",
@@ -206,7 +212,7 @@ class AgentParameters:
         if SOFT_START_OF_TASK < soft_start_s < 0.0:
             raise UserError(f"parameter soft_start_s: {soft_start_s:g} s is less than none; -1 is as the task has it")
         safety = SafetyConfig(
-            surprise_limit_nats=rest.pop("surprise_limit_nats") or None,
+            surprise_limit=rest.pop("surprise_limit") or None,
             deadline_s=given["deadline_s"] or None,
             **{name: rest.pop(name) for name in ("hold_s", "recover_ticks", "surprise_ticks")},
         )

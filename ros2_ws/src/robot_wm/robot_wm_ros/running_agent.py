@@ -144,7 +144,7 @@ class RunningAgent:
             recorder,
             self._preflight,
             engine=parameters.engine,
-            surprise_limit_nats=parameters.safety.surprise_limit_nats,
+            surprise_limit=parameters.safety.surprise_limit,
         )
         self._hardware_id = spec.robot
         self._subscriptions: dict[str, Subscription] = {}

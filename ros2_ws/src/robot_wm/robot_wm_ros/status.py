@@ -28,10 +28,10 @@ class StatusSource:
         preflight: Preflight,
         *,
         engine: str,
-        surprise_limit_nats: float | None,
+        surprise_limit: float | None,
     ) -> None:
         self._agent, self._ticker, self._recorder, self._preflight = agent, ticker, recorder, preflight
-        self._engine, self._limit = engine, surprise_limit_nats
+        self._engine, self._limit = engine, surprise_limit
         self._bundle_sha256, self._spec_hash = agent.bundle.manifest_sha256, agent.spec.content_hash()
         self._ticks = self._misses = self._received = 0
         self._last_s = math.nan
@@ -63,8 +63,9 @@ class StatusSource:
             tick_age_s=now_s - ticker.last_s,
             deadline_misses=latency.deadline_misses,
             new_deadline_misses=misses,
-            surprise_nats=math.nan if command is None else command.surprise,
-            surprise_limit_nats=self._limit,
+            surprise=math.nan if command is None else command.surprise,
+            surprise_limit=self._limit,
+            surprise_unit=self._agent.bundle.manifest.surprise_unit,
             fault_names=() if command is None or not ticker.driving else fault_names(command.fault_bits),
             detail="" if command is None or not ticker.driving else command.detail,
             engine=self._engine,

@@ -16,7 +16,7 @@ from cyclopts.validators import Number
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
 from robot_wm.runtime.engines import EngineKind
-from robot_wm.runtime.manifest import Precision
+from robot_wm.runtime.parity_section import Precision
 
 if TYPE_CHECKING:
     from robot_wm_ros.hil.measure import Measurement

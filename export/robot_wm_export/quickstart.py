@@ -215,7 +215,7 @@ def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
 
 def _prediction(trainer: Trainer) -> OpenLoop:
     """Open loop through the newest episode that has ended, which noisy actions make more telling than a quiet one."""
-    from robot_wm.dreamer.batch import TensorBatch
+    from robot_wm.learning.batch import TensorBatch
     from robot_wm.replay.sampler import SequenceSampler
 
     episode = [episode for episode in trainer.store.episodes() if not episode.source.goes_on][-1]

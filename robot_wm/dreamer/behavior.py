@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.dreamer.batch import Noise, TensorBatch
 from robot_wm.dreamer.cells import begin, imagined_step
+from robot_wm.dreamer.noise import Noise
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.compiled import cell
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return

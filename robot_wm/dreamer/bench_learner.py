@@ -17,9 +17,9 @@ from robot_wm.spec import InputShape
 if TYPE_CHECKING:
     import torch
 
-    from robot_wm.dreamer.batch import TensorBatch
     from robot_wm.dreamer.learner import DreamerLearner
     from robot_wm.dreamer.matmul_floor import MatmulFloor
+    from robot_wm.learning.batch import TensorBatch
 
 Positive = cyclopts.validators.Number(gt=0)
 ACTION_DIM = 12
@@ -147,7 +147,7 @@ def _batch(learner: DreamerLearner) -> TensorBatch:
     """Random sequences that start with a reset, on the learner's device."""
     import torch
 
-    from robot_wm.dreamer.batch import TensorBatch
+    from robot_wm.learning.batch import TensorBatch
 
     config, inputs = learner.config, learner.agent.inputs
     generator = torch.Generator().manual_seed(1)

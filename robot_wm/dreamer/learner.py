@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.dreamer.batch import Noise, TensorBatch
 from robot_wm.dreamer.behavior import behavior_loss
-from robot_wm.dreamer.captured import CapturedFunction
-from robot_wm.dreamer.compute_copy import ComputeCopy, FlatAgent
 from robot_wm.dreamer.config import DreamerConfig
-from robot_wm.dreamer.host_memory import keep_freed_memory
+from robot_wm.dreamer.noise import Noise
 from robot_wm.dreamer.rollouts import ObservedSequences, OpenLoop, observe_sequences, open_loop
-from robot_wm.dreamer.watch import FiniteWatch
 from robot_wm.dreamer.world_model import world_model_loss
 from robot_wm.errors import UserError
+from robot_wm.learning.batch import TensorBatch
+from robot_wm.learning.captured import CapturedFunction
+from robot_wm.learning.compute_copy import ComputeCopy, FlatAgent
+from robot_wm.learning.finite_watch import FiniteWatch
+from robot_wm.learning.host_memory import keep_freed_memory
 from robot_wm.nn.laprop import LaProp
 from robot_wm.nn.percentile import PercentileScale
 
@@ -58,7 +59,7 @@ class DreamerLearner:
         self.generator = torch.Generator(self.device).manual_seed(seed)
         if self.device.type == "cpu":
             keep_freed_memory()
-        self._flat = FlatAgent(self.agent)
+        self._flat = FlatAgent(self.agent, averages={"slow_critic.": "critic."})
         self._copy = ComputeCopy(self._flat, self.compute_dtype)
         ramp = (config.actor_start, config.warmup if config.actor_warmup is None else config.actor_warmup)
         self.optimiser = LaProp(
@@ -79,7 +80,7 @@ class DreamerLearner:
         self._loss_scales = self._scales_by_loss()
         self._scale_values = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
         self._captures = capture and self.device.type == "cuda"
-        self._captured: CapturedFunction[UpdateResult] | None = None
+        self._captured: CapturedFunction[TensorBatch, UpdateResult] | None = None
         names = list(self._flat.trained.named)
         fields = [f"obs/{name}" for name in self.agent.inputs.vectors]
         self._watch = FiniteWatch(
@@ -111,7 +112,7 @@ class DreamerLearner:
             self._captured = self._capture(batch)
         return self._captured(batch)
 
-    def _capture(self, batch: TensorBatch) -> CapturedFunction[UpdateResult]:
+    def _capture(self, batch: TensorBatch) -> CapturedFunction[TensorBatch, UpdateResult]:
         """Record the update; parameters, optimiser and generator are afterwards as they were."""
         before, first_bad = self.state_dict(), self._watch.first.clone()
         side = torch.cuda.Stream(self.device)

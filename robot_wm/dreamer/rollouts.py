@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.dreamer.batch import TensorBatch
 from robot_wm.dreamer.world_model import Posterior, observe
 from robot_wm.errors import UserError
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.categorical import kl, sample
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.dreamer.batch import TensorBatch
 from robot_wm.dreamer.cells import ScanWeights
 from robot_wm.dreamer.scan import ScanInputs, posterior_scan, scan_inputs
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.categorical import kl, one_hot
 from robot_wm.nn.compiled import cell
 

@@ -18,8 +18,9 @@ import torch
 
 from robot_wm import figures
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.dreamer.learner import DreamerLearner, TensorBatch
+from robot_wm.dreamer.learner import DreamerLearner
 from robot_wm.errors import StoppedError, UserError
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.tasks import agent_spec, backend_name, make_env

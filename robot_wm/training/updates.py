@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robot_wm.dreamer.learner import DreamerLearner, TensorBatch
+from robot_wm.dreamer.learner import DreamerLearner
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.replay.sampler import SequenceSampler
 
 

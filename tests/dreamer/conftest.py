@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.dreamer.batch import TensorBatch
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.learner import DreamerLearner
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.spec import InputShape
 
 TINY = {"size": "nano", "deter": 16, "hidden": 8, "stoch": 4, "classes": 3, "units": 8, "depth": 2, "bins": 31}

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, OneHotCategorical
 from torch.nn import functional as F
 
-from robot_wm.dreamer.batch import Noise, TensorBatch
+from robot_wm.dreamer.noise import Noise
+from robot_wm.learning.batch import TensorBatch
 
 Weights = Mapping[str, Tensor]
 

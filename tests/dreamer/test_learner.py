@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from robot_wm.dreamer.batch import TensorBatch
 from robot_wm.errors import UserError
-from robot_wm.replay.batch import SequenceBatch
 
 
 def parameters(learner):
@@ -201,19 +199,3 @@ def test_open_loop_starts_as_a_reconstruction_and_follows_the_actions(workshop):
     assert differs(action=action) == [False] * 4 + [True] * 2
     with pytest.raises(UserError, match="context 6"):
         learner.open_loop(batch, context=6)
-
-
-def test_batch_from_numpy_keeps_every_value(workshop):
-    learner = workshop.learner(obs="both")
-    batch = workshop.batch(learner)
-    fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "obs"}
-    source = SequenceBatch(
-        obs={name: value.numpy() for name, value in batch.obs.items()},
-        index=np.zeros((3, 7), np.int64),
-        **{name: value.numpy() for name, value in fields.items()},
-    )
-    moved = TensorBatch.from_numpy(source, "cpu")
-    for name, value in fields.items():
-        assert torch.equal(getattr(moved, name), value)
-        assert getattr(moved, name).dtype == value.dtype
-    assert all(torch.equal(moved.obs[name], batch.obs[name]) for name in batch.obs)

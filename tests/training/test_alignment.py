@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from robot_wm.dreamer.batch import TensorBatch
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.runtime.transform import to_command
 from robot_wm.training.loop import Trainer

@@ -12,8 +12,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from robot_wm.dreamer.learner import TensorBatch
 from robot_wm.errors import UserError
+from robot_wm.learning.batch import TensorBatch
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.tasks import make_env
 from robot_wm.training import checkpoint, loop, scalars

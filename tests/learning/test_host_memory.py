@@ -10,7 +10,7 @@ import pytest
 FAULTS = """
 import resource, sys
 import torch
-from robot_wm.dreamer.host_memory import keep_freed_memory
+from robot_wm.learning.host_memory import keep_freed_memory
 
 torch.set_num_threads(1)
 if sys.argv[1] == "kept":

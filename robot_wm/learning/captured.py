@@ -6,18 +6,17 @@ The function must have static shapes and neither branch on values nor wait for t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields
-from typing import Generic, TypeVar
+from dataclasses import fields, replace
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from robot_wm.dreamer.batch import TensorBatch
-
+Batch = TypeVar("Batch")  # a dataclass of tensors and of dictionaries of tensors
 Result = TypeVar("Result")
 
 
-class CapturedFunction(Generic[Result]):
+class CapturedFunction(Generic[Batch, Result]):
     """``function`` of batches with the shapes of ``example``, replayed.
 
     It must have run before, so that nothing is compiled or allocated for the first time during capture. Random
@@ -25,23 +24,18 @@ class CapturedFunction(Generic[Result]):
     each time: they hold a result until the next call.
     """
 
-    def __init__(
-        self, function: Callable[[TensorBatch], Result], example: TensorBatch, generator: torch.Generator
-    ) -> None:
-        self._batch = TensorBatch(
-            obs={name: tensor.clone() for name, tensor in example.obs.items()},
-            **{name: getattr(example, name).clone() for name in _SINGLE},
-        )
+    def __init__(self, function: Callable[[Batch], Result], example: Batch, generator: torch.Generator) -> None:
+        self._batch = _cloned(example)
         self._graph = torch.cuda.CUDAGraph()
         self._graph.register_generator_state(generator)
         with torch.cuda.graph(self._graph):
             self._result = function(self._batch)
 
-    def takes(self, batch: TensorBatch) -> bool:
+    def takes(self, batch: Batch) -> bool:
         """Whether ``batch`` has the shapes that were recorded."""
         return [tensor.shape for tensor in _tensors(batch)] == [tensor.shape for tensor in _tensors(self._batch)]
 
-    def __call__(self, batch: TensorBatch) -> Result:
+    def __call__(self, batch: Batch) -> Result:
         """Copy the batch in and replay; waits for nothing."""
         for target, source in zip(_tensors(self._batch), _tensors(batch), strict=True):
             target.copy_(source, non_blocking=True)
@@ -49,9 +43,14 @@ class CapturedFunction(Generic[Result]):
         return self._result
 
 
-_SINGLE = tuple(field.name for field in fields(TensorBatch) if field.name != "obs")
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    for field in fields(batch):
+        value = getattr(batch, field.name)
+        yield from [value] if isinstance(value, Tensor) else (value[name] for name in sorted(value))
 
 
-def _tensors(batch: TensorBatch) -> Iterator[Tensor]:
-    yield from (batch.obs[name] for name in sorted(batch.obs))
-    yield from (getattr(batch, name) for name in _SINGLE)
+def _cloned(batch: Any) -> Any:
+    def clone(value: Any) -> Any:
+        return value.clone() if isinstance(value, Tensor) else {name: each.clone() for name, each in value.items()}
+
+    return replace(batch, **{field.name: clone(getattr(batch, field.name)) for field in fields(batch)})

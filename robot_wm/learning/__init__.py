@@ -1,0 +1,1 @@
+"""What any learner needs: batches on the device, weights in the dtype of an update, its capture and its watch."""

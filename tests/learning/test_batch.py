@@ -1,0 +1,34 @@
+"""Batches on their way to the device."""
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from robot_wm.learning.batch import TensorBatch
+from robot_wm.replay.batch import SequenceBatch
+
+
+def test_batch_from_numpy_keeps_every_value():
+    rng = np.random.default_rng(0)
+    steps = (3, 7)
+    source = SequenceBatch(
+        obs={
+            "joints": rng.standard_normal((*steps, 5)).astype(np.float32),
+            "camera": rng.integers(0, 256, (*steps, 6, 8, 3), dtype=np.uint8),
+        },
+        action=rng.standard_normal((*steps, 2)).astype(np.float32),
+        reward=rng.standard_normal(steps).astype(np.float32),
+        is_first=rng.random(steps) < 0.5,
+        is_last=rng.random(steps) < 0.5,
+        is_terminal=rng.random(steps) < 0.5,
+        deter=rng.standard_normal((3, 16)).astype(np.float32),
+        stoch=rng.integers(0, 3, (3, 4), dtype=np.uint8),
+        index=np.zeros(steps, np.int64),
+    )
+    moved = TensorBatch.from_numpy(source, "cpu")
+    for name in (field.name for field in dataclasses.fields(moved) if field.name != "obs"):
+        value = torch.from_numpy(getattr(source, name))
+        assert torch.equal(getattr(moved, name), value)
+        assert getattr(moved, name).dtype == value.dtype
+    assert all(torch.equal(moved.obs[name], torch.from_numpy(source.obs[name])) for name in source.obs)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robot_wm.dreamer.encoder import Encoder
+from robot_wm.nn.encoder import Encoder
 from robot_wm.nn.layers import Conv, NormSilu
 from robot_wm.nn.norm_silu import NORM_EPSILON
 from robot_wm_export.deployed_layers import Frozen, Level, layers

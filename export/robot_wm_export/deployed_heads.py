@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robot_wm.dreamer.heads import Actor, ScalarHead
+from robot_wm.nn.heads import PolicyHead, ScalarHead
 from robot_wm_export.deployed_layers import Bounded, Frozen, Product, total
 
 
@@ -16,9 +16,9 @@ def draw(scores: Tensor) -> Tensor:
 
 
 class DeployedActor(nn.Module):
-    """``Actor.forward`` and ``Policy.sample`` after the MLP."""
+    """``PolicyHead.forward`` and ``Policy.sample`` after the MLP."""
 
-    def __init__(self, actor: Actor) -> None:
+    def __init__(self, actor: PolicyHead) -> None:
         super().__init__()
         self.discrete = actor.discrete
         self.min_std, self.spread = actor.min_std, actor.max_std - actor.min_std

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from robot_wm.dreamer.encoder import Encoder
 from robot_wm.nn.block_gru import BlockGRU
+from robot_wm.nn.encoder import Encoder
 from robot_wm.nn.symlog import symlog
 from robot_wm_export.deployed_layers import Bounded, Frozen, Product, RowNorm, Rows, layers
 

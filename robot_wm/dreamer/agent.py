@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.dreamer.continue_head import ContinueHead
 from robot_wm.dreamer.decoder import Decoder
-from robot_wm.dreamer.encoder import Encoder, Inputs
-from robot_wm.dreamer.heads import Actor, ContinueHead, ScalarHead
 from robot_wm.dreamer.rssm import RSSM
 from robot_wm.nn.categorical import kl, sample
+from robot_wm.nn.encoder import Encoder, Inputs
+from robot_wm.nn.heads import PolicyHead, ScalarHead
 from robot_wm.nn.layers import initialise
 from robot_wm.spec import InputShape
 
@@ -56,14 +58,30 @@ class DreamerAgent(nn.Module):
         self.config, self.action_dim, self.discrete = config, action_dim, discrete
         self.inputs = Inputs(inputs, layers=len(config.image_multipliers))
         features = config.deter + config.stoch * config.classes
-        self.encoder = Encoder(config, self.inputs)
+        self.encoder = Encoder(
+            self.inputs,
+            units=config.units,
+            layers=config.encoder_layers,
+            channels=[config.depth * m for m in config.image_multipliers],
+            kernel=config.image_kernel,
+        )
         self.rssm = RSSM(config, embedding=self.encoder.size, action=action_dim)
         self.decoder = Decoder(config, self.inputs)
-        self.reward = ScalarHead(config, features, config.reward_layers)
+        scalar = partial(ScalarHead, features, units=config.units, bins=config.bins)
+        self.reward = scalar(layers=config.reward_layers)
         self.cont = ContinueHead(config, features)
-        self.actor = Actor(config, features, action_dim, discrete=discrete)
-        self.critic = ScalarHead(config, features, config.critic_layers)
-        self.slow_critic = ScalarHead(config, features, config.critic_layers)
+        self.actor = PolicyHead(
+            features,
+            action_dim,
+            units=config.units,
+            layers=config.actor_layers,
+            scale=config.actor_scale,
+            min_std=config.min_std,
+            max_std=config.max_std,
+            discrete=discrete,
+        )
+        self.critic = scalar(layers=config.critic_layers)
+        self.slow_critic = scalar(layers=config.critic_layers)
         self.slow_critic.requires_grad_(False)
         initialise(self, generator)
         self.slow_critic.load_state_dict(self.critic.state_dict())

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robot_wm.dreamer.config import DreamerConfig
-from robot_wm.dreamer.encoder import Inputs
+from robot_wm.nn.encoder import Inputs
 from robot_wm.nn.layers import MLP, BlockLinear, Dense, Linear, NormSilu
 from robot_wm.nn.norm_silu import norm_silu
 from robot_wm.nn.symlog import symexp, symlog

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
-from robot_wm.dreamer.encoder import Encoder, Inputs
 from robot_wm.nn.block_gru import BlockGRU
+from robot_wm.nn.encoder import Encoder, Inputs
 from robot_wm.nn.layers import Dense, initialise
 from robot_wm.runtime.manifest import POLICY, POLICY_OP17
 from robot_wm.spec import InputShape
@@ -120,8 +120,7 @@ def test_weights_are_copies_as_they_were(make_case):
 def test_the_gru_is_that_of_the_agent_and_forgets_no_observation(blocks, width, stoch, hidden, keep, wider):
     gru = BlockGRU(deter=blocks * width, stoch=stoch, action=3, hidden=hidden, blocks=blocks)
     fields = {name: InputShape(shape=(size,), dtype="float32") for name, size in (("one", 2), ("two", 3))}
-    config = DreamerConfig(**{**TINY, "units": hidden + wider})
-    encoder = Encoder(config, Inputs(fields, layers=4))
+    encoder = Encoder(Inputs(fields, layers=4), units=hidden + wider, layers=3, channels=(), kernel=5)
     for module in (gru, encoder):
         initialise(module, torch.Generator().manual_seed(0))
         perturbed(module)

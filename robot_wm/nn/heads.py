@@ -1,4 +1,4 @@
-"""Heads on the latent feature: scalar distributions, the continue flag and the actor."""
+"""Heads on a latent feature: distributions of scalars and the policy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.nn.categorical import one_hot
 from robot_wm.nn.layers import MLP, Linear
 from robot_wm.nn.twohot import TwoHot
@@ -18,11 +17,11 @@ from robot_wm.nn.twohot import TwoHot
 class ScalarHead(nn.Module):
     """Two-hot distribution over a scalar (reward or value); predicts exactly 0 before training."""
 
-    def __init__(self, config: DreamerConfig, features: int, layers: int) -> None:
+    def __init__(self, features: int, *, units: int, layers: int, bins: int) -> None:
         super().__init__()
-        self.mlp = MLP(features, config.units, layers)
-        self.out = Linear(config.units, config.bins, scale=0.0)
-        self.twohot = TwoHot(config.bins)
+        self.mlp = MLP(features, units, layers)
+        self.out = Linear(units, bins, scale=0.0)
+        self.twohot = TwoHot(bins)
 
     def forward(self, feature: Tensor) -> Tensor:
         """Feature [..., F] -> logits [..., bins] float32."""
@@ -43,19 +42,6 @@ class ScalarHead(nn.Module):
         """Feature [..., F] -> predicted scalar [...], float32."""
         exported = torch.onnx.is_in_onnx_export()
         return self.twohot.mean(self(feature) if exported else self.even_logits(feature))
-
-
-class ContinueHead(nn.Module):
-    """Logit of "the episode goes on", with the discount inside."""
-
-    def __init__(self, config: DreamerConfig, features: int) -> None:
-        super().__init__()
-        self.mlp = MLP(features, config.units, config.continue_layers)
-        self.out = Linear(config.units, 1)
-
-    def forward(self, feature: Tensor) -> Tensor:
-        """Feature [..., F] -> logit [...], float32."""
-        return self.out(self.mlp(feature)).float().squeeze(-1)
 
 
 class Policy(NamedTuple):
@@ -88,17 +74,31 @@ class Policy(NamedTuple):
         return self.std.log().sum(-1) + 0.5 * math.log(2 * math.pi * math.e) * self.std.shape[-1]
 
 
-class Actor(nn.Module):
-    """Normal(tanh(mean), bounded std) for continuous actions, categorical for discrete ones."""
+class PolicyHead(nn.Module):
+    """Normal(tanh(mean), bounded std) for continuous actions, categorical for discrete ones.
 
-    def __init__(self, config: DreamerConfig, features: int, action: int, *, discrete: bool) -> None:
+    ``scale`` is that of the last layer's first weights.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        action: int,
+        *,
+        units: int,
+        layers: int,
+        scale: float,
+        min_std: float,
+        max_std: float,
+        discrete: bool,
+    ) -> None:
         super().__init__()
         self.discrete = discrete
-        self.min_std, self.max_std = config.min_std, config.max_std
-        self.mlp = MLP(features, config.units, config.actor_layers)
-        self.out = Linear(config.units, action, scale=config.actor_scale)  # mean or logits
+        self.min_std, self.max_std = min_std, max_std
+        self.mlp = MLP(features, units, layers)
+        self.out = Linear(units, action, scale=scale)  # mean or logits
         if not discrete:
-            self.std = Linear(config.units, action, scale=config.actor_scale)
+            self.std = Linear(units, action, scale=scale)
 
     def forward(self, feature: Tensor) -> Policy:
         """Feature [..., F] -> policy over A."""

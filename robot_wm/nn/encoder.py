@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
 from robot_wm.nn.layers import MLP, NormSilu
 from robot_wm.nn.pooled_conv import PooledConv
@@ -55,19 +54,18 @@ class Inputs:
 
 
 class Encoder(nn.Module):
-    """Vectors: symlog and an MLP. Images: 5x5 convolutions, each followed by a 2x2 maximum."""
+    """Vectors: symlog and an MLP. Images: convolutions with ``channels``, each followed by a 2x2 maximum."""
 
-    def __init__(self, config: DreamerConfig, inputs: Inputs) -> None:
+    def __init__(self, inputs: Inputs, *, units: int, layers: int, channels: Sequence[int], kernel: int) -> None:
         super().__init__()
         self.inputs = inputs
         self.size = 0  # E: width of the embedding
         if inputs.vectors:
-            self.mlp = MLP(inputs.vector_size, config.units, config.encoder_layers)
-            self.size += config.units
+            self.mlp = MLP(inputs.vector_size, units, layers)
+            self.size += units
         if inputs.images:
-            channels = [inputs.channels, *(config.depth * m for m in config.image_multipliers)]
-            pairs = list(itertools.pairwise(channels))
-            self.convs = nn.ModuleList(PooledConv(a, b, config.image_kernel) for a, b in pairs)
+            pairs = list(itertools.pairwise([inputs.channels, *channels]))
+            self.convs = nn.ModuleList(PooledConv(a, b, kernel) for a, b in pairs)
             self.norms = nn.ModuleList(NormSilu(b) for _, b in pairs)
             self.size += inputs.small[0] * inputs.small[1] * channels[-1]
 

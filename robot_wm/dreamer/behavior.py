@@ -12,6 +12,7 @@ from robot_wm.dreamer.cells import begin, imagined_step
 from robot_wm.dreamer.noise import Noise
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.compiled import cell
+from robot_wm.nn.packed_gru import pack
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return
 
@@ -29,11 +30,11 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
 
     Without gradients: the actor learns by REINFORCE, which needs none through the dynamics.
     """
-    plan = agent.rssm.gru.plan(wide=True)
+    packed = pack(agent.rssm.gru, wide=True)
     advance = cell(imagined_step, start.device)
     latents, actions = [begin(start, agent.config.deter, agent.dtype)], []
     for noise_action, odds in zip(noise.action, noise.prior, strict=True):
-        latent, action = advance(agent, plan, latents[-1], noise_action, odds)
+        latent, action = advance(agent, packed, latents[-1], noise_action, odds)
         latents.append(latent)
         actions.append(action)
     return Imagined(torch.stack([latent.low for latent in latents]), torch.stack(actions))

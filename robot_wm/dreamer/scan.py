@@ -15,23 +15,22 @@ from torch import Tensor
 
 from robot_wm.dreamer.cells import (
     Latent,
+    PosteriorGradients,
+    PosteriorLocal,
     PosteriorStep,
     ScanWeights,
-    StepGradients,
-    StepLocal,
     begin,
     local_derivatives,
     mixed,
     posterior_step,
     posterior_step_backward,
 )
-from robot_wm.nn import block_products as products
 from robot_wm.nn import norm_silu as norm
-from robot_wm.nn.block_gru import GRUPlan
+from robot_wm.nn import packed_gru
 from robot_wm.nn.compiled import cell
+from robot_wm.nn.packed_gru import PackedGRU
 
 _POST = len(ScanWeights._fields)
-_PLAN = len(GRUPlan._fields) - 1  # tensors of a plan besides those of ``first``
 
 
 class ScanInputs(NamedTuple):
@@ -42,20 +41,18 @@ class ScanInputs(NamedTuple):
     after: Tensor  # [T, B, 1] the same of the step after each step, 1 after the last
     base: Tensor  # [T, B, 2*U+D] what is added to the first product: its bias, and the actions' share of hidden
     embedding: Tensor  # [T, B, U] the observations' share of the posterior layer, bias included
-    plan: GRUPlan
+    packed: PackedGRU
 
 
-def scan_inputs(start: Tensor, keep: Tensor, action: Tensor, embedding: Tensor, plan: GRUPlan) -> ScanInputs:
+def scan_inputs(start: Tensor, keep: Tensor, action: Tensor, embedding: Tensor, packed: PackedGRU) -> ScanInputs:
     """Everything that needs no loop over time.
 
     start [B, F] float32: the latent before the first step; keep and embedding as in ``ScanInputs``; action [T, B, U]
     embedded, of which the caller has masked what a step forgets.
     """
-    width, size = plan.inputs_scale.numel(), plan.hidden_scale.shape[0]
-    share = action @ plan.shared[width:]  # [T, B, D]
-    base = torch.cat([share.new_zeros((*share.shape[:-1], width)), share], -1) + plan.first_bias
-    latent = begin(start * keep[0], size, plan.shared.dtype)
-    return ScanInputs(latent, keep, torch.cat([keep[1:], torch.ones_like(keep[:1])]), base, embedding, plan)
+    base = packed_gru.base_of(packed, action)
+    latent = begin(start * keep[0], packed.hidden_scale.shape[0], packed.shared.dtype)
+    return ScanInputs(latent, keep, torch.cat([keep[1:], torch.ones_like(keep[:1])]), base, embedding, packed)
 
 
 def _stack(items: list[Any]) -> Any:
@@ -71,9 +68,8 @@ def _at(items: Any, t: int) -> Any:
     return items[t] if isinstance(items, Tensor) else type(items)(*(_at(field, t) for field in items))
 
 
-def _weights(flat: tuple[Tensor, ...]) -> tuple[GRUPlan, ScanWeights]:
-    count = len(flat) - _POST - _PLAN
-    return GRUPlan(flat[:count], *flat[count : count + _PLAN]), ScanWeights(*flat[count + _PLAN :])
+def _weights(flat: tuple[Tensor, ...]) -> tuple[PackedGRU, ScanWeights]:
+    return PackedGRU.of(flat[:-_POST]), ScanWeights(*flat[-_POST:])
 
 
 class _PosteriorScan(torch.autograd.Function):
@@ -90,11 +86,11 @@ class _PosteriorScan(torch.autograd.Function):
         embedding: Tensor,
         *flat: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        plan, post = _weights(flat)
+        packed, post = _weights(flat)
         advance = cell(posterior_step, deter.device)
         begun, steps = [Latent(deter, low)], []
         for t in range(odds.shape[0]):
-            step, latent = advance(plan, post, unimix, begun[-1], after[t], base[t], embedding[t], odds[t])
+            step, latent = advance(packed, post, unimix, begun[-1], after[t], base[t], embedding[t], odds[t])
             begun.append(latent)
             steps.append(step)
         saved: PosteriorStep = _stack(steps)
@@ -110,43 +106,37 @@ class _PosteriorScan(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         keep, features, soft, *flat = ctx.saved_tensors
-        plan, post = _weights(tuple(flat))
+        packed, post = _weights(tuple(flat))
         saved: PosteriorStep = ctx.saved._replace(soft=soft, feature=features)
         begun: Latent = ctx.begun
-        local: StepLocal = cell(local_derivatives, keep.device)(plan, post, saved, begun.deter, keep)
+        local: PosteriorLocal = cell(local_derivatives, keep.device)(packed, post, saved, begun.deter, keep)
         recede = cell(posterior_step_backward, keep.device)
         kept = torch.zeros_like(features[0])  # gradient that the step after sends to this one's feature
-        parts: list[StepGradients] = []
+        parts: list[PosteriorGradients] = []
         for t in reversed(range(len(features))):
-            kept, part = recede(plan, post, ctx.unimix, _at(local, t), grads[0][t], grads[1][t], kept)
+            kept, part = recede(packed, post, ctx.unimix, _at(local, t), grads[0][t], grads[1][t], kept)
             parts.append(part)
-        at: StepGradients = _stack(parts[::-1])
-        weights = cell(_weight_gradients, keep.device)(plan, post, saved, begun.low, local, at)
-        return (*[None] * 6, at.joined, at.before, *weights)
+        at: PosteriorGradients = _stack(parts[::-1])
+        weights = cell(_weight_gradients, keep.device)(packed, post, saved, begun.low, local, at)
+        return (*[None] * 6, at.gru.joined, at.before, *weights)
 
 
 def _weight_gradients(
-    plan: GRUPlan, post: ScanWeights, saved: PosteriorStep, low: Tensor, local: StepLocal, at: StepGradients
+    packed: PackedGRU,
+    post: ScanWeights,
+    saved: PosteriorStep,
+    low: Tensor,
+    local: PosteriorLocal,
+    at: PosteriorGradients,
 ) -> tuple[Tensor | None, ...]:
-    """One product a weight over all T*B rows, in the order of plan and posterior; ``low`` [T, B, F].
+    """One product a weight over all T*B rows, in the order of ``PackedGRU.tensors`` and posterior; ``low`` [T, B, F].
 
     None for the bias of the first product, whose gradient is that of ``ScanInputs.base``.
     """
-    step, dtype = saved.step, plan.shared.dtype
-    width, size = plan.inputs_scale.numel(), plan.hidden_scale.shape[0]
+    dtype, size = packed.shared.dtype, packed.hidden_scale.shape[0]
     logits = at.logits.flatten(0, 1)  # [T*B, Z]
-    rows = at.joined.flatten(0, 1)  # [T*B, 2*U+D]
-    gates = products.all_rows(at.gates, plan.gates)
-    # The actions' share of hidden is in ``base``.
-    d_shared = torch.cat([step.inputs.flatten(0, 1).T @ rows[:, width:], torch.zeros_like(plan.shared[width:])])
     return (
-        *products.first_weight_gradient(low.flatten(0, 1), rows, plan.first),
-        None,
-        (at.inputs * local.inputs.slope * step.inputs_norm.unit).flatten(0, 1).sum(0),
-        d_shared,
-        norm.scale_gradient(at.hidden, step.hidden_norm.unit, local.hidden.slope),
-        products.gates_weight_gradient(step.hidden.flatten(0, 1), gates, plan.gates),
-        products.gates_bias_gradient(gates, plan.gates),
+        *packed_gru.weight_gradients(packed, saved.gru, low, local.gru, at.gru),
         at.before.flatten(0, 1).T @ saved.feature[..., :size].flatten(0, 1).to(dtype),
         norm.scale_gradient(at.unit, saved.unit_norm.unit, local.unit.slope),
         logits.T @ saved.unit.flatten(0, 1),
@@ -162,7 +152,7 @@ def posterior_scan(
     Returns features [T, B, F] with straight-through gradients, probabilities after unimix [T, B, S, C], and the drawn
     classes [T, B, S] uint8. The stored latent before the first step gets no gradient.
     """
-    latent, keep, after, base, embedding, plan = inputs
+    latent, keep, after, base, embedding, packed = inputs
     return _PosteriorScan.apply(  # type: ignore[no-any-return]
-        *latent, keep, after, odds, unimix, base, embedding, *plan.first, *plan[1:], *posterior
+        *latent, keep, after, odds, unimix, base, embedding, *packed.tensors(), *posterior
     )

@@ -14,6 +14,7 @@ from robot_wm.dreamer.scan import ScanInputs, posterior_scan, scan_inputs
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.categorical import kl, one_hot
 from robot_wm.nn.compiled import cell
+from robot_wm.nn.packed_gru import pack
 
 
 class Posterior(NamedTuple):
@@ -63,7 +64,7 @@ def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
         keep,
         rssm.gru.embed_action(action),
         F.linear(agent.encoder(obs, agent.dtype), weight, bias).unflatten(0, (length, -1)),
-        rssm.gru.plan(),
+        pack(rssm.gru),
     )
 
 

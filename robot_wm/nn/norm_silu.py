@@ -61,10 +61,6 @@ class NormFactors(NamedTuple):
     mean: Tensor  # slope * scale * unit / U
     back: Tensor  # unit * inverse
 
-    def at(self, t: int) -> NormFactors:
-        """Those of one step."""
-        return NormFactors(*(field[t] for field in self))
-
 
 def factors(saved: NormSaved, scale: Tensor) -> NormFactors:
     """What is left of the gradient is linear in the incoming one."""

@@ -1,10 +1,10 @@
-"""The planned, block-wise recurrent steps against the modules, one step and twenty updates at a time."""
+"""The packed, block-wise recurrent steps against the modules, one step and twenty updates at a time."""
 
 import pytest
 import torch
 
 from robot_wm.dreamer.behavior import imagine
-from robot_wm.nn import block_gru
+from robot_wm.nn import packed_gru
 from robot_wm.nn.categorical import sample
 
 SHAPES = [{"deter": 16}, {"deter": 520, "hidden": 4}]
@@ -33,7 +33,7 @@ def test_imagined_steps_are_the_modules(workshop, shape, discrete):
 
 def test_blocks_learn_as_a_dense_matrix_does(workshop, monkeypatch):
     def learnt(dense_up_to):
-        monkeypatch.setattr(block_gru, "_DENSE_DETER_CPU", dense_up_to)
+        monkeypatch.setattr(packed_gru, "_DENSE_DETER_CPU", dense_up_to)
         learner = workshop.learner(learning_rate=1e-3)
         for seed in range(20):
             learner.update(workshop.batch(learner, seed=seed, first=0.1))

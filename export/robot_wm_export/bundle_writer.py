@@ -15,8 +15,8 @@ from robot_wm.runtime.archive import write_archive
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
 from robot_wm.runtime.manifest import MANIFEST, PARITY, SIGNATURE, FileEntry, Lineage, Manifest
+from robot_wm.runtime.parity_recording import Recording, write_recording
 from robot_wm.runtime.parity_section import Parity
-from robot_wm.runtime.recording import Recording, write_recording
 from robot_wm.runtime.signature import sign
 from robot_wm.spec import AgentSpec
 

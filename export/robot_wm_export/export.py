@@ -9,8 +9,8 @@ from typing import Any
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import MAX_TOLERANCE, LowPrecision, Parity, ParityResult, ParityThresholds
-from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.signature import load_private_key
 from robot_wm.spec import AgentSpec
 from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.manifest import POLICY_OF
 from robot_wm.runtime.parity import best_gaps, compare, objection, perturbed
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import (
     LOW_PRECISIONS,
     MAX_DIFFERING_DRAWS,
@@ -26,7 +27,6 @@ from robot_wm.runtime.parity_section import (
     ParityThresholds,
     PrecisionParity,
 )
-from robot_wm.runtime.recording import Recording
 from robot_wm_export.calibration import Calibration, calibration_inputs
 from robot_wm_export.fp16 import to_fp16, with_roundings
 from robot_wm_export.int8 import to_int8

@@ -20,7 +20,7 @@ from robot_wm.zoo.catalog import PREFIX, Zoo
 from robot_wm_export.quickstart_walk import AGENT, figures_text, walk, walk_picture
 
 if TYPE_CHECKING:
-    from robot_wm.dreamer.rollouts import OpenLoop
+    from robot_wm.dreamer.prediction import OpenLoop
     from robot_wm.evaluation.closed_loop import ClosedLoopResult
     from robot_wm.training.loop import Trainer
     from robot_wm_export.report import Picture

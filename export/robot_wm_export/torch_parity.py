@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import Comparison, FreeRun, compare, free_run_over, objection, replay
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import ParityResult, ParityThresholds, SurpriseLevels
-from robot_wm.runtime.recording import Recording
 from robot_wm_export.rollout import Rollout
 from robot_wm_export.tick_graph import TickGraph
 

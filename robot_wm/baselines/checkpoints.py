@@ -22,7 +22,7 @@ def try_checkpoints(path: Path) -> list[dict[str, Any]]:
     the starts walked, and the speeds are their means.
     Raises UserError where there is no checkpoint, and for a task that takes no velocity command.
     """
-    kept = checkpoint.everyone(path) or [checkpoint.find(path)]
+    kept = checkpoint.paths(path) or [checkpoint.find(path)]
     logged = [row for row in scalars.read(kept[0].parent.parent) if _FALLS in row]
     first = checkpoint.read_state(kept[0])
     if not can_walk(first.agent_spec):

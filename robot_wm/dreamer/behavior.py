@@ -11,7 +11,7 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.cells import begin, imagined_step
 from robot_wm.dreamer.noise import Noise
 from robot_wm.learning.batch import TensorBatch
-from robot_wm.nn.compiled import cell
+from robot_wm.nn.compiled import fused
 from robot_wm.nn.packed_gru import pack
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return
@@ -31,10 +31,10 @@ def imagine(agent: DreamerAgent, start: Tensor, noise: Noise) -> Imagined:
     Without gradients: the actor learns by REINFORCE, which needs none through the dynamics.
     """
     packed = pack(agent.rssm.gru, wide=True)
-    advance = cell(imagined_step, start.device)
+    advance = fused(imagined_step, start.device)
     latents, actions = [begin(start, agent.config.deter, agent.dtype)], []
-    for noise_action, odds in zip(noise.action, noise.prior, strict=True):
-        latent, action = advance(agent, packed, latents[-1], noise_action, odds)
+    for noise_action, exp_gumbel in zip(noise.action, noise.prior, strict=True):
+        latent, action = advance(agent, packed, latents[-1], noise_action, exp_gumbel)
         latents.append(latent)
         actions.append(action)
     return Imagined(torch.stack([latent.low for latent in latents]), torch.stack(actions))
@@ -56,7 +56,7 @@ def behavior_loss(
     model too, while imagination starts from a detached copy.
     """
     imagined = imagine(agent, feature.detach().flatten(0, 1), noise)
-    return cell(_terms, feature.device)(agent, batch, feature, imagined, scale)
+    return fused(_terms, feature.device)(agent, batch, feature, imagined, scale)
 
 
 def _terms(

@@ -64,19 +64,19 @@ def posterior_step(
     keep: Tensor,
     base: Tensor,
     embedding: Tensor,
-    odds: Tensor,
+    exp_gumbel: Tensor,
 ) -> tuple[PosteriorStep, Latent]:
     """Filter one step; also returns what the step after begins with, zero where that one forgets.
 
-    keep [B, 1] is that of the step after; base [B, 2*U+D], embedding [B, U], odds [B, S, C]: see
+    keep [B, 1] is that of the step after; base [B, 2*U+D], embedding [B, U], exp_gumbel [B, S, C]: see
     ``scan.posterior_scan``.
     """
     deter, saved = packed_gru.step(packed, *latent, base, None)
     before = embedding + deter.to(packed.shared.dtype) @ post.deter.T
     unit, unit_norm = norm.forward(before, post.scale)
-    soft = softmax(torch.addmm(post.bias, unit, post.logits.T).view(odds.shape))
-    classes = (mixed(soft, unimix) * odds).argmax(-1)
-    feature = torch.cat([deter, one_hot(classes, odds.shape[-1], torch.float32).flatten(1)], -1)
+    soft = softmax(torch.addmm(post.bias, unit, post.logits.T).view(exp_gumbel.shape))
+    classes = (mixed(soft, unimix) * exp_gumbel).argmax(-1)
+    feature = torch.cat([deter, one_hot(classes, exp_gumbel.shape[-1], torch.float32).flatten(1)], -1)
     after = Latent(deter * keep, (feature * keep).to(latent.low.dtype))
     return PosteriorStep(feature, saved.joined(), unit, unit_norm, soft, classes), after
 
@@ -140,14 +140,14 @@ def posterior_step_backward(
 
 
 def imagined_step(
-    agent: DreamerAgent, packed: PackedGRU, latent: Latent, noise_action: Tensor, odds: Tensor
+    agent: DreamerAgent, packed: PackedGRU, latent: Latent, noise_action: Tensor, exp_gumbel: Tensor
 ) -> tuple[Latent, Tensor]:
     """The actor acts and the prior answers: the next latent and the action [N, A] float32 that led to it.
 
-    noise_action [N, A], odds [N, S, C].
+    noise_action [N, A], exp_gumbel [N, S, C].
     """
     action = agent.actor(latent.low).sample(noise_action)
     deter, _ = packed_gru.step(packed, *latent, packed.first_bias, agent.rssm.gru.embed_action(action))
-    stoch = sample(agent.rssm.prior_probs(deter), odds).flatten(1)
+    stoch = sample(agent.rssm.prior_probs(deter), exp_gumbel).flatten(1)
     dtype = latent.low.dtype
     return Latent(deter, torch.cat([deter.to(dtype), stoch.to(dtype)], -1)), action

@@ -12,7 +12,7 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.behavior import behavior_loss
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.noise import Noise
-from robot_wm.dreamer.rollouts import ObservedSequences, OpenLoop, observe_sequences, open_loop
+from robot_wm.dreamer.prediction import ObservedSequences, OpenLoop, observe_sequences, open_loop
 from robot_wm.dreamer.world_model import world_model_loss
 from robot_wm.errors import UserError
 from robot_wm.learning.batch import TensorBatch

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from robot_wm.dreamer.config import DreamerConfig
-from robot_wm.nn.compiled import cell
+from robot_wm.nn.compiled import fused
 
 
 @dataclass(frozen=True)
 class Noise:
-    """Latents are drawn as ``argmax(probs * odds)`` with ``odds = exp(Gumbel)``; ones are greedy."""
+    """Latents are drawn by ``categorical.sample``; ones are greedy."""
 
-    posterior: Tensor  # [T, B, S, C] odds
-    prior: Tensor  # [H, T*B, S, C] odds
+    posterior: Tensor  # [T, B, S, C] exp(Gumbel)
+    prior: Tensor  # [H, T*B, S, C] exp(Gumbel)
     action: Tensor  # [H, T*B, A] standard normal, or Gumbel when discrete
 
     @classmethod
@@ -26,20 +26,20 @@ class Noise:
         """Draw for B = batch sequences of T = length trained steps, on the generator's device."""
         device, rows = generator.device, batch * length
         latent = (config.stoch, config.classes)
-        odds = torch.empty((rows * (config.horizon + 1), *latent), device=device)
-        odds = cell(_odds, device)(odds.uniform_(generator=generator))
+        uniform = torch.empty((rows * (config.horizon + 1), *latent), device=device).uniform_(generator=generator)
+        exp_gumbel = fused(_exp_gumbel, device)(uniform)
         actions = torch.empty((config.horizon, rows, action), device=device)
         if discrete:
             actions.exponential_(generator=generator).log_().neg_()
         else:
             actions.normal_(generator=generator)
         return cls(
-            posterior=odds[:rows].view(length, batch, *latent),
-            prior=odds[rows:].view(config.horizon, rows, *latent),
+            posterior=exp_gumbel[:rows].view(length, batch, *latent),
+            prior=exp_gumbel[rows:].view(config.horizon, rows, *latent),
             action=actions,
         )
 
 
-def _odds(uniform: Tensor) -> Tensor:
+def _exp_gumbel(uniform: Tensor) -> Tensor:
     """exp(Gumbel) = -1 / log(uniform), in place; several times faster on a CPU than drawing exponentials."""
     return uniform.log_().neg_().reciprocal_()

@@ -27,7 +27,7 @@ from robot_wm.dreamer.cells import (
 )
 from robot_wm.nn import norm_silu as norm
 from robot_wm.nn import packed_gru
-from robot_wm.nn.compiled import cell
+from robot_wm.nn.compiled import fused
 from robot_wm.nn.packed_gru import PackedGRU
 
 _POST = len(ScanWeights._fields)
@@ -80,17 +80,17 @@ class _PosteriorScan(torch.autograd.Function):
         low: Tensor,
         keep: Tensor,
         after: Tensor,
-        odds: Tensor,
+        exp_gumbel: Tensor,
         unimix: float,
         base: Tensor,
         embedding: Tensor,
         *flat: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         packed, post = _weights(flat)
-        advance = cell(posterior_step, deter.device)
+        advance = fused(posterior_step, deter.device)
         begun, steps = [Latent(deter, low)], []
-        for t in range(odds.shape[0]):
-            step, latent = advance(packed, post, unimix, begun[-1], after[t], base[t], embedding[t], odds[t])
+        for t in range(exp_gumbel.shape[0]):
+            step, latent = advance(packed, post, unimix, begun[-1], after[t], base[t], embedding[t], exp_gumbel[t])
             begun.append(latent)
             steps.append(step)
         saved: PosteriorStep = _stack(steps)
@@ -109,15 +109,15 @@ class _PosteriorScan(torch.autograd.Function):
         packed, post = _weights(tuple(flat))
         saved: PosteriorStep = ctx.saved._replace(soft=soft, feature=features)
         begun: Latent = ctx.begun
-        local: PosteriorLocal = cell(local_derivatives, keep.device)(packed, post, saved, begun.deter, keep)
-        recede = cell(posterior_step_backward, keep.device)
+        local: PosteriorLocal = fused(local_derivatives, keep.device)(packed, post, saved, begun.deter, keep)
+        recede = fused(posterior_step_backward, keep.device)
         kept = torch.zeros_like(features[0])  # gradient that the step after sends to this one's feature
         parts: list[PosteriorGradients] = []
         for t in reversed(range(len(features))):
             kept, part = recede(packed, post, ctx.unimix, _at(local, t), grads[0][t], grads[1][t], kept)
             parts.append(part)
         at: PosteriorGradients = _stack(parts[::-1])
-        weights = cell(_weight_gradients, keep.device)(packed, post, saved, begun.low, local, at)
+        weights = fused(_weight_gradients, keep.device)(packed, post, saved, begun.low, local, at)
         return (*[None] * 6, at.gru.joined, at.before, *weights)
 
 
@@ -145,14 +145,14 @@ def _weight_gradients(
 
 
 def posterior_scan(
-    inputs: ScanInputs, posterior: ScanWeights, odds: Tensor, *, unimix: float
+    inputs: ScanInputs, posterior: ScanWeights, exp_gumbel: Tensor, *, unimix: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Filter B sequences of T steps; odds [T, B, S, C].
+    """Filter B sequences of T steps; exp_gumbel [T, B, S, C].
 
     Returns features [T, B, F] with straight-through gradients, probabilities after unimix [T, B, S, C], and the drawn
     classes [T, B, S] uint8. The stored latent before the first step gets no gradient.
     """
     latent, keep, after, base, embedding, packed = inputs
     return _PosteriorScan.apply(  # type: ignore[no-any-return]
-        *latent, keep, after, odds, unimix, base, embedding, *packed.tensors(), *posterior
+        *latent, keep, after, exp_gumbel, unimix, base, embedding, *packed.tensors(), *posterior
     )

@@ -13,7 +13,7 @@ from robot_wm.dreamer.cells import ScanWeights
 from robot_wm.dreamer.scan import ScanInputs, posterior_scan, scan_inputs
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.categorical import kl, one_hot
-from robot_wm.nn.compiled import cell
+from robot_wm.nn.compiled import fused
 from robot_wm.nn.packed_gru import pack
 
 
@@ -34,10 +34,10 @@ class WorldModelLoss(NamedTuple):
     posterior_entropy: Tensor  # 0-d
 
 
-def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
+def observe(agent: DreamerAgent, batch: TensorBatch, exp_gumbel: Tensor) -> Posterior:
     """Filter every sequence: the posterior of steps 1..T given the stored latent of step 0.
 
-    odds [T, B, S, C]. A step with ``is_first`` forgets the latent and the action before it.
+    exp_gumbel [T, B, S, C]. A step with ``is_first`` forgets the latent and the action before it.
     """
     rssm, before = agent.rssm, agent.rssm.posterior
     weights = ScanWeights(
@@ -46,8 +46,8 @@ def observe(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> Posterior:
         rssm.posterior_logits.weight,
         rssm.posterior_logits.bias,
     )
-    inputs = cell(_scan_inputs, odds.device)(agent, batch)
-    return Posterior(*posterior_scan(inputs, weights, odds, unimix=agent.config.unimix))
+    inputs = fused(_scan_inputs, exp_gumbel.device)(agent, batch)
+    return Posterior(*posterior_scan(inputs, weights, exp_gumbel, unimix=agent.config.unimix))
 
 
 def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
@@ -68,13 +68,13 @@ def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
     )
 
 
-def world_model_loss(agent: DreamerAgent, batch: TensorBatch, odds: Tensor) -> WorldModelLoss:
+def world_model_loss(agent: DreamerAgent, batch: TensorBatch, exp_gumbel: Tensor) -> WorldModelLoss:
     """Reconstruction, reward, continue and the two KL losses (DreamerV3, Nature 2025).
 
     The KL is summed over groups, then cut at the free nats. All losses are means over T and B.
     """
-    posterior = observe(agent, batch, odds)
-    losses, *entropies = cell(_terms, odds.device)(agent, batch, posterior.feature, posterior.probs)
+    posterior = observe(agent, batch, exp_gumbel)
+    losses, *entropies = fused(_terms, exp_gumbel.device)(agent, batch, posterior.feature, posterior.probs)
     return WorldModelLoss(losses, posterior, *entropies)
 
 

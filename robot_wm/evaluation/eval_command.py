@@ -125,7 +125,7 @@ def _of_checkpoint(
     from robot_wm.evaluation.run_command import short_options
     from robot_wm.spec import require_same
     from robot_wm.tasks import agent_spec, make_env, parse_options
-    from robot_wm.training.evaluation import evaluate
+    from robot_wm.training.batched_evaluation import evaluate
 
     config = loaded.state.config
     name = task or config.task
@@ -155,7 +155,7 @@ def evaluate_bundle(
     precision: Precision = "fp32",
     done: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
-    """Run a bundle's episodes as fast as they go; the keys of `training.evaluation.evaluate`, and latency in µs.
+    """Run a bundle's episodes as fast as they go; keys of `training.batched_evaluation.evaluate`, and latency in µs.
 
     ``env_steps`` are those that the agent had learned from, None where its bundle does not say.
     An episode of more than ``longest`` control steps counts as it stands then, and among those ``cut_off``.

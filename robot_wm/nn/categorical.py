@@ -30,13 +30,13 @@ def one_hot(index: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     return (index.unsqueeze(-1) == torch.arange(classes, device=index.device, dtype=index.dtype)).to(dtype)
 
 
-def sample(probs: Tensor, odds: Tensor) -> Tensor:
+def sample(probs: Tensor, exp_gumbel: Tensor) -> Tensor:
     """Draw one class a group: [..., S, C] -> one-hot [..., S, C] of the dtype of ``probs``.
 
-    ``odds`` is ``exp(gumbel)``: ``argmax(log p + gumbel) = argmax(p * exp(gumbel))``, one logarithm less.
+    ``exp_gumbel`` is ``exp(gumbel)``: ``argmax(log p + gumbel) = argmax(p * exp(gumbel))``, one logarithm less.
     Ones give the mode; ties go to the first class.
     """
-    return one_hot((probs * odds).argmax(-1), probs.shape[-1], probs.dtype)
+    return one_hot((probs * exp_gumbel).argmax(-1), probs.shape[-1], probs.dtype)
 
 
 def kl(left: Tensor, right: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Cells that a loop over time repeats, compiled where that pays."""
+"""What an update does in many small kernels, compiled where that pays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def cell(function: Function, device: torch.device) -> Function:
+def fused(function: Function, device: torch.device) -> Function:
     """``function``, on a GPU compiled into a few kernels (once a process and shape).
 
     A loop over 64 steps is bound by the number of its kernels there. On a CPU it would save a sixth of an update of

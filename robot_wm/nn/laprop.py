@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robot_wm.nn.compiled import cell
+from robot_wm.nn.compiled import fused
 from robot_wm.nn.flat import FlatParameters
 
 
@@ -66,7 +66,7 @@ class LaProp:
         rates = self.learning_rate * share.clamp(0.0, 1.0)  # [N]
         self.rates.copy_(rates)
         self.steps += 1
-        cell(_move, grad.device)(
+        fused(_move, grad.device)(
             self.parameters.flat,
             self.momentum,
             self.rms,

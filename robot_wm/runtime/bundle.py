@@ -34,7 +34,7 @@ from robot_wm.runtime.manifest import (
     FileEntry,
     Manifest,
 )
-from robot_wm.runtime.recording import Recording, check_recording, read_recording
+from robot_wm.runtime.parity_recording import Recording, check_recording, read_recording
 from robot_wm.runtime.signature import SIGNATURE_BYTES, load_public_key, require_signature
 from robot_wm.spec import AgentSpec
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.graph_tensors import Draw, StateTensor, TensorSpec
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import ParityThresholds, Precision
-from robot_wm.runtime.recording import Recording
 
 if TYPE_CHECKING:
     from robot_wm.runtime.bundle import Bundle

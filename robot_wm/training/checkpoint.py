@@ -97,7 +97,7 @@ def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[st
         (temporary / _STATE).write_text(state.model_dump_json(indent=2))
         sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (_LEARNER, _REPLAY)]
         (temporary / _SUMS).write_text("".join(sums))
-    kept_so_far = everyone(run)
+    kept_so_far = paths(run)
     best = best_path(run)
     for older in kept_so_far[:-1]:
         (older / _REPLAY).unlink(missing_ok=True)
@@ -133,7 +133,7 @@ def best_path(run: Path) -> Path | None:
 
 def latest_path(run: Path) -> Path | None:
     """The newest checkpoint of a run, if there is one, whether it is whole or not."""
-    found = everyone(run)
+    found = paths(run)
     return found[-1] if found else None
 
 
@@ -212,7 +212,7 @@ def load_agent(path: Path, which: Which = "best") -> LoadedAgent:
     try:
         state, tensors = read_state(path), read_learner(path)
     except DamagedError as error:
-        others = [other for other in everyone(path.parent.parent) if other != path]
+        others = [other for other in paths(path.parent.parent) if other != path]
         cure = (
             f"name another one: --checkpoint {shlex.quote(str(others[-1]))}"
             if others
@@ -242,6 +242,6 @@ def _agent_part(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     return part
 
 
-def everyone(run: Path) -> list[Path]:
+def paths(run: Path) -> list[Path]:
     """A run's checkpoints, oldest first; what is in them shows when they are read."""
     return sorted(path for path in folder(run).glob(f"{_STEP}*") if path.is_dir())

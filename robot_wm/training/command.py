@@ -49,7 +49,7 @@ def saved_settings(run: Path) -> dict[str, Any]:
     from robot_wm.training import checkpoint
 
     damage: UserError | None = None
-    for path in reversed(checkpoint.everyone(run)):
+    for path in reversed(checkpoint.paths(run)):
         try:
             config = checkpoint.read_state(path).config
         except checkpoint.DamagedError as error:

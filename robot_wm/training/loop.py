@@ -26,11 +26,11 @@ from robot_wm.spec import AgentSpec, require_same
 from robot_wm.tasks import agent_spec, backend_name, make_env
 from robot_wm.training import checkpoint
 from robot_wm.training.actor_process import ProcessCollector
+from robot_wm.training.batched_evaluation import evaluate
 from robot_wm.training.checkpoint import RunState
 from robot_wm.training.collector import Collector, InlineCollector
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.env_pool import EnvPool
-from robot_wm.training.evaluation import evaluate
 from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.git import git_commit
 from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
@@ -370,7 +370,7 @@ class Trainer:
         )
         self._newest = path
         self.store.tag(path.name, move=True)
-        kept = {item.name for item in checkpoint.everyone(self.run)}
+        kept = {item.name for item in checkpoint.paths(self.run)}
         for name in self.store.tags():
             if name.startswith("step_") and name not in kept:
                 self.store.untag(name)

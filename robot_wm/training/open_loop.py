@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
-from robot_wm.dreamer.rollouts import OpenLoop
+from robot_wm.dreamer.prediction import OpenLoop
 from robot_wm.spec import AgentSpec, ObservationField
 
 if TYPE_CHECKING:

@@ -84,11 +84,11 @@ def find_start(run: Path, *, resume: bool) -> Start | None:
     if checkpoint.folder(run).is_dir():
         tidy(checkpoint.folder(run))
     if not resume:
-        if checkpoint.everyone(run):
+        if checkpoint.paths(run):
             raise UserError(f"{run}: holds a run already; continue it with --resume or name another --run-dir")
         return None
     damaged: list[tuple[Path, DamagedError]] = []
-    for path in reversed(checkpoint.everyone(run)):
+    for path in reversed(checkpoint.paths(run)):
         try:
             state, learner = checkpoint.read_state(path), checkpoint.read_learner(path)
         except DamagedError as error:

@@ -8,7 +8,7 @@ from robot_wm.dreamer.world_model import observe
 from robot_wm.nn.categorical import sample
 
 
-def by_autograd(learner, batch, odds):
+def by_autograd(learner, batch, exp_gumbel):
     """The same filter, one module call a step, with straight-through samples."""
     agent, config = learner.agent, learner.config
     embedding = agent.encoder({n: v[:, 1:].flatten(0, 1) for n, v in batch.obs.items()}, torch.float32)
@@ -19,7 +19,7 @@ def by_autograd(learner, batch, odds):
         keep = 1.0 - batch.is_first[:, t, None].float()
         deter = agent.rssm.gru(deter * keep, stoch * keep, batch.action[:, t - 1] * keep)
         p = agent.rssm.posterior_probs(deter, embedding[:, t - 1])
-        stoch = (sample(p.detach(), odds[t - 1]) + p - p.detach()).flatten(1)
+        stoch = (sample(p.detach(), exp_gumbel[t - 1]) + p - p.detach()).flatten(1)
         features.append(torch.cat([deter, stoch], -1))
         probs.append(p)
     return torch.stack(features), torch.stack(probs)
@@ -33,11 +33,11 @@ def test_values_and_gradients_are_autograds(workshop, shape):
         for parameter in learner.agent.rssm.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=g) * 0.2)
     batch = workshop.batch(learner, size=4, length=9, first=0.2)
-    odds = learner.draw_noise(batch).posterior
+    exp_gumbel = learner.draw_noise(batch).posterior
     parameters = [p for m in (learner.agent.encoder, learner.agent.rssm) for p in m.parameters()]
     names = [n for m in (learner.agent.encoder, learner.agent.rssm) for n, _ in m.named_parameters()]
-    scan = observe(learner.agent, batch, odds)
-    wanted = by_autograd(learner, batch, odds)
+    scan = observe(learner.agent, batch, exp_gumbel)
+    wanted = by_autograd(learner, batch, exp_gumbel)
     weights = [torch.randn(w.shape, generator=g) for w in wanted]
     grads = []
     for outputs in ((scan.feature, scan.probs), wanted):

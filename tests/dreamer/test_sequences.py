@@ -16,9 +16,9 @@ def posterior(learner, batch, seed=0):
     config = learner.config
     size, steps = batch.reward.shape
     shape = (steps - 1, size, config.stoch, config.classes)
-    odds = torch.empty(shape).exponential_(generator=torch.Generator().manual_seed(seed)).reciprocal_()
+    exp_gumbel = torch.empty(shape).exponential_(generator=torch.Generator().manual_seed(seed)).reciprocal_()
     with torch.no_grad():
-        return observe(learner.agent, batch, odds)
+        return observe(learner.agent, batch, exp_gumbel)
 
 
 def first_difference(a, b):

@@ -21,8 +21,8 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
-from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.tasks import agent_spec, make_env

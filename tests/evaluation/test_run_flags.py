@@ -26,8 +26,8 @@ from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.modes import Mode
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
-from robot_wm.runtime.recording import Recording
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle
 

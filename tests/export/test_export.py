@@ -15,7 +15,7 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY, POLICY_OP17, SIGNATURE
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity
-from robot_wm.runtime.recording import write_recording
+from robot_wm.runtime.parity_recording import write_recording
 from robot_wm.runtime.signature import generate_key
 from robot_wm_export.bundle_writer import write_zip
 from robot_wm_export.export import export_agent, summary

@@ -14,8 +14,8 @@ from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.manifest import POLICY_OF, POLICY_OP17
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity, compare, free_run, objection
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import MAX_DIFFERING_DRAWS, MAX_TOLERANCE, ParityThresholds
-from robot_wm.runtime.recording import Recording
 from robot_wm_export.export import ExportReport, export_agent, summary
 from robot_wm_export.fp16 import with_roundings
 from robot_wm_export.precision import MARGIN, chosen_thresholds, parse_precisions

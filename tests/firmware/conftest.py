@@ -13,8 +13,8 @@ from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.robot_model import RobotConfig
 from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
-from robot_wm.runtime.recording import Recording
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle

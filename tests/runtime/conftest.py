@@ -21,8 +21,8 @@ from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, Tenso
 from robot_wm.runtime.manifest import PARITY, POLICY_OP17, FileEntry, Lineage, Manifest
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import replay
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
-from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.signature import generate_key, load_private_key
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, ObservationField
 from robot_wm_export.bundle_writer import write_bundle

@@ -23,8 +23,8 @@ from robot_wm.runtime.parity import (
     objection,
     replay,
 )
+from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import ParityResult, ParityThresholds, PrecisionParity
-from robot_wm.runtime.recording import Recording
 from robot_wm.runtime.start import start_controller
 from robot_wm_export.bundle_writer import write_bundle
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import PARITY
-from robot_wm.runtime.recording import Recording, check_recording, read_recording, write_recording
+from robot_wm.runtime.parity_recording import Recording, check_recording, read_recording, write_recording
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from robot_wm.console import progress
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.evaluation.eval_command import evaluate_bundle
 from robot_wm.training import checkpoint, scalars
+from robot_wm.training.batched_evaluation import evaluate
 from robot_wm.training.command import RoundReport
 from robot_wm.training.config import TrainConfig
-from robot_wm.training.evaluation import evaluate
 from robot_wm.training.loop import Trainer
 
 # Of 8 steps of an environment 2 are resets; it walks 4, is reset, walks 2 and falls, is reset.

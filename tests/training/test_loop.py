@@ -155,7 +155,7 @@ def test_a_resumed_run_goes_on_to_its_end_without_repeating_rows(tiny):
     assert sum(not episode.source.goes_on for episode in episodes) == state.episodes
     assert len({episode.source.seed for episode in episodes}) == len(episodes), "episodes of the start were replayed"
     # A tag keeps a version of the store for each checkpoint that is kept, and for no other.
-    assert set(trainer.store.tags()) == {path.name for path in checkpoint.everyone(trainer.run)}
+    assert set(trainer.store.tags()) == {path.name for path in checkpoint.paths(trainer.run)}
     assert len(trainer.store.tags()) == 2
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from robot_wm.dreamer.rollouts import OpenLoop
+from robot_wm.dreamer.prediction import OpenLoop
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
 

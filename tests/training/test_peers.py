@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from robot_wm.errors import StoppedError
-from robot_wm.training import actor_process, checkpoint, evaluation, stopping
+from robot_wm.training import actor_process, batched_evaluation, checkpoint, stopping
 from robot_wm.training.actor_process import ProcessCollector
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.loop import Trainer
@@ -201,13 +201,13 @@ def test_an_evaluation_without_end_is_cut_and_hears_that_it_shall_stop(tiny, mon
         return step(pool, actions)
 
     endless = config.model_copy(update={"steps": 1000, "eval_episode_steps": 10**9})
-    monkeypatch.setattr(evaluation.EnvPool, "step", tell)
+    monkeypatch.setattr(batched_evaluation.EnvPool, "step", tell)
     trainer = Trainer(endless, resume=True)
     state = trainer.train()
     assert (trainer.stopped_by, len(asked), state.env_steps) == ("signal", 5, 120)
     assert state.evaluation["env_steps"] == 60  # the one before
     with pytest.raises(StoppedError):
-        evaluation.evaluate(trainer.agent, config.task, config.task_options, episodes=1, go_on=lambda: False)
+        batched_evaluation.evaluate(trainer.agent, config.task, config.task_options, episodes=1, go_on=lambda: False)
 
 
 @pytest.mark.parametrize("processes", [0, 1])

@@ -76,7 +76,7 @@ def run(finished, tmp_path):
     + [("learner.safetensors", flip)],  # people may edit the other, so it has no checksum
 )
 def test_a_resume_steps_over_a_damaged_checkpoint_and_loses_nothing(run, caplog, name, damage, config):
-    older, newest = checkpoint.everyone(run)
+    older, newest = checkpoint.paths(run)
     learner = checkpoint.read_learner(older)
     damage(newest / name)
     with caplog.at_level(logging.WARNING):
@@ -116,7 +116,7 @@ def test_a_damaged_replay_is_filled_anew_and_the_newest_learner_goes_on(run, cap
 
 
 def test_where_no_checkpoint_is_whole_one_line_says_so_and_all_stays(run, capsys):
-    for path in checkpoint.everyone(run):
+    for path in checkpoint.paths(run):
         cut(path / "learner.safetensors")
     files = sorted(run.rglob("*"))
     assert robot_wm(["train", "--resume", "--run-dir", str(run)]) == 2
@@ -138,7 +138,7 @@ def test_another_versions_checkpoint_is_refused_and_not_stepped_over(run, config
     file.write_text(file.read_text().replace('"episodes"', '"chapters"'))
     with pytest.raises(UserError, match=r"step_000000200/state\.json: chapters"):
         Trainer(config(run), resume=True)
-    assert len(checkpoint.everyone(run)) == 2
+    assert len(checkpoint.paths(run)) == 2
 
 
 def test_what_a_killed_save_left_is_taken_up(run, config):
@@ -153,7 +153,7 @@ def test_what_a_killed_save_left_is_taken_up(run, config):
 
 @pytest.mark.parametrize("command", ["eval", "export"])
 def test_an_agent_of_a_damaged_checkpoint_is_refused_and_another_one_is_named(run, tmp_path, capsys, command):
-    older, newest = checkpoint.everyone(run)
+    older, newest = checkpoint.paths(run)
     flip(newest / "learner.safetensors")
     options = ["--out", str(tmp_path / "a.rwm")] if command == "export" else []
     assert robot_wm([command, "--checkpoint", str(run), *options]) == 2

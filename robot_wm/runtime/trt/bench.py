@@ -21,8 +21,8 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.engine import EngineError
 from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.manifest import POLICY_OF, Manifest
+from robot_wm.runtime.parity_recording import Recording, read_recording
 from robot_wm.runtime.parity_section import Precision
-from robot_wm.runtime.recording import Recording, read_recording
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.choice import fastest_plan
 from robot_wm.runtime.trt.engine import TensorRTEngine

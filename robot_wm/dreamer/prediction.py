@@ -40,8 +40,8 @@ class OpenLoop(NamedTuple):
 def _greedy(agent: DreamerAgent, batch: TensorBatch) -> Posterior:
     size, steps = batch.reward.shape
     config = agent.config
-    odds = torch.ones((steps - 1, size, config.stoch, config.classes), device=batch.reward.device)
-    return observe(agent, batch, odds)
+    exp_gumbel = torch.ones((steps - 1, size, config.stoch, config.classes), device=batch.reward.device)
+    return observe(agent, batch, exp_gumbel)
 
 
 @torch.no_grad()
@@ -80,10 +80,10 @@ def open_loop(
         state = features[-1] * keep[t]
         deter = agent.rssm.gru(state[:, : config.deter], state[:, config.deter :], action[t])
         probs = agent.rssm.prior_probs(deter)
-        odds = torch.ones_like(probs)
+        exp_gumbel = torch.ones_like(probs)
         if generator is not None:
-            odds = odds.exponential_(generator=generator).reciprocal_()
-        features.append(torch.cat([deter, sample(probs, odds).flatten(1)], -1))
+            exp_gumbel = exp_gumbel.exponential_(generator=generator).reciprocal_()
+        features.append(torch.cat([deter, sample(probs, exp_gumbel).flatten(1)], -1))
     rows = torch.stack(features, 1).flatten(0, 1)  # [B*T, F]
     shape = (batch.reward.shape[0], length)
     actual = {name: batch.obs[name][:, 1:] for name in (*agent.inputs.vectors, *agent.inputs.images)}

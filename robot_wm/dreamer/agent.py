@@ -105,6 +105,15 @@ class DreamerAgent(nn.Module):
             action=torch.zeros(batch, self.action_dim, device=device),
         )
 
+    def advance(self, deter: Tensor, stoch: Tensor, action: Tensor, exp_gumbel: Tensor) -> tuple[Tensor, Tensor]:
+        """One step without an observation, which a search takes: the prior answers an action.
+
+        deter [N, D] float32, stoch [N, S*C] one-hot, action [N, A], exp_gumbel [N, S, C] exp(Gumbel), of which ones
+        are greedy -> next deter [N, D] and stoch [N, S*C] float32, side by side the feature that heads take. Pure.
+        """
+        deter = self.rssm.gru(deter, stoch, action)
+        return deter, sample(self.rssm.prior_probs(deter), exp_gumbel).flatten(1)
+
     def tick(
         self,
         obs: Mapping[str, Tensor],

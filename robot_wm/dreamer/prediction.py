@@ -11,7 +11,7 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.world_model import Posterior, observe
 from robot_wm.errors import UserError
 from robot_wm.learning.batch import TensorBatch
-from robot_wm.nn.categorical import kl, sample
+from robot_wm.nn.categorical import kl
 
 
 class ObservedSequences(NamedTuple):
@@ -78,12 +78,11 @@ def open_loop(
     features = list(feature.unbind(0))
     for t in range(context, length):
         state = features[-1] * keep[t]
-        deter = agent.rssm.gru(state[:, : config.deter], state[:, config.deter :], action[t])
-        probs = agent.rssm.prior_probs(deter)
-        exp_gumbel = torch.ones_like(probs)
+        exp_gumbel = torch.ones((len(state), config.stoch, config.classes), device=state.device)
         if generator is not None:
             exp_gumbel = exp_gumbel.exponential_(generator=generator).reciprocal_()
-        features.append(torch.cat([deter, sample(probs, exp_gumbel).flatten(1)], -1))
+        stepped = agent.advance(state[:, : config.deter], state[:, config.deter :], action[t], exp_gumbel)
+        features.append(torch.cat(stepped, -1))
     rows = torch.stack(features, 1).flatten(0, 1)  # [B*T, F]
     shape = (batch.reward.shape[0], length)
     actual = {name: batch.obs[name][:, 1:] for name in (*agent.inputs.vectors, *agent.inputs.images)}

@@ -5,7 +5,7 @@ The cell has four renderings, of which the first is what the others must equal:
 ===================================  =====================================  ===============================
 rendering                            runs in                                tied to the first by
 ===================================  =====================================  ===============================
-``BlockGRU.forward``                 ticks in torch, open-loop predictions  (tests/nn/test_layers.py: formulas)
+``BlockGRU.forward``                 ticks in torch, ``agent.advance``      (tests/nn/test_layers.py: formulas)
 ``packed_gru``, few rows, gradients  the posterior's scan of an update      tests/dreamer/test_scan.py
 ``packed_gru``, ``wide``             imagination in an update               tests/dreamer/test_imagination.py
 ``deployed_gru`` of the exporter     the graph that a robot runs            tests/export/test_deployed_tick.py

@@ -5,7 +5,6 @@ import torch
 
 from robot_wm.dreamer.behavior import imagine
 from robot_wm.nn import packed_gru
-from robot_wm.nn.categorical import sample
 
 SHAPES = [{"deter": 16}, {"deter": 520, "hidden": 4}]
 
@@ -26,8 +25,7 @@ def test_imagined_steps_are_the_modules(workshop, shape, discrete):
         torch.testing.assert_close(seen.feature[t], feature)
         action = agent.actor(feature).sample(noise.action[t])
         torch.testing.assert_close(seen.action[t], action)
-        recurrent = agent.rssm.gru(feature[:, :deter], feature[:, deter:], action)
-        feature = torch.cat([recurrent, sample(agent.rssm.prior_probs(recurrent), noise.prior[t]).flatten(1)], -1)
+        feature = torch.cat(agent.advance(feature[:, :deter], feature[:, deter:], action, noise.prior[t]), -1)
     torch.testing.assert_close(seen.feature[-1], feature)
 
 

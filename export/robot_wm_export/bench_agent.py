@@ -46,8 +46,7 @@ def random_rollout(agent: DreamerAgent, spec: AgentSpec) -> Rollout:
     return Rollout(
         observations={name: draw(field.shape, field.dtype) for name, field in spec.model_inputs().items()},
         is_first=is_first,
-        noise_latent=np.zeros((FRAMES, 1, agent.config.stoch, agent.config.classes), dtype=np.float32),
-        noise_action=np.zeros((FRAMES, 1, agent.action_dim), dtype=np.float32),
+        noise={entry.name: np.zeros((FRAMES, *entry.shape), dtype=np.float32) for entry in agent.noise},
     )
 
 

@@ -1,6 +1,6 @@
 """One tick of each engine of this interpreter, as a function that says how long it took.
 
-Timed are: torch, ``DreamerAgent.tick`` in inference mode, from the observation on the host to the action on the host;
+Timed are: torch, ``DreamerAgent.step`` in inference mode, from the observation on the host to the action on the host;
 ONNX Runtime, ``InferenceSession.run`` alone; the controller, the whole of ``Controller.step``: checks, scaling,
 history, graph, safety limits. Every one carries its recurrent state from tick to tick.
 """
@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
+from robot_wm.learning.agent import initial_state
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.manifest import Manifest
@@ -38,10 +39,10 @@ def torch_tick(agent: DreamerAgent, rollout: Rollout, device: str, *, compiled: 
     is_first = torch.zeros(1, device=device)
     latent = torch.zeros(1, agent.config.stoch, agent.config.classes, device=device)
     noise = torch.zeros(1, agent.action_dim, device=device)
-    act: Callable[..., TickOutput] = agent.tick
+    act: Callable[..., TickOutput] = agent.step
     if compiled:
-        act = torch.compile(agent.tick, mode="max-autotune" if on_gpu else "default", dynamic=False)
-    state = agent.initial(1)
+        act = torch.compile(agent.step, mode="max-autotune" if on_gpu else "default", dynamic=False)
+    state = TickState(**initial_state(agent.state, 1, device))
 
     def tick(number: int) -> int:
         nonlocal state

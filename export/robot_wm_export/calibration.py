@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import UserError
+from robot_wm.learning.agent import Agent
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.transform import ObservationTransform, to_policy
 from robot_wm.spec import AgentSpec
@@ -33,9 +33,7 @@ class Calibration:
     source: str
 
 
-def from_store(
-    path: Path, agent: DreamerAgent, spec: AgentSpec, *, version: int | None = None, seed: int = 0
-) -> Calibration:
+def from_store(path: Path, agent: Agent, spec: AgentSpec, *, version: int | None = None, seed: int = 0) -> Calibration:
     """The newest episodes of a replay store, up to ``TICKS`` ticks.
 
     ``version``: by default the store's newest. Raises UserError where there is no store, no episode, or another spec.
@@ -51,7 +49,7 @@ def from_store(
     ticks = min(TICKS, found)
     if not ticks:
         raise UserError(f"{path}: holds no episode to calibrate by")
-    noise_latent, noise_action = draw_noise(np.random.default_rng(seed), agent, ticks)
+    noise = draw_noise(np.random.default_rng(seed), agent.noise, ticks)
     observations: dict[str, NDArray[Any]] = {
         name: np.empty((ticks, 1, *field.shape), dtype=field.dtype) for name, field in spec.model_inputs().items()
     }
@@ -70,7 +68,7 @@ def from_store(
                 executed[tick] = actions[step - 1]
             tick += 1
     return Calibration(
-        ticks=Rollout(observations, is_first, noise_latent, noise_action),
+        ticks=Rollout(observations, is_first, noise),
         executed=executed,
         source=f"{ticks} ticks of {len(episodes)} episodes, replay version {store.version}",
     )
@@ -83,7 +81,7 @@ def calibration_inputs(float32: onnx.ModelProto, graph: TickGraph, calibration: 
     """
     ticks = calibration.ticks
     inputs: dict[str, NDArray[Any]] = {f"obs/{name}": values for name, values in ticks.observations.items()}
-    inputs |= {"is_first": ticks.is_first, "noise/latent": ticks.noise_latent, "noise/action": ticks.noise_action}
+    inputs |= {"is_first": ticks.is_first} | dict(ticks.noise)
     inputs |= {state.input: np.empty((ticks.ticks, *state.shape), dtype=np.float32) for state in graph.state}
     engine = OnnxEngine(float32.SerializeToString(), graph.state)
     engine.activate()

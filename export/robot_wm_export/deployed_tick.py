@@ -65,7 +65,7 @@ class DeployedTick(nn.Module):
         noise_latent: Tensor,
         noise_action: Tensor,
     ) -> TickOutput:
-        """As ``DreamerAgent.tick``, with a batch of 1."""
+        """As ``DreamerAgent.step``, with a batch of 1."""
         keep = 1.0 - is_first  # [1]
         inputs, seen = self.inputs(state.deter, state.stoch.reshape(1, -1), state.action, keep, obs)
         embedding = self.encoder(obs, seen)  # [1, E]

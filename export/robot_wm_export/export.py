@@ -90,7 +90,7 @@ def export_agent(
         noise=graph.noise,
         outputs=graph.outputs,
         draws=graph.draws,
-        surprise_unit="nats",
+        surprise_unit=agent.surprise_unit,
         graphs=graphs,
         recording=recording,
         parity=Parity(

@@ -224,8 +224,7 @@ def _prediction(trainer: Trainer) -> OpenLoop:
         trainer.spec,
         capacity_steps=episode.length,
         length=length,
-        deter=trainer.config.dreamer.deter,
-        stoch=trainer.config.dreamer.stoch,
+        stored=trainer.agent.stored,
     )
     sampler.add_episode(episode)  # its first window is fresh, so it is the one that is drawn
     return trainer.learner.open_loop(TensorBatch.from_numpy(sampler.sample(1), trainer.device), context=length // 8)

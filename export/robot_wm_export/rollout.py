@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robot_wm.dreamer.agent import DreamerAgent, TickState
 from robot_wm.errors import UserError
+from robot_wm.learning.agent import Agent, initial_state
+from robot_wm.runtime.graph_tensors import NoiseTensor
 from robot_wm.runtime.parity_section import MAX_PARITY_TICKS
 from robot_wm.runtime.transform import ObservationTransform, to_command
 from robot_wm.spec import AgentSpec, require_same
@@ -31,8 +32,7 @@ class Rollout:
 
     observations: Mapping[str, NDArray[Any]]  # field -> [N, 1, *model input shape], as the graph sees it
     is_first: NDArray[np.float32]  # [N, 1], 1 at the first tick of an episode
-    noise_latent: NDArray[np.float32]  # [N, 1, S, C] Gumbel, or zeros
-    noise_action: NDArray[np.float32]  # [N, 1, A] normal (Gumbel when discrete), or zeros
+    noise: Mapping[str, NDArray[np.float32]]  # declared name -> [N, 1, *shape], or zeros
 
     @property
     def ticks(self) -> int:
@@ -41,7 +41,7 @@ class Rollout:
 
 
 @torch.inference_mode()
-def record_rollout(agent: DreamerAgent, env: gymnasium.Env[Any, Any], ticks: int, seed: int) -> Rollout:
+def record_rollout(agent: Agent, env: gymnasium.Env[Any, Any], ticks: int, seed: int) -> Rollout:
     """Drive ``env`` with ``agent`` for ``ticks`` (256 or more) control steps, over four episodes or more.
 
     Most ticks have noise, every fourth none. The environment's observations pass the runtime's own transform.
@@ -50,17 +50,15 @@ def record_rollout(agent: DreamerAgent, env: gymnasium.Env[Any, Any], ticks: int
         raise UserError(f"rollout ticks must be {MIN_TICKS} to {MAX_PARITY_TICKS}, got {ticks}")
     spec = agent_spec(env)
     transform = ObservationTransform(spec)
-    noise_latent, noise_action = draw_noise(np.random.default_rng(seed), agent, ticks)
     rollout = Rollout(
         observations={
             name: np.empty((ticks, 1, *field.shape), dtype=field.dtype) for name, field in spec.model_inputs().items()
         },
         is_first=np.zeros((ticks, 1), dtype=np.float32),
-        noise_latent=noise_latent,
-        noise_action=noise_action,
+        noise=draw_noise(np.random.default_rng(seed), agent.noise, ticks),
     )
     longest = ticks // _MIN_EPISODES
-    state, length, ended = agent.initial(1), 0, True
+    state, length, ended = initial_state(agent.state, 1, "cpu"), 0, True
     observation: Mapping[str, NDArray[Any]] = {}
     for tick in range(ticks):
         if ended or length == longest:
@@ -69,27 +67,29 @@ def record_rollout(agent: DreamerAgent, env: gymnasium.Env[Any, Any], ticks: int
             length, ended = 0, False
         for name, value in transform.push(observation, bool(rollout.is_first[tick, 0])).items():
             rollout.observations[name][tick] = value
-        state = _act(agent, rollout, tick, state)
-        observation, _, terminated, truncated, _ = env.step(_command(spec, state))
+        made = agent.tick(
+            {name: torch.from_numpy(values[tick]) for name, values in rollout.observations.items()},
+            torch.from_numpy(rollout.is_first[tick]),
+            state,
+            {name: torch.from_numpy(values[tick]) for name, values in rollout.noise.items()},
+        )
+        state = made.state
+        observation, _, terminated, truncated, _ = env.step(_command(spec, made.outputs["action"]))
         ended, length = bool(terminated or truncated), length + 1
     return rollout
 
 
-def draw_noise(
-    rng: np.random.Generator, agent: DreamerAgent, ticks: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Noise for the latent [N, 1, S, C] (Gumbel) and the action [N, 1, A] (normal, Gumbel when discrete).
-
-    Every fourth tick has none.
-    """
-    config, action = agent.config, (ticks, 1, agent.action_dim)
-    latent = rng.gumbel(size=(ticks, 1, config.stoch, config.classes)).astype(np.float32)
-    noise = (rng.gumbel(size=action) if agent.discrete else rng.standard_normal(size=action)).astype(np.float32)
-    latent[::_GREEDY_SHARE] = noise[::_GREEDY_SHARE] = 0.0
-    return latent, noise
+def draw_noise(rng: np.random.Generator, noise: Sequence[NoiseTensor], ticks: int) -> dict[str, NDArray[np.float32]]:
+    """Declared noise by name, [N, 1, *shape], drawn in the order of its declaration. Every fourth tick has none."""
+    drawn = {}
+    for entry in noise:
+        draw = rng.gumbel if entry.distribution == "gumbel" else rng.normal
+        drawn[entry.name] = draw(size=(ticks, *entry.shape)).astype(np.float32)
+        drawn[entry.name][::_GREEDY_SHARE] = 0.0
+    return drawn
 
 
-def check_rollout(rollout: Rollout, agent: DreamerAgent, spec: AgentSpec) -> None:
+def check_rollout(rollout: Rollout, agent: Agent, spec: AgentSpec) -> None:
     """Refuse (UserError) a rollout that is too short, does not begin an episode, or has other shapes or types."""
     ticks = rollout.ticks
     if not MIN_TICKS <= ticks <= MAX_PARITY_TICKS:
@@ -97,12 +97,11 @@ def check_rollout(rollout: Rollout, agent: DreamerAgent, spec: AgentSpec) -> Non
     inputs = spec.model_inputs()
     if set(inputs) != set(rollout.observations):
         raise UserError(f"rollout: observations {sorted(rollout.observations)}, the spec has {sorted(inputs)}")
-    latent = (agent.config.stoch, agent.config.classes)
-    expected: dict[str, tuple[NDArray[Any], tuple[int, ...], str]] = {
-        "is_first": (rollout.is_first, (), "float32"),
-        "noise_latent": (rollout.noise_latent, latent, "float32"),
-        "noise_action": (rollout.noise_action, (agent.action_dim,), "float32"),
-    }
+    noise = {entry.name: entry.shape[1:] for entry in agent.noise}
+    if set(noise) != set(rollout.noise):
+        raise UserError(f"rollout: noise {sorted(rollout.noise)}, the agent has {sorted(noise)}")
+    expected: dict[str, tuple[NDArray[Any], tuple[int, ...], str]] = {"is_first": (rollout.is_first, (), "float32")}
+    expected |= {name: (rollout.noise[name], shape, "float32") for name, shape in noise.items()}
     expected |= {name: (rollout.observations[name], field.shape, field.dtype) for name, field in inputs.items()}
     for name, (array, shape, dtype) in expected.items():
         if array.shape != (ticks, 1, *shape) or array.dtype != np.dtype(dtype):
@@ -123,16 +122,6 @@ def require_task(env: gymnasium.Env[Any, Any], spec: AgentSpec, *, origin: str) 
     return present
 
 
-def _act(agent: DreamerAgent, rollout: Rollout, tick: int, state: TickState) -> TickState:
-    return agent.tick(
-        {name: torch.from_numpy(values[tick]) for name, values in rollout.observations.items()},
-        torch.from_numpy(rollout.is_first[tick]),
-        state,
-        torch.from_numpy(rollout.noise_latent[tick]),
-        torch.from_numpy(rollout.noise_action[tick]),
-    ).state
-
-
-def _command(spec: AgentSpec, state: TickState) -> Any:
-    command = to_command(spec.action, state.action[0].numpy())  # [A] SI or one-hot
+def _command(spec: AgentSpec, action: torch.Tensor) -> Any:
+    command = to_command(spec.action, action[0].numpy())  # [A] SI or one-hot
     return int(command.argmax()) if spec.action.is_discrete else command

@@ -1,11 +1,11 @@
 """The fused tick as one torch module with the bundle's tensor names, and what both exporters trace of it.
 
-Shape letters: D deter, S stoch groups, C classes, A action dimensions; the batch axis is 1 in every tensor.
+The batch axis is 1 in every tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,53 +13,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
-from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
+from robot_wm.dreamer.agent import DreamerAgent, TickState
+from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.spec import AgentSpec
 from robot_wm_export.deployed_tick import DeployedTick
 
-_Tick = Callable[[Mapping[str, Tensor], Tensor, TickState, Tensor, Tensor], TickOutput]
-
 
 class TickGraph(nn.Module):
-    """``DreamerAgent.tick`` with its inputs and outputs in a flat, named order.
+    """An agent's tick with its inputs and outputs in a flat, named order, which follows from what it declares.
 
-    ``inputs``: ``obs/<field>`` in the spec's order, ``is_first`` [1], ``state/deter`` [1, D], ``state/stoch``
-    [1, S, C], ``state/action`` [1, A], ``noise/latent`` [1, S, C], ``noise/action`` [1, A]. ``outputs``: ``action``
-    [1, A], ``value`` [1], ``surprise`` [1] nats, ``post_logits`` [1, S, C] (log-probabilities after unimix), then
-    ``next/deter``, ``next/stoch``; the next ``state/action`` is ``action`` itself, so no node has to copy it.
+    ``inputs``: ``obs/<field>`` in the spec's order, ``is_first`` [1], then state and noise. Outputs: the agent's, then
+    the next state but for what of it they show: there no node has to copy it.
     """
 
     def __init__(self, agent: DreamerAgent, spec: AgentSpec) -> None:
         super().__init__()
         self.agent = agent
-        config = agent.config
-        latent = (1, config.stoch, config.classes)
-        action = (1, agent.action_dim)
         self.fields = tuple(spec.model_inputs())
-        self.state = (
-            StateTensor(name="deter", input="state/deter", output="next/deter", shape=(1, config.deter)),
-            StateTensor(name="stoch", input="state/stoch", output="next/stoch", shape=latent),
-            StateTensor(name="action", input="state/action", output="action", shape=action, shown=True),
-        )
-        self.noise = (
-            NoiseTensor(name="noise/latent", shape=latent, distribution="gumbel"),
-            NoiseTensor(name="noise/action", shape=action, distribution="gumbel" if agent.discrete else "normal"),
-        )
-        self.outputs = (
-            TensorSpec(name="action", shape=action),
-            TensorSpec(name="value", shape=(1,)),
-            TensorSpec(name="surprise", shape=(1,)),
-            TensorSpec(name="post_logits", shape=latent),
-        )
-        self.draws = (
-            Draw(
-                logits="post_logits",
-                noise="noise/latent",
-                drawn="next/stoch",
-                before=("next/deter", "post_logits", "surprise"),
-            ),
-        )
+        self.state, self.noise, self.outputs, self.draws = agent.state, agent.noise, agent.outputs, agent.draws
         self.inputs = (
             *(
                 TensorSpec(name=f"obs/{name}", shape=(1, *field.shape), dtype=field.dtype)
@@ -84,7 +55,15 @@ class TickGraph(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """``inputs`` in their order -> ``output_names`` in theirs: the agent's own tick, which exports are held to."""
-        return _flat(self.agent.tick, self.fields, tensors)
+        given = dict(zip((entry.name for entry in self.inputs), tensors, strict=True))
+        made = self.agent.tick(
+            {name: given[f"obs/{name}"] for name in self.fields},
+            given["is_first"],
+            {state.name: given[state.input] for state in self.state},
+            {noise.name: given[noise.name] for noise in self.noise},
+        )
+        values = {state.output: made.state[state.name] for state in self.state} | made.outputs
+        return tuple(values[name] for name in self.output_names)
 
     def deployed(self) -> nn.Module:
         """The same graph on the agent's weights as they are now, laid out for engines: what is exported."""
@@ -108,12 +87,8 @@ class _DeployedGraph(nn.Module):
         self.tick = DeployedTick(graph.agent)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return _flat(self.tick, self.fields, tensors)
-
-
-def _flat(tick: _Tick, fields: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    count = len(fields)
-    obs = dict(zip(fields, tensors[:count], strict=True))
-    is_first, deter, stoch, action, noise_latent, noise_action = tensors[count:]
-    out = tick(obs, is_first, TickState(deter, stoch, action), noise_latent, noise_action)
-    return (out.action, out.value, out.surprise, out.post_logits, out.state.deter, out.state.stoch)
+        count = len(self.fields)
+        obs = dict(zip(self.fields, tensors[:count], strict=True))
+        is_first, deter, stoch, action, noise_latent, noise_action = tensors[count:]
+        out = self.tick(obs, is_first, TickState(deter, stoch, action), noise_latent, noise_action)
+        return (out.action, out.value, out.surprise, out.post_logits, out.state.deter, out.state.stoch)

@@ -42,8 +42,7 @@ def run_torch(
     """
     choice_gap = thresholds.min_logit_gap if choice_gap is None else choice_gap
     inputs: Arrays = {f"obs/{name}": values for name, values in rollout.observations.items()}
-    inputs |= {"is_first": rollout.is_first, "noise/latent": rollout.noise_latent}
-    inputs["noise/action"] = rollout.noise_action.copy()
+    inputs |= {"is_first": rollout.is_first} | {name: values.copy() for name, values in rollout.noise.items()}
     ticks = rollout.ticks
     inputs |= {state.input: np.empty((ticks, *state.shape), dtype=np.float32) for state in graph.state}
     outputs: Arrays = {name: np.empty((ticks, *shape), dtype=np.float32) for name, shape in graph.output_shapes.items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,13 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.continue_head import ContinueHead
 from robot_wm.dreamer.decoder import Decoder
 from robot_wm.dreamer.rssm import RSSM
+from robot_wm.learning.agent import Tick
 from robot_wm.nn.categorical import kl, sample
 from robot_wm.nn.encoder import Encoder, Inputs
 from robot_wm.nn.heads import PolicyHead, ScalarHead
 from robot_wm.nn.layers import initialise
+from robot_wm.replay.stored import Stored
+from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
 from robot_wm.spec import InputShape
 
 
@@ -83,8 +86,43 @@ class DreamerAgent(nn.Module):
         self.critic = scalar(layers=config.critic_layers)
         self.slow_critic = scalar(layers=config.critic_layers)
         self.slow_critic.requires_grad_(False)
+        self._declare()
         initialise(self, generator)
         self.slow_critic.load_state_dict(self.critic.state_dict())
+
+    def _declare(self) -> None:
+        """What a tick takes, gives and keeps; names are those of the bundle's tensors."""
+        config = self.config
+        latent, action = (1, config.stoch, config.classes), (1, self.action_dim)
+        self.state = (
+            StateTensor(name="deter", input="state/deter", output="next/deter", shape=(1, config.deter)),
+            StateTensor(name="stoch", input="state/stoch", output="next/stoch", shape=latent),
+            StateTensor(name="action", input="state/action", output="action", shape=action, shown=True),
+        )
+        self.noise = (
+            NoiseTensor(name="noise/latent", shape=latent, distribution="gumbel"),
+            NoiseTensor(name="noise/action", shape=action, distribution="gumbel" if self.discrete else "normal"),
+        )
+        self.outputs = (
+            TensorSpec(name="action", shape=action),
+            TensorSpec(name="value", shape=(1,)),
+            TensorSpec(name="surprise", shape=(1,)),
+            TensorSpec(name="post_logits", shape=latent),  # log-probabilities after unimix
+        )
+        self.draws = (
+            Draw(
+                logits="post_logits",
+                noise="noise/latent",
+                drawn="next/stoch",
+                before=("next/deter", "post_logits", "surprise"),
+            ),
+        )
+        self.surprise_unit: Literal["nats"] | None = "nats"
+        # Half precision is enough to start a sequence from: deter lies in [-1, 1].
+        self.stored = (
+            Stored(name="deter", shape=(config.deter,), dtype="float16", use="context"),
+            Stored(name="stoch", shape=(config.stoch,), dtype="uint8", use="context"),  # class indices
+        )
 
     @property
     def dtype(self) -> torch.dtype:
@@ -95,16 +133,6 @@ class DreamerAgent(nn.Module):
         """Parameters that are trained; the slow critic is not one of them."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
-    def initial(self, batch: int) -> TickState:
-        """State before an episode: zeros, on the agent's device."""
-        device = self.rssm.gru.norm_scale.device
-        config = self.config
-        return TickState(
-            deter=torch.zeros(batch, config.deter, device=device),
-            stoch=torch.zeros(batch, config.stoch, config.classes, device=device),
-            action=torch.zeros(batch, self.action_dim, device=device),
-        )
-
     def advance(self, deter: Tensor, stoch: Tensor, action: Tensor, exp_gumbel: Tensor) -> tuple[Tensor, Tensor]:
         """One step without an observation, which a search takes: the prior answers an action.
 
@@ -114,7 +142,28 @@ class DreamerAgent(nn.Module):
         deter = self.rssm.gru(deter, stoch, action)
         return deter, sample(self.rssm.prior_probs(deter), exp_gumbel).flatten(1)
 
+    def acting(self) -> Iterable[nn.Parameter]:
+        """The parameters of a tick; decoder, reward, continue flag and slow critic are not among them."""
+        for part in (self.encoder, self.rssm, self.actor, self.critic):
+            yield from part.parameters()
+
     def tick(
+        self, obs: Mapping[str, Tensor], is_first: Tensor, state: Mapping[str, Tensor], noise: Mapping[str, Tensor]
+    ) -> Tick:
+        """`step` by the declared names; see `robot_wm.learning.agent.Agent.tick`."""
+        out = self.step(obs, is_first, TickState(**state), noise["noise/latent"], noise["noise/action"])
+        return Tick(
+            outputs={
+                "action": out.action,
+                "value": out.value,
+                "surprise": out.surprise,
+                "post_logits": out.post_logits,
+            },
+            state=out.state._asdict(),
+            stored={"deter": out.state.deter.half(), "stoch": out.state.stoch.argmax(-1).to(torch.uint8)},
+        )
+
+    def step(
         self,
         obs: Mapping[str, Tensor],
         is_first: Tensor,

@@ -166,8 +166,10 @@ def _batch(learner: DreamerLearner) -> TensorBatch:
         is_first=first.to(place),
         is_last=never.to(place),
         is_terminal=never.to(place),
-        deter=torch.zeros((config.batch_size, config.deter), device=place),
-        stoch=torch.zeros((config.batch_size, config.stoch), dtype=torch.uint8, device=place),
+        stored={
+            "deter": torch.zeros((config.batch_size, config.deter), device=place),
+            "stoch": torch.zeros((config.batch_size, config.stoch), dtype=torch.uint8, device=place),
+        },
     )
 
 

@@ -30,8 +30,7 @@ class UpdateResult(NamedTuple):
     """What one update gives back; everything stays on the device, and is valid until the next update."""
 
     metrics: dict[str, Tensor]  # 0-d float32 each
-    deter: Tensor  # [B, T, D] float32, posterior of steps 1..T, for the replay
-    stoch: Tensor  # [B, T, S] uint8 class indices
+    write_back: dict[str, Tensor]  # [B, T, *shape] of steps 1..T for the replay, by the names of ``agent.stored``
 
 
 class DreamerLearner:
@@ -147,12 +146,12 @@ class DreamerLearner:
             metrics["optimiser/learning_rate"] = self.optimiser.rates.max().clone()
             metrics["optimiser/actor_learning_rate"] = self.optimiser.rates[self._first_of_actor].clone()
             sums = [batch.obs[name].sum() for name in self.agent.inputs.vectors]
-            sums += [batch.action.sum(), batch.reward.sum(), batch.deter.sum()]
+            sums += [batch.action.sum(), batch.reward.sum(), batch.stored["deter"].sum()]
             figures = [torch.stack(sums), self.optimiser.parameter_norms, terms, self.optimiser.gradient_norms]
             metrics.update(self._watch.look(figures, self.optimiser.steps))
-            deter = model.posterior.feature[..., : self.config.deter].detach().transpose(0, 1)
-            stoch = model.posterior.classes.transpose(0, 1)
-        return UpdateResult(metrics, deter, stoch)
+            deter = model.posterior.feature[..., : self.config.deter].detach().transpose(0, 1)  # [B, T, D]
+            write_back = {"deter": deter, "stoch": model.posterior.classes.transpose(0, 1)}
+        return UpdateResult(metrics, write_back)
 
     def first_nonfinite(self) -> str | None:
         """Name the batch field, parameter, loss or gradient that first was NaN or infinite; waits for the device."""

@@ -57,10 +57,10 @@ def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
     keep = 1.0 - batch.is_first[:, 1:, None].transpose(0, 1).contiguous().float()  # [T, B, 1]
     action = batch.action[:, :-1].transpose(0, 1) * keep  # [T, B, A]: what led to each trained step
     obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}  # [T*B, ...]
-    stoch = one_hot(batch.stoch.long(), config.classes, torch.float32).flatten(1)  # [B, S*C]
+    stoch = one_hot(batch.stored["stoch"].long(), config.classes, torch.float32).flatten(1)  # [B, S*C]
     weight, bias = rssm.posterior.weight[:, config.deter :], rssm.posterior.bias
     return scan_inputs(
-        torch.cat([batch.deter, stoch], -1),
+        torch.cat([batch.stored["deter"], stoch], -1),
         keep,
         rssm.gru.embed_action(action),
         F.linear(agent.encoder(obs, agent.dtype), weight, bias).unflatten(0, (length, -1)),

@@ -15,7 +15,7 @@ from robot_wm.replay.batch import SequenceBatch
 class TensorBatch:
     """``replay.SequenceBatch`` on a device; T1 = T + 1, one context step first.
 
-    ``action[:, t]`` was taken after ``obs[:, t]``; step 0 gives only its action and its stored latent.
+    ``action[:, t]`` was taken after ``obs[:, t]``; step 0 gives only its action and what is stored.
     """
 
     obs: dict[str, Tensor]  # name -> [B, T1, *input shape], float32 scaled or uint8
@@ -24,8 +24,7 @@ class TensorBatch:
     is_first: Tensor  # [B, T1] bool
     is_last: Tensor  # [B, T1] bool
     is_terminal: Tensor  # [B, T1] bool
-    deter: Tensor  # [B, D] float32, posterior stored for step 0
-    stoch: Tensor  # [B, S] uint8 class indices, posterior stored for step 0
+    stored: dict[str, Tensor]  # name -> [B, *shape] at step 0 or [B, T1, *shape], float32 or uint8
 
     @classmethod
     def from_numpy(cls, batch: SequenceBatch, device: torch.device | str) -> TensorBatch:
@@ -43,6 +42,5 @@ class TensorBatch:
             is_first=move(batch.is_first),
             is_last=move(batch.is_last),
             is_terminal=move(batch.is_terminal),
-            deter=move(batch.deter),
-            stoch=move(batch.stoch),
+            stored={name: move(array) for name, array in batch.stored.items()},
         )

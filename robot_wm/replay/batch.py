@@ -1,11 +1,12 @@
 """The batch of sequences that the sampler hands to a learner, in numpy.
 
-Shape letters: B batch, T trained steps, T1 = T + 1 (one context step first), A action, D deter, S stoch groups.
+Shape letters: B batch, T trained steps, T1 = T + 1 (one context step first), A action.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ class SequenceBatch:
 
     ``action[:, t]`` was taken *after* ``obs[:, t]``; ``reward[:, t]`` and the flags arrived *with* ``obs[:, t]``
     (the reward of a reset is 0). A window may contain the end of one episode and the start of the next, marked by
-    ``is_first``. Step 0 is context only: its stored latent starts the sequence.
+    ``is_first``. Step 0 is context only: what is stored there starts the sequence.
     """
 
     obs: dict[str, NDArray[np.float32] | NDArray[np.uint8]]  # name -> [B, T1, *model_inputs shape]; scaled, or uint8
@@ -26,9 +27,9 @@ class SequenceBatch:
     is_first: NDArray[np.bool_]  # [B, T1]
     is_last: NDArray[np.bool_]  # [B, T1] terminated or truncated
     is_terminal: NDArray[np.bool_]  # [B, T1] terminated
-    deter: NDArray[np.float32]  # [B, D] stored posterior at step 0
-    stoch: NDArray[np.uint8]  # [B, S] class indices of the stored posterior at step 0
-    index: NDArray[np.int64]  # [B, T1] names each step for SequenceSampler.write_latents, never used twice
+    # name -> [B, *shape] at step 0 or [B, T1, *shape], as the agent's declaration asks; float16 comes as float32
+    stored: dict[str, NDArray[Any]]
+    index: NDArray[np.int64]  # [B, T1] names each step for SequenceSampler.write_back, never used twice
 
     @property
     def batch_size(self) -> int:

@@ -2,18 +2,19 @@
 
 A *position* counts the steps of one stream from 0 and never comes back, so it says both where a step lies
 (position modulo ring size) and whether it is still there: a stream's live positions are the last ring-full.
-Shape letters: N rows written at once, P ring size, A action, D deter, S stoch groups.
+Shape letters: N rows written at once, P ring size, A action.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.replay.stored import Stored
 from robot_wm.runtime.transform import CommandMap, Scaling
 from robot_wm.spec import AgentSpec
 
@@ -23,22 +24,23 @@ Ints = NDArray[np.int64]
 FLAGS = ("is_first", "is_last", "is_terminal")
 
 
-def _columns(spec: AgentSpec, *, deter: int, stoch: int) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+def _columns(spec: AgentSpec, stored: Sequence[Stored]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and dtype of a step in each array of the rings."""
     shapes: dict[str, tuple[tuple[int, ...], type[np.generic] | str]] = {
         f"obs/{field.name}": (field.shape, field.dtype) for field in spec.observations
     }
     shapes |= {"action": ((spec.action_dim,), np.float32), "reward": ((), np.float32)}
     shapes |= {name: ((), np.bool_) for name in FLAGS}
-    # Posterior latents; half precision is enough to start a sequence from (deter lies in [-1, 1]).
-    shapes |= {"deter": ((deter,), np.float16), "stoch": ((stoch,), np.uint8)}
     shapes |= {"age": ((), np.int32)}  # steps since the episode's first
+    if taken := sorted(shapes.keys() & {entry.name for entry in stored}):
+        raise ValueError(f"stored {taken[0]}: a column of every step has that name")
+    shapes |= {entry.name: (entry.shape, entry.dtype) for entry in stored}
     return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in shapes.items()}
 
 
-def ring_bytes_per_step(spec: AgentSpec, *, deter: int, stoch: int) -> int:
+def ring_bytes_per_step(spec: AgentSpec, stored: Sequence[Stored] = ()) -> int:
     """Memory that a step takes in the rings, bytes."""
-    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in _columns(spec, deter=deter, stoch=stoch).values())
+    return sum(math.prod(shape) * dtype.itemsize for shape, dtype in _columns(spec, stored).values())
 
 
 class StreamRings:
@@ -48,7 +50,7 @@ class StreamRings:
     finds all its history frames. Untouched rows cost address space only.
     """
 
-    def __init__(self, spec: AgentSpec, *, streams: int, capacity: int, deter: int, stoch: int) -> None:
+    def __init__(self, spec: AgentSpec, *, streams: int, capacity: int, stored: Sequence[Stored] = ()) -> None:
         self.spec = spec
         self.streams = streams
         self.capacity = capacity  # steps a stream
@@ -59,7 +61,7 @@ class StreamRings:
         self._commands = CommandMap(spec.action)
         self.rows: dict[str, Array] = {
             name: np.zeros((streams * self.size, *shape), dtype)
-            for name, (shape, dtype) in _columns(spec, deter=deter, stoch=stoch).items()
+            for name, (shape, dtype) in _columns(spec, stored).items()
         }
 
     @property
@@ -82,7 +84,7 @@ class StreamRings:
         return (position < count) & (position >= count - self.size)
 
     def write(self, stream: int, steps: Mapping[str, Array]) -> None:
-        """Append N consecutive raw steps (arrays [N, ...] in SI units, latents optional) to ``stream``.
+        """Append N consecutive raw steps (arrays [N, ...] in SI units, what is stored beside optional) to ``stream``.
 
         A first step that follows a running episode ends that one as truncated. Raises ValueError if a step is
         neither an episode's first nor the follower of a running one.
@@ -143,7 +145,7 @@ class StreamRings:
             elif name == "age":
                 value = ages
             else:
-                value = steps.get(name, 0)  # 0: latents that the caller does not know
+                value = steps.get(name, 0)  # 0: what nobody has computed
             rows[there] = value
 
     def _ages(self, stream: int, first: NDArray[np.bool_]) -> Ints:

@@ -2,15 +2,16 @@
 
 As DreamerV3 replays (Hafner et al., Nature 2025; danijar/dreamerv3 `embodied/replay`): every new step is trained on
 once in its order before windows are drawn uniformly, each window is preceded by one context step whose stored
-posterior starts the sequence, and the latents that an update computes are written back.
-Shape letters: B batch, T trained steps, T1 = T + 1, A action, D deter, S stoch groups, N steps of an episode.
+posterior starts the sequence, and the latents that an update computes are written back. Here they are whatever an agent
+has stored beside its steps.
+Shape letters: B batch, T trained steps, T1 = T + 1, A action, N steps of an episode.
 """
 
 from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from robot_wm.errors import UserError
 from robot_wm.replay.batch import SequenceBatch
 from robot_wm.replay.episode import Episode, step_columns
 from robot_wm.replay.rings import Array, Ints, StreamRings
+from robot_wm.replay.stored import Stored, Values, by_name
 from robot_wm.spec import AgentSpec
 
 # PCG64's 128-bit state and increment, as 64-bit words that safetensors can hold.
@@ -40,17 +42,16 @@ class SequenceSampler:
         capacity_steps: int,
         length: int = 64,
         streams: int = 1,
-        deter: int = 0,
-        stoch: int = 0,
+        stored: Sequence[Stored] = (),
         seed: int = 0,
     ) -> None:
         """Reserve memory for ``capacity_steps`` steps, divided evenly among ``streams``.
 
-        ``length`` is T in steps; ``deter`` and ``stoch`` are D and S of the latents to store (0: none).
+        ``length`` is T in steps; ``stored`` is what the agent has kept beside each.
         Raises UserError where a stream's share of the capacity does not hold one window.
         """
-        if min(length, streams) < 1 or min(deter, stoch) < 0:
-            raise ValueError(f"length {length} and streams {streams} must be positive, deter and stoch not negative")
+        if min(length, streams) < 1:
+            raise ValueError(f"length {length} and streams {streams} must be positive")
         capacity = capacity_steps // streams
         if capacity < length + 1:
             raise UserError(
@@ -59,7 +60,8 @@ class SequenceSampler:
         self.spec = spec
         self.length = length
         self.streams = streams
-        self._rings = StreamRings(spec, streams=streams, capacity=capacity, deter=deter, stoch=stoch)
+        self._stored = by_name(stored)
+        self._rings = StreamRings(spec, streams=streams, capacity=capacity, stored=tuple(self._stored.values()))
         self._columns = step_columns(spec)
         self._images = {field.name for field in spec.observations if field.is_image}
         self._bits = np.random.PCG64(seed)
@@ -101,15 +103,14 @@ class SequenceSampler:
         is_first: ArrayLike,
         is_last: ArrayLike,
         is_terminal: ArrayLike,
-        deter: ArrayLike | None = None,
-        stoch: ArrayLike | None = None,
+        stored: Values | None = None,
     ) -> None:
         """Append one step to every stream, row s of each array to stream s.
 
         Raw SI ``obs`` [streams, *shape], the SI ``action`` [streams, A] taken after it, and the reward and flags
-        [streams] that came with it; ``deter`` [streams, D] and ``stoch`` [streams, S] (class indices) are the actor's
-        posterior at this step, zeros if not given. Of a bad step nothing is stored. Raises UserError for a value that
-        is not finite, ValueError for a wrong shape or a missing ``is_first``.
+        [streams] that came with it; ``stored`` [streams, *shape] by name is what the agent kept, zeros if not given. Of
+        a bad step nothing is stored. Raises UserError for a value that is not finite, ValueError for a wrong shape or a
+        missing ``is_first``.
         """
         steps: dict[str, Array] = {
             f"obs/{name}": np.asarray(value, None if name in self._images else np.float32)
@@ -118,9 +119,9 @@ class SequenceSampler:
         steps |= {"action": np.asarray(action, np.float32), "reward": np.asarray(reward, np.float32)}
         flags = {"is_first": is_first, "is_last": is_last, "is_terminal": is_terminal}
         steps |= {name: np.asarray(value, np.bool_) for name, value in flags.items()}
-        latents = self._checked(steps, deter, stoch, rows=self.streams, stream=None)
+        kept = self._checked(steps, stored or {}, rows=self.streams, stream=None)
         with self._lock:
-            self._rings.write_step({**steps, **latents})
+            self._rings.write_step({**steps, **kept})
             # A step completes one window of a stream at most.
             whole = np.flatnonzero(self._rings.count - 1 - self._next_fresh >= self.length)
             self._fresh += (self._next_fresh[whole] * self.streams + whole).tolist()
@@ -131,8 +132,7 @@ class SequenceSampler:
         episode: Episode,
         *,
         stream: int | None = None,
-        deter: ArrayLike | None = None,
-        stoch: ArrayLike | None = None,
+        stored: Values | None = None,
         fresh: bool = True,
     ) -> int:
         """Append a stored episode, or a piece of one, and return its stream.
@@ -140,8 +140,8 @@ class SequenceSampler:
         By default a piece goes to the stream that the piece before it has gone to, and anything else to the stream that
         has got least, of those that run no episode if there are any; a running one is truncated there. A piece whose
         predecessor has not come begins as an episode does: nothing is known of what was before.
-        ``deter`` [N, D] and ``stoch`` [N, S] are zeros if not given. ``fresh=False`` leaves it to uniform sampling
-        only, as for experience that was trained on before.
+        ``stored`` [N, *shape] by name is zeros if not given. ``fresh=False`` leaves it to uniform sampling only, as for
+        experience that was trained on before.
         """
         rings, before = self._rings, episode.source.first_step
         goes_on = rings.open & (rings.ages == before) & (before > 0)  # [streams] where the episode has come to
@@ -155,22 +155,21 @@ class SequenceSampler:
         steps = episode.columns()
         if before > 0 and not goes_on[stream]:
             steps["is_first"] = np.arange(episode.length) == 0
-        latents = self._checked(steps, deter, stoch, rows=episode.length, stream=stream)
+        kept = self._checked(steps, stored or {}, rows=episode.length, stream=stream)
         with self._lock:
-            self._rings.write(stream, {**steps, **latents})
+            self._rings.write(stream, {**steps, **kept})
             self._queue_fresh(stream, fresh)
         return stream
 
     def _checked(
         self,
         steps: Mapping[str, Array],
-        deter: ArrayLike | None,
-        stoch: ArrayLike | None,
+        stored: Values,
         *,
         rows: int,
         stream: int | None,
     ) -> dict[str, Array]:
-        """The latents as arrays; raises for steps [rows, ...] that are not what the spec describes.
+        """What is stored beside the steps as arrays; raises for steps [rows, ...] that are not what the spec describes.
 
         The rows are consecutive steps of ``stream``, or with None one step of each stream.
         """
@@ -185,12 +184,13 @@ class SequenceSampler:
                 row = int(np.argwhere(~np.isfinite(array))[0][0])
                 where, ahead = (row, 0) if stream is None else (stream, row)
                 raise UserError(f"stream {where}: {name} is not finite at step {int(self._rings.count[where]) + ahead}")
-        latents = {name: np.asarray(value) for name, value in (("deter", deter), ("stoch", stoch)) if value is not None}
-        for name, value in latents.items():
-            stored = (rows, *self._rings.rows[name].shape[1:])
-            if value.shape != stored:
-                raise ValueError(f"{name}: shape {value.shape}, but {stored} is stored")
-        return latents
+        kept = {name: np.asarray(value) for name, value in stored.items()}
+        for name, value in kept.items():
+            if name not in self._stored:
+                raise ValueError(f"{name}: not declared; stored are {sorted(self._stored)}")
+            if value.shape != (rows, *self._stored[name].shape):
+                raise ValueError(f"{name}: shape {value.shape}, but {(rows, *self._stored[name].shape)} is stored")
+        return kept
 
     def _queue_fresh(self, stream: int, fresh: bool) -> None:
         """Queue each window that has become complete; their trained steps follow each other without overlap."""
@@ -247,10 +247,15 @@ class SequenceSampler:
             is_first=rows["is_first"].take(slots),
             is_last=rows["is_last"].take(slots),
             is_terminal=rows["is_terminal"].take(slots),
-            deter=rows["deter"].take(slots[:, 0], axis=0).astype(np.float32),
-            stoch=rows["stoch"].take(slots[:, 0], axis=0),
+            stored={name: self._kept(entry, slots) for name, entry in self._stored.items()},
             index=position * self.streams + stream,
         )
+
+    def _kept(self, entry: Stored, slots: Ints) -> Array:
+        """What is stored at ``slots`` [B, T1], as training wants it."""
+        wanted = slots[:, 0] if entry.use == "context" else slots
+        taken = self._rings.rows[entry.name].take(wanted, axis=0)
+        return taken.astype(np.float32) if entry.dtype == "float16" else taken
 
     def _valid_starts(self) -> tuple[Ints, Ints]:
         """[streams] lowest valid start and [streams] number of them."""
@@ -267,8 +272,8 @@ class SequenceSampler:
             taken = np.concatenate([taken, names[names // self.streams >= low[names % self.streams]]])
         return taken
 
-    def write_latents(self, index: Ints, deter: ArrayLike, stoch: ArrayLike) -> int:
-        """Replace the stored latents of the steps ``index`` [B, T] by ``deter`` [B, T, D] and ``stoch`` [B, T, S].
+    def write_back(self, index: Ints, values: Values) -> int:
+        """Replace what is stored at the steps ``index`` [B, T] by ``values`` [B, T, *shape] by name.
 
         Steps overwritten since they were sampled are left out; returns how many were written. Of a step that occurs
         twice the later one counts.
@@ -280,11 +285,10 @@ class SequenceSampler:
             everything = bool(held.all())  # the usual case, where no copy is needed
             slots = rings.slots(stream, position)
             slots = slots if everything else slots[held]
-            for name, value in (("deter", deter), ("stoch", stoch)):
-                array = np.asarray(value)
-                if array.shape != (*index.shape, *rings.rows[name].shape[1:]):
-                    raise ValueError(f"{name}: shape {array.shape} for index {index.shape}")
-                rings.rows[name][slots] = array if everything else array[held]
+            for name, value in values.items():
+                if value.shape != (*index.shape, *self._stored[name].shape):
+                    raise ValueError(f"{name}: shape {value.shape} for index {index.shape}")
+                rings.rows[name][slots] = value if everything else value[held]
             return slots.size
 
     def state_dict(self) -> dict[str, Array]:
@@ -304,13 +308,18 @@ class SequenceSampler:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue from a saved state; raises UserError where it was made with another layout or AgentSpec."""
         mine = self.state_dict()
-        for name, saved, now in zip(_LAYOUT, state["layout"].tolist(), self._layout().tolist(), strict=True):
+        # An older version's has the widths of the latents behind it, which their arrays tell, too.
+        for name, saved, now in zip(_LAYOUT, state["layout"].tolist(), self._layout().tolist(), strict=False):
             if saved != now:
                 raise UserError(f"saved replay: {name} {saved}, but this run has {now}")
         if not np.array_equal(state["spec"], mine["spec"]):
             raise UserError("saved replay: made for another AgentSpec")
         if mine.keys() != state.keys():
             raise UserError(f"saved replay: arrays {sorted(mine.keys() ^ state.keys())} are missing or unknown")
+        for name, entry in self._stored.items():
+            saved_shape = state[f"rings/rows/{name}"].shape[1:]
+            if saved_shape != entry.shape:
+                raise UserError(f"saved replay: {name} {saved_shape}, but this run has {entry.shape}")
         with self._lock:
             self._rings.load_state_dict(
                 {k.removeprefix("rings/"): v for k, v in state.items() if k.startswith("rings/")}
@@ -326,9 +335,7 @@ class SequenceSampler:
             self._next_fresh[:] = state["next_fresh"]
 
     def _layout(self) -> Ints:
-        rows = self._rings.rows
-        sizes = (self.streams, self._rings.capacity, self.length, rows["deter"].shape[1], rows["stoch"].shape[1])
-        return np.array(sizes, np.int64)
+        return np.array((self.streams, self._rings.capacity, self.length), np.int64)
 
 
-_LAYOUT = ("streams", "capacity in steps a stream", "length in steps", "deter", "stoch")
+_LAYOUT = ("streams", "capacity in steps a stream", "length in steps")

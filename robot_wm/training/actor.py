@@ -1,6 +1,6 @@
 """The acting side of an agent: raw observations of N environments to SI commands.
 
-Shape letters: N environments, A action, D deter, S stoch groups, C classes.
+Shape letters: N environments, A action.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robot_wm.dreamer.agent import DreamerAgent, TickState
+from robot_wm.learning.agent import Agent, initial_state
 from robot_wm.runtime.transform import ObservationTransform, to_command
 from robot_wm.spec import AgentSpec
 from robot_wm.training.random_actions import RandomActions
@@ -21,11 +21,10 @@ from robot_wm.training.random_actions import RandomActions
 
 @dataclass(frozen=True)
 class Acted:
-    """What the actor did, and the posterior that it stood on."""
+    """What the actor did, and what the agent keeps beside it."""
 
     command: NDArray[np.float32]  # [N, A] SI, or one-hot
-    deter: NDArray[np.float16]  # [N, D]
-    stoch: NDArray[np.uint8]  # [N, S]
+    stored: dict[str, NDArray]  # name -> [N, *shape], for the replay
     value: NDArray[np.float32]  # [N]
     surprise: NDArray[np.float32]  # [N]
 
@@ -35,7 +34,7 @@ class Actor:
 
     def __init__(
         self,
-        agent: DreamerAgent,
+        agent: Agent,
         spec: AgentSpec,
         *,
         envs: int,
@@ -44,30 +43,27 @@ class Actor:
         random_actions: RandomActions | None = None,
     ) -> None:
         self._random = random_actions or RandomActions()
-        self._agent, self._spec, self._greedy = agent, spec, greedy
+        self._agent, self._spec, self._envs, self._greedy = agent, spec, envs, greedy
         self._transform = ObservationTransform(spec, batch=envs)
-        self._state: TickState = agent.initial(envs)
-        self._device = self._state.deter.device
+        self._device = next(iter(agent.acting())).device
+        self._state = initial_state(agent.state, envs, self._device)  # [N, *shape] by name
         # On the CPU whatever the device: the same seed acts the same everywhere, and a checkpoint can carry it.
         self._generator = torch.Generator().manual_seed(seed)
 
     @torch.inference_mode()
     def act(self, obs: Mapping[str, NDArray], is_first: NDArray[np.bool_], *, random: bool = False) -> Acted:
-        """Advance the posterior by raw ``obs`` ([N, *shape] a field) and choose; ``random`` draws actions instead."""
+        """Advance by raw ``obs`` ([N, *shape] a field) and choose an action; ``random`` draws it instead."""
         inputs = self._transform.push(obs, is_first)
         tensors = {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
         first = torch.from_numpy(is_first.astype(np.float32)).to(self._device)  # [N]
-        noise_latent, noise_action = self._noise()
-        out = self._agent.tick(tensors, first, self._state, noise_latent, noise_action)
-        action = self._random_action(out.action) if random else out.action  # [N, A]
-        self._state = out.state._replace(action=action)
-        command = to_command(self._spec.action, action.float().cpu().numpy())
+        out = self._agent.tick(tensors, first, self._state, self._noise())
+        action = self._random_action(out.outputs["action"]) if random else out.outputs["action"]  # [N, A]
+        self._state = out.state | ({"action": action} if "action" in out.state else {})  # what is executed
         return Acted(
-            command=command,
-            deter=out.state.deter.half().cpu().numpy(),
-            stoch=out.state.stoch.argmax(-1).to(torch.uint8).cpu().numpy(),
-            value=out.value.float().cpu().numpy(),
-            surprise=out.surprise.float().cpu().numpy(),
+            command=to_command(self._spec.action, action.float().cpu().numpy()),
+            stored={name: value.cpu().numpy() for name, value in out.stored.items()},
+            value=out.outputs["value"].float().cpu().numpy(),
+            surprise=out.outputs["surprise"].float().cpu().numpy(),
         )
 
     def rng_state(self) -> Tensor:
@@ -78,22 +74,21 @@ class Actor:
         """Continue the noise from ``rng_state``."""
         generator_bytes = self._generator.get_state().numel()
         self._generator.set_state(state[:generator_bytes])
-        self._random.set_state(state[generator_bytes:], self._state.action)
+        self._random.set_state(state[generator_bytes:], torch.empty(self._envs, self._spec.action_dim))
 
-    def _noise(self) -> tuple[Tensor, Tensor]:
-        """Gumbel noise of the latent [N, S, C] and the action's own; zeros in both make the policy greedy."""
-        latent, action = torch.zeros_like(self._state.stoch), torch.zeros_like(self._state.action)
-        if not self._greedy:
-            latent = self._gumbel(latent)
-            action = self._gumbel(action) if self._spec.action.is_discrete else self._normal(action)
-        return latent, action
-
-    def _gumbel(self, like: Tensor) -> Tensor:
-        uniform = torch.rand(like.shape, generator=self._generator).clamp_(1e-9, 1 - 1e-7)
-        return (-torch.log(-torch.log(uniform))).to(like)
-
-    def _normal(self, like: Tensor) -> Tensor:
-        return torch.randn(like.shape, generator=self._generator).to(like)
+    def _noise(self) -> dict[str, Tensor]:
+        """The tick's noise [N, *shape] by name, in the order of its declaration; zeros where the actor is greedy."""
+        drawn = {}
+        for entry in self._agent.noise:
+            shape = (self._envs, *entry.shape[1:])
+            if self._greedy:
+                drawn[entry.name] = torch.zeros(shape, device=self._device)
+            elif entry.distribution == "gumbel":
+                uniform = torch.rand(shape, generator=self._generator).clamp_(1e-9, 1 - 1e-7)
+                drawn[entry.name] = (-torch.log(-torch.log(uniform))).to(self._device)
+            else:
+                drawn[entry.name] = torch.randn(shape, generator=self._generator).to(self._device)
+        return drawn
 
     def _random_action(self, like: Tensor) -> Tensor:
         drawn = self._random.draw(like, self._generator)  # [N, A]

@@ -27,6 +27,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import StoppedError, UserError
+from robot_wm.learning.agent import Agent
 from robot_wm.spec import AgentSpec
 from robot_wm.training.actor import Actor
 from robot_wm.training.collector import Stepper
@@ -86,7 +87,7 @@ class ProcessCollector:
     """
 
     def __init__(
-        self, config: TrainConfig, spec: AgentSpec, agent: DreamerAgent, *, seed: int, rng_state: Tensor | None = None
+        self, config: TrainConfig, spec: AgentSpec, agent: Agent, *, seed: int, rng_state: Tensor | None = None
     ) -> None:
         context = multiprocessing.get_context("spawn")
         rng = torch.Generator().manual_seed(seed).get_state() if rng_state is None else rng_state
@@ -138,7 +139,7 @@ class ProcessCollector:
             raise self._failure.kind(self._failure.text)
         return found
 
-    def publish(self, agent: DreamerAgent, *, policy: str, random: bool, steps_permitted: int) -> None:
+    def publish(self, agent: Agent, *, policy: str, random: bool, steps_permitted: int) -> None:
         """Hand the actor new weights and its allowance of policy steps; later, if it has not taken the last ones."""
         if not self._taken:
             return
@@ -171,8 +172,8 @@ def _close(*ends: Connection) -> None:
         end.close()
 
 
-def _vector(agent: DreamerAgent) -> Tensor:
-    return parameters_to_vector(agent.parameters()).detach().float().cpu()
+def _vector(agent: Agent) -> Tensor:
+    return parameters_to_vector(agent.acting()).detach().float().cpu()
 
 
 class _Outbox:
@@ -250,7 +251,7 @@ class _Inbox:
 
     orders: Connection
     weights: Tensor  # [parameters] float32, in shared memory
-    agent: DreamerAgent
+    agent: Agent
     outbox: _Outbox
 
     def wait(self, seconds: float | None) -> bool:
@@ -265,7 +266,7 @@ class _Inbox:
             raise _LearnerGoneError from None
         if order.weights:
             # A copy: parameters become views of the vector, and the learner will write the shared one again.
-            vector_to_parameters(self.weights.clone(), self.agent.parameters())
+            vector_to_parameters(self.weights.clone(), self.agent.acting())
         self.outbox.put(_TAKEN)
         return order
 

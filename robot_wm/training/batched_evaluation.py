@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import StoppedError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.evaluation.seeds import EVALUATION_SEED
 from robot_wm.figures import summary
+from robot_wm.learning.agent import Agent
 from robot_wm.tasks import backend_name
 from robot_wm.training.actor import Actor
 from robot_wm.training.config import OptionValue
@@ -22,7 +22,7 @@ SIDE_BY_SIDE = 16  # environments: a simulated A1 takes 30 MB, and a larger batc
 
 
 def evaluate(
-    agent: DreamerAgent,
+    agent: Agent,
     task: str,
     options: Mapping[str, OptionValue],
     *,

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.learning.agent import Agent
 from robot_wm.spec import AgentSpec
 from robot_wm.training.actor import Actor
 from robot_wm.training.env_pool import EnvPool
@@ -21,7 +21,7 @@ class Collector(Protocol):
     def poll(self) -> list[Transition]:
         """Steps that have been finished since the last call, oldest first; may wait a little for the first one."""
 
-    def publish(self, agent: DreamerAgent, *, policy: str, random: bool, steps_permitted: int) -> None:
+    def publish(self, agent: Agent, *, policy: str, random: bool, steps_permitted: int) -> None:
         """Act with these weights from now on (``random``: uniformly); ``policy`` is the update that they are from.
 
         ``steps_permitted`` is how many policy steps the train ratio allows since this collector was started.
@@ -40,7 +40,7 @@ class InlineCollector:
     def __init__(
         self,
         pool: EnvPool,
-        agent: DreamerAgent,
+        agent: Agent,
         *,
         seed: int,
         rng_state: torch.Tensor | None = None,
@@ -57,7 +57,7 @@ class InlineCollector:
         """Exactly one step of all environments."""
         return [self._stepper.step(policy=self._policy, random=self._random)]
 
-    def publish(self, agent: DreamerAgent, *, policy: str, random: bool, steps_permitted: int) -> None:
+    def publish(self, agent: Agent, *, policy: str, random: bool, steps_permitted: int) -> None:
         """The actor shares the learner's weights, so only the names change."""
         self._policy, self._random = policy, random
 
@@ -99,8 +99,7 @@ class Stepper:
             success=now.success,
             seed=now.seed,
             figures=now.figures,
-            deter=acted.deter,
-            stoch=acted.stoch,
+            stored=acted.stored,
             policy="random" if random else policy,
         )
         self._pool.send(acted.command)

@@ -78,7 +78,7 @@ class Experience:
     def add(self, transition: Transition) -> list[Finished]:
         """Take one step of every environment; returns the episodes that it ended."""
         columns = {name: getattr(transition, name) for name in STEP_COLUMNS}
-        self._sampler.add_step(transition.obs, **columns, deter=transition.deter, stoch=transition.stoch)
+        self._sampler.add_step(transition.obs, **columns, stored=transition.stored)
         self._running.add(columns | {f"obs/{name}": value for name, value in transition.obs.items()})
         self._newest = transition
         ended = np.flatnonzero(transition.is_last).tolist()

@@ -76,11 +76,12 @@ class Trainer:
             self._set_up(find_start(self.run, resume=resume))
 
     def _set_up(self, start: Start | None) -> None:
-        capacity = replay_capacity(self.config, self.spec, saved=None if start is None else start.state.config)
-        config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
-        torch.manual_seed(config.seed)
-        dreamer = config.dreamer
+        torch.manual_seed(self.config.seed)
+        dreamer = self.config.dreamer
         agent = DreamerAgent(dreamer, self.spec.model_inputs(), self.spec.action_dim, self.spec.action.is_discrete)
+        saved = None if start is None else start.state.config
+        capacity = replay_capacity(self.config, self.spec, agent.stored, saved=saved)
+        config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
         self.learner = DreamerLearner(agent, dreamer, self.device, seed=config.seed)
         self.agent = self.learner.agent
         self.sampler = SequenceSampler(
@@ -88,8 +89,7 @@ class Trainer:
             capacity_steps=capacity,
             length=dreamer.batch_length,
             streams=config.envs,
-            deter=dreamer.deter,
-            stoch=dreamer.stoch,
+            stored=agent.stored,
             seed=config.seed,
         )
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())

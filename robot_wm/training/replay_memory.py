@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from robot_wm.errors import UserError
 from robot_wm.replay.rings import ring_bytes_per_step
+from robot_wm.replay.stored import Stored
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
 
@@ -16,14 +18,17 @@ _SHARE = 0.25
 _GIB = 2**30
 
 
-def replay_capacity(config: TrainConfig, spec: AgentSpec, *, saved: TrainConfig | None = None) -> int:
+def replay_capacity(
+    config: TrainConfig, spec: AgentSpec, stored: Sequence[Stored], *, saved: TrainConfig | None = None
+) -> int:
     """Steps that the sampler of a run of ``spec`` is to hold; those of the run that is gone on from, ``saved``, if any.
 
+    ``stored`` is what the agent keeps beside each of them.
     Raises UserError where they take more memory than is free, before anything is allocated.
     """
-    dreamer, free = config.dreamer, free_bytes()
-    each = ring_bytes_per_step(spec, deter=dreamer.deter, stoch=dreamer.stoch)
-    least = (dreamer.batch_length + 1) * config.envs
+    free = free_bytes()
+    each = ring_bytes_per_step(spec, stored)
+    least = (config.dreamer.batch_length + 1) * config.envs
     fit = min(MOST_STEPS, int(free * _SHARE / each))
     steps = config.replay_capacity_steps or (saved and saved.replay_capacity_steps) or max(fit, least)
     if steps * each > free:

@@ -1,6 +1,6 @@
 """One step of all environments, as it travels from a collector to the learner.
 
-Shape letters: N environments, A action, D deter, S stoch groups, K figures.
+Shape letters: N environments, A action, K figures.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ class Transition:
     success: NDArray[np.float32]  # [N] 1, 0, or NaN where the task told none
     seed: NDArray[np.int64]  # [N] with which the running episode was reset
     figures: NDArray[np.float64]  # [N, K] of the episode where is_last, NaN elsewhere; see `robot_wm.figures`
-    deter: NDArray[np.float16]  # [N, D] the actor's posterior at this step
-    stoch: NDArray[np.uint8]  # [N, S] class indices of it
+    stored: dict[str, NDArray]  # name -> [N, *shape] what the agent keeps beside this step
     policy: str  # who acted: 'random' or the learner's step
 
     @property

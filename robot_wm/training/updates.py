@@ -79,8 +79,7 @@ class _Launched:
     """An update that the device may still be working on, and its latents on their way to the host."""
 
     drawn: _Drawn
-    deter: Tensor  # [B, T, D] float16, on the CPU once ``ended`` has passed
-    stoch: Tensor  # [B, T, S] uint8, likewise
+    write_back: dict[str, Tensor]  # name -> [B, T, *shape], on the CPU once ``ended`` has passed
     began: Mark
     updated: Mark
     ended: Mark
@@ -103,6 +102,7 @@ class ReplayedUpdates:
     def __post_init__(self) -> None:
         if self.ahead is None:
             self.ahead = self.learner.device.type == "cuda"
+        self._dtypes = {entry.name: getattr(torch, entry.dtype) for entry in self.learner.agent.stored}
 
     def run(self, most: int, go_on: Callable[[], bool] = lambda: True) -> int:
         """Do up to ``most`` updates, asking ``go_on`` before each; returns how many were done, all of them finished."""
@@ -133,9 +133,11 @@ class ReplayedUpdates:
         self.metrics = result.metrics
         updated = self._mark()
         # Queued before the next update, which overwrites the result; into pinned memory, so nothing waits here.
-        deter = result.deter.half().to("cpu", non_blocking=True, copy=True)
-        stoch = result.stoch.to("cpu", non_blocking=True, copy=True)
-        return _Launched(drawn, deter, stoch, began, updated, self._mark())
+        write_back = {
+            name: value.to(self._dtypes[name]).to("cpu", non_blocking=True, copy=True)
+            for name, value in result.write_back.items()
+        }
+        return _Launched(drawn, write_back, began, updated, self._mark())
 
     def _store(self, launched: _Launched) -> None:
         """Wait until the latents have arrived and put them into the replay."""
@@ -145,7 +147,7 @@ class ReplayedUpdates:
         self.spent.transfer += transfer_ms / 1e3
         self.spent.update += launched.began.elapsed_time(launched.updated) / 1e3
         start = time.perf_counter()
-        self.sampler.write_latents(drawn.index, launched.deter.numpy(), launched.stoch.numpy())
+        self.sampler.write_back(drawn.index, {name: value.numpy() for name, value in launched.write_back.items()})
         self.spent.sample += time.perf_counter() - start
 
     def _mark(self) -> Mark:

@@ -55,8 +55,10 @@ class Workshop:
             is_first=torch.rand(steps, generator=g) < first,
             is_last=torch.rand(steps, generator=g) < 0.1,
             is_terminal=torch.rand(steps, generator=g) < 0.1,
-            deter=torch.rand(size, config.deter, generator=g) - 0.5,
-            stoch=torch.randint(0, config.classes, (size, config.stoch), generator=g).to(torch.uint8),
+            stored={
+                "deter": torch.rand(size, config.deter, generator=g) - 0.5,
+                "stoch": torch.randint(0, config.classes, (size, config.stoch), generator=g).to(torch.uint8),
+            },
         )
 
     def changed(self, thing, change):

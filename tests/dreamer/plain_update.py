@@ -139,7 +139,8 @@ def filter_sequences(w: Weights, batch: TensorBatch, gumbel: Tensor) -> Filtered
     """Run the posterior along each sequence from its stored latent; a first step forgets latent and action."""
     groups = (gumbel.shape[-2], gumbel.shape[-1])
     observed = mlp(w, "encoder.mlp", symlog(torch.cat([trained(value) for value in batch.obs.values()], -1)))
-    deter, stoch = batch.deter, F.one_hot(batch.stoch.long(), groups[1]).to(batch.deter.dtype).flatten(1)
+    deter = batch.stored["deter"]
+    stoch = F.one_hot(batch.stored["stoch"].long(), groups[1]).to(deter.dtype).flatten(1)
     steps = []
     for t, (embedding, first) in enumerate(zip(observed, trained(batch.is_first), strict=True)):
         fresh = first[:, None]

@@ -26,7 +26,7 @@ def test_updates_are_a_function_of_seed_and_batch(workshop, discrete):
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
     assert all(torch.equal(a.metrics[name], b.metrics[name]) for name in a.metrics)
-    assert torch.equal(a.stoch, b.stoch)
+    assert torch.equal(a.write_back["stoch"], b.write_back["stoch"])
 
 
 def test_given_noise_replaces_the_generator(workshop):
@@ -107,9 +107,11 @@ def test_update_runs_everywhere_and_hands_back_the_posterior(workshop, obs, disc
     batch = workshop.batch(learner, size=2, length=4)
     before = parameters(learner)
     result = learner.update(batch)
-    assert result.deter.shape == (2, 4, 16)
-    assert (result.stoch.shape, result.stoch.dtype) == ((2, 4, 4), torch.uint8)
-    assert result.stoch.max() < 3
+    assert result.write_back.keys() == {entry.name for entry in learner.agent.stored}
+    assert result.write_back["deter"].shape == (2, 4, 16)
+    stoch = result.write_back["stoch"]
+    assert (stoch.shape, stoch.dtype) == ((2, 4, 4), torch.uint8)
+    assert stoch.max() < 3
     assert all(m.shape == () and torch.isfinite(m) for m in result.metrics.values())
     assert not torch.equal(parameters(learner), before)
     assert {p.dtype for p in learner.agent.parameters()} == {torch.float32}

@@ -13,7 +13,8 @@ def by_autograd(learner, batch, exp_gumbel):
     agent, config = learner.agent, learner.config
     embedding = agent.encoder({n: v[:, 1:].flatten(0, 1) for n, v in batch.obs.items()}, torch.float32)
     embedding = embedding.unflatten(0, batch.reward[:, 1:].shape)
-    deter, stoch = batch.deter, F.one_hot(batch.stoch.long(), config.classes).float().flatten(1)
+    deter = batch.stored["deter"]
+    stoch = F.one_hot(batch.stored["stoch"].long(), config.classes).float().flatten(1)
     features, probs = [], []
     for t in range(1, batch.reward.shape[1]):
         keep = 1.0 - batch.is_first[:, t, None].float()

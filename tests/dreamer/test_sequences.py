@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 import torch
 
+from robot_wm.dreamer.agent import TickState
 from robot_wm.dreamer.world_model import observe
+from robot_wm.learning.agent import initial_state
 
 
 def change(batch, **fields):
@@ -31,15 +33,15 @@ def test_steps_of_the_sequence_equal_ticks(workshop):
     learner = workshop.learner()
     batch = workshop.batch(learner, first=0.3)
     config, agent = learner.config, learner.agent
-    state = agent.initial(3)
-    state = state._replace(deter=batch.deter, stoch=torch.eye(config.classes)[batch.stoch.long()])
+    state = TickState(**initial_state(agent.state, 3, "cpu"))
+    state = state._replace(deter=batch.stored["deter"], stoch=torch.eye(config.classes)[batch.stored["stoch"].long()])
     seen = learner.observe(batch)
     for t in range(1, 7):
         state = state._replace(action=batch.action[:, t - 1])
         obs = {name: value[:, t] for name, value in batch.obs.items()}
         noise = torch.zeros(3, config.stoch, config.classes), torch.zeros(3, 2)
         with torch.no_grad():
-            out = agent.tick(obs, batch.is_first[:, t].float(), state, *noise)
+            out = agent.step(obs, batch.is_first[:, t].float(), state, *noise)
         state = out.state
         torch.testing.assert_close(seen.deter[:, t - 1], out.state.deter)
         torch.testing.assert_close(seen.surprise[:, t - 1], out.surprise)
@@ -70,8 +72,10 @@ def test_marked_observation_is_felt_at_its_own_step(workshop, t):
 def test_stored_latent_starts_the_sequence(workshop):
     learner = workshop.learner()
     batch = workshop.batch(learner)
-    for fields in ({"deter": batch.deter + 0.1}, {"stoch": (batch.stoch + 1) % 3}):
-        assert first_difference(posterior(learner, batch), posterior(learner, change(batch, **fields))) == 1
+    deter, stoch = batch.stored["deter"], batch.stored["stoch"]
+    for other in ({"deter": deter + 0.1}, {"stoch": (stoch + 1) % 3}):
+        changed = change(batch, stored=batch.stored | other)
+        assert first_difference(posterior(learner, batch), posterior(learner, changed)) == 1
 
 
 @pytest.mark.parametrize("reset", [1, 3, 6])
@@ -86,8 +90,7 @@ def test_state_after_a_reset_is_independent_of_what_came_before(workshop, reset)
         is_first=first,
         obs={n: torch.where(keep[None, :, None], batch.obs[n], other.obs[n]) for n in batch.obs},
         action=torch.where(keep[None, :, None], batch.action, other.action),  # also the action just before the reset
-        deter=other.deter,
-        stoch=other.stoch,
+        stored=other.stored,
     )
     one, two = posterior(learner, change(batch, is_first=first)), posterior(learner, mixed)
     assert torch.equal(one.feature[reset - 1 :], two.feature[reset - 1 :])

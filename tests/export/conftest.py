@@ -18,7 +18,7 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 from robot_wm_export.export import ExportReport, export_agent
 from robot_wm_export.onnx_export import export_op17
-from robot_wm_export.rollout import Rollout
+from robot_wm_export.rollout import Rollout, draw_noise
 from robot_wm_export.tick_graph import TickGraph
 
 KINDS = ("proprio", "image", "both", "discrete")
@@ -131,16 +131,14 @@ def random_rollout(agent: DreamerAgent, spec: AgentSpec, ticks: int = TICKS) -> 
         else rng.normal(size=(ticks, 1, *field.shape), scale=2).astype(np.float32)
         for name, field in spec.model_inputs().items()
     }
-    latent, action = (agent.config.stoch, agent.config.classes), (agent.action_dim,)
-    noise_action = rng.gumbel(size=(ticks, 1, *action)) if agent.discrete else rng.normal(size=(ticks, 1, *action))
+    noise = draw_noise(rng, agent.noise, ticks)
     rollout = Rollout(
         observations=observations,
         is_first=(np.arange(ticks) % 50 == 0).astype(np.float32)[:, None],
-        noise_latent=rng.gumbel(size=(ticks, 1, *latent)).astype(np.float32),
-        noise_action=noise_action.astype(np.float32),
+        noise=noise,
     )
-    rollout.noise_latent[::3] = 0.0
-    rollout.noise_action[::3] = 0.0
+    for values in noise.values():
+        values[::3] = 0.0
     return rollout
 
 

@@ -67,8 +67,8 @@ def test_the_newest_episodes_come_first_and_the_last_is_cut(proprio, store, epis
         executed = np.zeros(3) if step == 0 else to_policy(proprio.spec.action, source.action[step - 1])
         np.testing.assert_array_equal(made.executed[tick, 0], executed)
     # Every fourth tick is greedy, the others are not.
-    assert not made.ticks.noise_latent[::4].any()
-    assert made.ticks.noise_latent[1::4].any()
+    assert not made.ticks.noise["noise/latent"][::4].any()
+    assert made.ticks.noise["noise/latent"][1::4].any()
 
 
 def test_all_episodes_are_taken_where_there_are_few(proprio, store):

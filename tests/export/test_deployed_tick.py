@@ -62,7 +62,7 @@ def largest_difference(graph: TickGraph, rollout, ticks: int = 60) -> dict[str, 
     deployed, found = graph.deployed(), Counter()
     state = {entry.input: torch.from_numpy(entry.initial_array()) for entry in graph.state}
     fields = {f"obs/{name}": values for name, values in rollout.observations.items()}
-    fields |= {"is_first": rollout.is_first, "noise/latent": rollout.noise_latent, "noise/action": rollout.noise_action}
+    fields |= {"is_first": rollout.is_first} | rollout.noise
     with torch.inference_mode():
         for tick in range(ticks):
             feed = {name: torch.from_numpy(values[tick]) for name, values in fields.items()} | state

@@ -43,9 +43,9 @@ def test_a_recording_of_a_real_task(cartpole, agent):
     starts = np.flatnonzero(rollout.is_first[:, 0])
     assert len(starts) >= 4
     assert np.diff(starts).max() <= 64
-    greedy = np.abs(rollout.noise_latent).reshape(256, -1).max(-1) == 0
+    greedy = np.abs(rollout.noise["noise/latent"]).reshape(256, -1).max(-1) == 0
     assert 32 <= greedy.sum() <= 128
-    np.testing.assert_array_equal(greedy, np.abs(rollout.noise_action).reshape(256, -1).max(-1) == 0)
+    np.testing.assert_array_equal(greedy, np.abs(rollout.noise["noise/action"]).reshape(256, -1).max(-1) == 0)
     for values in rollout.observations.values():
         moved = np.diff(values, axis=0)[:, 0].reshape(255, -1).any(-1)
         assert moved.mean() > 0.9  # real motion, each tick its own frame
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_recording(cartpole, agent):
     for name, values in one.observations.items():
         np.testing.assert_array_equal(values, two.observations[name])
         assert not np.array_equal(values, other.observations[name])
-    np.testing.assert_array_equal(one.noise_latent, two.noise_latent)
+    np.testing.assert_array_equal(one.noise["noise/latent"], two.noise["noise/latent"])
 
 
 def test_the_environment_was_driven_by_the_recorded_actions(cartpole, agent):
@@ -115,6 +115,10 @@ def _nan(rollout):
     return dataclasses.replace(rollout, observations=values)
 
 
+def _with_noise(name, change):
+    return lambda r: dataclasses.replace(r, noise=dict(r.noise) | {name: change(r.noise[name])})
+
+
 @pytest.mark.parametrize(
     ("change", "naming"),
     [
@@ -122,8 +126,9 @@ def _nan(rollout):
         (_once, "is_first"),
         (_nan, "velocity"),
         (lambda r: dataclasses.replace(r, observations={}), "observations"),
-        (lambda r: dataclasses.replace(r, noise_latent=r.noise_latent[:, :, :, :2]), "noise_latent"),
-        (lambda r: dataclasses.replace(r, noise_action=r.noise_action.astype(np.float64)), "noise_action is float64"),
+        (_with_noise("noise/latent", lambda values: values[:, :, :, :2]), "noise/latent is float32"),
+        (lambda r: dataclasses.replace(r, noise={}), r"noise \[\], the agent has"),
+        (_with_noise("noise/action", lambda values: values.astype(np.float64)), "noise/action is float64"),
         (lambda r: dataclasses.replace(r, is_first=r.is_first[:200]), "got 200"),
     ],
 )

@@ -125,7 +125,7 @@ def test_ties_are_counted_and_a_free_running_flip_is_reported_not_refused(make_c
     recorded = run_torch(case.graph, case.rollout, THRESHOLDS)
     model = export_op17(case.graph).SerializeToString()
     result, _ = check_graph(model, case.graph, recorded, THRESHOLDS, origin="graph")
-    greedy = int((np.abs(case.rollout.noise_latent).reshape(256, -1).max(-1) == 0).sum())
+    greedy = int((np.abs(case.rollout.noise["noise/latent"]).reshape(256, -1).max(-1) == 0).sum())
     assert result.near_tie_ticks >= greedy
     # Torch drew the other way at one such tick: allowed, but free running shows it.
     drawn, action = recorded.outputs["next/stoch"].copy(), recorded.outputs["action"].copy()
@@ -143,9 +143,9 @@ def test_the_recording_of_a_discrete_agent_has_no_tied_choice(make_case):
     with torch.no_grad():  # all choices equally good
         case.agent.actor.out.weight.zero_()
         case.agent.actor.out.bias.zero_()
-    before = case.rollout.noise_action.copy()
+    before = case.rollout.noise["noise/action"].copy()
     recorded = run_torch(case.graph, case.rollout, THRESHOLDS)
-    np.testing.assert_array_equal(case.rollout.noise_action, before)  # the caller's stays as it was
+    np.testing.assert_array_equal(case.rollout.noise["noise/action"], before)  # the caller's stays as it was
     noise = np.sort(recorded.inputs["noise/action"], -1)  # the logits are all zero
     assert (noise[..., -1] - noise[..., -2]).min() >= 1e-3
     # Choices are those of the noise as given; ties went to the first.

@@ -22,13 +22,17 @@ def test_batch_from_numpy_keeps_every_value():
         is_first=rng.random(steps) < 0.5,
         is_last=rng.random(steps) < 0.5,
         is_terminal=rng.random(steps) < 0.5,
-        deter=rng.standard_normal((3, 16)).astype(np.float32),
-        stoch=rng.integers(0, 3, (3, 4), dtype=np.uint8),
+        stored={
+            "deter": rng.standard_normal((3, 16)).astype(np.float32),
+            "stoch": rng.integers(0, 3, (3, 4), dtype=np.uint8),
+        },
         index=np.zeros(steps, np.int64),
     )
     moved = TensorBatch.from_numpy(source, "cpu")
-    for name in (field.name for field in dataclasses.fields(moved) if field.name != "obs"):
+    for name in (field.name for field in dataclasses.fields(moved) if field.name not in ("obs", "stored")):
         value = torch.from_numpy(getattr(source, name))
         assert torch.equal(getattr(moved, name), value)
         assert getattr(moved, name).dtype == value.dtype
-    assert all(torch.equal(moved.obs[name], torch.from_numpy(source.obs[name])) for name in source.obs)
+    for ours, theirs in ((moved.obs, source.obs), (moved.stored, source.stored)):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], torch.from_numpy(theirs[name])) for name in theirs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,9 +12,14 @@ from hypothesis import strategies as st
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource
 from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.stored import Stored
 from robot_wm.runtime.transform import History, to_command
 
 D, S = 3, 2
+STORED = (
+    Stored(name="deter", shape=(D,), dtype="float16", use="context"),
+    Stored(name="stoch", shape=(S,), dtype="uint8", use="context"),
+)
 SOURCE = EpisodeSource(kind="sim", task="toy_task", robot="toy")
 
 
@@ -54,12 +61,16 @@ class Feeder:
         self.sampler.add_episode(
             one_step(obs, action, stream * 1000 + step, first, last, last and step % 2 == 0),
             stream=stream,
-            deter=np.full((1, D), (stream * 300 + step) / 8) if latents else None,
-            stoch=np.full((1, S), (stream * 50 + step) % 256) if latents else None,
+            stored=stored((stream * 300 + step) / 8, (stream * 50 + step) % 256, rows=(1,)) if latents else None,
         )
         self.begun[stream].append(step if first else self.begun[stream][-1])
         self.ended[stream].append(last)
         self.steps[stream] += 1
+
+
+def stored(deter, stoch, *, rows):
+    """Latents of so many rows, every number of them the same."""
+    return {"deter": np.full((*rows, D), deter, np.float32), "stoch": np.full((*rows, S), stoch, np.uint8)}
 
 
 def marks(batch):
@@ -69,7 +80,7 @@ def marks(batch):
 
 
 def make(spec, **options):
-    options = {"capacity_steps": 60, "length": 4, "streams": 2, "deter": D, "stoch": S, "seed": 7} | options
+    options = {"capacity_steps": 60, "length": 4, "streams": 2, "stored": STORED, "seed": 7} | options
     return SequenceSampler(spec, **options)
 
 
@@ -116,8 +127,8 @@ def test_every_window_is_one_stream_in_order_and_aligned(make_spec, history, str
         past = [max(k - f, feeder.begun[s][k]) for f in range(history - 1, -1, -1)]
         assert batch.obs["mark"][b, t].tolist() == [x for p in past for x in (s, p)]
     s, k = stream[:, 0], step[:, 0]
-    assert (batch.deter == (((s * 300 + k) / 8)[:, None])).all()
-    assert (batch.stoch == ((s * 50 + k) % 256)[:, None]).all()
+    assert (batch.stored["deter"] == (((s * 300 + k) / 8)[:, None])).all()
+    assert (batch.stored["stoch"] == ((s * 50 + k) % 256)[:, None]).all()
 
 
 @pytest.mark.parametrize("history", [1, 3])
@@ -230,13 +241,13 @@ def test_written_latents_are_what_the_next_sequence_starts_from(make_spec):
     batch = sampler.sample(16)
     _, step = marks(batch)
     fresh = np.repeat((step * 2 + 1)[:, 1:, None] / 16, D, axis=2)
-    assert sampler.write_latents(batch.index[:, 1:], fresh, np.full((16, 4, S), 9, np.uint8)) == 64
+    assert sampler.write_back(batch.index[:, 1:], {"deter": fresh, "stoch": np.full((16, 4, S), 9, np.uint8)}) == 64
     again = sampler.sample(64)
     written = set(step[:, 1:].ravel().tolist())
     assert written & set(marks(again)[1][:, 0].tolist())
     for b, start in enumerate(marks(again)[1][:, 0].tolist()):
-        assert again.deter[b, 0] == ((start * 2 + 1) / 16 if start in written else start / 8)
-        assert again.stoch[b, 0] == (9 if start in written else start)
+        assert again.stored["deter"][b, 0] == ((start * 2 + 1) / 16 if start in written else start / 8)
+        assert again.stored["stoch"][b, 0] == (9 if start in written else start)
 
 
 def test_latents_of_steps_overwritten_since_are_dropped(make_spec):
@@ -247,12 +258,12 @@ def test_latents_of_steps_overwritten_since_are_dropped(make_spec):
     feeder.episode(0, 6)  # 12 rows with the history margin: steps 0-3 are gone
     gone = int((old < 4).sum())
     assert gone
-    written = sampler.write_latents(old, np.full((4, 4, D), -1), np.full((4, 4, S), 255, np.uint8))
+    written = sampler.write_back(old, stored(-1, 255, rows=(4, 4)))
     assert written == 16 - gone
     batch = sampler.sample(200)
     rewritten = np.isin(batch.index[:, 0], old)
-    assert (batch.deter[rewritten] == -1).all()
-    assert (batch.deter[~rewritten, 0] == batch.index[~rewritten, 0] / 8).all()
+    assert (batch.stored["deter"][rewritten] == -1).all()
+    assert (batch.stored["deter"][~rewritten, 0] == batch.index[~rewritten, 0] / 8).all()
 
 
 @pytest.mark.parametrize("drawn", [3, 12, 13])  # the generator keeps half a word back after an odd number of draws
@@ -264,7 +275,7 @@ def test_state_continues_bit_for_bit(make_spec, drawn):
         feeder.episode(n % 2, 9 + n)
     feeder.step(0, first=True, last=False)
     batch = first.sample(drawn)
-    first.write_latents(batch.index[:, 1:], np.full((drawn, 4, D), 0.5), np.full((drawn, 4, S), 3, np.uint8))
+    first.write_back(batch.index[:, 1:], stored(0.5, 3, rows=(drawn, 4)))
     state = first.state_dict()
     assert all(type(array) is np.ndarray and array.dtype != object for array in state.values())
     second = make(spec, capacity_steps=30, seed=99)
@@ -273,10 +284,12 @@ def test_state_continues_bit_for_bit(make_spec, drawn):
     twin.steps, twin.begun, twin.ended = [*feeder.steps], [[*b] for b in feeder.begun], [[*e] for e in feeder.ended]
     for _ in range(3):
         a, b = first.sample(5), second.sample(5)
-        for name in ("action", "reward", "is_first", "is_last", "is_terminal", "deter", "stoch", "index"):
+        for name in ("action", "reward", "is_first", "is_last", "is_terminal", "index"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
-        for name, values in a.obs.items():
-            np.testing.assert_array_equal(values, b.obs[name])
+        for ours, theirs in ((a.obs, b.obs), (a.stored, b.stored)):
+            assert ours.keys() == theirs.keys()
+            for name, values in ours.items():
+                np.testing.assert_array_equal(values, theirs[name])
         feeder.step(0, first=False, last=False)
         twin.step(0, first=False, last=False)
     assert all(np.array_equal(x, second.state_dict()[k]) for k, x in first.state_dict().items())
@@ -314,12 +327,55 @@ def test_the_state_of_a_replay_that_is_not_full_holds_every_step(make_spec):
         ({"length": 5}, "length"),
         ({"streams": 1}, "streams"),
         ({"capacity_steps": 80}, "capacity"),
-        ({"deter": 4}, "deter"),
+        ({"stored": (replace(STORED[0], shape=(4,)), STORED[1])}, r"deter \(3,\), but this run has \(4,\)"),
+        ({"stored": STORED[:1]}, "stoch"),
     ],
 )
 def test_state_of_another_layout_is_refused(make_spec, options, word):
     with pytest.raises(UserError, match=word):
         make(make_spec(), **options).load_state_dict(make(make_spec()).state_dict())
+
+
+def test_state_of_a_version_that_knew_latents_by_heart_is_taken(make_spec):
+    first, second = make(make_spec()), make(make_spec())
+    Feeder(first.spec, first).episode(0, 12)
+    state = first.state_dict()
+    second.load_state_dict(state | {"layout": np.append(state["layout"], [D, S])})
+    np.testing.assert_array_equal(first.sample(9).stored["deter"], second.sample(9).stored["deter"])
+
+
+def test_what_is_wanted_at_every_step_comes_at_every_step(make_spec):
+    """As a search's targets: beside the latent of the context step, a value and a policy at each."""
+    declared = (
+        STORED[1],
+        Stored(name="value", shape=(), dtype="float32", use="every"),
+        Stored(name="visits", shape=(4,), dtype="float16", use="every"),
+    )
+    sampler = make(make_spec(), streams=1, stored=declared)
+    for step in range(20):
+        row = (np.array([step], np.float32), np.array([step / 2], np.float32))
+        values = {"value": row[0], "visits": np.repeat(row[1][:, None], 4, axis=1)}
+        obs = {"mark": np.float32([0, step]), "angle": np.zeros(3, np.float32)}
+        sampler.add_episode(one_step(obs, np.zeros(2), 0, step == 0, False, False), stream=0, stored=values)
+    batch = sampler.sample(8)
+    _, step = marks(batch)
+    assert batch.stored["stoch"].shape == (8, S)
+    assert not batch.stored["stoch"].any()  # nobody has computed it
+    np.testing.assert_array_equal(batch.stored["value"], step)
+    np.testing.assert_array_equal(batch.stored["visits"], np.repeat(step[..., None] / 2, 4, axis=2))
+    assert batch.stored["visits"].dtype == np.float32
+    sampler.write_back(batch.index[:, 1:], {"value": -step[:, 1:].astype(np.float32)})
+    again = sampler.look(30, np.random.default_rng(0))
+    written = np.isin(again.index, batch.index[:, 1:])
+    np.testing.assert_array_equal(again.stored["value"], np.where(written, -marks(again)[1], marks(again)[1]))
+
+
+@pytest.mark.parametrize("name", ["reward", "obs/mark", "age"])
+def test_what_is_stored_has_a_name_of_its_own(make_spec, name):
+    with pytest.raises(ValueError, match=f"stored {name}: a column of every step has that name"):
+        make(make_spec(), stored=(Stored(name=name, shape=(), dtype="float32", use="every"),))
+    with pytest.raises(ValueError, match="not unique"):
+        make(make_spec(), stored=(STORED[0], STORED[0]))
 
 
 def test_state_of_another_spec_is_refused(make_spec):

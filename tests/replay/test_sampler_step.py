@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource
 from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.stored import Stored
 
 D, S = 3, 2
+STORED = (
+    Stored(name="deter", shape=(D,), dtype="float16", use="context"),
+    Stored(name="stoch", shape=(S,), dtype="uint8", use="context"),
+)
 
 
 @given(
@@ -31,7 +36,7 @@ def test_a_step_of_all_streams_equals_its_single_steps(
     spec = make_spec(history=history, discrete=discrete, image=True)
     together, singly = (
         SequenceSampler(
-            spec, capacity_steps=(length + 1 + spare) * streams, length=length, streams=streams, deter=D, stoch=S
+            spec, capacity_steps=(length + 1 + spare) * streams, length=length, streams=streams, stored=STORED
         )
         for _ in range(2)
     )
@@ -54,7 +59,7 @@ def test_a_step_of_all_streams_equals_its_single_steps(
             is_terminal=last & (rng.random(streams) < 0.5),
         )
         posterior = dict(deter=rng.normal(size=(streams, D)), stoch=rng.integers(0, 256, (streams, S)))
-        together.add_step(obs, **columns, **(posterior if latents else {}))
+        together.add_step(obs, **columns, stored=posterior if latents else None)
         for n in range(streams):
             one = slice(n, n + 1)
             singly.add_episode(
@@ -64,7 +69,7 @@ def test_a_step_of_all_streams_equals_its_single_steps(
                     source=EpisodeSource(kind="sim", task="toy_task", robot="toy"),
                 ),
                 stream=n,
-                **({name: value[one] for name, value in posterior.items()} if latents else {}),
+                stored={name: value[one] for name, value in posterior.items()} if latents else None,
             )
         ended = last
         if step % 5 == 4 and together.windows:  # what has been drawn is no longer fresh
@@ -81,13 +86,15 @@ def assert_same(batch, other):
     assert batch.obs.keys() == other.obs.keys()
     for name, array in batch.obs.items():
         np.testing.assert_array_equal(array, other.obs[name], err_msg=name)
+    for name, array in batch.stored.items():
+        np.testing.assert_array_equal(array, other.stored[name], err_msg=name)
     for name, array in vars(batch).items():
-        if name != "obs":
+        if name not in ("obs", "stored"):
             np.testing.assert_array_equal(array, getattr(other, name), err_msg=name)
 
 
 def test_refusals_name_the_stream(make_spec):
-    sampler = SequenceSampler(make_spec(), capacity_steps=60, length=4, streams=2, deter=D, stoch=S)
+    sampler = SequenceSampler(make_spec(), capacity_steps=60, length=4, streams=2, stored=STORED)
     obs = {"mark": np.zeros((2, 2), np.float32), "angle": np.zeros((2, 3), np.float32)}
     on, off = np.ones(2, bool), np.zeros(2, bool)
     step = dict(action=np.zeros((2, 2)), reward=np.zeros(2), is_first=on, is_last=off, is_terminal=off)
@@ -102,7 +109,9 @@ def test_refusals_name_the_stream(make_spec):
     with pytest.raises(ValueError, match="reward"):
         sampler.add_step(obs, **step | {"reward": np.zeros(1)})
     with pytest.raises(ValueError, match="deter"):
-        sampler.add_step(obs, **step, deter=np.zeros((2, D + 1)), stoch=np.zeros((2, S)))
+        sampler.add_step(obs, **step, stored={"deter": np.zeros((2, D + 1)), "stoch": np.zeros((2, S))})
+    with pytest.raises(ValueError, match=r"value: not declared; stored are \['deter', 'stoch'\]"):
+        sampler.add_step(obs, **step, stored={"value": np.zeros(2)})
     assert len(sampler) == 0  # of a bad step nothing is stored, in no stream
     sampler.add_step(obs, **step)
     with pytest.raises(UserError, match="stream 1: action is not finite at step 1"):

@@ -24,15 +24,13 @@ FIELDS = {"joint_position": 2, "gyro": 3}
 
 def random_rollout(agent, spec):
     rng = np.random.default_rng(0)
-    latent = (TICKS, 1, agent.config.stoch, agent.config.classes)
     return Rollout(
         observations={
             name: rng.normal(size=(TICKS, 1, *entry.shape)).astype(np.float32)
             for name, entry in spec.model_inputs().items()
         },
         is_first=(np.arange(TICKS) % 100 == 0).astype(np.float32)[:, None],
-        noise_latent=np.zeros(latent, np.float32),
-        noise_action=np.zeros((TICKS, 1, spec.action_dim), np.float32),
+        noise={entry.name: np.zeros((TICKS, *entry.shape), np.float32) for entry in agent.noise},
     )
 
 

@@ -37,10 +37,10 @@ FIRST, LATER = np.ones(ENVS, np.bool_), np.zeros(ENVS, np.bool_)
 def test_the_latents_that_are_stored_are_those_of_the_posterior(agent, spec):
     actor = Actor(agent, spec, envs=ENVS, seed=1)
     acted = actor.act(observed(spec), FIRST)
-    assert acted.stoch.shape == (ENVS, GROUPS)
-    assert acted.stoch.dtype == np.uint8
-    np.testing.assert_array_equal(np.eye(CLASSES)[acted.stoch], actor._state.stoch.numpy())
-    np.testing.assert_array_equal(acted.deter, actor._state.deter.numpy().astype(np.float16))
+    assert acted.stored["stoch"].shape == (ENVS, GROUPS)
+    assert acted.stored["stoch"].dtype == np.uint8
+    np.testing.assert_array_equal(np.eye(CLASSES)[acted.stored["stoch"]], actor._state["stoch"].numpy())
+    np.testing.assert_array_equal(acted.stored["deter"], actor._state["deter"].numpy().astype(np.float16))
     assert acted.value.shape == acted.surprise.shape == (ENVS,)
     assert (acted.surprise >= 0).all()
 
@@ -50,9 +50,9 @@ def test_a_first_step_forgets_and_a_later_one_does_not(agent, spec):
         actor = Actor(agent, spec, envs=ENVS, seed=1, greedy=True)
         begin = observed(spec, step=1)
         actor.act(begin, FIRST)
-        return actor.act(observed(spec, step=2), is_first).deter
+        return actor.act(observed(spec, step=2), is_first).stored["deter"]
 
-    alone = Actor(agent, spec, envs=ENVS, seed=1, greedy=True).act(observed(spec, step=2), FIRST).deter
+    alone = Actor(agent, spec, envs=ENVS, seed=1, greedy=True).act(observed(spec, step=2), FIRST).stored["deter"]
     np.testing.assert_allclose(second(FIRST), alone, atol=1e-3)
     assert np.abs(second(LATER) - alone).max() > 1e-3
 

@@ -41,24 +41,24 @@ def observed(spec, envs=ENVS):
 
 
 def test_a_continuous_policy_draws_normal_noise_and_a_discrete_one_gumbel_noise(actor_of, spec, discrete):
-    latent, action = actor_of(spec)._noise()
+    latent, action = actor_of(spec)._noise().values()
     assert action.mean().item() == pytest.approx(0, abs=0.06)
     assert action.std().item() == pytest.approx(1, abs=0.06)
-    for gumbel in (latent, actor_of(discrete)._noise()[1]):
+    for gumbel in (latent, actor_of(discrete)._noise()["noise/action"]):
         assert gumbel.mean().item() == pytest.approx(0.5772, abs=0.06)
         assert gumbel.std().item() == pytest.approx(np.pi / 6**0.5, abs=0.06)
 
 
 def test_greedily_there_is_no_noise(actor_of, spec):
-    assert not any(noise.any() for noise in actor_of(spec, greedy=True)._noise())
+    assert not any(noise.any() for noise in actor_of(spec, greedy=True)._noise().values())
 
 
 @pytest.mark.parametrize("random", [False, True])
 def test_the_next_posterior_stands_on_the_action_that_was_taken(actor_of, spec, random):
     actor = actor_of(spec)
     acted = actor.act(observed(spec), np.ones(ENVS, np.bool_), random=random)
-    np.testing.assert_array_equal(to_command(spec.action, actor._state.action.numpy()), acted.command)
-    at_limits = np.abs(actor._state.action.numpy()) >= 1
+    np.testing.assert_array_equal(to_command(spec.action, actor._state["action"].numpy()), acted.command)
+    at_limits = np.abs(actor._state["action"].numpy()) >= 1
     assert at_limits.any() != random  # uniform actions lie between them
 
 

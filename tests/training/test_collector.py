@@ -93,8 +93,8 @@ def test_what_the_actor_stood_on_is_told(collect):
     collector = collect()
     (told,) = steps(collector, 1)
     state = collector._actor._state
-    np.testing.assert_array_equal(told.deter, state.deter.half().numpy())
-    np.testing.assert_array_equal(np.eye(4)[told.stoch], state.stoch.numpy())
+    np.testing.assert_array_equal(told.stored["deter"], state["deter"].half().numpy())
+    np.testing.assert_array_equal(np.eye(4)[told.stored["stoch"]], state["stoch"].numpy())
 
 
 def test_noise_goes_on_from_where_it_was(collect):

@@ -6,6 +6,7 @@ import pytest
 from robot_wm.replay.rows import bytes_per_step
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
+from robot_wm.replay.stored import Stored
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 from robot_wm.training import experience
 from robot_wm.training.experience import Experience
@@ -25,12 +26,15 @@ SPEC = AgentSpec(
 )
 
 
+STORED = (Stored(name="value", shape=(), dtype="float32", use="every"),)
+
+
 @pytest.fixture
 def taken(tmp_path):
     """Makes an Experience of N environments; its store is in a fresh folder."""
 
     def make(envs):
-        sampler = SequenceSampler(SPEC, capacity_steps=100 * envs, length=2, streams=envs, deter=4, stoch=2)
+        sampler = SequenceSampler(SPEC, capacity_steps=100 * envs, length=2, streams=envs, stored=STORED)
         store = EpisodeStore.create(tmp_path / "store", SPEC)
         return Experience(SPEC, sampler, store, envs=envs, backend="none", figure_names=("late", "fall")), store
 
@@ -55,8 +59,7 @@ def transition(step, first, last):
         success=np.where(last, envs % 2, np.nan).astype(np.float32),
         seed=10 * envs + step,
         figures=np.stack([np.full(len(envs), float(step)), envs / 2], axis=1),
-        deter=np.zeros((len(envs), 4), np.float16),
-        stoch=np.zeros((len(envs), 2), np.uint8),
+        stored={"value": envs * 100.0 + step},
         policy=str(step),
     )
 
@@ -154,7 +157,7 @@ def test_a_sampler_that_is_filled_from_the_pieces_holds_what_the_live_one_did(ta
     run_of(adds, lengths, 60)
     adds.close()
     live = adds._sampler
-    filled = SequenceSampler(SPEC, capacity_steps=live.capacity_steps, length=2, streams=3, deter=4, stoch=2)
+    filled = SequenceSampler(SPEC, capacity_steps=live.capacity_steps, length=2, streams=3, stored=STORED)
     for episode in store.episodes():
         filled.add_episode(episode)
     ours, theirs = live.state_dict(), filled.state_dict()
@@ -165,12 +168,20 @@ def test_a_sampler_that_is_filled_from_the_pieces_holds_what_the_live_one_did(ta
     assert steps[id(ours)] == steps[id(theirs)]
 
 
+def test_what_the_agent_keeps_lies_beside_its_own_step(taken):
+    adds, _ = taken(3)
+    run_of(adds, [4, 7, 5], 20)
+    rows = adds._sampler.state_dict()
+    environment, step = rows["rings/rows/obs/mark"].T
+    np.testing.assert_array_equal(rows["rings/rows/value"], 100 * environment + step)
+
+
 def test_a_piece_without_its_predecessor_begins_anew_and_cuts_what_ran(taken, monkeypatch):
     monkeypatch.setattr(experience, "PIECE_STEPS", 8)
     adds, store = taken(1)
     run_of(adds, [10**6], 24)
     first, _, third = store.episodes()
-    filled = SequenceSampler(SPEC, capacity_steps=100, length=2, deter=4, stoch=2)
+    filled = SequenceSampler(SPEC, capacity_steps=100, length=2, stored=STORED)
     for episode in (first, third):
         filled.add_episode(episode)
     rows = filled.state_dict()

@@ -24,7 +24,7 @@ from robot_wm.training.loop import Trainer, TrainingDivergedError, _device
 def update(trainer: Trainer) -> None:
     batch = trainer.sampler.sample(trainer.config.dreamer.batch_size)
     result = trainer.learner.update(TensorBatch.from_numpy(batch, trainer.device))
-    trainer.sampler.write_latents(batch.index[:, 1:], result.deter.half().numpy(), result.stoch.numpy())
+    trainer.sampler.write_back(batch.index[:, 1:], {name: x.numpy() for name, x in result.write_back.items()})
 
 
 def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):

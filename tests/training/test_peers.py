@@ -173,7 +173,7 @@ def test_the_actor_acts_with_the_weights_that_it_was_given_last(collector):
             actor.publish(trainer.agent, policy=policy, random=False, steps_permitted=allowed)
             found = actor.poll()
         assert found[0].policy == policy
-        return found[0].deter.astype(float)
+        return found[0].stored["deter"].astype(float)
 
     for _ in range(4):
         before = deter("1")

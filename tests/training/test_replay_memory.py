@@ -5,6 +5,7 @@ import pytest
 from robot_wm.errors import UserError
 from robot_wm.replay.rings import ring_bytes_per_step
 from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.stored import Stored
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 from robot_wm.training import checkpoint, replay_memory
 from robot_wm.training.loop import Trainer
@@ -27,6 +28,13 @@ def spec():
     )
 
 
+# As an agent of 32 + 4 keeps them.
+STORED = (
+    Stored(name="deter", shape=(32,), dtype="float16", use="context"),
+    Stored(name="stoch", shape=(4,), dtype="uint8", use="context"),
+)
+
+
 @pytest.fixture
 def free(monkeypatch):
     """Sets how much memory is free, GiB."""
@@ -36,28 +44,28 @@ def free(monkeypatch):
 def test_by_default_as_many_steps_as_fit_a_quarter_of_the_free_memory(spec, tiny, free):
     config = tiny(replay_capacity_steps=None)
     free(16)
-    steps = replay_capacity(config, spec)
-    each = ring_bytes_per_step(spec, deter=config.dreamer.deter, stoch=config.dreamer.stoch)
+    steps = replay_capacity(config, spec, STORED)
+    each = ring_bytes_per_step(spec, STORED)
     assert steps == pytest.approx(4 * GIB / each, abs=1)
     assert 100_000 < steps < 160_000
     free(4000)
-    assert replay_capacity(config, spec) == MOST_STEPS
+    assert replay_capacity(config, spec, STORED) == MOST_STEPS
 
 
 def test_what_a_step_takes_is_what_the_rings_take(spec):
-    rings = SequenceSampler(spec, capacity_steps=30, length=4, deter=32, stoch=4)._rings
-    assert sum(rows.nbytes for rows in rings.rows.values()) == 30 * ring_bytes_per_step(spec, deter=32, stoch=4)
+    rings = SequenceSampler(spec, capacity_steps=30, length=4, stored=STORED)._rings
+    assert sum(rows.nbytes for rows in rings.rows.values()) == 30 * ring_bytes_per_step(spec, STORED)
 
 
 def test_what_does_not_fit_is_one_line_with_steps_and_gib(spec, tiny, free):
     free(16)
     told = r"replay_capacity_steps 1000000: 25\.8 GiB at 27\.1 KiB a step, but 16\.0 GiB .* free; take 15\d{4} or fewer"
     with pytest.raises(UserError, match=told):
-        replay_capacity(tiny(replay_capacity_steps=1_000_000), spec)
-    assert replay_capacity(tiny(replay_capacity_steps=500_000), spec) == 500_000
+        replay_capacity(tiny(replay_capacity_steps=1_000_000), spec, STORED)
+    assert replay_capacity(tiny(replay_capacity_steps=500_000), spec, STORED) == 500_000
     free(0.0001)
     with pytest.raises(UserError, match=r"replay_capacity_steps 18: .* not even a window of each environment fits"):
-        replay_capacity(tiny(replay_capacity_steps=None), spec)
+        replay_capacity(tiny(replay_capacity_steps=None), spec, STORED)
 
 
 def test_a_run_refuses_before_it_allocates(tiny):

@@ -34,9 +34,10 @@ def shapes(config, spec):
     """Shapes of all that a checkpoint keeps of an agent and its replay."""
     agent = DreamerAgent(config, spec.model_inputs(), spec.action_dim, spec.action.is_discrete)
     sampler = SequenceSampler(
-        spec, capacity_steps=200, length=config.batch_length, streams=2, deter=config.deter, stoch=config.stoch, seed=0
+        spec, capacity_steps=200, length=config.batch_length, streams=2, stored=agent.stored, seed=0
     )
-    return {name: tuple(value.shape) for name, value in agent.state_dict().items()}, sampler.length
+    rows = {name: tuple(value.shape) for name, value in sampler.state_dict().items()}
+    return {name: tuple(value.shape) for name, value in agent.state_dict().items()} | rows, sampler.length
 
 
 @pytest.fixture(scope="module")

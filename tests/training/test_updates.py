@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from robot_wm.dreamer.learner import UpdateResult
+from robot_wm.replay.stored import Stored
 from robot_wm.training.loop import Trainer
 from robot_wm.training.updates import ReplayedUpdates, Spent
 
@@ -20,12 +21,20 @@ class Recorder:
     """
 
     config = SimpleNamespace(batch_size=2)
+    agent = SimpleNamespace(
+        stored=(
+            Stored(name="deter", shape=(4,), dtype="float16", use="context"),
+            Stored(name="stoch", shape=(1,), dtype="uint8", use="context"),
+        )
+    )
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = torch.device(device)
         self.calls: list[str] = []
-        self.deter = torch.zeros(2, 3, 4, device=device)
-        self.stoch = torch.zeros(2, 3, 1, dtype=torch.uint8, device=device)
+        self.latents = {
+            "deter": torch.zeros(2, 3, 4, device=device),
+            "stoch": torch.zeros(2, 3, 1, dtype=torch.uint8, device=device),
+        }
         self.drawn = self.updated = 0
 
     def sample(self, batch):
@@ -39,8 +48,7 @@ class Recorder:
             is_first=flags,
             is_last=flags,
             is_terminal=flags,
-            deter=np.zeros((batch, 4), np.float32),
-            stoch=np.zeros((batch, 1), np.uint8),
+            stored={"deter": np.zeros((batch, 4), np.float32)},
             index=np.tile(10 * self.drawn + np.arange(4), (batch, 1)),  # [B, T1] names the step, too
         )
 
@@ -48,17 +56,16 @@ class Recorder:
         self.updated += 1
         assert (batch.obs["state"] == self.updated).all(), "every batch is trained on, in the order of drawing"
         self.calls.append(f"update {self.updated}")
-        self.deter.fill_(self.updated)
-        self.stoch.fill_(self.updated)
-        return UpdateResult({"loss": torch.tensor(float(self.updated))}, self.deter, self.stoch)
+        for latent in self.latents.values():
+            latent.fill_(self.updated)
+        return UpdateResult({"loss": torch.tensor(float(self.updated))}, self.latents)
 
-    def write_latents(self, index, deter, stoch):
+    def write_back(self, index, values):
         number = int(index[0, 0]) // 10
         # Of the trained steps, not of the context step before them.
         assert index.tolist() == [[10 * number + 1, 10 * number + 2, 10 * number + 3]] * 2
-        assert deter.dtype == np.float16
-        assert (deter == number).all()
-        assert (stoch == number).all()
+        assert {name: value.dtype for name, value in values.items()} == {"deter": np.float16, "stoch": np.uint8}
+        assert all((value == number).all() for value in values.values())
         self.calls.append(f"store {number}")
 
 

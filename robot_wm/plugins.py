@@ -12,7 +12,14 @@ from typing import Any
 from robot_wm.errors import UserError
 
 DISTRIBUTION = "robot-wm"
-GROUPS = ("robot_wm.commands", "robot_wm.benchmarks", "robot_wm.zoo", "robot_wm.tasks", "robot_wm.backends")
+GROUPS = (
+    "robot_wm.commands",
+    "robot_wm.benchmarks",
+    "robot_wm.zoo",
+    "robot_wm.tasks",
+    "robot_wm.backends",
+    "robot_wm.agents",
+)
 
 
 def entries(group: str) -> list[EntryPoint]:

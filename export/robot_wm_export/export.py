@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.errors import UserError
+from robot_wm.learning.agent import Agent
 from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import MAX_TOLERANCE, LowPrecision, Parity, ParityResult, ParityThresholds
@@ -35,7 +37,7 @@ class ExportReport:
 
 
 def export_agent(
-    agent: DreamerAgent,
+    agent: Agent,
     spec: AgentSpec,
     rollout: Rollout,
     lineage: Mapping[str, Any],
@@ -56,6 +58,8 @@ def export_agent(
     for bad arguments, when a graph differs from torch by more than 1e-4 * max(1, |torch's value|), and when one of low
     precision is further from float32 than a manifest may allow.
     """
+    if not isinstance(agent, DreamerAgent):
+        raise UserError(f"export: no exporter for a {type(agent).__name__}")
     check_target(out)
     key = None if sign_key is None else load_private_key(sign_key)
     lineage_checked = json_lineage(dict(lineage))

@@ -72,7 +72,7 @@ def quickstart(
 
     started = time.monotonic()
     console = messages()
-    console.print(f"1/5  learning {config.task} (size {config.dreamer.size}) in {config.folder}")
+    console.print(f"1/5  learning {config.task} (size {config.settings.size}) in {config.folder}")
     trainer = Trainer(config)
     with progress(console) as bar:
         trainer.train(RoundReport(bar, "learn"))
@@ -187,8 +187,8 @@ def _run(bundle: Path) -> tuple[dict[str, Any], ClosedLoopResult]:
 
 
 def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
+    from robot_wm.dreamer.pictures import prediction_figure
     from robot_wm.training import scalars
-    from robot_wm.training.open_loop import prediction_figure
     from robot_wm_export.report import latency_histogram, learning_curve, picture
 
     return [
@@ -215,6 +215,7 @@ def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
 
 def _prediction(trainer: Trainer) -> OpenLoop:
     """Open loop through the newest episode that has ended, which noisy actions make more telling than a quiet one."""
+    from robot_wm.dreamer.learner import DreamerLearner
     from robot_wm.learning.batch import TensorBatch
     from robot_wm.replay.sampler import SequenceSampler
 
@@ -227,7 +228,9 @@ def _prediction(trainer: Trainer) -> OpenLoop:
         stored=trainer.agent.stored,
     )
     sampler.add_episode(episode)  # its first window is fresh, so it is the one that is drawn
-    return trainer.learner.open_loop(TensorBatch.from_numpy(sampler.sample(1), trainer.device), context=length // 8)
+    learner = trainer.learner
+    assert isinstance(learner, DreamerLearner)
+    return learner.open_loop(TensorBatch.from_numpy(sampler.sample(1), trainer.device), context=length // 8)
 
 
 def write(run_dir: Path, report: dict[str, Any], pictures: list[Picture]) -> None:

@@ -64,7 +64,7 @@ def write_card(
         robot=spec.robot,
         spec_sha256=spec.content_hash(),
         control_rate_hz=spec.control_rate_hz,
-        size=config.dreamer.size,
+        size=config.settings.size,
         parameters=loaded.agent.parameter_count(),
         trained_backend=backend_name(config.task, config.task_options),
         env_steps=state.env_steps,

@@ -28,11 +28,12 @@ def command_line(config: TrainConfig) -> str:
 def _flags(base: Mapping[str, Any], config: TrainConfig) -> list[str] | None:
     """Flags that turn the settings ``base`` into ``config``; None where no flag can, since it would have to unset."""
     flags: list[str] = []
-    dreamer = dict(base.get("dreamer", {}))
-    if TrainConfig(**base).dreamer.size != config.dreamer.size:  # which changes the widths that base leaves out
-        dreamer["size"] = config.dreamer.size
-        flags += ["--size", config.dreamer.size]
-    start = dict(_flat(_plain(TrainConfig(**{**base, "dreamer": dreamer}))))
+    kind, size = config.agent, config.settings.size
+    own = dict(base.get(kind, {}))
+    if TrainConfig(**{**base, "agent": kind}).settings.size != size:  # which changes the widths that base leaves out
+        own["size"] = size
+        flags += ["--size", size]
+    start = dict(_flat(_plain(TrainConfig(**{**base, kind: own}))))
     wanted = dict(_flat(_plain(config)))
     for name in start | wanted:
         if start.get(name) == wanted.get(name):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from robot_wm.baselines.curve import Curve
 from robot_wm.baselines.trial import STARTS, TRIAL_SEED, Policy, WalkingTrials
-from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.learning.agent import Agent
 from robot_wm.spec import AgentSpec
 from robot_wm.training.actor import Actor
 from robot_wm.training.config import TrainConfig
@@ -43,7 +43,7 @@ def train(config: TrainConfig, *, curve: Curve, trials: WalkingTrials | None) ->
     return trainer.state.env_steps, trainer.stopped_by
 
 
-def greedy(agent: DreamerAgent, spec: AgentSpec) -> Policy:
+def greedy(agent: Agent, spec: AgentSpec) -> Policy:
     """The agent without noise, for one trial."""
     actor = Actor(agent, spec, envs=STARTS, seed=TRIAL_SEED, greedy=True)
 

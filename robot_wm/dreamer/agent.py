@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.continue_head import ContinueHead
 from robot_wm.dreamer.decoder import Decoder
 from robot_wm.dreamer.rssm import RSSM
-from robot_wm.learning.agent import Tick
+from robot_wm.learning.agent import Agent, Tick
 from robot_wm.nn.categorical import kl, sample
 from robot_wm.nn.encoder import Encoder, Inputs
 from robot_wm.nn.heads import PolicyHead, ScalarHead
@@ -41,7 +41,7 @@ class TickOutput(NamedTuple):
     post_logits: Tensor  # [B, S, C] log-probabilities after unimix
 
 
-class DreamerAgent(nn.Module):
+class DreamerAgent(Agent):
     """World model, actor, critic and slow critic.
 
     ``inputs`` are the spec's model inputs; ``action_dim`` is A. Parameters are drawn from ``generator`` (torch's own
@@ -117,7 +117,7 @@ class DreamerAgent(nn.Module):
                 before=("next/deter", "post_logits", "surprise"),
             ),
         )
-        self.surprise_unit: Literal["nats"] | None = "nats"
+        self.surprise_unit = "nats"
         # Half precision is enough to start a sequence from: deter lies in [-1, 1].
         self.stored = (
             Stored(name="deter", shape=(config.deter,), dtype="float16", use="context"),
@@ -129,10 +129,6 @@ class DreamerAgent(nn.Module):
         """What matrix products compute in; norms, distributions and the recurrent state stay float32."""
         return self.rssm.prior_logits.weight.dtype
 
-    def parameter_count(self) -> int:
-        """Parameters that are trained; the slow critic is not one of them."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
-
     def advance(self, deter: Tensor, stoch: Tensor, action: Tensor, exp_gumbel: Tensor) -> tuple[Tensor, Tensor]:
         """One step without an observation, which a search takes: the prior answers an action.
 
@@ -142,7 +138,7 @@ class DreamerAgent(nn.Module):
         deter = self.rssm.gru(deter, stoch, action)
         return deter, sample(self.rssm.prior_probs(deter), exp_gumbel).flatten(1)
 
-    def acting(self) -> Iterable[nn.Parameter]:
+    def acting(self) -> Iterator[nn.Parameter]:
         """The parameters of a tick; decoder, reward, continue flag and slow critic are not among them."""
         for part in (self.encoder, self.rssm, self.actor, self.critic):
             yield from part.parameters()

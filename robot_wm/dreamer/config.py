@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import Parameter
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from robot_wm.learning.config import AgentConfig
 
 Size = Literal["nano", "1m", "3m", "12m", "25m", "50m", "100m", "200m"]
 
@@ -27,16 +28,13 @@ SIZES: Mapping[str, Mapping[str, int]] = {
 _DEFAULT = SIZES["12m"]
 
 
-class DreamerConfig(BaseModel):
+class DreamerConfig(AgentConfig):
     """Everything that shapes a Dreamer agent and its update.
 
     Widths that are not given come from ``size``. Defaults are those of danijar/dreamerv3 at e3f0224.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    # On a command line that has this config under a name of its own, plain --size is meant.
-    size: Annotated[Size, Parameter(alias="--size")] = Field(default="12m", description="preset of the widths below")
+    size: Size = Field(default="12m", description="preset of the widths below")
 
     # Widths: those of ``size`` where not given.
     deter: int = Field(default=_DEFAULT["deter"], ge=8, description="D: deterministic state, units")
@@ -90,24 +88,10 @@ class DreamerConfig(BaseModel):
     return_high: float = Field(default=95.0, ge=0, le=100, description="upper percentile of returns, %")
     return_limit: float = Field(default=1.0, gt=0, description="least scale that returns are divided by, reward units")
 
-    # Optimiser
-    learning_rate: float = Field(default=4e-5, gt=0)
-    warmup: int = Field(default=1000, ge=0, description="updates over which the learning rate rises from zero")
+    # Optimiser, beside what every kind has
     actor_start: int = Field(default=0, ge=0, description="updates of model and critic before the actor's first")
     actor_warmup: int | None = Field(
         default=None, ge=0, description="updates over which the actor's learning rate rises from zero [that of warmup]"
-    )
-    clip: float = Field(default=0.3, gt=0, description="largest gradient norm of a tensor relative to its parameters'")
-    clip_floor: float = Field(default=1e-3, gt=0, description="least parameter norm that the clip assumes")
-    beta_momentum: float = Field(default=0.9, ge=0, lt=1)
-    beta_rms: float = Field(default=0.999, ge=0, lt=1)
-    rms_epsilon: float = Field(default=1e-20, gt=0)
-
-    # Batch
-    batch_size: int = Field(default=16, ge=1, description="B: sequences an update")
-    batch_length: int = Field(default=64, ge=2, description="T: trained steps a sequence; a context step comes before")
-    compute: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="auto: bfloat16 on CUDA, else float32"
     )
 
     @model_validator(mode="before")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,17 +19,12 @@ from robot_wm.learning.captured import CapturedFunction
 from robot_wm.learning.compute_copy import ComputeCopy, FlatAgent
 from robot_wm.learning.finite_watch import FiniteWatch
 from robot_wm.learning.host_memory import keep_freed_memory
+from robot_wm.learning.learner import Pictures, UpdateResult
 from robot_wm.nn.laprop import LaProp
 from robot_wm.nn.percentile import PercentileScale
+from robot_wm.spec import AgentSpec
 
 _WARM_UP = 3  # runs before a capture: compilers, libraries and the allocator settle
-
-
-class UpdateResult(NamedTuple):
-    """What one update gives back; everything stays on the device, and is valid until the next update."""
-
-    metrics: dict[str, Tensor]  # 0-d float32 each
-    write_back: dict[str, Tensor]  # [B, T, *shape] of steps 1..T for the replay, by the names of ``agent.stored``
 
 
 class DreamerLearner:
@@ -164,6 +158,14 @@ class DreamerLearner:
     def open_loop(self, batch: TensorBatch, *, context: int = 5, generator: torch.Generator | None = None) -> OpenLoop:
         """Predict every sequence from its first ``context`` trained steps and its actions; see ``OpenLoop``."""
         return open_loop(self.agent, batch, context=context, generator=generator)
+
+    def report(self, batch: TensorBatch, spec: AgentSpec) -> Pictures:
+        """Open loop: a quarter of each sequence is seen, the rest imagined; drawn, and for each camera filmed."""
+        from robot_wm.dreamer.pictures import draw_prediction, prediction_video
+
+        shown = self.open_loop(batch, context=max(1, (batch.reward.shape[1] - 1) // 4))
+        films = {field.name: prediction_video(shown, field.name) for field in spec.observations if field.is_image}
+        return Pictures(stills={"open_loop": draw_prediction(shown, spec)}, films=films)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything that the next update depends on, as a flat dict of copies on the device.

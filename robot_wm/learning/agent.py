@@ -5,8 +5,9 @@ Shape letters: N environments; in declarations the batch axis is 1.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,33 +24,17 @@ class Tick(NamedTuple):
     stored: dict[str, Tensor]  # [N, *shape] each: what is kept beside the step in the replay
 
 
-class Agent(Protocol):
-    """An agent of any kind."""
+class Agent(nn.Module, ABC):
+    """An agent of any kind. A subclass sets the declarations; names are those of the bundle's tensors."""
 
-    @property
-    def state(self) -> tuple[StateTensor, ...]:
-        """What a tick carries to the next one."""
+    state: tuple[StateTensor, ...]  # what a tick carries to the next one
+    noise: tuple[NoiseTensor, ...]  # the randomness that it is given
+    outputs: tuple[TensorSpec, ...]  # what it tells: action [1, A], value [1] and surprise [1] among it
+    draws: tuple[Draw, ...]  # its categorical draws, in their order
+    surprise_unit: Literal["nats"] | None  # of the output surprise; None where only its order counts
+    stored: tuple[Stored, ...]  # what it keeps beside each step in the replay
 
-    @property
-    def noise(self) -> tuple[NoiseTensor, ...]:
-        """The randomness that it is given."""
-
-    @property
-    def outputs(self) -> tuple[TensorSpec, ...]:
-        """What it tells: action [1, A], value [1] and surprise [1] among it."""
-
-    @property
-    def draws(self) -> tuple[Draw, ...]:
-        """Its categorical draws, in their order."""
-
-    @property
-    def surprise_unit(self) -> Literal["nats"] | None:
-        """Of the output surprise; None where only its order counts."""
-
-    @property
-    def stored(self) -> tuple[Stored, ...]:
-        """What it keeps beside each step in the replay."""
-
+    @abstractmethod
     def tick(
         self, obs: Mapping[str, Tensor], is_first: Tensor, state: Mapping[str, Tensor], noise: Mapping[str, Tensor]
     ) -> Tick:
@@ -59,8 +44,13 @@ class Agent(Protocol):
         by their declared names. Zero noise is greedy. Pure: no randomness and no host synchronisation inside.
         """
 
-    def acting(self) -> Iterable[nn.Parameter]:
+    @abstractmethod
+    def acting(self) -> Iterator[nn.Parameter]:
         """The parameters that a tick needs, always in the same order: what an actor elsewhere is sent."""
+
+    def parameter_count(self) -> int:
+        """Parameters that are trained; averages of others are not among them."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
 
 def initial_state(state: Sequence[StateTensor], batch: int, device: torch.device | str) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class Actor:
         self._random = random_actions or RandomActions()
         self._agent, self._spec, self._envs, self._greedy = agent, spec, envs, greedy
         self._transform = ObservationTransform(spec, batch=envs)
-        self._device = next(iter(agent.acting())).device
+        self._device = next(agent.acting()).device
         self._state = initial_state(agent.state, envs, self._device)  # [N, *shape] by name
         # On the CPU whatever the device: the same seed acts the same everywhere, and a checkpoint can carry it.
         self._generator = torch.Generator().manual_seed(seed)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.agents import agent_kind
 from robot_wm.errors import StoppedError, UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.spec import AgentSpec
@@ -222,7 +222,7 @@ def _act(
         config, spec = TrainConfig.model_validate_json(config_json), AgentSpec.from_json(spec_json)
         pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=config.processes, seed=seed)
         try:
-            agent = DreamerAgent(config.dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete).eval()
+            agent = agent_kind(config.agent).make_agent(config.settings, spec).eval()
             actor = Actor(agent, spec, envs=pool.envs, seed=seed, random_actions=RandomActions.told(config, spec))
             actor.set_rng_state(torch.from_numpy(rng))
             _loop(_Inbox(orders, weights, agent, outbox), pool, actor, outbox, spec if config.realtime else None)

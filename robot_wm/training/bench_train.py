@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import cyclopts
 from cyclopts import Parameter
 
+from robot_wm.agents import DEFAULT, agent_kind
 from robot_wm.console import emit, progress
-from robot_wm.dreamer.config import DreamerConfig, Size
 from robot_wm.options import NotNegative, Positive
 from robot_wm.training.config import TrainConfig
 
@@ -28,7 +28,7 @@ _ENDLESS = 10**12  # policy steps: the clock ends the run
 def bench_train(
     *,
     task: str = "cartpole_swingup",
-    size: Size = "12m",
+    size: str = "12m",
     train_ratio: Annotated[float, Positive] = 512.0,
     envs: Annotated[int, Positive] = 16,
     processes: Annotated[int, NotNegative] = 16,
@@ -97,7 +97,7 @@ def bench_train(
             prefill_steps=envs * (batch_length + 2),
             episodes_per_commit=episodes_per_commit,
             checkpoint_every_steps=_ENDLESS,
-            dreamer=DreamerConfig(size=size, batch_size=batch_size, batch_length=batch_length),
+            settings=agent_kind(DEFAULT).config(size=size, batch_size=batch_size, batch_length=batch_length),
         )
         watch = _Watch(bar, warm_up_seconds, seconds)
         trainer = Trainer(config)
@@ -151,7 +151,7 @@ class _Watch:
             **{f"{part}_share": round(since[part] / wall_s, 4) for part in vars(trainer.spent)},
             **{f"{part}_ms_per_update": round(1e3 * since[part] / updates, 3) for part in vars(trainer.spent)},
             "replayed_per_step": round(
-                updates * config.dreamer.batch_size * config.dreamer.batch_length / since["env_steps"], 1
+                updates * config.settings.batch_size * config.settings.batch_length / since["env_steps"], 1
             ),
             "first_update_s": round(self._first_update_s or 0.0, 1),
             "wall_s": round(wall_s, 1),
@@ -159,13 +159,13 @@ class _Watch:
             "updates": int(since["updates"]),
             "episodes": int(since["episodes"]),
             "task": config.task,
-            "size": config.dreamer.size,
+            "size": config.settings.size,
             "train_ratio": config.train_ratio,
             "envs": config.envs,
             "processes": config.processes,
             "actor": config.actor,
-            "batch_size": config.dreamer.batch_size,
-            "batch_length": config.dreamer.batch_length,
+            "batch_size": config.settings.batch_size,
+            "batch_length": config.settings.batch_length,
             "device": torch.cuda.get_device_name(trainer.device) if on_gpu else trainer.device.type,
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,

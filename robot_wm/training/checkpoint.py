@@ -24,10 +24,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
+from robot_wm.agents import agent_kind
 from robot_wm.atomic import atomic_directory, atomic_file
 from robot_wm.console import messages
-from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.errors import UserError
+from robot_wm.learning.agent import Agent
 from robot_wm.options import Which
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
@@ -69,7 +70,7 @@ class RunState(BaseModel):
 class LoadedAgent:
     """An agent ready to evaluate or export, and where it came from."""
 
-    agent: DreamerAgent  # on the CPU, in eval mode
+    agent: Agent  # on the CPU, in eval mode
     spec: AgentSpec
     lineage: dict[str, Any]
     state: RunState
@@ -220,7 +221,7 @@ def load_agent(path: Path, which: Which = "best") -> LoadedAgent:
         )
         raise DamagedError(f"{error}; {cure}") from None
     spec = state.agent_spec
-    agent = DreamerAgent(state.config.dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete)
+    agent = agent_kind(state.config.agent).make_agent(state.config.settings, spec)
     agent.load_state_dict(_agent_part(tensors, path))
     lineage = {
         "git_commit": state.git_commit,

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
+from pydantic import Field, ValidationError, create_model, model_validator
 
+from robot_wm.agents import DEFAULT, agent_kinds
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
-from robot_wm.training.config import TrainConfig, flag, preset_path
+from robot_wm.training.config import RunSettings, TrainConfig, flag, preset_path
 from robot_wm.yaml_file import read_mapping
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.Ar
         # By a flag, by a file, or by its task: however the run is named, it goes on with its own settings.
         told = {argument.name: argument.tokens[-1].value for argument in arguments if argument.tokens}
         named = {name: told[flag(name)] for name in ("task", "run_dir") if flag(name) in told}
-        run = TrainConfig.model_validate(named).folder
+        run = RunSettings.model_validate(named).folder
         cyclopts.config.Dict(saved_settings(run), use_commands_as_keys=False, source=str(run))(app, commands, arguments)
 
 
@@ -59,13 +61,52 @@ def saved_settings(run: Path) -> dict[str, Any]:
     raise damage or UserError(f"{run}: no checkpoint to resume from")
 
 
+class _SizedRun(RunSettings):
+    """A run with ``--size``, which is that of its agent, whatever the kind."""
+
+    size: str | None = Field(default=None, description="preset of the agent's widths")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hand_on(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Before the kind's settings are made: widths that are not given follow from the size."""
+        if values.get("size") is None:
+            return values
+        kind = values.get("agent", DEFAULT)
+        rest = {name: value for name, value in values.items() if name != "size"}
+        return rest | {kind: values.get(kind, {}) | {"size": values["size"]}}
+
+
+def _with_kinds() -> type[_SizedRun]:
+    """What a command line takes: the run's settings, its size, and the settings of every kind under its name."""
+    fields: dict[str, Any] = {
+        kind.name: (kind.config, Field(default_factory=kind.config, description=f"settings of the agent {kind.name}"))
+        for kind in agent_kinds()
+    }
+    return create_model("TrainFlags", __base__=_SizedRun, **fields)
+
+
+if TYPE_CHECKING:
+    TrainFlags = _SizedRun
+else:
+    TrainFlags = _with_kinds()
+
+
+def run_config(flags: RunSettings) -> TrainConfig:
+    """The run that a command line asks for; UserError where it does not make sense."""
+    try:
+        return TrainConfig.model_validate(flags.model_dump(exclude_unset=True))
+    except ValidationError as error:
+        raise UserError.from_validation(error, origin="train") from None
+
+
 app = cyclopts.App(name="train", help="Learn a task: collect, learn, evaluate, save.", config=_layers)
 
 
 @app.default
 def train(
     *,
-    config: Annotated[TrainConfig, Parameter(name="*")] = TrainConfig(),  # noqa: B008 - frozen
+    flags: Annotated[TrainFlags, Parameter(name="*")] = TrainFlags(),  # noqa: B008 - frozen
     config_file: Annotated[Path | None, Parameter(name="--config")] = None,
     preset: str | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
@@ -92,6 +133,7 @@ def train(
     """
     from robot_wm.training.loop import Trainer
 
+    config = run_config(flags)
     if backend is not None:
         config = config.model_copy(update={"task_options": config.task_options | {"backend": backend}})
     trainer = Trainer(config, resume=resume)

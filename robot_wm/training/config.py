@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +14,18 @@ from pydantic import (
     NonNegativeFloat,
     PositiveFloat,
     PositiveInt,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    create_model,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
-from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.agents import DEFAULT, agent_kind
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
+from robot_wm.learning.config import AgentConfig
 from robot_wm.options import MOST_SEED
 from robot_wm.tasks import parse_options
 from robot_wm.training.schedule import UpdateSchedule
@@ -29,11 +33,12 @@ from robot_wm.training.schedule import UpdateSchedule
 OptionValue = bool | int | float | str
 
 
-class TrainConfig(BaseModel):
-    """One training run. Steps are policy steps summed over all environments."""
+class RunSettings(BaseModel):
+    """What a run of any agent is told. Steps are policy steps summed over all environments."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    agent: str = Field(default=DEFAULT, description="kind of agent, whose own settings are --KIND.*")
     task: str = Field(default="cartpole_balance", description="task name, or gym:<module>:<Id>; see `robot-wm tasks`")
     task_options: dict[str, OptionValue] = Field(
         default_factory=dict, description="options of the task, such as observation=image or action_repeat=2"
@@ -90,24 +95,52 @@ class TrainConfig(BaseModel):
     stop_at_return: float | None = Field(default=None, description="stop once an evaluation's mean return reaches this")
     time_limit_s: PositiveFloat | None = Field(default=None, description="stop after this long, s")
 
-    dreamer: DreamerConfig = Field(default_factory=DreamerConfig)
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.run_dir or Path("runs") / self.task.replace(":", "_").replace("/", "_")
 
     @field_validator("task_options", mode="before")
     @classmethod
     def _typed(cls, options: Any) -> Any:
         return parse_options(options) if isinstance(options, Mapping) else options
 
+
+class TrainConfig(RunSettings):
+    """One training run: its own settings, and those of its kind of agent, given and saved under the kind's name."""
+
+    settings: SerializeAsAny[AgentConfig]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_settings(cls, values: Any) -> Any:
+        """``settings`` from what is given under the kind's name, where not given themselves."""
+        if not isinstance(values, Mapping) or "settings" in values:
+            return values
+        try:
+            kind = agent_kind(str(values.get("agent", DEFAULT)))
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        # By a model with that one field, so that what is refused in it has the field's name before its own.
+        fields: dict[str, Any] = {kind.name: (kind.config, Field(default_factory=kind.config))}
+        named: Any = create_model("_Named", **fields)
+        rest = {name: value for name, value in values.items() if name != kind.name}
+        given = {kind.name: values[kind.name]} if kind.name in values else {}
+        return rest | {"settings": getattr(named.model_validate(given), kind.name)}
+
+    @model_serializer(mode="wrap")
+    def _name_settings(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = dump(self)
+        return {self.agent if name == "settings" else name: value for name, value in values.items()}
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
-        window = self.dreamer.batch_length + 1
+        window = self.settings.batch_length + 1
         if self.replay_capacity_steps is not None and self.replay_capacity_steps < window * self.envs:
             raise ValueError(
                 f"replay_capacity_steps {self.replay_capacity_steps} holds no window of {window} steps "
                 f"for each of {self.envs} environments"
             )
-        for name, value in self.dreamer:
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"dreamer.{name} is {value}, but must be finite")
         if self.realtime and self.actor != "process":
             raise ValueError("realtime needs actor=process: an inline actor waits for the learner")
         if self.stop_at_return is not None and self.eval_every_steps is None:
@@ -115,14 +148,9 @@ class TrainConfig(BaseModel):
         return self
 
     @property
-    def folder(self) -> Path:
-        """The run's folder."""
-        return self.run_dir or Path("runs") / self.task.replace(":", "_").replace("/", "_")
-
-    @property
     def schedule(self) -> UpdateSchedule:
         """Learner updates by policy steps: a train ratio over the trained steps of one batch is an update's share."""
-        trained = self.dreamer.batch_size * self.dreamer.batch_length
+        trained = self.settings.batch_size * self.settings.batch_length
         return UpdateSchedule(
             prefill_steps=self.prefill_steps,
             pretrain_updates=self.pretrain_updates,

@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from robot_wm import figures
-from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.dreamer.learner import DreamerLearner
+from robot_wm.agents import agent_kind
 from robot_wm.errors import StoppedError, UserError
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.replay.sampler import SequenceSampler
@@ -32,8 +31,8 @@ from robot_wm.training.collector import Collector, InlineCollector
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.experience import Experience, Finished, episode_scalars
+from robot_wm.training.film import write_film
 from robot_wm.training.git import git_commit
-from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
 from robot_wm.training.peers import PeerTerminatedError
 from robot_wm.training.random_actions import RandomActions
 from robot_wm.training.replay_memory import replay_capacity
@@ -77,17 +76,17 @@ class Trainer:
 
     def _set_up(self, start: Start | None) -> None:
         torch.manual_seed(self.config.seed)
-        dreamer = self.config.dreamer
-        agent = DreamerAgent(dreamer, self.spec.model_inputs(), self.spec.action_dim, self.spec.action.is_discrete)
+        kind, settings = agent_kind(self.config.agent), self.config.settings
+        agent = kind.make_agent(settings, self.spec)
         saved = None if start is None else start.state.config
         capacity = replay_capacity(self.config, self.spec, agent.stored, saved=saved)
         config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
-        self.learner = DreamerLearner(agent, dreamer, self.device, seed=config.seed)
+        self.learner = kind.make_learner(agent, settings, self.device, config.seed)
         self.agent = self.learner.agent
         self.sampler = SequenceSampler(
             self.spec,
             capacity_steps=capacity,
-            length=dreamer.batch_length,
+            length=settings.batch_length,
             streams=config.envs,
             stored=agent.stored,
             seed=config.seed,
@@ -110,7 +109,7 @@ class Trainer:
         self.stopped_by = "steps"
         self.running_s = 0.0  # since `train` was called
         self.spent = Spent()  # since `train` was called
-        self._updates = ReplayedUpdates(self.learner, self.sampler, self.spent)
+        self._updates = ReplayedUpdates(self.learner, self.sampler, self.spent, settings.batch_size)
         self._marks: dict[str, int] = {}
         self._start_steps = self.state.env_steps
 
@@ -300,8 +299,8 @@ class Trainer:
             "run/robot_minutes": self.robot_minutes,
             "run/wall_s": state.wall_s,
             "run/replayed_per_step": state.updates
-            * self.config.dreamer.batch_size
-            * self.config.dreamer.batch_length
+            * self.config.settings.batch_size
+            * self.config.settings.batch_length
             / max(1, state.env_steps - self.config.prefill_steps),
         }
         if self.falls is not None:
@@ -335,14 +334,13 @@ class Trainer:
 
     def _predict(self) -> None:
         step, config = self.state.env_steps, self.config
-        drawn = self.sampler.look(config.dreamer.batch_size, np.random.default_rng([config.seed, step]))
-        context = max(1, config.dreamer.batch_length // 4)
-        prediction = self.learner.open_loop(TensorBatch.from_numpy(drawn, self.device), context=context)
-        self._log.image(step, "open_loop", draw_prediction(prediction, self.spec))
-        for field in self.spec.observations:
-            if field.is_image:
-                path = self.run / "open_loop" / f"{field.name}_{step:09d}.gif"
-                write_video(path, prediction_video(prediction, field.name), rate_hz=self.spec.control_rate_hz)
+        drawn = self.sampler.look(config.settings.batch_size, np.random.default_rng([config.seed, step]))
+        pictures = self.learner.report(TensorBatch.from_numpy(drawn, self.device), self.spec)
+        for name, picture in pictures.stills.items():
+            self._log.image(step, name, picture)
+        for name, frames in pictures.films.items():
+            path = self.run / "open_loop" / f"{name}_{step:09d}.gif"
+            write_film(path, frames, rate_hz=self.spec.control_rate_hz)
 
     def _check_finite(self) -> None:
         name = self.learner.first_nonfinite()

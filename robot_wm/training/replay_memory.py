@@ -28,7 +28,7 @@ def replay_capacity(
     """
     free = free_bytes()
     each = ring_bytes_per_step(spec, stored)
-    least = (config.dreamer.batch_length + 1) * config.envs
+    least = (config.settings.batch_length + 1) * config.envs
     fit = min(MOST_STEPS, int(free * _SHARE / each))
     steps = config.replay_capacity_steps or (saved and saved.replay_capacity_steps) or max(fit, least)
     if steps * each > free:

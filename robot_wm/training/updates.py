@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robot_wm.dreamer.learner import DreamerLearner
 from robot_wm.learning.batch import TensorBatch
+from robot_wm.learning.learner import Learner
 from robot_wm.replay.sampler import SequenceSampler
 
 
@@ -93,9 +93,10 @@ class ReplayedUpdates:
     older by one update than the newest. By default that is done on a GPU; a CPU has nothing to hide the work behind.
     """
 
-    learner: DreamerLearner
+    learner: Learner
     sampler: SequenceSampler
     spent: Spent
+    batch_size: int
     ahead: bool | None = None
     metrics: dict[str, Tensor] = field(default_factory=dict)  # of the latest update, on the device
 
@@ -121,7 +122,7 @@ class ReplayedUpdates:
 
     def _draw(self) -> _Drawn:
         start = time.perf_counter()
-        batch = self.sampler.sample(self.learner.config.batch_size)
+        batch = self.sampler.sample(self.batch_size)
         self.spent.sample += time.perf_counter() - start
         began = self._mark()
         tensors = TensorBatch.from_numpy(batch, self.learner.device)

@@ -88,7 +88,7 @@ def test_torch_carries_its_state_and_compiled_torch_is_the_same_agent(monkeypatc
     agent, spec = fresh_agent("nano", "proprio")
     rollout = random_rollout(agent, spec)
     states: dict[bool, list] = {False: [], True: []}
-    plain = agent.tick
+    plain = agent.step
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     for compiled, seen in states.items():
 
@@ -96,7 +96,7 @@ def test_torch_carries_its_state_and_compiled_torch_is_the_same_agent(monkeypatc
             seen.append(state)
             return plain(obs, is_first, state, *noise)
 
-        monkeypatch.setattr(agent, "tick", watched)
+        monkeypatch.setattr(agent, "step", watched)
         with torch.inference_mode():
             tick = torch_tick(agent, rollout, "cpu", compiled=compiled)
             assert all(tick(number) > 0 for number in (0, 1, FRAMES))

@@ -30,9 +30,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = agent_spec(env)
     env.close()
     generator = torch.Generator().manual_seed(0)
-    agent = DreamerAgent(config.dreamer, spec.model_inputs(), spec.action_dim, False, generator=generator)
+    agent = DreamerAgent(config.settings, spec.model_inputs(), spec.action_dim, False, generator=generator)
     state = checkpoint.RunState(config=config, agent_spec=spec, env_steps=1234, replay_version=5, git_commit="abc")
-    checkpoint.save(folder, state, DreamerLearner(agent, config.dreamer, "cpu").state_dict(), {}, keep=1)
+    checkpoint.save(folder, state, DreamerLearner(agent, config.settings, "cpu").state_dict(), {}, keep=1)
     return folder
 
 

@@ -204,7 +204,8 @@ def test_an_active_agent_refuses_another_bundle_and_can_be_configured_anew(opera
     begin_s = time.time()
     assert not operated.lifecycle.change_state(Transition.TRANSITION_CONFIGURE)
     assert operated.lifecycle.state().label == "active"
-    assert not [change for change in operated.modes() if change[0] > begin_s]
+    # It was not configured, which would make it inactive; a machine that stalls may hold it meanwhile.
+    assert {change[1] for change in operated.modes() if change[0] > begin_s} <= {"hold", "active"}
     for transition, state in (
         (Transition.TRANSITION_DEACTIVATE, "inactive"),
         (Transition.TRANSITION_CLEANUP, "unconfigured"),

@@ -16,7 +16,7 @@ ENVS = 4000
 def actor_of(tiny):
     def make(spec, **changes):
         torch.manual_seed(0)
-        agent = DreamerAgent(tiny().dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete).eval()
+        agent = DreamerAgent(tiny().settings, spec.model_inputs(), spec.action_dim, spec.action.is_discrete).eval()
         return Actor(agent, spec, **{"envs": ENVS, "seed": 1, **changes})
 
     return make

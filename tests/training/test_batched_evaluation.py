@@ -17,7 +17,7 @@ def agent(tiny):
     spec = agent_spec(env)
     env.close()
     torch.manual_seed(0)
-    return DreamerAgent(tiny().dreamer, spec.model_inputs(), spec.action_dim, spec.action.is_discrete).eval()
+    return DreamerAgent(tiny().settings, spec.model_inputs(), spec.action_dim, spec.action.is_discrete).eval()
 
 
 def test_episodes_are_the_same_in_groups_of_any_size(agent, monkeypatch):

@@ -44,9 +44,9 @@ def test_flags_win_over_yaml_over_preset_over_defaults(parsed, tmp_path):
     config = parsed("--preset", "quickstart", "--config", str(file), "--steps", "99", "--dreamer.horizon", "5")
     assert config.steps == 99  # flag
     assert config.seed == 7  # YAML
-    assert config.dreamer.units == 48  # YAML
-    assert config.dreamer.horizon == 5  # flag
-    assert config.dreamer.size == preset["dreamer"]["size"]  # preset
+    assert config.settings.units == 48  # YAML
+    assert config.settings.horizon == 5  # flag
+    assert config.settings.size == preset["dreamer"]["size"]  # preset
     assert config.checkpoints_kept == TrainConfig().checkpoints_kept  # default
 
 
@@ -72,7 +72,7 @@ def test_however_a_resume_names_the_run_its_settings_hold(parsed, tiny, tmp_path
     flags = {"flag": ["--run-dir", str(config.folder)], "file": ["--config", "mine.yaml"], "task": []}[named_by]
     again = parsed("--resume", *flags)
     assert again.checkpoints_kept == 7
-    assert again.dreamer == config.dreamer
+    assert again.settings == config.settings
     assert again.log_every_steps == (33 if named_by == "file" else config.log_every_steps)
     assert again.folder == config.folder
 

@@ -22,7 +22,7 @@ from robot_wm.training.loop import Trainer, TrainingDivergedError, _device
 
 
 def update(trainer: Trainer) -> None:
-    batch = trainer.sampler.sample(trainer.config.dreamer.batch_size)
+    batch = trainer.sampler.sample(trainer.config.settings.batch_size)
     result = trainer.learner.update(TensorBatch.from_numpy(batch, trainer.device))
     trainer.sampler.write_back(batch.index[:, 1:], {name: x.numpy() for name, x in result.write_back.items()})
 
@@ -289,7 +289,7 @@ def test_a_used_folder_an_empty_one_and_another_architecture_are_refused(tiny):
     Trainer(config).train()
     with pytest.raises(UserError, match="--resume"):
         Trainer(config)
-    other = config.model_copy(update={"dreamer": config.dreamer.model_copy(update={"units": 24})})
+    other = config.model_copy(update={"settings": config.settings.model_copy(update={"units": 24})})
     with pytest.raises(UserError, match=r"--dreamer\.units 16 \(got 24\), which a run keeps"):
         Trainer(other, resume=True)
 

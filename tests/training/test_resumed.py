@@ -8,8 +8,9 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
 from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.training.config import TrainConfig
 from robot_wm.training.loop import Trainer
-from robot_wm.training.resumed import FIXED
+from robot_wm.training.resumed import fixed
 
 # Another value of each setting that 1 more, or half of it, is not good for.
 OTHER = {
@@ -55,14 +56,15 @@ def test_what_shapes_a_checkpoint_is_fixed(name, tiny_dreamer, camera):
     other = another(small, name)
     assert getattr(other, name) != getattr(small, name)
     if shapes(other, camera) != shapes(small, camera):
-        assert f"dreamer.{name}" in FIXED
+        assert f"dreamer.{name}" in fixed(TrainConfig())
 
 
 def test_what_is_fixed_are_settings(tiny):
     config = tiny()
-    for name in FIXED:
+    for name in fixed(config):
         within, _, inner = name.rpartition(".")
-        assert inner in type(getattr(config, within) if within else config).model_fields
+        assert within in ("", "dreamer")
+        assert inner in type(config.settings if within else config).model_fields
 
 
 @pytest.mark.parametrize(
@@ -77,7 +79,7 @@ def test_what_the_replay_is_shaped_by_stays(tiny, changes, told):
     config = tiny(steps=70)
     Trainer(config).train()
     if "dreamer" in changes:
-        changes = {"dreamer": config.dreamer.model_copy(update=changes["dreamer"])}
+        changes = {"settings": config.settings.model_copy(update=changes["dreamer"])}
     with pytest.raises(UserError, match=told):
         Trainer(config.model_copy(update=changes), resume=True)
 
@@ -87,12 +89,12 @@ def test_a_run_goes_on_with_a_lower_learning_rate_and_tells_so(tiny, caplog):
     config = tiny(steps=70)
     Trainer(config).train()
     lower = config.model_copy(
-        update={"steps": 90, "dreamer": config.dreamer.model_copy(update={"learning_rate": 1e-6, "batch_size": 2})}
+        update={"steps": 90, "settings": config.settings.model_copy(update={"learning_rate": 1e-6, "batch_size": 2})}
     )
     with caplog.at_level(logging.WARNING):
         trainer = Trainer(lower, resume=True)
-    assert "going on with --dreamer.learning-rate 1e-06 (was 4e-05), --dreamer.batch-size 2 (was 4)" in caplog.text
-    assert trainer.train().config.dreamer.learning_rate == 1e-6
+    assert "going on with --dreamer.batch-size 2 (was 4), --dreamer.learning-rate 1e-06 (was 4e-05)" in caplog.text
+    assert trainer.train().config.settings.learning_rate == 1e-6
     assert trainer.state.updates > 3
 
 

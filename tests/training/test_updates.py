@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from robot_wm.dreamer.learner import UpdateResult
+from robot_wm.learning.learner import UpdateResult
 from robot_wm.replay.stored import Stored
 from robot_wm.training.loop import Trainer
 from robot_wm.training.updates import ReplayedUpdates, Spent
@@ -20,7 +20,6 @@ class Recorder:
     As a captured graph does, the learner hands out the same tensors every time: update k fills them with k.
     """
 
-    config = SimpleNamespace(batch_size=2)
     agent = SimpleNamespace(
         stored=(
             Stored(name="deter", shape=(4,), dtype="float16", use="context"),
@@ -70,7 +69,7 @@ class Recorder:
 
 
 def updates(recorder: Recorder, *, ahead: bool | None) -> ReplayedUpdates:
-    return ReplayedUpdates(recorder, recorder, Spent(), ahead=ahead)  # type: ignore[arg-type]
+    return ReplayedUpdates(recorder, recorder, Spent(), 2, ahead=ahead)  # type: ignore[arg-type]
 
 
 def test_on_a_cpu_each_update_finds_the_latents_of_the_one_before_it():
@@ -116,12 +115,12 @@ def test_between_two_runs_replay_and_learner_are_all_that_a_resume_needs(tiny, t
         return made
 
     left, right = trainer("left"), trainer("right")
-    running = ReplayedUpdates(left.learner, left.sampler, Spent(), ahead=True)
+    running = ReplayedUpdates(left.learner, left.sampler, Spent(), left.config.settings.batch_size, ahead=True)
     running.run(3)
     right.learner.load_state_dict(left.learner.state_dict())
     right.sampler.load_state_dict(left.sampler.state_dict())
     running.run(3)
-    ReplayedUpdates(right.learner, right.sampler, Spent(), ahead=True).run(3)
+    ReplayedUpdates(right.learner, right.sampler, Spent(), left.config.settings.batch_size, ahead=True).run(3)
     ours, theirs = left.learner.state_dict(), right.learner.state_dict()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
     mine, yours = left.sampler.state_dict(), right.sampler.state_dict()

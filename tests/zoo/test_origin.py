@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robot_wm.options import MOST_SEED
-from robot_wm.training.command import app
+from robot_wm.training.command import TrainFlags, app, run_config
 from robot_wm.training.config import TrainConfig
 from robot_wm_export.zoo_origin import command_line
 
@@ -25,7 +25,7 @@ def typed(line):
     program, command, *flags = shlex.split(line)
     assert (program, command) == ("robot-wm", "train")
     _, bound, _ = app.parse_args(flags, exit_on_error=False, print_error=False)
-    return bound.kwargs.get("config", TrainConfig())
+    return run_config(bound.kwargs.get("flags", TrainFlags()))
 
 
 @pytest.mark.parametrize("name", PRESETS)

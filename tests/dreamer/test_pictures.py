@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from robot_wm.dreamer.pictures import draw_prediction, prediction_video
 from robot_wm.dreamer.prediction import OpenLoop
 from robot_wm.tasks import agent_spec, make_env
-from robot_wm.training.open_loop import draw_prediction, prediction_video, write_video
+from robot_wm.training.film import write_film
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_a_video_shows_recorded_predicted_and_their_difference(prediction, tmp_p
     prediction.predicted["camera"][0, 0, 0, 0] = 2.0  # what lies outside is cut, not wrapped around
     assert prediction_video(prediction, "camera")[0, 0, 8].tolist() == [255, 255, 255]
     path = tmp_path / "deep" / "v.gif"
-    write_video(path, video, rate_hz=20)
+    write_film(path, video, rate_hz=20)
     assert len(imageio.imread(path)) == 6
 
 

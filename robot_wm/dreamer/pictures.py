@@ -5,13 +5,11 @@ The model sees the first steps of a recorded sequence and then runs on its own w
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.atomic import atomic_file
 from robot_wm.dreamer.prediction import OpenLoop
 from robot_wm.spec import AgentSpec, ObservationField
 
@@ -78,14 +76,6 @@ def prediction_video(prediction: OpenLoop, field: str) -> NDArray[np.uint8]:
     if joined.shape[-1] != 3:
         joined = np.repeat(joined[..., -1:], 3, axis=-1)
     return (np.clip(joined, 0, 1) * 255).astype(np.uint8)
-
-
-def write_video(path: Path, frames: NDArray[np.uint8], *, rate_hz: float) -> None:
-    """Write frames [T, H, W, C] as an animated GIF."""
-    import imageio.v3 as imageio
-
-    with atomic_file(path) as temporary:
-        imageio.imwrite(temporary, frames, extension=".gif", duration=1000 / rate_hz, loop=0)
 
 
 def _lines(axes: Axes, steps: NDArray, actual: NDArray, predicted: NDArray, field: ObservationField) -> None:

@@ -1,0 +1,61 @@
+"""What learns: a learner as the training loop sees it.
+
+Shape letters: B batch, T trained steps, H W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robot_wm.learning.agent import Agent
+from robot_wm.learning.batch import TensorBatch
+from robot_wm.spec import AgentSpec
+
+
+class UpdateResult(NamedTuple):
+    """What one update gives back; everything stays on the device, and is valid until the next update."""
+
+    metrics: dict[str, Tensor]  # 0-d float32 each
+    write_back: dict[str, Tensor]  # [B, T, *shape] of steps 1..T for the replay, by the names of ``agent.stored``
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a learner shows of its model, by name."""
+
+    stills: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # [H, W, 3]
+    films: dict[str, NDArray[np.uint8]] = field(default_factory=dict)  # [frames, H, W, 3]
+
+
+class Learner(Protocol):
+    """Trains an agent in place; everything random comes from its seed."""
+
+    @property
+    def agent(self) -> Agent:
+        """The agent that is trained."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is trained."""
+
+    def update(self, batch: TensorBatch) -> UpdateResult:
+        """One step of the optimiser on B sequences of T trained steps."""
+
+    def report(self, batch: TensorBatch, spec: AgentSpec) -> Pictures:
+        """Pictures of what the model makes of these sequences."""
+
+    def first_nonfinite(self) -> str | None:
+        """Name what first was NaN or infinite, None where nothing was; waits for the device."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything that the next update depends on, by name; the agent's tensors begin with ``agent/``."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue exactly where `state_dict` was taken; UserError names a tensor that does not fit."""

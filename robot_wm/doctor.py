@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from robot_wm.console import emit
-from robot_wm.plugins import broken
+from robot_wm.plugins import GROUPS, broken, brought_by, entries, is_ours
 from robot_wm.runtime.trt.api import mend
 from robot_wm.runtime.trt.driver import driver_version
 
@@ -191,7 +191,12 @@ def _core(machine: Machine) -> Iterator[Finding]:
 
 
 def _plugins(_: Machine) -> Iterator[Finding]:
-    """Other distributions' commands, tasks and backends that cannot be imported; those that can are not listed."""
+    """Each group that other distributions add to, with what is of whom; then what of theirs cannot be imported."""
+    for group in GROUPS:
+        found = entries(group)
+        theirs = [f"{entry.name} ({brought_by(entry)})" for entry in found if not is_ours(entry)]
+        ours = f"{len(found) - len(theirs)} of robot-wm"
+        yield Finding(group, "ok", ", ".join([ours, *theirs]), "what other distributions add")
     for entry, reason in broken():
         dist = entry.dist.name if entry.dist is not None else entry.value
         yield Finding(

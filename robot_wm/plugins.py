@@ -17,6 +17,7 @@ GROUPS = (
     "robot_wm.benchmarks",
     "robot_wm.zoo",
     "robot_wm.tasks",
+    "robot_wm.robots",
     "robot_wm.backends",
     "robot_wm.agents",
 )
@@ -35,6 +36,11 @@ def is_ours(entry: EntryPoint) -> bool:
     return entry.dist is not None and entry.dist.name == DISTRIBUTION
 
 
+def brought_by(entry: EntryPoint) -> str:
+    """Name and version of the distribution that an entry point comes with."""
+    return "another distribution" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+
+
 def load(entry: EntryPoint) -> Any:
     """What an entry point names; UserError naming its distribution where another's cannot be imported."""
     if is_ours(entry):
@@ -42,7 +48,7 @@ def load(entry: EntryPoint) -> Any:
     try:
         return entry.load()
     except (Exception, SystemExit) as error:  # whatever somebody's module does when it is imported
-        brought = "another distribution" if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
+        brought = brought_by(entry)
         what = (str(error).splitlines() or [""])[0][:200]
         raise UserError(
             f"{entry.group} {entry.name!r} of {brought} cannot be imported: {type(error).__name__}: {what}"

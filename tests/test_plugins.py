@@ -19,9 +19,19 @@ GROUPS = {
     "robot_wm.benchmarks": "theirs = brokenplug:command",
     "robot_wm.zoo": "theirs = brokenplug:command",
     "robot_wm.tasks": "their_task = brokenplug:task\ntheir_good_task = goodplug:task",
+    "robot_wm.robots": "a1 = brokenplug:A1\ntheir_good_robot = goodplug:ROBOT\ntheir_odd_robot = goodplug:task",
     "robot_wm.backends": "their_engine = brokenplug:Engine",
 }
-GOOD = 'def task(**options):\n    """Somebody\'s task."""\n'
+GOOD = '''from pathlib import Path
+
+import firmware_configs
+
+ROBOT = Path(firmware_configs.__file__).with_name("robots") / "cartpole.yaml"
+
+
+def task(**options):
+    """Somebody's task."""
+'''
 ERRORS = {
     "import": (
         "import a_module_that_is_not_there",
@@ -75,6 +85,19 @@ def test_it_is_named_by_the_doctor_and_the_rest_works(foreign):
     assert "robot_wm.tasks their_good_task" not in rows
 
 
+def test_the_doctor_says_what_of_each_group_is_of_whom(foreign):
+    rows = {row["name"]: row for row in json.loads(robot_wm("doctor --json", foreign).stdout)["rows"]}
+    for group in GROUPS:
+        assert rows[group]["status"] == "ok"
+    tasks = rows["robot_wm.tasks"]["found"].split(", ")
+    assert tasks[0].endswith(" of robot-wm")
+    assert tasks[1:] == ["their_good_task (brokenplug 1.2)", "their_task (brokenplug 1.2)"]
+    assert "their_good_robot (brokenplug 1.2)" in rows["robot_wm.robots"]["found"]
+    commands = rows["robot_wm.commands"]["found"].split(", ")
+    assert "doctor2 (brokenplug 1.2)" in commands
+    assert "doctor (brokenplug 1.2)" not in commands  # ours is used
+
+
 def test_it_is_refused_in_one_line_where_it_is_asked_for(foreign):
     wrong = ERRORS["import"][1]
     asked = {
@@ -96,3 +119,26 @@ def test_the_others_are_listed_beside_it(foreign):
     assert tasks["their_task"].startswith("cannot be used: robot_wm.tasks 'their_task'")
     assert tasks["their_good_task"] == "Somebody's task."
     assert tasks["cartpole_balance"].startswith("Keep")
+
+
+def test_a_robot_of_another_distribution_is_found_by_name(foreign):
+    done = robot_wm("firmware check --bundle zoo:cartpole_balance --robot their_good_robot --json", foreign)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["robot"] == "cartpole"
+    done = robot_wm("firmware check --bundle zoo:cartpole_balance --robot their_odd_robot", foreign)
+    assert done.returncode == 2
+    assert "robot_wm.robots 'their_odd_robot' of brokenplug 1.2: goodplug:task is '<function task" in done.stderr
+    assert "not the path of a .yaml" in done.stderr
+    done = robot_wm("firmware check --bundle zoo:cartpole_balance --robot nobodys", foreign)
+    assert "their_good_robot" in done.stderr
+
+
+def test_robots_of_others_are_listed_and_ours_keep_their_names(foreign):
+    done = robot_wm("firmware list --json", foreign)
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["kind"] == "robot"]
+    told = {row["name"]: row["what"] for row in rows}
+    assert len(told) == len(rows)
+    assert told["their_good_robot"].endswith("(brokenplug 1.2)")
+    assert told["their_odd_robot"].startswith("cannot be used: robot_wm.robots 'their_odd_robot'")
+    assert told["a1"].startswith("Unitree A1")

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
 from robot_wm.firmware.check import check_robot, require_robot
-from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.loading import brought_robots, known, load_board, load_robot
 from robot_wm.firmware.urdf import urdf_limits
+from robot_wm.plugins import brought_by
 
 app = cyclopts.App(name="firmware", help="Drive and computer settings of a robot: render them, check an agent.")
 
@@ -124,7 +125,7 @@ def check(
 
 @app.command(name="list")
 def list_known(*, json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
-    """List the robots and boards that come with the library.
+    """List the robots and boards that come with the library, and the robots of other distributions.
 
     Parameters
     ----------
@@ -134,5 +135,16 @@ def list_known(*, json: Annotated[bool, Parameter(name="--json", negative="")] =
     robots = [load_robot(name) for name in known("robots")]
     boards = [load_board(name) for name in known("boards")]
     rows = [{"kind": "robot", "name": r.name, "drives": r.drive_type, "what": r.description} for r in robots]
+    for name, entry in brought_robots().items():
+        rows.append({"kind": "robot", "name": name} | _brought(name, brought_by(entry)))
     rows += [{"kind": "board", "name": b.name, "drives": "", "what": b.module} for b in boards]
     emit({"rows": rows}, as_json=json)
+
+
+def _brought(name: str, by: str) -> dict[str, str]:
+    """The rest of a row, of a robot that need not be as good as ours."""
+    try:
+        robot = load_robot(name)
+    except UserError as error:
+        return {"drives": "", "what": f"cannot be used: {error}"}
+    return {"drives": robot.drive_type, "what": f"{robot.description} ({by})"}

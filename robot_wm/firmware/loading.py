@@ -1,9 +1,14 @@
-"""Read the YAML files of firmware_configs, by name or by path, with errors that name file, key, value and unit."""
+"""Read the YAML files of robots and boards, by name or by path, with errors that name file, key, value and unit.
+
+Ours are in firmware_configs. Another distribution brings a robot by an entry point of the group `robot_wm.robots`: the
+robot's name, and the path of its YAML file. Where two have a name, ours is meant.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -13,15 +18,33 @@ from pydantic import BaseModel, ValidationError
 from robot_wm.errors import UserError
 from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.plugins import brought_by, entries, load
 from robot_wm.yaml_file import parse_yaml, read_yaml, write_yaml
 
+GROUP = "robot_wm.robots"
 _PACKAGE = "firmware_configs"
+_SUFFIXES = (".yaml", ".yml")
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def load_robot(name_or_path: str | Path) -> RobotConfig:
     """The robot of that name, or of the YAML file at that path; UserError for a file that cannot be used."""
-    return _load(name_or_path, "robots", RobotConfig)
+    entry = None if str(name_or_path) in known("robots") else brought_robots().get(str(name_or_path))
+    return _load(name_or_path if entry is None else _file_of(entry), "robots", RobotConfig)
+
+
+def brought_robots() -> dict[str, EntryPoint]:
+    """Robots of other distributions by name."""
+    return {entry.name: entry for entry in entries(GROUP) if entry.name not in known("robots")}
+
+
+def _file_of(entry: EntryPoint) -> Path:
+    """The YAML file that an entry point names; UserError where it names something else."""
+    path = load(entry)
+    if not isinstance(path, (str, Path)) or Path(path).suffix not in _SUFFIXES:
+        what = f"{entry.value} is {str(path)[:200]!r}, not the path of a .yaml"
+        raise UserError(f"{GROUP} {entry.name!r} of {brought_by(entry)}: {what}")
+    return Path(path)
 
 
 def load_board(name_or_path: str | Path) -> BoardConfig:
@@ -60,11 +83,12 @@ def robot_yaml(robot: RobotConfig) -> str:
 
 def _load(name_or_path: str | Path, room: str, model: type[_Model]) -> _Model:
     path = Path(name_or_path)
-    if path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+    if path.suffix in _SUFFIXES or len(path.parts) > 1:
         return _validated(read_yaml(path), model, origin=str(path))
     names = known(room)
     if str(name_or_path) not in names:
         one = room.removesuffix("s")
+        names += brought_robots() if model is RobotConfig else ()
         raise UserError(f"unknown {one} {str(name_or_path)!r}; known: {', '.join(names)}, or the path of a .yaml")
     text = (files(_PACKAGE) / room / f"{name_or_path}.yaml").read_text(encoding="utf-8")
     return parse(text, model, origin=f"{_PACKAGE}/{room}/{name_or_path}.yaml")

@@ -10,17 +10,22 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rclpy
+from geometry_msgs.msg import PoseStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
+from robot_wm.tasks import agent_spec, make_env
 from robot_wm_ros.hil.child import node_command
 from robot_wm_ros.hil.lifecycle import LifecycleClient
+from robot_wm_ros.hil.requests import Requests
 from robot_wm_ros.hil.services import Services
-from robot_wm_ros.qos import COMMANDS
+from robot_wm_ros.qos import COMMANDS, REQUESTS
+from robot_wm_sim.tasks import panda_reach
 
 TASK = "cartpole_balance"
 # The command line with `hil` alone: a checkout's entry points may be older than its commands.
@@ -86,6 +91,32 @@ def waiting(node):
             executor.spin_once(timeout_sec=0.1)
 
     return wait
+
+
+def test_an_agent_with_a_target_is_asked_for_the_middle_of_what_it_may_be_asked(node):
+    heard = []
+    spec = panda_reach.PandaReach("proprio").spec
+    requests = Requests(node, spec)
+    assert not requests.are_heard()
+    node.create_subscription(PoseStamped, "target_pose", heard.append, REQUESTS)
+    wait = waiting(node)
+    wait(requests.are_heard, "subscriber")
+    requests.send()
+    wait(lambda: heard, "request")
+    assert heard[0].header.frame_id == "panda_link0"
+    assert heard[0].header.stamp.sec > 0
+    point = heard[0].pose.position
+    middle = np.mean([panda_reach.TARGET_LOW, panda_reach.TARGET_HIGH], axis=0)
+    np.testing.assert_allclose([point.x, point.y, point.z], middle)
+
+
+@pytest.mark.parametrize("task", ["a1_velocity", TASK])
+def test_speeds_and_what_nobody_asks_are_left_alone(node, task):
+    env = make_env(task)
+    requests = Requests(node, agent_spec(env))
+    env.close()
+    assert requests.are_heard()  # there are none
+    assert [name for name, _ in node.get_topic_names_and_types() if name == "/cmd_vel"] == []
 
 
 @pytest.mark.parametrize(
@@ -288,3 +319,20 @@ def test_the_probe_needs_a_rate(spawn):
     probe = spawn("robot_wm_ros.hil.probe")
     probe.wait_for("error: parameter rate_hz")
     assert probe.wait() == 2
+
+
+def test_an_arm_whose_target_an_operator_names_is_measured_too(make_bundle, domain):
+    done = run_hil(
+        "--bundle",
+        make_bundle("panda_reach"),
+        "--seconds",
+        1,
+        "--no-echo",
+        "--domain-id",
+        domain,
+        "--priority",
+        0,
+        "--json",
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["processed"] > 0

@@ -29,6 +29,7 @@ from robot_wm_ros.hil.child import Child, node_command, over_ssh, tethered
 from robot_wm_ros.hil.collector import Collector
 from robot_wm_ros.hil.lifecycle import LifecycleClient
 from robot_wm_ros.hil.measure import Measurement, measure_agent, measure_echo
+from robot_wm_ros.hil.requests import Requests
 from robot_wm_ros.hil.services import Services
 
 SEGMENT_S = 15.0  # the agent and the echo take turns of about this
@@ -144,6 +145,7 @@ class Rig:
         self._stack.callback(ears.destroy_node)
         self._stack.callback(self._node.destroy_node)
         self._collector = Collector(ears)
+        self._requests = Requests(self._node, self._config.spec)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self._node)
         self._stack.callback(self._executor.shutdown)
@@ -179,6 +181,8 @@ class Rig:
                 children[-1].require_running()
                 raise UserError(f"{error}: {children[-1].cause()}") from None
             self._wait(lambda: self._collector.count("trace") > 0, "the agent's ~/trace", *children)
+            self._wait(self._requests.are_heard, "the agent to listen to what is asked of it", *children)
+            self._requests.send()
             self._drive(agent, *children)
             window_ns = self._listen(seconds, *children)
             self.modes.append(self._next_mode(*children))

@@ -17,12 +17,12 @@ class RenderedFile:
     executable: bool = False
 
 
-def fill_template(template: str, **values: Any) -> str:
-    """Text of ``templates/<template>.j2``; a value that the template names and nobody gives is an error."""
+def fill_template(template: str, templates_of: str = "robot_wm.firmware", /, **values: Any) -> str:
+    """Text of ``templates/<template>.j2`` of a package; what the template names and nobody gives is an error."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("robot_wm.firmware", "templates"),
+        loader=jinja2.PackageLoader(templates_of, "templates"),
         undefined=jinja2.StrictUndefined,
         autoescape=template.endswith(".xml"),
         trim_blocks=True,

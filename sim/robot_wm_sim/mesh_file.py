@@ -6,6 +6,7 @@ reads binary STL and OBJ. So these two it is, with vertices that span a body.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,10 @@ from robot_wm.errors import UserError
 
 _MAX_BYTES = 2**26
 _MAX_FACES = 200_000  # MuJoCo's bound of an STL file
+_RENAMED = 3  # folders up from a description that its package may be, whatever they are called
 _THIN_M, _FAR_M = 1e-6, 1e4
-_STL_FACE = np.dtype([("normal", "<f4", 3), ("vertices", "<f4", (3, 3)), ("attribute", "<u2")])
-_STL_HEADER = 84  # bytes, the number of faces being the last four
+STL_FACE = np.dtype([("normal", "<f4", 3), ("vertices", "<f4", (3, 3)), ("attribute", "<u2")])
+STL_HEADER = 84  # bytes, the number of faces being the last four
 
 
 def find_mesh(file_name: str, description: Path, where: str) -> Path:
@@ -26,7 +28,9 @@ def find_mesh(file_name: str, description: Path, where: str) -> Path:
     places = list(_places(file_name, description))
     found = next((place for place in places if _is_file(place)), None)
     if found is None:
-        raise UserError(f"{where}: no mesh {file_name[:200]!r}; looked for {str(places[0])[:200]}")
+        package = _in_package(file_name)
+        mend = f"; source the ROS workspace that has package {package.split('/')[0][:80]}" if package else ""
+        raise UserError(f"{where}: no mesh {file_name[:200]!r}; looked for {str(places[0])[:200]}{mend}")
     return found.resolve()
 
 
@@ -35,7 +39,7 @@ def require_mesh(path: Path, scale: tuple[float, ...], where: str) -> None:
     where = f"{where}: mesh {path}"
     read = {".stl": _stl_vertices, ".obj": _obj_vertices}.get(path.suffix.lower())
     if read is None:
-        raise UserError(f"{where}: both engines read .stl and .obj only")
+        raise UserError(f"{where}: both engines read .stl and .obj only; convert it: assimp export IN OUT.stl")
     try:
         size = path.stat().st_size
         content = path.read_bytes() if size <= _MAX_BYTES else b""
@@ -55,14 +59,28 @@ def require_mesh(path: Path, scale: tuple[float, ...], where: str) -> None:
 
 
 def _places(file_name: str, description: Path) -> Iterator[Path]:
-    """Where a mesh may be: beside the description, or in the ROS package that the description is in or beside."""
+    """Where a mesh may be: beside the description, or in its ROS package.
+
+    That is the one that the description is in or beside, under its own or, as a checkout may have it, another name;
+    else one that a sourced workspace has.
+    """
     folder = description.resolve().parent
-    if not file_name.startswith("package://"):
-        yield folder / file_name.removeprefix("file://")
+    rest = _in_package(file_name)
+    if not rest:
+        yield folder / file_name.removeprefix("file://").removeprefix("localhost")
         return
-    rest = file_name.removeprefix("package://")
-    for above in (folder, *folder.parents):
-        yield above / rest
+    above = (folder, *folder.parents)
+    yield from (one / rest for one in above)
+    for variable, share in (("AMENT_PREFIX_PATH", "share"), ("ROS_PACKAGE_PATH", "")):
+        yield from (Path(one) / share / rest for one in os.environ.get(variable, "").split(os.pathsep) if one)
+    _, _, inside = rest.partition("/")
+    yield from (one / inside for one in above[:_RENAMED] if inside)
+
+
+def _in_package(file_name: str) -> str:
+    """NAME/PATH of package://NAME/PATH, or as Gazebo has it model://; "" for any other file."""
+    scheme, found, rest = file_name.partition("://")
+    return rest if found and scheme in ("package", "model") else ""
 
 
 def _is_file(path: Path) -> bool:
@@ -73,10 +91,10 @@ def _is_file(path: Path) -> bool:
 
 
 def _stl_vertices(content: bytes, where: str) -> NDArray[np.float64]:
-    faces = int.from_bytes(content[_STL_HEADER - 4 : _STL_HEADER], "little") if len(content) >= _STL_HEADER else 0
-    if not 1 <= faces <= _MAX_FACES or len(content) != _STL_HEADER + faces * _STL_FACE.itemsize:
+    faces = int.from_bytes(content[STL_HEADER - 4 : STL_HEADER], "little") if len(content) >= STL_HEADER else 0
+    if not 1 <= faces <= _MAX_FACES or len(content) != STL_HEADER + faces * STL_FACE.itemsize:
         raise UserError(f"{where}: no binary STL with 1 to {_MAX_FACES} faces; one that is text has to be converted")
-    vertices = np.frombuffer(content, _STL_FACE, offset=_STL_HEADER)["vertices"]
+    vertices = np.frombuffer(content, STL_FACE, offset=STL_HEADER)["vertices"]
     return np.unique(vertices.reshape(-1, 3), axis=0).astype(np.float64)
 
 

@@ -32,14 +32,18 @@ _LEAST_AXIS = 1e-6  # length
 
 def loadable(robot: Robot) -> Element:
     """The description's root element, checked and written out; UserError naming file, link or joint, and value."""
-    origin = str(robot.description)
     if not robot.description.is_file():
-        raise UserError(f"robot {robot.name}: no description file {origin}")
+        raise UserError(f"robot {robot.name}: no description file {robot.description}")
     root = read_urdf(robot.description)
+    write_out(root, robot)
+    return root
+
+
+def write_out(root: Element, robot: Robot) -> None:
+    """Check and write out what was read from ``robot.description``; see `loadable`."""
+    origin = str(robot.description)
     keep_parts(root, origin)
-    links = _unique(root, "link", origin)
-    joints = _unique(root, "joint", origin)
-    base = _require_tree(links, joints, origin)
+    links, joints, base = tree_of(root, origin)
     base = _without_floating_root(root, base, links, joints, robot, origin)
     _require_base(base, robot, origin)
     for name, joint in joints.items():
@@ -47,7 +51,13 @@ def loadable(robot: Robot) -> Element:
     write_masses(links, joints, None if robot.fixed_base else base, origin)
     _find_meshes(links, robot.description)
     _rename_world(links, joints, origin)
-    return root
+
+
+def tree_of(root: Element, origin: str) -> tuple[dict[str, Element], dict[str, Element], str]:
+    """Links and joints by name and the root link's name; UserError for what is no tree of them."""
+    links = _unique(root, "link", origin)
+    joints = _unique(root, "joint", origin)
+    return links, joints, _require_tree(links, joints, origin)
 
 
 def _unique(root: Element, kind: str, origin: str) -> dict[str, Element]:

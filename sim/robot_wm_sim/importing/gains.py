@@ -1,0 +1,39 @@
+"""First gains of a joint's drive, from what its description tells of it.
+
+With effort limit E, range R, inertia I that the motor feels at home and speed limit V:
+
+* position drive: kp = min(E / (share * R), I * W**2): all of the effort at an error of a share of the range, yet no
+  stiffer than a spring that swings the inertia at W = 60 rad/s; kd = 2 * sqrt(kp * I), critically damped.
+* speed drive (wheels, which have no R): kp = 0, kd = min(E / (V / 10), 2 * I * W): all of the effort at an error of a
+  tenth of the speed limit.
+
+W is far below what 500 steps/s of simulation, and a drive's own loop, can follow.
+"""
+
+from __future__ import annotations
+
+import math
+
+from robot_wm_sim.importing.joints import MovingJoint
+from robot_wm_sim.importing.settings import Kind
+
+STIFFEST_RAD_S = 60.0
+# A leg yields, at 10 to 20 times the softness of an arm (the A1's calf gives all at 0.9 of its range, Panda at 0.03).
+SHARES: dict[Kind, float] = {"arm": 0.05, "wheeled": 0.05, "legged": 0.5, "empty": 0.05}
+_TURN_RAD = 2 * math.pi  # stands for the range of a joint without stops that holds a position
+_WHEEL_SHARE = 0.1  # of the speed limit
+_DIGITS = 3
+
+
+def gains(joint: MovingJoint, inertia: float, kind: Kind, *, is_wheel: bool) -> tuple[float, float]:
+    """kp in N·m/rad (N/m) and kd in N·m·s/rad (N·s/m), to three digits; ``inertia`` in kg·m² (kg)."""
+    effort, velocity = joint.effort or 0.0, joint.velocity or 1.0
+    if is_wheel:
+        return 0.0, _rounded(min(effort / (_WHEEL_SHARE * velocity), 2.0 * inertia * STIFFEST_RAD_S))
+    softest = effort / (SHARES[kind] * (joint.range or _TURN_RAD))
+    kp = _rounded(min(softest, inertia * STIFFEST_RAD_S**2))
+    return kp, _rounded(2.0 * math.sqrt(kp * inertia))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

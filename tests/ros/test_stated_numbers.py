@@ -20,6 +20,7 @@ from robot_wm_ros import parameters, qos
 from robot_wm_ros.agent_node import REPORT_S
 from robot_wm_ros.diagnostics import HOT_C
 from robot_wm_ros.heartbeat import SILENCE_S
+from robot_wm_sim.importing.rates import control_rate_hz
 from robot_wm_sim.tasks import a1, cartpole, panda_reach, racecar_goal
 
 TOP, ROS = "README.md", "ros2_ws/src/robot_wm/README.md"
@@ -53,6 +54,10 @@ STATED = [
                            ("a1_velocity", a1))),
     *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz \|", lambda name=name: task_row(name, cartpole)[:1])
       for name in ("cartpole_balance", "cartpole_swingup")),
+    *((TOP, rf"\| `{kind}` \| [^|]+\| [^|]+, (\d+) Hz \|", lambda kind=kind: (control_rate_hz(kind, None),))
+      for kind in ("arm", "wheeled", "legged", "empty")),
+    (TOP, r"position commands at (\d+) Hz: .{0,80}? update_rate: (\d+) # Hz",
+     lambda: (control_rate_hz("arm", 150.0), 150.0)),
     (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `a1_velocity`", lambda: (a1.SUCCESS_ERROR,)),
     (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `gym:", lambda: (a1.SUCCESS_ERROR,)),
     (TOP, r"more than (\d+) values`, `nested more than (\d+) deep`", lambda: (MAX_NODES, MAX_DEPTH)),

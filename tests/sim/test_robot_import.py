@@ -213,3 +213,21 @@ def test_text_meshes_of_a_ros_package_come_along(imported, tmp_path):
     binary = (tmp_path / "out/src/bot/description/meshes/cart.stl").read_bytes()
     assert len(binary) == 84 + 4 * 50
     assert 'filename="meshes/cart.stl"' in source(tmp_path, "description/robot.urdf")
+
+
+def test_a_shin_that_turns_without_end_is_no_wheel(imported):
+    """As on a Minitaur: level axes and nothing below, but under a hip that swings."""
+    turning = [part.replace('type="revolute"', 'type="continuous"') if "_knee" in part else part for part in dog()]
+    assert imported(turning)["kind"].startswith("legged (guessed: 4 limbs")
+
+
+@pytest.mark.parametrize(("variable", "share"), [("AMENT_PREFIX_PATH", "share/"), ("ROS_PACKAGE_PATH", "")])
+def test_a_mesh_of_a_sourced_workspace_is_found(variable, share, imported, tmp_path, monkeypatch):
+    folder = tmp_path / "workspace" / share / "cart_description"
+    folder.mkdir(parents=True)
+    corners = "v 0 0 0\nv 0.1 0 0\nv 0 0.1 0\nv 0 0 0.1\n"
+    (folder / "cart.obj").write_text(corners + "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
+    monkeypatch.setenv(variable, f"/nowhere{os.pathsep}{tmp_path / 'workspace'}")
+    cart = link("cart", '<mesh filename="package://cart_description/cart.obj"/>')
+    imported([slider()[0], cart, slider()[2]])
+    assert (tmp_path / "out/src/bot/description/meshes/cart.obj").is_file()

@@ -20,6 +20,7 @@ GROUPS = (
     "robot_wm.robots",
     "robot_wm.backends",
     "robot_wm.agents",
+    "robot_wm.exporters",
 )
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robot_wm.dreamer.agent import DreamerAgent
-from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
 from robot_wm.runtime.parity_recording import Recording
@@ -58,8 +56,6 @@ def export_agent(
     for bad arguments, when a graph differs from torch by more than 1e-4 * max(1, |torch's value|), and when one of low
     precision is further from float32 than a manifest may allow.
     """
-    if not isinstance(agent, DreamerAgent):
-        raise UserError(f"export: no exporter for a {type(agent).__name__}")
     check_target(out)
     key = None if sign_key is None else load_private_key(sign_key)
     lineage_checked = json_lineage(dict(lineage))
@@ -88,7 +84,7 @@ def export_agent(
     on_stage("writing the bundle")
     manifest = write_bundle(
         out,
-        kind="dreamer",
+        kind=agent.kind,
         spec=spec,
         state=graph.state,
         noise=graph.noise,

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robot_wm.dreamer.agent import DreamerAgent, TickState
+from robot_wm.learning.agent import Agent
 from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.spec import AgentSpec
-from robot_wm_export.deployed_tick import DeployedTick
+from robot_wm_export.exporters import exporter_of
 
 
 class TickGraph(nn.Module):
@@ -26,9 +26,11 @@ class TickGraph(nn.Module):
     the next state but for what of it they show: there no node has to copy it.
     """
 
-    def __init__(self, agent: DreamerAgent, spec: AgentSpec) -> None:
+    def __init__(self, agent: Agent, spec: AgentSpec) -> None:
         super().__init__()
         self.agent = agent
+        self.exporter = exporter_of(agent.kind)
+        self.is_discrete = spec.action.is_discrete
         self.fields = tuple(spec.model_inputs())
         self.state, self.noise, self.outputs, self.draws = agent.state, agent.noise, agent.outputs, agent.draws
         self.inputs = (
@@ -67,7 +69,7 @@ class TickGraph(nn.Module):
 
     def deployed(self) -> nn.Module:
         """The same graph on the agent's weights as they are now, laid out for engines: what is exported."""
-        return _DeployedGraph(self)
+        return self.exporter.deployed(self.agent, self.fields)
 
     def example(self) -> tuple[Tensor, ...]:
         """Zeros of every input's shape and type, to trace with."""
@@ -78,17 +80,3 @@ class TickGraph(nn.Module):
         """One eager tick: arrays by input name -> arrays by output name, float32."""
         values = self(*(torch.from_numpy(feed[entry.name]) for entry in self.inputs))
         return {name: value.numpy() for name, value in zip(self.output_names, values, strict=True)}
-
-
-class _DeployedGraph(nn.Module):
-    def __init__(self, graph: TickGraph) -> None:
-        super().__init__()
-        self.fields = graph.fields
-        self.tick = DeployedTick(graph.agent)
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        count = len(self.fields)
-        obs = dict(zip(self.fields, tensors[:count], strict=True))
-        is_first, deter, stoch, action, noise_latent, noise_action = tensors[count:]
-        out = self.tick(obs, is_first, TickState(deter, stoch, action), noise_latent, noise_action)
-        return (out.action, out.value, out.surprise, out.post_logits, out.state.deter, out.state.stoch)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
@@ -53,25 +52,21 @@ def run_torch(
         made = graph.run({name: values[tick] for name, values in inputs.items()})
         for name, value in made.items():
             outputs[name][tick] = value
-        if graph.agent.discrete:
+        if graph.is_discrete:
             _separate_choices(graph, made, inputs["noise/action"][tick], choice_gap)
         current = {state.input: made[state.output] for state in graph.state}
     return Recording(inputs={entry.name: inputs[entry.name] for entry in graph.inputs}, outputs=outputs)
 
 
-@torch.inference_mode()
 def with_resolution(
     thresholds: ParityThresholds, graph: TickGraph, recorded: Recording, *, half_ulp: float = _HALF_ULP
 ) -> ParityThresholds:
     """``thresholds`` with the critic's resolution over the recorded ticks, if it is coarser than the tolerance.
 
-    The value is a sum over bins of up to 4.85e8; before the critic has learned that most of them are out of the
-    question, huge terms cancel, and what is left has the rounding error of the terms. A trained critic has none of it.
+    Where a value is a small sum of huge terms, it has the rounding error of the terms. A trained critic has none of it.
     ``half_ulp`` is the relative one of the precision that computes the logits.
     """
-    probs = torch.softmax(graph.agent.critic(_features(recorded.outputs)), -1)  # [N, bins]
-    terms = (probs * graph.agent.critic.twohot.bins.abs()).sum(-1)  # [N]
-    resolution = float(terms.max()) * HALF_ULPS * half_ulp
+    resolution = graph.exporter.value_magnitude(graph.agent, recorded.outputs) * HALF_ULPS * half_ulp
     if not resolution > thresholds.tolerance:  # also where it is not a number: the comparison will say so
         return thresholds
     return thresholds.model_copy(update={"resolution": {"value": resolution}})
@@ -126,15 +121,8 @@ def surprise_levels(outputs: Mapping[str, NDArray[Any]]) -> SurpriseLevels:
     )
 
 
-@torch.inference_mode()
 def _separate_choices(graph: TickGraph, made: Mapping[str, NDArray], noise: NDArray, min_gap: float) -> None:
-    perturbed = graph.agent.actor(_features(made)).first.numpy() + noise  # [1, A]
+    perturbed = graph.exporter.choice_scores(graph.agent, made) + noise  # [1, A]
     best, second = np.argsort(-perturbed[0], kind="stable")[:2]
     if perturbed[0, best] - perturbed[0, second] < min_gap:
         noise[0, best] += _DECISIVE * min_gap
-
-
-def _features(outputs: Mapping[str, NDArray]) -> torch.Tensor:
-    """What the heads saw: [N, D + S*C]; outputs of one tick or of N."""
-    deter, stoch = torch.from_numpy(outputs["next/deter"]), torch.from_numpy(outputs["next/stoch"])
-    return torch.cat([deter.flatten(1), stoch.flatten(1)], -1)

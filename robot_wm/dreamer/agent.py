@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class DreamerAgent(Agent):
     ``inputs`` are the spec's model inputs; ``action_dim`` is A. Parameters are drawn from ``generator`` (torch's own
     one if None) as danijar/dreamerv3 draws them.
     """
+
+    kind: ClassVar[str] = "dreamer"
 
     def __init__(
         self,

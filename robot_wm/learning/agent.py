@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class Tick(NamedTuple):
 class Agent(nn.Module, ABC):
     """An agent of any kind. A subclass sets the declarations; names are those of the bundle's tensors."""
 
+    kind: ClassVar[str]  # as `robot_wm.agents` knows it
     state: tuple[StateTensor, ...]  # what a tick carries to the next one
     noise: tuple[NoiseTensor, ...]  # the randomness that it is given
     outputs: tuple[TensorSpec, ...]  # what it tells: action [1, A], value [1] and surprise [1] among it

@@ -8,7 +8,7 @@ rendering                            runs in                                tied
 ``BlockGRU.forward``                 ticks in torch, ``agent.advance``      (tests/nn/test_layers.py: formulas)
 ``packed_gru``, few rows, gradients  the posterior's scan of an update      tests/dreamer/test_scan.py
 ``packed_gru``, ``wide``             imagination in an update               tests/dreamer/test_imagination.py
-``deployed_gru`` of the exporter     the graph that a robot runs            tests/export/test_deployed_tick.py
+``deployed_gru`` of the exporter     the graph that a robot runs            tests/export/dreamer/test_deployed_tick.py
 ===================================  =====================================  ===============================
 """
 

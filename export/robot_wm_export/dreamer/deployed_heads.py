@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.nn.heads import PolicyHead, ScalarHead
-from robot_wm_export.deployed_layers import Bounded, Frozen, Product, total
+from robot_wm_export.dreamer.deployed_layers import Bounded, Frozen, Product, total
 
 
 def draw(scores: Tensor) -> Tensor:

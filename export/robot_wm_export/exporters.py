@@ -1,0 +1,42 @@
+"""What exporting asks of a kind of agent: found by its name among the entry points `robot_wm.exporters`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from torch import nn
+
+from robot_wm.errors import UserError
+from robot_wm.plugins import entries, load
+
+GROUP = "robot_wm.exporters"
+
+
+class Exporter(Protocol):
+    """One kind's share of an export. Arrays of outputs are by tensor name, [N, *shape] of N ticks."""
+
+    def deployed(self, agent: Any, fields: Sequence[str]) -> nn.Module:
+        """The agent's tick as it is exported, on its weights as they are now: the same numbers, laid out for engines.
+
+        Takes the tick graph's inputs in their order, the observation's ``fields`` first, with a batch of 1, and gives
+        its outputs in theirs.
+        """
+
+    def value_magnitude(self, agent: Any, outputs: Mapping[str, NDArray[Any]]) -> float:
+        """The largest sum of the magnitudes that the output value is a sum of, in its unit."""
+
+    def choice_scores(self, agent: Any, outputs: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Of a discrete action, what its noise is added to before the best is taken: [N, A]."""
+
+
+def exporter_of(kind: str) -> Exporter:
+    """The exporter of that kind; UserError where there is none."""
+    found = {entry.name: entry for entry in entries(GROUP)}
+    if kind not in found:
+        raise UserError(
+            f"export: nothing here exports an agent of the kind {kind!r}; known: {', '.join(sorted(found))}"
+        )
+    exporter: Exporter = load(found[kind])
+    return exporter

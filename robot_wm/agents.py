@@ -38,9 +38,9 @@ class AgentKind:
 
 def agent_kind(name: str) -> AgentKind:
     """The kind of that name; UserError naming those that there are."""
-    found = {entry.name: entry for entry in entries(GROUP)}
+    found = entries(GROUP)
     if name not in found:
-        raise UserError(f"unknown agent {name!r}; known kinds: {', '.join(sorted(found))}")
+        raise UserError(f"unknown agent {name!r}; known kinds: {', '.join(found)}")
     kind: AgentKind = load(found[name])
     return kind
 
@@ -48,7 +48,7 @@ def agent_kind(name: str) -> AgentKind:
 def agent_kinds() -> list[AgentKind]:
     """Every kind that can be imported, by name; `robot-wm doctor` tells of the others."""
     found = []
-    for entry in entries(GROUP):
+    for entry in entries(GROUP).values():
         try:
             found.append(load(entry))
         except UserError:

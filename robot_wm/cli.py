@@ -37,11 +37,11 @@ def build_app() -> cyclopts.App:
     bench = cyclopts.App(name="bench", help="Measure on this machine: simulator, tick latency, learner.")
     zoo = cyclopts.App(name="zoo", help="Trained agents that come with the library: robot-wm run zoo:NAME.")
     for parent, group in ((app, "robot_wm.commands"), (bench, "robot_wm.benchmarks"), (zoo, "robot_wm.zoo")):
-        for entry in entries(group):
+        for name, entry in entries(group).items():
             try:
-                parent.command(load(entry), name=entry.name)
+                parent.command(load(entry), name=name)
             except UserError as error:  # somebody else's, and the other commands work
-                parent.command(_unusable(str(error)), name=entry.name)
+                parent.command(_unusable(str(error)), name=name)
     app.command(bench)
     app.command(zoo)
     return app

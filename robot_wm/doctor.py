@@ -194,7 +194,7 @@ def _plugins(_: Machine) -> Iterator[Finding]:
     """Each group that other distributions add to, with what is of whom; then what of theirs cannot be imported."""
     for group in GROUPS:
         found = entries(group)
-        theirs = [f"{entry.name} ({brought_by(entry)})" for entry in found if not is_ours(entry)]
+        theirs = [f"{entry.name} ({brought_by(entry)})" for entry in found.values() if not is_ours(entry)]
         ours = f"{len(found) - len(theirs)} of robot-wm"
         yield Finding(group, "ok", ", ".join([ours, *theirs]), "what other distributions add")
     for entry, reason in broken():

@@ -24,12 +24,12 @@ GROUPS = (
 )
 
 
-def entries(group: str) -> list[EntryPoint]:
-    """The entry points of a group by name, one a name: ours wins over another distribution's."""
+def entries(group: str) -> dict[str, EntryPoint]:
+    """The entry points of a group by their names, in order, one a name: ours wins over another distribution's."""
     found: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=group), key=is_ours, reverse=True):
         found.setdefault(entry.name, entry)
-    return sorted(found.values(), key=lambda entry: entry.name)
+    return dict(sorted(found.items()))
 
 
 def is_ours(entry: EntryPoint) -> bool:

@@ -25,8 +25,8 @@ DEFAULT_BACKEND = "pybullet"
 def known_tasks() -> dict[str, str]:
     """Every registered task with the first line of its factory's docstring."""
     found = {}
-    for entry in entries(GROUP):
-        name = "gym:<module>:<Id>" if entry.name == "gym" else entry.name
+    for own, entry in entries(GROUP).items():
+        name = "gym:<module>:<Id>" if own == "gym" else own
         try:
             doc = (load(entry).__doc__ or "").strip()
             found[name] = doc.splitlines()[0] if doc else ""
@@ -102,7 +102,7 @@ def _typed(task: str, factory: Callable[..., Any], options: Mapping[str, Any]) -
 
 def _entry(task: str) -> EntryPoint:
     name = "gym" if task.startswith(GYM_PREFIX) else task
-    found = {entry.name: entry for entry in entries(GROUP)}
+    found = entries(GROUP)
     if name not in found or (name == "gym" and not task.startswith(GYM_PREFIX)):
         known = ", ".join(sorted(set(found) - {"gym"})) or "none (install robot-wm[sim])"
         raise UserError(f"unknown task {task!r}; known tasks: {known}, gym:<module>:<Id>")

@@ -35,7 +35,7 @@ def toy(monkeypatch):
         name = "toy"
 
     ours, load = agents.entries, agents.load
-    monkeypatch.setattr(agents, "entries", lambda group: [*ours(group), Entry()])
+    monkeypatch.setattr(agents, "entries", lambda group: ours(group) | {"toy": Entry()})
     monkeypatch.setattr(agents, "load", lambda entry: TOY if isinstance(entry, Entry) else load(entry))
     return TOY
 

@@ -33,10 +33,8 @@ class Exporter(Protocol):
 
 def exporter_of(kind: str) -> Exporter:
     """The exporter of that kind; UserError where there is none."""
-    found = {entry.name: entry for entry in entries(GROUP)}
+    found = entries(GROUP)
     if kind not in found:
-        raise UserError(
-            f"export: nothing here exports an agent of the kind {kind!r}; known: {', '.join(sorted(found))}"
-        )
+        raise UserError(f"export: nothing here exports an agent of the kind {kind!r}; known: {', '.join(found)}")
     exporter: Exporter = load(found[kind])
     return exporter

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robot_wm.learning.agent import Agent
-from robot_wm.runtime.graph_tensors import TensorSpec
+from robot_wm.runtime.graph_tensors import graph_inputs
 from robot_wm.spec import AgentSpec
 from robot_wm_export.exporters import exporter_of
 
@@ -33,15 +33,7 @@ class TickGraph(nn.Module):
         self.is_discrete = spec.action.is_discrete
         self.fields = tuple(spec.model_inputs())
         self.state, self.noise, self.outputs, self.draws = agent.state, agent.noise, agent.outputs, agent.draws
-        self.inputs = (
-            *(
-                TensorSpec(name=f"obs/{name}", shape=(1, *field.shape), dtype=field.dtype)
-                for name, field in spec.model_inputs().items()
-            ),
-            TensorSpec(name="is_first", shape=(1,)),
-            *(TensorSpec(name=state.input, shape=state.shape) for state in self.state),
-            *(TensorSpec(name=noise.name, shape=noise.shape) for noise in self.noise),
-        )
+        self.inputs = graph_inputs(spec, agent.state, agent.noise)
 
     @property
     def output_shapes(self) -> dict[str, tuple[int, ...]]:

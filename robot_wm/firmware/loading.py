@@ -35,7 +35,7 @@ def load_robot(name_or_path: str | Path) -> RobotConfig:
 
 def brought_robots() -> dict[str, EntryPoint]:
     """Robots of other distributions by name."""
-    return {entry.name: entry for entry in entries(GROUP) if entry.name not in known("robots")}
+    return {name: entry for name, entry in entries(GROUP).items() if name not in known("robots")}
 
 
 def _file_of(entry: EntryPoint) -> Path:

@@ -43,7 +43,7 @@ Watchdog = Annotated[Positive, _at_most(10.0)]  # s; what is longer was written 
 Direction = Annotated[Literal[1, -1], BeforeValidator(_not_bool)]
 
 # No driven joint turns, slides, hastens or pushes further: what is beyond was written in another unit.
-_LARGEST: dict[str, dict[str, tuple[float, str, str]]] = {
+LARGEST: dict[str, dict[str, tuple[float, str, str]]] = {
     "rad": {
         "position": (8 * math.pi, "rad", "degrees"),
         "velocity": (200.0, "rad/s", "degrees/s or rpm"),
@@ -128,11 +128,11 @@ class RobotJoint(FrozenModel):
                 raise ValueError(f"limits.{key}: a driven joint needs one")
         # The description's speeds and efforts are its author's business: many say 1000 for "any".
         for layer, limits, quantities in (
-            ("limits", self.limits, _LARGEST[self.unit]),
+            ("limits", self.limits, LARGEST[self.unit]),
             ("urdf", self.urdf, ("position",)),
         ):
             for quantity in quantities:
-                largest, unit, other = _LARGEST[self.unit][quantity]
+                largest, unit, other = LARGEST[self.unit][quantity]
                 found = getattr(limits, quantity, None)
                 ends = found if isinstance(found, tuple) else (found or 0.0,)
                 if max(map(abs, ends)) > largest:

@@ -6,14 +6,14 @@ Shape letters: D deter, S stoch groups, C classes, A action dimensions; the batc
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from robot_wm.spec import MAX_TENSOR_ELEMENTS, Finite
+from robot_wm.spec import MAX_TENSOR_ELEMENTS, AgentSpec, Finite
 
 TensorName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}(/[A-Za-z][A-Za-z0-9_]{0,99})?$")]
 Shape = Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1, max_length=5)]
@@ -72,6 +72,19 @@ class NoiseTensor(Frozen):
     name: TensorName
     shape: Shape
     distribution: Literal["gumbel", "normal"] = Field(description="standard Gumbel or standard normal")
+
+
+def graph_inputs(spec: AgentSpec, state: Iterable[StateTensor], noise: Iterable[NoiseTensor]) -> tuple[TensorSpec, ...]:
+    """Every input of a tick graph in order: observations, is_first, state, noise."""
+    return (
+        *(
+            TensorSpec(name=f"obs/{name}", shape=(1, *field.shape), dtype=field.dtype)
+            for name, field in spec.model_inputs().items()
+        ),
+        TensorSpec(name="is_first", shape=(1,)),
+        *(TensorSpec(name=entry.input, shape=entry.shape) for entry in state),
+        *(TensorSpec(name=entry.name, shape=entry.shape) for entry in noise),
+    )
 
 
 class Draw(Frozen):

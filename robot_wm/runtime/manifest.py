@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.graph_tensors import Draw, Frozen, NoiseTensor, StateTensor, TensorName, TensorSpec
+from robot_wm.runtime.graph_tensors import Draw, Frozen, NoiseTensor, StateTensor, TensorName, TensorSpec, graph_inputs
 from robot_wm.runtime.parity_section import (
     LOW_PRECISIONS,
     FileName,
@@ -181,15 +181,7 @@ class Manifest(Frozen):
 
     def inputs(self) -> tuple[TensorSpec, ...]:
         """Every input of the tick graph in order: observations, is_first, state, noise."""
-        return (
-            *(
-                TensorSpec(name=f"obs/{name}", shape=(1, *field.shape), dtype=field.dtype)
-                for name, field in self.spec.model_inputs().items()
-            ),
-            TensorSpec(name="is_first", shape=(1,)),
-            *(TensorSpec(name=state.input, shape=state.shape) for state in self.state),
-            *(TensorSpec(name=noise.name, shape=noise.shape) for noise in self.noise),
-        )
+        return graph_inputs(self.spec, self.state, self.noise)
 
     def all_outputs(self) -> tuple[TensorSpec, ...]:
         """Every output of the tick graph in order: ``outputs``, then the next state but for what of it they show."""

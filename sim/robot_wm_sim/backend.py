@@ -117,8 +117,8 @@ class PhysicsBackend(Protocol):
 
 def load_backend(name: str) -> type[PhysicsBackend]:
     """The backend class registered as entry point ``robot_wm.backends: name``. Raises UserError if there is none."""
-    found = {entry.name: entry for entry in entries(GROUP)}
+    found = entries(GROUP)
     if name not in found:
-        raise UserError(f"backend {name!r} is not installed; known backends: {', '.join(sorted(found)) or 'none'}")
+        raise UserError(f"backend {name!r} is not installed; known backends: {', '.join(found) or 'none'}")
     backend: type[PhysicsBackend] = load(found[name])
     return backend

@@ -8,80 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marked_steps import STORED, Feeder, make, marks, one_step, stored
 
 from robot_wm.errors import UserError
-from robot_wm.replay.episode import Episode, EpisodeSource
-from robot_wm.replay.sampler import SequenceSampler
-from robot_wm.replay.stored import Stored
 from robot_wm.runtime.transform import History, to_command
-
-D, S = 3, 2
-STORED = (
-    Stored(name="deter", shape=(D,), dtype="float16", use="context"),
-    Stored(name="stoch", shape=(S,), dtype="uint8", use="context"),
-)
-SOURCE = EpisodeSource(kind="sim", task="toy_task", robot="toy")
-
-
-def one_step(obs, action, reward, is_first, is_last, is_terminal):
-    """A single step as `add_episode` takes it, which need not be a whole episode."""
-    return Episode(
-        obs={name: np.asarray(value)[None] for name, value in obs.items()},
-        action=np.float32([action]),
-        reward=np.float32([reward]),
-        is_first=np.array([is_first]),
-        is_last=np.array([is_last]),
-        is_terminal=np.array([is_terminal]),
-        source=SOURCE,
-    )
-
-
-class Feeder:
-    """Feeds single streams step by step and remembers which episode every step belonged to."""
-
-    def __init__(self, spec, sampler):
-        self.spec, self.sampler = spec, sampler
-        self.steps = [0] * sampler.streams
-        self.begun = [[] for _ in range(sampler.streams)]  # per stream and step: first step of its episode
-        self.ended = [[] for _ in range(sampler.streams)]
-
-    def episode(self, stream, length):
-        for k in range(length):
-            self.step(stream, first=k == 0, last=k == length - 1)
-
-    def step(self, stream, *, first, last, latents=True):
-        step = self.steps[stream]
-        obs = {
-            "mark": np.array([stream, step], np.float32),
-            "angle": np.array([step % 7, -step % 5, stream], np.float32),
-        }
-        if any(field.is_image for field in self.spec.observations):
-            obs["camera"] = np.full((4, 5, 3), (stream * 50 + step) % 256, np.uint8)
-        action = np.array([stream * 1000 + step, 0.5], np.float32)
-        self.sampler.add_episode(
-            one_step(obs, action, stream * 1000 + step, first, last, last and step % 2 == 0),
-            stream=stream,
-            stored=stored((stream * 300 + step) / 8, (stream * 50 + step) % 256, rows=(1,)) if latents else None,
-        )
-        self.begun[stream].append(step if first else self.begun[stream][-1])
-        self.ended[stream].append(last)
-        self.steps[stream] += 1
-
-
-def stored(deter, stoch, *, rows):
-    """Latents of so many rows, every number of them the same."""
-    return {"deter": np.full((*rows, D), deter, np.float32), "stoch": np.full((*rows, S), stoch, np.uint8)}
-
-
-def marks(batch):
-    """[B, T1] stream and [B, T1] step, out of the newest frame."""
-    newest = batch.obs["mark"][..., -2:].astype(int)
-    return newest[..., 0], newest[..., 1]
-
-
-def make(spec, **options):
-    options = {"capacity_steps": 60, "length": 4, "streams": 2, "stored": STORED, "seed": 7} | options
-    return SequenceSampler(spec, **options)
 
 
 @given(
@@ -233,39 +163,6 @@ def test_uniform_draws_cover_all_valid_starts_alike(make_spec):
     assert chi_square < 46.8  # 99.9 % quantile of 21 degrees of freedom
 
 
-def test_written_latents_are_what_the_next_sequence_starts_from(make_spec):
-    sampler = make(make_spec(), capacity_steps=40)
-    feeder = Feeder(sampler.spec, sampler)
-    feeder.episode(0, 15)
-    feeder.step(1, first=True, last=False, latents=False)
-    batch = sampler.sample(16)
-    _, step = marks(batch)
-    fresh = np.repeat((step * 2 + 1)[:, 1:, None] / 16, D, axis=2)
-    assert sampler.write_back(batch.index[:, 1:], {"deter": fresh, "stoch": np.full((16, 4, S), 9, np.uint8)}) == 64
-    again = sampler.sample(64)
-    written = set(step[:, 1:].ravel().tolist())
-    assert written & set(marks(again)[1][:, 0].tolist())
-    for b, start in enumerate(marks(again)[1][:, 0].tolist()):
-        assert again.stored["deter"][b, 0] == ((start * 2 + 1) / 16 if start in written else start / 8)
-        assert again.stored["stoch"][b, 0] == (9 if start in written else start)
-
-
-def test_latents_of_steps_overwritten_since_are_dropped(make_spec):
-    sampler = make(make_spec(history=3), capacity_steps=10, streams=1)
-    feeder = Feeder(sampler.spec, sampler)
-    feeder.episode(0, 10)
-    old = sampler.sample(4).index[:, 1:]
-    feeder.episode(0, 6)  # 12 rows with the history margin: steps 0-3 are gone
-    gone = int((old < 4).sum())
-    assert gone
-    written = sampler.write_back(old, stored(-1, 255, rows=(4, 4)))
-    assert written == 16 - gone
-    batch = sampler.sample(200)
-    rewritten = np.isin(batch.index[:, 0], old)
-    assert (batch.stored["deter"][rewritten] == -1).all()
-    assert (batch.stored["deter"][~rewritten, 0] == batch.index[~rewritten, 0] / 8).all()
-
-
 @pytest.mark.parametrize("drawn", [3, 12, 13])  # the generator keeps half a word back after an odd number of draws
 def test_state_continues_bit_for_bit(make_spec, drawn):
     spec = make_spec(history=2, image=True)
@@ -334,48 +231,6 @@ def test_the_state_of_a_replay_that_is_not_full_holds_every_step(make_spec):
 def test_state_of_another_layout_is_refused(make_spec, options, word):
     with pytest.raises(UserError, match=word):
         make(make_spec(), **options).load_state_dict(make(make_spec()).state_dict())
-
-
-def test_state_of_a_version_that_knew_latents_by_heart_is_taken(make_spec):
-    first, second = make(make_spec()), make(make_spec())
-    Feeder(first.spec, first).episode(0, 12)
-    state = first.state_dict()
-    second.load_state_dict(state | {"layout": np.append(state["layout"], [D, S])})
-    np.testing.assert_array_equal(first.sample(9).stored["deter"], second.sample(9).stored["deter"])
-
-
-def test_what_is_wanted_at_every_step_comes_at_every_step(make_spec):
-    """As a search's targets: beside the latent of the context step, a value and a policy at each."""
-    declared = (
-        STORED[1],
-        Stored(name="value", shape=(), dtype="float32", use="every"),
-        Stored(name="visits", shape=(4,), dtype="float16", use="every"),
-    )
-    sampler = make(make_spec(), streams=1, stored=declared)
-    for step in range(20):
-        row = (np.array([step], np.float32), np.array([step / 2], np.float32))
-        values = {"value": row[0], "visits": np.repeat(row[1][:, None], 4, axis=1)}
-        obs = {"mark": np.float32([0, step]), "angle": np.zeros(3, np.float32)}
-        sampler.add_episode(one_step(obs, np.zeros(2), 0, step == 0, False, False), stream=0, stored=values)
-    batch = sampler.sample(8)
-    _, step = marks(batch)
-    assert batch.stored["stoch"].shape == (8, S)
-    assert not batch.stored["stoch"].any()  # nobody has computed it
-    np.testing.assert_array_equal(batch.stored["value"], step)
-    np.testing.assert_array_equal(batch.stored["visits"], np.repeat(step[..., None] / 2, 4, axis=2))
-    assert batch.stored["visits"].dtype == np.float32
-    sampler.write_back(batch.index[:, 1:], {"value": -step[:, 1:].astype(np.float32)})
-    again = sampler.look(30, np.random.default_rng(0))
-    written = np.isin(again.index, batch.index[:, 1:])
-    np.testing.assert_array_equal(again.stored["value"], np.where(written, -marks(again)[1], marks(again)[1]))
-
-
-@pytest.mark.parametrize("name", ["reward", "obs/mark", "age"])
-def test_what_is_stored_has_a_name_of_its_own(make_spec, name):
-    with pytest.raises(ValueError, match=f"stored {name}: a column of every step has that name"):
-        make(make_spec(), stored=(Stored(name=name, shape=(), dtype="float32", use="every"),))
-    with pytest.raises(ValueError, match="not unique"):
-        make(make_spec(), stored=(STORED[0], STORED[0]))
 
 
 def test_state_of_another_spec_is_refused(make_spec):

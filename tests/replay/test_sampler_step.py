@@ -6,17 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from marked_steps import STORED, D, S
 
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource
 from robot_wm.replay.sampler import SequenceSampler
-from robot_wm.replay.stored import Stored
-
-D, S = 3, 2
-STORED = (
-    Stored(name="deter", shape=(D,), dtype="float16", use="context"),
-    Stored(name="stoch", shape=(S,), dtype="uint8", use="context"),
-)
 
 
 @given(

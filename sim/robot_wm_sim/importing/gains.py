@@ -22,18 +22,18 @@ STIFFEST_RAD_S = 60.0
 SHARES: dict[Kind, float] = {"arm": 0.05, "wheeled": 0.05, "legged": 0.5, "empty": 0.05}
 _TURN_RAD = 2 * math.pi  # stands for the range of a joint without stops that holds a position
 _WHEEL_SHARE = 0.1  # of the speed limit
-_DIGITS = 3
 
 
 def gains(joint: MovingJoint, inertia: float, kind: Kind, *, is_wheel: bool) -> tuple[float, float]:
     """kp in N·m/rad (N/m) and kd in N·m·s/rad (N·s/m), to three digits; ``inertia`` in kg·m² (kg)."""
     effort, velocity = joint.effort or 0.0, joint.velocity or 1.0
     if is_wheel:
-        return 0.0, _rounded(min(effort / (_WHEEL_SHARE * velocity), 2.0 * inertia * STIFFEST_RAD_S))
+        return 0.0, rounded(min(effort / (_WHEEL_SHARE * velocity), 2.0 * inertia * STIFFEST_RAD_S))
     softest = effort / (SHARES[kind] * (joint.range or _TURN_RAD))
-    kp = _rounded(min(softest, inertia * STIFFEST_RAD_S**2))
-    return kp, _rounded(2.0 * math.sqrt(kp * inertia))
+    kp = rounded(min(softest, inertia * STIFFEST_RAD_S**2))
+    return kp, rounded(2.0 * math.sqrt(kp * inertia))
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")
+def rounded(value: float) -> float:
+    """To three digits, as one would write it down."""
+    return float(f"{value:.3g}")

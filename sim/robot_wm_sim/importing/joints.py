@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element
 
 from robot_wm.errors import UserError
+from robot_wm.firmware.robot_model import LARGEST
 from robot_wm_sim.importing.settings import Settings
 from robot_wm_sim.urdf_parts import ends, numbers_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of a RobotConfig's joints
 _MOVING = ("revolute", "prismatic", "continuous")
-# As the firmware's files bound them: what is beyond is no drive's.
-_LARGEST = {"rad": {"velocity": 200.0, "effort": 5000.0}, "m": {"velocity": 50.0, "effort": 1e5}}
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _driven(key: str, name: str, element: Element, settings: Settings, unit: str
     """An effort or a speed, and whether a setting of the import stands in for the file's."""
     own, for_all = settings.of(key, name)
     units = {"effort": "N·m" if unit == "rad" else "N", "velocity": f"{unit}/s"}
-    stated, largest = _number(element.find("limit"), key), _LARGEST[unit][key]
+    stated, (largest, *_) = _number(element.find("limit"), key), LARGEST[unit][key]
     if own is None and 0.0 < stated <= largest:
         return stated, False
     chosen = own if own is not None else for_all

@@ -32,9 +32,9 @@ def package_name(wanted: str, described: str, *, origin: str) -> str:
 def task_name(package: str, kind: Kind) -> str:
     """Of the package's task; UserError for another distribution's."""
     task = f"{package}_{SUFFIXES[kind]}"
-    for entry in entries(TASKS):
-        if entry.name == task and not entry.module.startswith(f"{package}."):
-            raise UserError(f"--name {package}: task {task} is of {brought_by(entry)} already; give it another name")
+    entry = entries(TASKS).get(task)
+    if entry is not None and not entry.module.startswith(f"{package}."):
+        raise UserError(f"--name {package}: task {task} is of {brought_by(entry)} already; give it another name")
     return task
 
 

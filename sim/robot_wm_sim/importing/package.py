@@ -12,7 +12,7 @@ from robot_wm.errors import UserError
 from robot_wm.firmware.loading import parse
 from robot_wm.firmware.rendered import fill_template
 from robot_wm.firmware.robot_model import RobotConfig
-from robot_wm_sim.importing.gains import SHARES, STIFFEST_RAD_S
+from robot_wm_sim.importing.gains import SHARES, STIFFEST_RAD_S, rounded
 from robot_wm_sim.importing.imported import Imported
 from robot_wm_sim.importing.joints import MovingJoint
 from robot_wm_sim.importing.measure import Measured
@@ -126,15 +126,15 @@ def template_values(imported: Imported, robot: Robot, task: str, controllers: Co
         "spread_text": _spread_text(kind),
         "rate": rate,
         "physics_rate": physics_rate_hz(rate),
-        "max_age": _rounded(3.0 / rate),
-        "timeout": _rounded(timeout_s),
+        "max_age": rounded(3.0 / rate),
+        "timeout": rounded(timeout_s),
         "timeout_periods": periods,
         "task": task,
         "class_name": class_name(task),
         "step_limit": _STEPS[kind],
         "summary": _SUMMARIES[kind].format(robot.name),
-        "eye": tuple(_rounded(way * size_m) for way in (1.8, -1.6, 1.2)),
-        "target": (0.0, 0.0, _rounded(0.4 * size_m)),
+        "eye": tuple(rounded(way * size_m) for way in (1.8, -1.6, 1.2)),
+        "target": (0.0, 0.0, rounded(0.4 * size_m)),
         **_places(imported, measured, spread, size_m),
     }
 
@@ -157,7 +157,7 @@ def _joint_values(joint: MovingJoint, robot: Robot) -> Mapping[str, Any]:
 
 
 def _spread(joint: MovingJoint) -> float:
-    return _rounded(_SPREAD_RAD if joint.range is None else _SPREAD_SHARE * joint.range)
+    return rounded(_SPREAD_RAD if joint.range is None else _SPREAD_SHARE * joint.range)
 
 
 def _spread_text(kind: Kind) -> str:
@@ -171,17 +171,17 @@ def _scale(action: str, joint: MovingJoint, mode: Interface, imported: Imported,
     plan, velocity, effort = imported.plan, joint.velocity or _CALM, joint.effort or 0.0
     is_wheel = action in plan.drives
     if mode == "effort":
-        return _rounded(effort if is_wheel else _EFFORT_SHARE * effort)
+        return rounded(effort if is_wheel else _EFFORT_SHARE * effort)
     if mode == "position":
         if plan.kind == "legged":
-            return _rounded(min(_LEG_UNIT_RAD, _LEG_SHARE * (joint.range or np.inf)))
+            return rounded(min(_LEG_UNIT_RAD, _LEG_SHARE * (joint.range or np.inf)))
         return _spread(joint)
     if is_wheel:
         radius_m = measured.height_m(joint.child) - measured.lowest_m(joint.child)
-        return _rounded(min(velocity, _CALM / radius_m if radius_m > 0.0 else np.inf))
+        return rounded(min(velocity, _CALM / radius_m if radius_m > 0.0 else np.inf))
     if plan.kind == "wheeled":
-        return _rounded(min(velocity, _STEERING_RAD_S))
-    return _rounded(min(velocity / 2.0, _CALM))
+        return rounded(min(velocity, _STEERING_RAD_S))
+    return rounded(min(velocity / 2.0, _CALM))
 
 
 def _places(imported: Imported, measured: Measured, spread: list[float], size_m: float) -> dict[str, Any]:
@@ -189,9 +189,9 @@ def _places(imported: Imported, measured: Measured, spread: list[float], size_m:
     plan = imported.plan
     if plan.kind == "wheeled":
         return {
-            "near": _rounded(1.5 * size_m),
-            "far": _rounded(max(3.0, 4.0 * size_m)),
-            "success": _rounded(max(size_m / 2.0, 0.2)),
+            "near": rounded(1.5 * size_m),
+            "far": rounded(max(3.0, 4.0 * size_m)),
+            "success": rounded(max(size_m / 2.0, 0.2)),
         }
     if plan.kind != "arm":
         return {}
@@ -201,13 +201,8 @@ def _places(imported: Imported, measured: Measured, spread: list[float], size_m:
     half = np.maximum((high - low) / 2.0, _LEAST_BOX_M / 2.0)
     reach_m = float(np.linalg.norm(places, axis=1).max())
     return {
-        "target_low": tuple(_rounded(float(value)) for value in middle - half),
-        "target_high": tuple(_rounded(float(value)) for value in middle + half),
-        "success": _rounded(reach_m / 20.0),
-        "halved": _rounded(reach_m / 5.0),
+        "target_low": tuple(rounded(float(value)) for value in middle - half),
+        "target_high": tuple(rounded(float(value)) for value in middle + half),
+        "success": rounded(reach_m / 20.0),
+        "halved": rounded(reach_m / 5.0),
     }
-
-
-def _rounded(value: float) -> float:
-    """To three digits, as one would write it down."""
-    return float(f"{value:.3g}")

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from robot_wm.baselines.curve import Curve
 from robot_wm.baselines.settings import Algorithm
 from robot_wm.baselines.trial import STARTS, Policy, WalkingTrials
-from robot_wm.baselines.view import ModelEnv, ModelView
+from robot_wm.baselines.view import Diverged, ModelEnv, ModelView
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import make_env
 
@@ -38,6 +38,7 @@ def train(
 ) -> tuple[int, str]:
     """Learn for ``steps`` control steps of all environments together; returns the steps taken and what ended it.
 
+    A learner that diverges is a result, too: its run ends there, as ``diverged``.
     ``processes`` other than 0 gives each environment a process of its own where there are several. A rollout of PPO is
     finished before it stops, so that it may take a few thousand steps more.
     """
@@ -51,7 +52,10 @@ def train(
         model = make("MlpPolicy", envs, seed=seed, device=place, **algorithm.keywords(spec.action_dim))
         model.set_logger(Logger(folder=None, output_formats=[]))  # its own makes a folder for temporary files each time
         record = _Record(curve, trials, time_limit_s, lambda: _greedy(model, normalizer, spec, history))
-        model.learn(steps, callback=record, log_interval=None)
+        try:
+            model.learn(steps, callback=record, log_interval=None)
+        except Diverged:
+            return model.num_timesteps, "diverged"
     finally:
         envs.close()
     return model.num_timesteps, "time limit" if record.out_of_time else "steps"

@@ -23,6 +23,10 @@ from robot_wm.tasks import agent_spec
 Float32 = NDArray[np.float32]
 
 
+class Diverged(ArithmeticError):
+    """A policy acts by numbers that are not finite: what learned it has diverged."""
+
+
 class ModelView:
     """Raw SI observations of N environments to flat ones [N, D], and actions in [-1, 1] to SI commands.
 
@@ -48,8 +52,11 @@ class ModelView:
         return np.concatenate(list(self._transform.push(observation, is_first).values()), axis=1)
 
     def command(self, action: ArrayLike) -> Float32:
-        """The SI command [N, A] of actions [N, A], cut to [-1, 1]."""
-        return to_command(self._action, np.clip(np.asarray(action, dtype=np.float32), -1.0, 1.0))
+        """The SI command [N, A] of actions [N, A], cut to [-1, 1]. Raises Diverged for a NaN."""
+        action = np.asarray(action, dtype=np.float32)
+        if np.isnan(action).any():
+            raise Diverged(f"action {action}")
+        return to_command(self._action, np.clip(action, -1.0, 1.0))
 
 
 class ModelEnv(gymnasium.Env[Float32, Float32]):

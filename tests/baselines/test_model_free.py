@@ -77,6 +77,13 @@ def test_a_seed_decides_a_run_and_another_seed_another_one(learn):
     assert not np.array_equal(first[2]["return"][:2], other[2]["return"][:2])
 
 
+@pytest.mark.skipif(no_sbx, reason="no sbx")
+def test_a_learner_that_diverges_ends_its_run_with_what_it_did_until_then(learn):
+    steps, why, rows = learn("crossq", learning_rate=1e38)
+    assert why == "diverged"
+    assert rows["length"].sum() <= steps < STEPS
+
+
 def test_the_settings_reach_the_algorithm(learn):
     soon, never = learn("sac")[2], learn("sac", learning_starts=STEPS + 1)[2]
     random = soon["step"] <= 60  # the first learned step comes after these, see conftest

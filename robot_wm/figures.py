@@ -52,7 +52,11 @@ def success(info: Mapping[str, Any]) -> float:
 
 def episode_figures(names: Sequence[str], info: Mapping[str, Any]) -> dict[str, float]:
     """The figures ``names`` of an episode, from the ``info`` of its last step; NaN where one is not told or defined."""
-    told = info.get("figures")
+    return numbers(names, info.get("figures"))
+
+
+def numbers(names: Sequence[str], told: Any) -> dict[str, float]:
+    """The values of ``names`` in the mapping ``told``; NaN where it is none, or one is missing or no number."""
     values = told if isinstance(told, Mapping) else {}
     found = {name: number(values.get(name)) for name in names}
     return {name: math.nan if value is None else value for name, value in found.items()}

@@ -85,7 +85,11 @@ def _terms(
         flags = torch.stack([batch.is_last, batch.is_terminal])[:, :, 1:].transpose(1, 2).float()
         last, terminal = flags.unbind(0)  # [T, B]
         live = (1.0 - terminal) * (1.0 - 1.0 / config.discount_horizon)
-        replay_reward = batch.reward[:, 1:].transpose(0, 1)
+        # Of a reward that nobody told the model's own guess takes the place: the returns that are imagined from the
+        # same steps, and end these, are sums of such guesses. Without those steps a robot's experience would teach
+        # the critic nothing, and a zero would teach it a lie.
+        told, known = (x[:, 1:].transpose(0, 1) for x in (batch.reward, batch.reward_known))  # [T, B]
+        replay_reward = torch.where(known, told, reward[0].view(last.shape))
         boot = returns[0].view(last.shape)  # [T, B]
         replay_returns = lambda_return(replay_reward, live, last, boot, mix=config.return_lambda)  # [T-1, B]
         replay_slow = slow[0].view(last.shape)[:-1]

@@ -163,6 +163,7 @@ def _batch(learner: DreamerLearner) -> TensorBatch:
         obs={name: value.to(place) for name, value in obs.items()},
         action=torch.rand((*steps, ACTION_DIM), generator=generator).mul_(2).sub_(1).to(place),
         reward=torch.rand(steps, generator=generator).to(place),
+        reward_known=~never.to(place),
         is_first=first.to(place),
         is_last=never.to(place),
         is_terminal=never.to(place),

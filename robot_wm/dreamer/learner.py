@@ -132,6 +132,9 @@ class DreamerLearner:
         with torch.no_grad():
             names = [f"loss/{name}" for name in self._loss_scales]
             metrics = dict(zip(names, terms.detach().unbind(0), strict=True))
+            # Of the rewards that are known; the loss has all T*B steps below the line.
+            known = batch.reward_known[:, 1:].float()
+            metrics["loss/reward"] = metrics["loss/reward"] / known.mean().clamp(min=1.0 / known.numel())
             metrics.update(behavior.metrics)
             metrics["model/prior_entropy"] = model.prior_entropy
             metrics["model/posterior_entropy"] = model.posterior_entropy

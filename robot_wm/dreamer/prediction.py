@@ -34,7 +34,7 @@ class OpenLoop(NamedTuple):
     predicted: dict[str, Tensor]  # name -> [B, T, *shape] float32: vectors in scaled units, images in 0..1
     actual: dict[str, Tensor]  # the same, recorded
     predicted_reward: Tensor  # [B, T]
-    actual_reward: Tensor  # [B, T]
+    actual_reward: Tensor  # [B, T], NaN where nobody told it
 
 
 def _greedy(agent: DreamerAgent, batch: TensorBatch) -> Posterior:
@@ -91,5 +91,5 @@ def open_loop(
         predicted={name: value.unflatten(0, shape) for name, value in agent.decoder.predict(rows).items()},
         actual={name: v.float() / 255.0 if v.dtype == torch.uint8 else v for name, v in actual.items()},
         predicted_reward=agent.reward.mean(rows).view(shape),
-        actual_reward=batch.reward[:, 1:],
+        actual_reward=batch.reward.where(batch.reward_known, torch.nan)[:, 1:],
     )

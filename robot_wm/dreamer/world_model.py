@@ -71,7 +71,8 @@ def _scan_inputs(agent: DreamerAgent, batch: TensorBatch) -> ScanInputs:
 def world_model_loss(agent: DreamerAgent, batch: TensorBatch, exp_gumbel: Tensor) -> WorldModelLoss:
     """Reconstruction, reward, continue and the two KL losses (DreamerV3, Nature 2025).
 
-    The KL is summed over groups, then cut at the free nats. All losses are means over T and B.
+    The KL is summed over groups, then cut at the free nats. All losses are means over T and B, that of the reward too,
+    whose terms are 0 where nobody told it.
     """
     posterior = observe(agent, batch, exp_gumbel)
     losses, *entropies = fused(_terms, exp_gumbel.device)(agent, batch, posterior.feature, posterior.probs)
@@ -90,13 +91,15 @@ def _terms(
     post = probs.flatten(0, 1).log()  # [T*B, S, C]
     dynamics, representation = kl(post.detach(), prior), kl(post, prior.detach())  # [T*B]
     obs = {name: tensor[:, 1:].transpose(0, 1).flatten(0, 1) for name, tensor in batch.obs.items()}
-    reward = batch.reward[:, 1:].transpose(0, 1).flatten()  # [T*B]
+    reward, known = (x[:, 1:].transpose(0, 1).flatten() for x in (batch.reward, batch.reward_known))  # [T*B]
     # The continue flag carries the discount, so that imagination needs no other.
     goes_on = (1.0 - batch.is_terminal[:, 1:].transpose(0, 1).flatten().float()) * (1.0 - 1.0 / config.discount_horizon)
     losses = {
         "dynamics": dynamics.clamp(min=config.free_nats).mean(),
         "representation": representation.clamp(min=config.free_nats).mean(),
-        "reward": agent.reward.twohot.loss(agent.reward.even_logits(low), reward).mean(),
+        # Over all T*B steps and not over the known ones alone: each known reward weighs what it would in a batch where
+        # all are known, so that a batch with few does not shout, and one with none divides nothing by nothing.
+        "reward": (agent.reward.twohot.loss(agent.reward.even_logits(low), reward) * known).mean(),
         "continue": F.binary_cross_entropy_with_logits(agent.cont(low), goes_on),
     }
     losses.update({f"rec/{name}": loss for name, loss in agent.decoder.loss(low, obs).items()})

@@ -6,11 +6,13 @@ The function must have static shapes and neither branch on values nor wait for t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
+
+from robot_wm.step import each
 
 Batch = TypeVar("Batch")  # a dataclass of tensors and of dictionaries of tensors
 Result = TypeVar("Result")
@@ -25,7 +27,7 @@ class CapturedFunction(Generic[Batch, Result]):
     """
 
     def __init__(self, function: Callable[[Batch], Result], example: Batch, generator: torch.Generator) -> None:
-        self._batch = _cloned(example)
+        self._batch = type(example)(**each(torch.clone, example))
         self._graph = torch.cuda.CUDAGraph()
         self._graph.register_generator_state(generator)
         with torch.cuda.graph(self._graph):
@@ -47,10 +49,3 @@ def _tensors(batch: Any) -> Iterator[Tensor]:
     for field in fields(batch):
         value = getattr(batch, field.name)
         yield from [value] if isinstance(value, Tensor) else (value[name] for name in sorted(value))
-
-
-def _cloned(batch: Any) -> Any:
-    def clone(value: Any) -> Any:
-        return value.clone() if isinstance(value, Tensor) else {name: each.clone() for name, each in value.items()}
-
-    return replace(batch, **{field.name: clone(getattr(batch, field.name)) for field in fields(batch)})

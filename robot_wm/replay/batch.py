@@ -11,22 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.step import Steps
 
-@dataclass(frozen=True)
-class SequenceBatch:
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceBatch(Steps[NDArray[Any]]):
     """B windows of T1 consecutive steps, each out of one stream.
 
     ``action[:, t]`` was taken *after* ``obs[:, t]``; ``reward[:, t]`` and the flags arrived *with* ``obs[:, t]``
     (the reward of a reset is 0). A window may contain the end of one episode and the start of the next, marked by
-    ``is_first``. Step 0 is context only: what is stored there starts the sequence.
+    ``is_first``. Step 0 is context only: what is stored there starts the sequence. ``obs`` is what the model reads,
+    scaled or uint8, and ``action`` in [-1, 1] or one-hot, zeros on the last row of an episode.
     """
 
-    obs: dict[str, NDArray[np.float32] | NDArray[np.uint8]]  # name -> [B, T1, *model_inputs shape]; scaled, or uint8
-    action: NDArray[np.float32]  # [B, T1, A] model units in [-1, 1], or one-hot; zeros on the last row of an episode
-    reward: NDArray[np.float32]  # [B, T1]
-    is_first: NDArray[np.bool_]  # [B, T1]
-    is_last: NDArray[np.bool_]  # [B, T1] terminated or truncated
-    is_terminal: NDArray[np.bool_]  # [B, T1] terminated
     # name -> [B, *shape] at step 0 or [B, T1, *shape], as the agent's declaration asks; float16 comes as float32
     stored: dict[str, NDArray[Any]]
     index: NDArray[np.int64]  # [B, T1] names each step for SequenceSampler.write_back, never used twice

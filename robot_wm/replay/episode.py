@@ -5,7 +5,6 @@ Shape letters: L steps of the episode (the reset included), A action dimensions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler
 from robot_wm.errors import UserError
 from robot_wm.replay.place import RecordedIn
 from robot_wm.spec import AgentSpec
+from robot_wm.step import Steps, step_columns
 
 
 def _utc_now() -> str:
@@ -39,29 +39,30 @@ class EpisodeSource(BaseModel):
     goes_on: bool = Field(default=False, description="the episode had not ended with this piece")
 
     recording: RecordedIn | None = Field(default=None, description="where a robot's episode was recorded")
+    randomisation: dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None = Field(
+        default=None, description="what was drawn for the simulated episode: quantity with its unit, and value"
+    )
+    rewards_told: bool = Field(
+        default=False, description="a robot's rewards, though all zero, were computed; others show it themselves"
+    )
 
     @model_serializer(mode="wrap")
     def _as_ever(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the last three where they say nothing, so that a digest is the one that older versions gave."""
-        newer = ("first_step", "goes_on", "recording")
+        """Without the last five where they say nothing, so that a digest is the one that older versions gave."""
+        newer = ("first_step", "goes_on", "recording", "randomisation", "rewards_told")
         return {name: value for name, value in handler(self).items() if value or name not in newer}
 
 
-@dataclass(frozen=True)
-class Episode:
+@dataclass(frozen=True, kw_only=True)
+class Episode(Steps[NDArray[Any]]):
     """L consecutive steps from reset to end; of a long episode a piece, whose source says where it belongs.
 
     ``action[t]`` was taken after ``obs[t]``; ``reward[t]`` arrived with ``obs[t]``, so ``reward[0]`` belongs to the
     reset. Nothing was done after the last observation: there ``action[L - 1]`` is zeros. A piece that does not begin
-    the episode has no ``is_first``, and one that does not end it no ``is_last``.
+    the episode has no ``is_first``, and one that does not end it no ``is_last``. ``obs`` is in SI units, and ``action``
+    the SI command really executed, or one-hot.
     """
 
-    obs: Mapping[str, NDArray[Any]]  # name -> [L, *shape] float32 in SI units, or uint8
-    action: NDArray[np.float32]  # [L, A] SI command really executed, or one-hot
-    reward: NDArray[np.float32]  # [L]
-    is_first: NDArray[np.bool_]  # [L]
-    is_last: NDArray[np.bool_]  # [L] terminated or truncated
-    is_terminal: NDArray[np.bool_]  # [L] terminated
     source: EpisodeSource
 
     @property
@@ -78,12 +79,6 @@ class Episode:
     def nbytes(self) -> int:
         """Size of the arrays in bytes."""
         return sum(array.nbytes for array in self.columns().values())
-
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """Every array by its stored name: ``obs/<field>``, ``action``, ``reward`` and the three flags."""
-        return {f"obs/{name}": array for name, array in self.obs.items()} | {
-            name: getattr(self, name) for name in STEP_COLUMNS
-        }
 
     def require_valid(self, spec: AgentSpec, *, origin: str = "episode") -> None:
         """Refuse (UserError naming field and step) what ``spec`` does not describe or a learner could not use."""
@@ -127,16 +122,14 @@ class Episode:
                 raise UserError(f"{origin}: action: not one-hot at step {int(np.argmin(one_hot))}")
 
 
-STEP_COLUMNS = ("action", "reward", "is_first", "is_last", "is_terminal")
+def known_rewards(source: EpisodeSource, reward: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether somebody told each reward [L] of the episode from ``source``, as it follows from what is stored.
 
-
-def step_columns(spec: AgentSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
-    """Shape of one step and dtype of every column of ``spec``'s episodes, in stored order."""
-    flag, number = np.dtype(np.bool_), np.dtype(np.float32)
-    return {f"obs/{field.name}": (field.shape, np.dtype(field.dtype)) for field in spec.observations} | {
-        "action": ((spec.action_dim,), number),
-        "reward": ((), number),
-        "is_first": ((), flag),
-        "is_last": ((), flag),
-        "is_terminal": ((), flag),
-    }
+    A simulator tells every one. A robot tells none and its rewards are zeros: only that of the reset, which is 0 by
+    definition, is known, unless a function computed them when the recording was imported, which one that is not zero
+    shows as well.
+    """
+    if source.kind == "sim" or source.rewards_told or reward.any():
+        return np.ones(reward.shape, np.bool_)
+    known: NDArray[np.bool_] = (np.arange(len(reward)) == 0) & (source.first_step == 0)
+    return known

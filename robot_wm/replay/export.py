@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from robot_wm.atomic import atomic_directory
 from robot_wm.errors import UserError
-from robot_wm.replay.episode import Episode, step_columns
+from robot_wm.replay.episode import Episode
 from robot_wm.replay.reading import Damage, DamagedError, gather
 from robot_wm.replay.rows import digest
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
+from robot_wm.step import step_columns
 
 _README = """\
 # Experience of {task} on {robot}

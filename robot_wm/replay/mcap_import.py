@@ -7,7 +7,7 @@ An episode is a run of ticks in which the robot did what the agent said (``runs`
 * ``obs`` is what the agent saw: raw and in SI units, operator commands cut to their range; ``last_action`` is the
   command before, and at the start the zero action's, as at the start of a simulated episode.
 * ``reward`` is zeros unless a function computes it: a robot tells none, and simulated tasks compute theirs from what
-  only a simulator knows. Do not train a reward head on zeros that mean nothing.
+  only a simulator knows. Such zeros are not ``reward_known``, and no learner learns them.
 * ``is_terminal`` is never set but by that function, which may return ``(reward, terminal)``: only the task knows what
   end is one for good. Neither a fault nor an e-stop says so: people stop robots for lunch. The first terminal step
   ends its episode; the ticks behind it are left out for as long as ``terminal`` holds, a robot that lies there, and
@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm.replay.episode import Episode, EpisodeSource
+from robot_wm.replay.episode import Episode, EpisodeSource, known_rewards
 from robot_wm.replay.place import RecordedIn
 from robot_wm.replay.recording import TickRecording, read_recording
 from robot_wm.replay.runs import BRIDGE_TICKS, Run, Runs, find_runs
@@ -200,14 +200,17 @@ def episodes(recording: TickRecording, runs: Iterable[Run], *, reward: Reward | 
             own = {field.name: _before(command[part], rest) for field in spec.observations if not _is_stored(field)}
             step = np.arange(part.stop - part.start)
             is_last = step == step[-1]
+            told = rewards[part].astype(np.float32)
+            source = _source(recording, run, places[part], rewards_told=reward is not None and not told.any())
             yield Episode(
                 obs={name: array[part] for name, array in obs.items()} | own,
                 action=_taken(command[part]),
-                reward=rewards[part].astype(np.float32),
+                reward=told,
+                reward_known=known_rewards(source, told),
                 is_first=step == 0,
                 is_last=is_last,
                 is_terminal=is_last & terminal[part.stop - 1],
-                source=_source(recording, run, places[part]),
+                source=source,
             )
 
 
@@ -270,7 +273,7 @@ def _parts(terminal: NDArray[np.bool_]) -> Iterator[slice]:
         yield slice(begin, len(terminal))
 
 
-def _source(recording: TickRecording, run: Run, places: NDArray[np.int64]) -> EpisodeSource:
+def _source(recording: TickRecording, run: Run, places: NDArray[np.int64], *, rewards_told: bool) -> EpisodeSource:
     """Of the episode at these ticks [L] of a run."""
     spec, info, numbers = recording.spec, recording.info, recording.numbers
     ended = datetime.fromtimestamp(int(recording.ticks["publish_ns"][places[-1]]) / 1e9, timezone.utc)
@@ -280,6 +283,7 @@ def _source(recording: TickRecording, run: Run, places: NDArray[np.int64]) -> Ep
         robot=spec.robot,
         policy=info.bundle_sha256,
         created_utc=ended.isoformat(timespec="milliseconds"),
+        rewards_told=rewards_told,
         recording=RecordedIn(
             id=recording.id,
             first=int(numbers[run.start]),

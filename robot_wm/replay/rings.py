@@ -17,25 +17,19 @@ from numpy.typing import NDArray
 from robot_wm.replay.stored import Stored
 from robot_wm.runtime.transform import CommandMap, Scaling
 from robot_wm.spec import AgentSpec
+from robot_wm.step import step_columns
 
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
-FLAGS = ("is_first", "is_last", "is_terminal")
-
 
 def _columns(spec: AgentSpec, stored: Sequence[Stored]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and dtype of a step in each array of the rings."""
-    shapes: dict[str, tuple[tuple[int, ...], type[np.generic] | str]] = {
-        f"obs/{field.name}": (field.shape, field.dtype) for field in spec.observations
-    }
-    shapes |= {"action": ((spec.action_dim,), np.float32), "reward": ((), np.float32)}
-    shapes |= {name: ((), np.bool_) for name in FLAGS}
-    shapes |= {"age": ((), np.int32)}  # steps since the episode's first
+    # "age": steps since the episode's first
+    shapes = step_columns(spec) | {"age": ((), np.dtype(np.int32))}
     if taken := sorted(shapes.keys() & {entry.name for entry in stored}):
         raise ValueError(f"stored {taken[0]}: a column of every step has that name")
-    shapes |= {entry.name: (entry.shape, entry.dtype) for entry in stored}
-    return {name: (shape, np.dtype(dtype)) for name, (shape, dtype) in shapes.items()}
+    return shapes | {entry.name: (entry.shape, np.dtype(entry.dtype)) for entry in stored}
 
 
 def ring_bytes_per_step(spec: AgentSpec, stored: Sequence[Stored] = ()) -> int:

@@ -19,9 +19,10 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from robot_wm.errors import UserError
-from robot_wm.replay.episode import Episode, EpisodeSource, step_columns
+from robot_wm.replay.episode import Episode, EpisodeSource, known_rewards
 from robot_wm.replay.place import RecordedIn
 from robot_wm.spec import AgentSpec
+from robot_wm.step import as_fields, step_columns
 
 FORMAT = "1"
 _FORMAT_KEY, _SPEC_KEY, _SPEC_SHA_KEY, _HASH_KEY = (
@@ -33,9 +34,9 @@ _FORMAT_KEY, _SPEC_KEY, _SPEC_SHA_KEY, _HASH_KEY = (
 # What is asked of many episodes at once; small, and read without touching the arrays.
 INDEX_COLUMNS = ("number", "steps", "return", "terminated", "source", "digest")
 # How a source's JSON shows these, which most leave out and so need not be parsed; in a text the quotes would have
-# backslashes.
-_HAS_PLACE, LATER_PIECE = '"recording":{', '"first_step":'
-_ARRAYS = ("action", "reward")  # the flags follow from the number of steps, from `terminated` and from the source
+# backslashes, and the text before a first_step tells it from a randomised quantity of that name.
+_HAS_PLACE, LATER_PIECE = '"recording":{', '","first_step":'
+_ARRAYS = ("action", "reward")  # the others follow from them and from the small columns: `_derived`
 
 
 def _array_columns(spec: AgentSpec) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
@@ -87,12 +88,15 @@ def spec_of(stored: pa.Schema, *, origin: str) -> AgentSpec:
 
 
 def encode(episodes: list[Episode], spec: AgentSpec, *, first_number: int) -> pa.RecordBatch:
-    """Rows of valid episodes, numbered from ``first_number``."""
+    """Rows of valid episodes, numbered from ``first_number``; ValueError where one would not be read back as it is."""
     kind = schema(spec)
     columns: dict[str, list[Any] | pa.Array] = {name: [] for name in kind.names}
     arrays = [episode.columns() for episode in episodes]
     for number, episode in enumerate(episodes, first_number):
         source = episode.source.model_dump_json()
+        for name, array in _derived(episode.source, episode.reward, bool(episode.is_terminal[-1])).items():
+            if not np.array_equal(getattr(episode, name), array):
+                raise ValueError(f"episode {number}: {name} is not stored, and would be read back as another")
         values = (number, episode.length, episode.episode_return, bool(episode.is_terminal[-1]), source)
         for name, value in zip(("number", "steps", "return", "terminated", "source"), values, strict=True):
             columns[name].append(value)
@@ -139,21 +143,23 @@ def decode(row: dict[str, pa.Scalar], spec: AgentSpec) -> Episode:
         if arrays[name].dtype != dtype:
             raise ValueError(f"{name}: {arrays[name].dtype}")
     source = row["source"].as_py()
-    step = np.arange(steps)
     try:
         origin = EpisodeSource.model_validate(json.loads(source))
-        last = (step == steps - 1) & (not origin.goes_on)
-        episode = Episode(
-            obs={name.removeprefix("obs/"): array for name, array in arrays.items() if name not in _ARRAYS},
-            action=arrays["action"],
-            reward=arrays["reward"],
-            is_first=(step == 0) & (origin.first_step == 0),
-            is_last=last,
-            is_terminal=last & terminated,
-            source=origin,
-        )
+        episode = Episode(**as_fields(arrays | _derived(origin, arrays["reward"], terminated)), source=origin)
     except ValidationError as error:
         raise ValueError(f"source: {error.errors()[0]['msg']}") from None
     if _digest(episode, source, steps, total, terminated) != row["digest"].as_py():
         raise ValueError("its digest differs")
     return episode
+
+
+def _derived(source: EpisodeSource, reward: np.ndarray, terminated: bool) -> dict[str, np.ndarray]:
+    """The columns [L] that are not stored, for what is stored tells them."""
+    step = np.arange(len(reward))
+    last = (step == len(reward) - 1) & (not source.goes_on)
+    return {
+        "reward_known": known_rewards(source, reward),
+        "is_first": (step == 0) & (source.first_step == 0),
+        "is_last": last,
+        "is_terminal": last & terminated,
+    }

@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from robot_wm.errors import UserError
 from robot_wm.replay.batch import SequenceBatch
-from robot_wm.replay.episode import Episode, step_columns
+from robot_wm.replay.episode import Episode
 from robot_wm.replay.rings import Array, Ints, StreamRings
 from robot_wm.replay.stored import Stored, Values, by_name
 from robot_wm.spec import AgentSpec
+from robot_wm.step import Steps, column_names, step_columns
 
 # PCG64's 128-bit state and increment, as 64-bit words that safetensors can hold.
 _WORD = 1 << 64
@@ -63,7 +63,8 @@ class SequenceSampler:
         self._stored = by_name(stored)
         self._rings = StreamRings(spec, streams=streams, capacity=capacity, stored=tuple(self._stored.values()))
         self._columns = step_columns(spec)
-        self._images = {field.name for field in spec.observations if field.is_image}
+        # What a caller's numbers become; pictures must be what they are.
+        self._converted = {name: dtype for name, (_, dtype) in self._columns.items() if dtype != np.uint8}
         self._bits = np.random.PCG64(seed)
         self._rng = np.random.Generator(self._bits)
         self._fresh: list[int] = []  # names (see _names) of windows not returned yet, oldest first
@@ -94,31 +95,16 @@ class SequenceSampler:
         """Windows not returned yet."""
         return len(self._fresh)
 
-    def add_step(
-        self,
-        obs: Mapping[str, ArrayLike],
-        *,
-        action: ArrayLike,
-        reward: ArrayLike,
-        is_first: ArrayLike,
-        is_last: ArrayLike,
-        is_terminal: ArrayLike,
-        stored: Values | None = None,
-    ) -> None:
-        """Append one step to every stream, row s of each array to stream s.
+    def add_step(self, step: Steps[Any], *, stored: Values | None = None) -> None:
+        """Append one step to every stream, row s of each array [streams, ...] to stream s.
 
-        Raw SI ``obs`` [streams, *shape], the SI ``action`` [streams, A] taken after it, and the reward and flags
-        [streams] that came with it; ``stored`` [streams, *shape] by name is what the agent kept, zeros if not given. Of
-        a bad step nothing is stored. Raises UserError for a value that is not finite, ValueError for a wrong shape or a
-        missing ``is_first``.
+        Raw SI values; ``stored`` [streams, *shape] by name is what the agent kept, zeros if not given. Of a bad step
+        nothing is stored. Raises UserError for a value that is not finite, ValueError for a wrong shape or a missing
+        ``is_first``.
         """
         steps: dict[str, Array] = {
-            f"obs/{name}": np.asarray(value, None if name in self._images else np.float32)
-            for name, value in obs.items()
+            name: np.asarray(value, self._converted.get(name)) for name, value in step.columns().items()
         }
-        steps |= {"action": np.asarray(action, np.float32), "reward": np.asarray(reward, np.float32)}
-        flags = {"is_first": is_first, "is_last": is_last, "is_terminal": is_terminal}
-        steps |= {name: np.asarray(value, np.bool_) for name, value in flags.items()}
         kept = self._checked(steps, stored or {}, rows=self.streams, stream=None)
         with self._lock:
             self._rings.write_step({**steps, **kept})
@@ -242,11 +228,7 @@ class SequenceSampler:
         slots = rings.slots(stream, position)  # [B, T1]
         return SequenceBatch(
             obs=rings.observations(stream, position),
-            action=rows["action"].take(slots, axis=0),
-            reward=rows["reward"].take(slots),
-            is_first=rows["is_first"].take(slots),
-            is_last=rows["is_last"].take(slots),
-            is_terminal=rows["is_terminal"].take(slots),
+            **{name: rows[name].take(slots, axis=0) for name in column_names(Steps)},
             stored={name: self._kept(entry, slots) for name, entry in self._stored.items()},
             index=position * self.streams + stream,
         )
@@ -308,6 +290,9 @@ class SequenceSampler:
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue from a saved state; raises UserError where it was made with another layout or AgentSpec."""
         mine = self.state_dict()
+        # An older version's does not say which rewards are known: it trained on all of them.
+        all_known = np.ones(len(state.get("rings/rows/reward", ())), np.bool_)
+        state = {"rings/rows/reward_known": all_known, **state}
         # An older version's has the widths of the latents behind it, which their arrays tell, too.
         for name, saved, now in zip(_LAYOUT, state["layout"].tolist(), self._layout().tolist(), strict=False):
             if saved != now:

@@ -89,19 +89,7 @@ class Stepper:
         if not np.isfinite(acted.command).all():
             raise RuntimeError(f"the actor's action is not finite: {acted.command[~np.isfinite(acted.command)][0]}")
         action = np.where(now.is_last[:, None], np.float32(0), acted.command)  # [N, A]
-        transition = Transition(
-            obs=now.obs,
-            action=action,
-            reward=now.reward,
-            is_first=now.is_first,
-            is_last=now.is_last,
-            is_terminal=now.is_terminal,
-            success=now.success,
-            seed=now.seed,
-            figures=now.figures,
-            stored=acted.stored,
-            policy="random" if random else policy,
-        )
+        transition = Transition(**vars(now), action=action, stored=acted.stored, policy="random" if random else policy)
         self._pool.send(acted.command)
         self._pending = True
         return transition

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.shared_memory import SharedMemory
@@ -20,34 +19,16 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec, require_same
+from robot_wm.step import each
 from robot_wm.training.peers import CLOSE_TIMEOUT_S, ended, unheard_interrupts
-from robot_wm.training.pool_slots import PoolSlots
-from robot_wm.training.pool_worker import CLOSE, DONE, REFUSED, RESET, RESET_SEEDED, STEP, Contract, EnvGroup, work
+from robot_wm.training.pool_slots import Contract, PoolSlots, PoolStep
+from robot_wm.training.pool_worker import CLOSE, DONE, REFUSED, RESET, RESET_SEEDED, STEP, EnvGroup, work
 
 _LOOK_EVERY_S = 2.0
 
 
 class EnvWorkerError(RuntimeError):
     """A simulator process failed; the message carries its traceback."""
-
-
-@dataclass(frozen=True)
-class PoolStep:
-    """One step of N environments; raw SI values, copies that the caller may keep.
-
-    ``reward`` arrived with ``obs`` and is 0 where ``is_first``. ``is_last`` marks the final observation of an episode
-    (terminated or truncated), ``is_terminal`` only termination. ``success`` is 1, 0, or NaN where the task told none.
-    ``figures`` are those of the ended episode where ``is_last``, under the pool's ``figure_names``, NaN elsewhere.
-    """
-
-    obs: dict[str, np.ndarray]  # name -> [N, *shape]
-    reward: np.ndarray  # [N] float32
-    is_first: np.ndarray  # [N] bool
-    is_last: np.ndarray  # [N] bool
-    is_terminal: np.ndarray  # [N] bool
-    success: np.ndarray  # [N] float32
-    seed: np.ndarray  # [N] int64, with which the running episode was reset
-    figures: np.ndarray  # [N, K] float64
 
 
 class EnvPool:
@@ -95,8 +76,8 @@ class EnvPool:
                 self._start(task, dict(options or {}), seeds)
             else:
                 self._group = EnvGroup(task, options or {}, seeds, 0)
-                size = self._take(self._group.contract)
-                self._slots = PoolSlots(self.agent_spec, envs, len(self.figure_names), bytearray(size))
+                contract = self._take(self._group.contract)
+                self._slots = PoolSlots.over(contract, envs, bytearray(PoolSlots.nbytes(contract, envs)))
         except BaseException:
             self.close()
             raise
@@ -129,7 +110,7 @@ class EnvPool:
         self._order(STEP)
 
     def recv(self) -> PoolStep:
-        """Wait until every environment has taken the step begun by `send`, and return it."""
+        """Wait until every environment has taken the step begun by `send`, and return it: copies to keep."""
         if not self._pending:
             raise RuntimeError("no step is under way: send actions before recv")
         for worker in self._workers:
@@ -139,17 +120,7 @@ class EnvPool:
                 self.close()
                 raise
         self._pending = False
-        slots = self._open_slots()
-        return PoolStep(
-            obs={name: values.copy() for name, values in slots.obs.items()},
-            reward=slots.reward.copy(),
-            is_first=slots.is_first.copy(),
-            is_last=slots.is_last.copy(),
-            is_terminal=slots.is_terminal.copy(),
-            success=slots.success.copy(),
-            seed=slots.seed.copy(),
-            figures=slots.figures.copy(),
-        )
+        return PoolStep(**each(np.copy, self._open_slots(), PoolStep))
 
     def close(self) -> None:
         """End the simulators and free the shared memory; safe to call twice, and while a step is under way."""
@@ -187,19 +158,21 @@ class EnvPool:
         ]  # all build at the same time
         for worker, contract in zip(self._workers, contracts, strict=True):
             require_same(contracts[0].agent_spec, contract.agent_spec, origin=worker.label)
-            if contract.figure_names != contracts[0].figure_names:
-                names = f"{contract.figure_names}, another one {contracts[0].figure_names}"
-                raise UserError(f"{worker.label}: tells the figures {names}")
-        self._memory = SharedMemory(create=True, size=self._take(contracts[0]))
+            for what in ("figure", "randomisation"):
+                ours, theirs = (getattr(one, f"{what}_names") for one in (contract, contracts[0]))
+                if ours != theirs:
+                    raise UserError(f"{worker.label}: tells the {what} names {ours}, another one {theirs}")
+        contract = self._take(contracts[0])
+        self._memory = SharedMemory(create=True, size=PoolSlots.nbytes(contract, self.envs))
         assert self._memory.buf is not None
-        self._slots = PoolSlots(self.agent_spec, self.envs, len(self.figure_names), self._memory.buf)
+        self._slots = PoolSlots.over(contract, self.envs, self._memory.buf)
         for worker in self._workers:
             worker.order(self._memory.name.encode())
 
-    def _take(self, contract: Contract) -> int:
-        """Keep what the environments have in common; returns the bytes that their slots need."""
+    def _take(self, contract: Contract) -> Contract:
+        """Tell what the environments have in common."""
         self.agent_spec, self.figure_names = contract.agent_spec, contract.figure_names
-        return PoolSlots.nbytes(contract.agent_spec, self.envs, len(contract.figure_names))
+        return contract
 
     def _order(self, order: bytes) -> None:
         slots = self._open_slots()

@@ -7,6 +7,7 @@ never ends.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.figures import scalars, summary
-from robot_wm.replay.episode import STEP_COLUMNS, Episode, EpisodeSource, step_columns
+from robot_wm.replay.episode import Episode, EpisodeSource
 from robot_wm.replay.rows import bytes_per_step
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
+from robot_wm.step import as_fields, step_columns
 from robot_wm.training.transition import Transition
 
 _ROOM = 256  # steps an environment that are reserved at first
@@ -68,18 +70,18 @@ class Experience:
         envs: int,
         backend: str,
         figure_names: Sequence[str],
+        randomisation_names: Sequence[str] = (),
     ) -> None:
         self._spec, self._sampler, self._store = spec, sampler, store
-        self._backend, self._figure_names = backend, figure_names
+        self._backend, self._figure_names, self._randomisation_names = backend, figure_names, randomisation_names
         self._running = _RunningEpisodes(spec, envs)
         self._newest: Transition | None = None
         self.listeners: list[Listener] = []
 
     def add(self, transition: Transition) -> list[Finished]:
         """Take one step of every environment; returns the episodes that it ended."""
-        columns = {name: getattr(transition, name) for name in STEP_COLUMNS}
-        self._sampler.add_step(transition.obs, **columns, stored=transition.stored)
-        self._running.add(columns | {f"obs/{name}": value for name, value in transition.obs.items()})
+        self._sampler.add_step(transition, stored=transition.stored)
+        self._running.add(transition.columns())
         self._newest = transition
         ended = np.flatnonzero(transition.is_last).tolist()
         finished = [self._finish(n, transition) for n in ended]
@@ -111,10 +113,9 @@ class Experience:
     def _cut(self, n: int, transition: Transition, *, goes_on: bool) -> Episode:
         """Take environment n's steps that are not stored yet."""
         before = int(self._running.before[n])
-        columns = self._running.cut(n)
+        drawn = zip(self._randomisation_names, transition.randomisation[n].tolist(), strict=True)
         return Episode(
-            obs={field.name: columns[f"obs/{field.name}"] for field in self._spec.observations},
-            **{name: columns[name] for name in STEP_COLUMNS},
+            **as_fields(self._running.cut(n)),
             source=EpisodeSource(
                 kind="sim",
                 task=self._spec.task,
@@ -124,6 +125,7 @@ class Experience:
                 policy=transition.policy,
                 first_step=before,
                 goes_on=goes_on,
+                randomisation={name: value for name, value in drawn if math.isfinite(value)} or None,
             ),
         )
 

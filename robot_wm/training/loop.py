@@ -20,6 +20,7 @@ from robot_wm import figures
 from robot_wm.agents import agent_kind
 from robot_wm.errors import StoppedError, UserError
 from robot_wm.learning.batch import TensorBatch
+from robot_wm.randomisation import randomisation_names
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.tasks import agent_spec, backend_name, make_env
@@ -69,6 +70,7 @@ class Trainer:
         env = make_env(config.task, seed=config.seed, render=False, **config.task_options)
         self.spec: AgentSpec = agent_spec(env)
         self.figure_names = figures.figure_names(env)
+        self._randomisation_names = randomisation_names(env)
         env.close()
         self.device = _device(config.device)
         with only_writer(self.run):
@@ -104,6 +106,7 @@ class Trainer:
             envs=config.envs,
             backend=backend_name(config.task, config.task_options),
             figure_names=self.figure_names,
+            randomisation_names=self._randomisation_names,
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
         self.stopped_by = "steps"

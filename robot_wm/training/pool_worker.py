@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -15,31 +13,13 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm.figures import episode_figures, figure_names, success
-from robot_wm.spec import AgentSpec
+from robot_wm.randomisation import drawn, randomisation_names
 from robot_wm.tasks import agent_spec, make_env
-from robot_wm.training.pool_slots import PoolSlots
+from robot_wm.training.pool_slots import Contract, PoolSlots
 
 # Orders to a worker and answers from it: one byte, then text. Arrays travel in shared memory, nothing is pickled.
 RESET, RESET_SEEDED, STEP, CLOSE = b"r", b"e", b"s", b"c"
 DONE, FAILED, REFUSED = b"d", b"f", b"u"
-
-
-@dataclass(frozen=True)
-class Contract:
-    """What the environments of a task have in common; a worker's first answer."""
-
-    agent_spec: AgentSpec
-    figure_names: tuple[str, ...]  # K of them, see `robot_wm.figures`
-
-    def to_bytes(self) -> bytes:
-        """As it goes through the pipe."""
-        return json.dumps([self.agent_spec.to_json(), self.figure_names]).encode()
-
-    @classmethod
-    def from_bytes(cls, data: bytes, *, origin: str) -> Contract:
-        """What `to_bytes` made; ``origin`` names the worker in a refusal."""
-        spec, names = json.loads(data)
-        return cls(AgentSpec.from_json(spec, origin=origin), tuple(names))
 
 
 class EnvGroup:
@@ -56,7 +36,8 @@ class EnvGroup:
         except BaseException:
             self.close()
             raise
-        self.contract = Contract(agent_spec(self._envs[0]), figure_names(self._envs[0]))
+        env = self._envs[0]
+        self.contract = Contract(agent_spec(env), figure_names(env), randomisation_names(env))
 
     def reset(self, slots: PoolSlots) -> None:
         """Start an episode in every environment."""
@@ -92,6 +73,8 @@ class EnvGroup:
         slots.seed[self._first + index] = seed
         self._write(index, slots, observation, info, reward=0.0)
         slots.is_first[self._first + index] = True
+        draw = drawn(self.contract.randomisation_names, info)
+        slots.randomisation[self._first + index] = list(draw.values())
 
     def _step(self, index: int, slots: PoolSlots) -> None:
         action = slots.action[self._first + index]  # [A]
@@ -109,6 +92,7 @@ class EnvGroup:
         for name, values in slots.obs.items():
             values[slot] = observation[name]
         slots.reward[slot] = reward
+        slots.reward_known[slot] = True
         slots.success[slot] = success(info)
         slots.figures[slot] = float("nan")
         slots.is_first[slot] = slots.is_last[slot] = slots.is_terminal[slot] = False
@@ -138,7 +122,7 @@ def work(
             return
         memory = SharedMemory(name=name.decode())
         assert memory.buf is not None
-        slots = PoolSlots(group.contract.agent_spec, envs, len(group.contract.figure_names), memory.buf)
+        slots = PoolSlots.over(group.contract, envs, memory.buf)
         try:
             _obey(orders, group, slots)
         finally:

@@ -1,30 +1,24 @@
 """One step of all environments, as it travels from a collector to the learner.
 
-Shape letters: N environments, A action, K figures.
+Shape letters: N environments.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.step import Steps
+from robot_wm.training.pool_slots import PoolStep
 
-@dataclass(frozen=True)
-class Transition:
-    """Raw SI values of one step; ``action`` is taken after ``obs``, and ``reward`` and the flags arrived with it."""
 
-    obs: dict[str, NDArray]  # name -> [N, *shape]
-    action: NDArray[np.float32]  # [N, A] SI command, or one-hot; zeros where is_last
-    reward: NDArray[np.float32]  # [N]
-    is_first: NDArray[np.bool_]  # [N]
-    is_last: NDArray[np.bool_]  # [N]
-    is_terminal: NDArray[np.bool_]  # [N]
-    success: NDArray[np.float32]  # [N] 1, 0, or NaN where the task told none
-    seed: NDArray[np.int64]  # [N] with which the running episode was reset
-    figures: NDArray[np.float64]  # [N, K] of the episode where is_last, NaN elsewhere; see `robot_wm.figures`
-    stored: dict[str, NDArray]  # name -> [N, *shape] what the agent keeps beside this step
+@dataclass(frozen=True, kw_only=True)
+class Transition(PoolStep, Steps[NDArray[Any]]):
+    """A pool's step and what was done after it: the SI command or one-hot ``action``, zeros where ``is_last``."""
+
+    stored: dict[str, NDArray[Any]]  # name -> [N, *shape] what the agent keeps beside this step
     policy: str  # who acted: 'random' or the learner's step
 
     @property

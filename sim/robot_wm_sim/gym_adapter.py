@@ -71,7 +71,8 @@ class GymAdapter(gymnasium.Env[dict[str, Any], Any]):
         self.observation_space = spaces.Dict(boxes)
         action = _action_spec(task, env, acted)
         self.action_space = _action_space(action)
-        self.figure_names = _figure_names(task, env)
+        self.figure_names = _told_names(task, env, "figure_names")
+        self.randomisation_names = _told_names(task, env, "randomisation_names")
         self._success_told = True  # until one is told that is no truth value
         inner_rate_hz = control_rate_hz * action_repeat if control_rate_hz else _rate_hz(env)
         try:
@@ -293,9 +294,9 @@ def _rate_hz(env: gymnasium.Env[Any, Any]) -> float:
     return float(rate) if isinstance(rate, (int, float)) and 0 < rate < math.inf else DEFAULT_RATE_HZ
 
 
-def _figure_names(task: str, env: gymnasium.Env[Any, Any]) -> tuple[str, ...]:
-    names = attribute(env, "figure_names", ())
+def _told_names(task: str, env: gymnasium.Env[Any, Any], kind: str) -> tuple[str, ...]:
+    names = attribute(env, kind, ())
     if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
         return tuple(dict.fromkeys(names))
-    _log.warning("task %s: its figure_names are no names, so no figure is kept", task)
+    _log.warning("task %s: its %s are no names, so none of what they name is kept", task, kind)
     return ()

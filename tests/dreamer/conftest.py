@@ -52,6 +52,7 @@ class Workshop:
             obs=obs,
             action=action,
             reward=torch.randn(steps, generator=g),
+            reward_known=torch.ones(steps, dtype=torch.bool),
             is_first=torch.rand(steps, generator=g) < first,
             is_last=torch.rand(steps, generator=g) < 0.1,
             is_terminal=torch.rand(steps, generator=g) < 0.1,

@@ -169,7 +169,9 @@ def world_model_losses(w: Weights, batch: TensorBatch, seen: Filtered, free: flo
     losses = {
         "dynamics": with_free_nats(kl(seen.log_probs.detach(), expected), free),
         "representation": with_free_nats(kl(seen.log_probs, expected.detach()), free),
-        "reward": twohot_loss(head(w, "reward", feature), trained(batch.reward)).mean(),
+        "reward": known_mean(
+            twohot_loss(head(w, "reward", feature), trained(batch.reward)), trained(batch.reward_known)
+        ),
         "continue": continue_loss(w, feature, trained(batch.is_terminal)),
     }
     decoded = mlp(w, "decoder.mlp", feature)
@@ -177,6 +179,11 @@ def world_model_losses(w: Weights, batch: TensorBatch, seen: Filtered, free: flo
         error = linear(w, f"decoder.fields.{field}", decoded) - symlog(trained(value))
         losses[f"rec/{name}"] = error.square().sum(-1).mean()  # dreamerv3's: the paper halves it
     return losses
+
+
+def known_mean(loss: Tensor, known: Tensor) -> Tensor:
+    """Mean over T and B of losses [T, B], of which only the known rewards' count."""
+    return loss.masked_fill(~known, 0).mean()
 
 
 def continues(w: Weights, feature: Tensor) -> Tensor:
@@ -300,7 +307,9 @@ def replay_value_loss(w: Weights, batch: TensorBatch, feature: Tensor, imagined:
     """
     last = trained(batch.is_last)
     discount = DISCOUNT * (~trained(batch.is_terminal)).to(feature.dtype)
-    returns = lambda_return(trained(batch.reward), discount, last, imagined)  # [T-1, B]
+    guess = expected_scalar(head(w, "reward", feature)).detach()
+    reward = torch.where(trained(batch.reward_known), trained(batch.reward), guess)
+    returns = lambda_return(reward, discount, last, imagined)  # [T-1, B]
     loss = value_loss(w, feature[:-1], returns)
     return loss.masked_fill(last[:-1], 0).mean()
 

@@ -32,6 +32,7 @@ def episode(spec, length: int, seed: int) -> Episode:
         },
         action=action,
         reward=np.zeros(length, np.float32),
+        reward_known=steps >= 0,
         is_first=steps == 0,
         is_last=steps == length - 1,
         is_terminal=np.zeros(length, np.bool_),

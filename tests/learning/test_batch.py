@@ -19,6 +19,7 @@ def test_batch_from_numpy_keeps_every_value():
         },
         action=rng.standard_normal((*steps, 2)).astype(np.float32),
         reward=rng.standard_normal(steps).astype(np.float32),
+        reward_known=rng.random(steps) < 0.5,
         is_first=rng.random(steps) < 0.5,
         is_last=rng.random(steps) < 0.5,
         is_terminal=rng.random(steps) < 0.5,

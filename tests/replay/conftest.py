@@ -69,6 +69,7 @@ def make_episode() -> Callable[..., Episode]:
             obs=obs,
             action=action,
             reward=(step * 0.5).astype(np.float32),
+            reward_known=step >= 0,
             is_first=step == 0,
             is_last=step == steps - 1,
             is_terminal=(step == steps - 1) & terminal,

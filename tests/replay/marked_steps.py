@@ -16,12 +16,13 @@ STORED = (
 SOURCE = EpisodeSource(kind="sim", task="toy_task", robot="toy")
 
 
-def one_step(obs, action, reward, is_first, is_last, is_terminal):
+def one_step(obs, action, reward, is_first, is_last, is_terminal, reward_known=True):
     """A single step as `add_episode` takes it, which need not be a whole episode."""
     return Episode(
         obs={name: np.asarray(value)[None] for name, value in obs.items()},
         action=np.float32([action]),
         reward=np.float32([reward]),
+        reward_known=np.array([reward_known]),
         is_first=np.array([is_first]),
         is_last=np.array([is_last]),
         is_terminal=np.array([is_terminal]),
@@ -52,7 +53,7 @@ class Feeder:
             obs["camera"] = np.full((4, 5, 3), (stream * 50 + step) % 256, np.uint8)
         action = np.array([stream * 1000 + step, 0.5], np.float32)
         self.sampler.add_episode(
-            one_step(obs, action, stream * 1000 + step, first, last, last and step % 2 == 0),
+            one_step(obs, action, stream * 1000 + step, first, last, last and step % 2 == 0, step % 3 > 0),
             stream=stream,
             stored=stored((stream * 300 + step) / 8, (stream * 50 + step) % 256, rows=(1,)) if latents else None,
         )

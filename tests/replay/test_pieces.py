@@ -1,15 +1,16 @@
 """Pieces of a long episode: what the store takes for one, and what it gives back."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from robot_wm.errors import UserError
+from robot_wm.replay.episode import Episode
 from robot_wm.replay.export import export
 from robot_wm.replay.rows import digest
 from robot_wm.replay.store import EpisodeStore
+from robot_wm.step import Steps, each
 
 
 @pytest.fixture(params=[False, True], ids=["continuous", "discrete"])
@@ -21,9 +22,7 @@ def cut(episode, first, end, **changes):
     """Steps ``first`` to ``end`` of an episode as a piece of it."""
     goes_on = end < episode.length
     source = episode.source.model_copy(update={"first_step": first, "goes_on": goes_on} | changes)
-    flags = {name: getattr(episode, name)[first:end] for name in ("action", "reward", "is_first", "is_last")}
-    obs = {name: values[first:end] for name, values in episode.obs.items()}
-    return dataclasses.replace(episode, obs=obs, source=source, is_terminal=episode.is_terminal[first:end], **flags)
+    return Episode(**each(lambda array: array[first:end], episode, Steps), source=source)
 
 
 def test_pieces_come_back_as_they_were_and_add_up_to_the_episode(tmp_path, spec, make_episode):

@@ -12,6 +12,7 @@ from marked_steps import STORED, Feeder, make, marks, one_step, stored
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.transform import History, to_command
+from robot_wm.step import Steps, column_names
 
 
 @given(
@@ -46,6 +47,7 @@ def test_every_window_is_one_stream_in_order_and_aligned(make_spec, history, str
     for b, t in np.ndindex(stream.shape):
         s, k = int(stream[b, t]), int(step[b, t])
         assert batch.reward[b, t] == s * 1000 + k
+        assert batch.reward_known[b, t] == (k % 3 > 0)
         assert batch.is_first[b, t] == (feeder.begun[s][k] == k)
         newest_of_cut = k == feeder.steps[s] - 1  # nothing has interrupted it yet
         if not newest_of_cut:
@@ -181,7 +183,7 @@ def test_state_continues_bit_for_bit(make_spec, drawn):
     twin.steps, twin.begun, twin.ended = [*feeder.steps], [[*b] for b in feeder.begun], [[*e] for e in feeder.ended]
     for _ in range(3):
         a, b = first.sample(5), second.sample(5)
-        for name in ("action", "reward", "is_first", "is_last", "is_terminal", "index"):
+        for name in (*column_names(Steps), "index"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         for ours, theirs in ((a.obs, b.obs), (a.stored, b.stored)):
             assert ours.keys() == theirs.keys()

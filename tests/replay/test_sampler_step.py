@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +13,7 @@ from marked_steps import STORED, D, S
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource
 from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.step import Steps
 
 
 @given(
@@ -48,12 +51,13 @@ def test_a_step_of_all_streams_equals_its_single_steps(
         columns = dict(
             action=rng.normal(size=(streams, spec.action_dim)).astype(np.float32),
             reward=rng.normal(size=streams).astype(np.float32),
+            reward_known=rng.random(streams) < 0.5,
             is_first=first,
             is_last=last,
             is_terminal=last & (rng.random(streams) < 0.5),
         )
         posterior = dict(deter=rng.normal(size=(streams, D)), stoch=rng.integers(0, 256, (streams, S)))
-        together.add_step(obs, **columns, stored=posterior if latents else None)
+        together.add_step(Steps(obs=obs, **columns), stored=posterior if latents else None)
         for n in range(streams):
             one = slice(n, n + 1)
             singly.add_episode(
@@ -91,22 +95,23 @@ def test_refusals_name_the_stream(make_spec):
     sampler = SequenceSampler(make_spec(), capacity_steps=60, length=4, streams=2, stored=STORED)
     obs = {"mark": np.zeros((2, 2), np.float32), "angle": np.zeros((2, 3), np.float32)}
     on, off = np.ones(2, bool), np.zeros(2, bool)
-    step = dict(action=np.zeros((2, 2)), reward=np.zeros(2), is_first=on, is_last=off, is_terminal=off)
+    flags = dict(reward_known=on, is_first=on, is_last=off, is_terminal=off)
+    step = Steps(obs=obs, action=np.zeros((2, 2)), reward=np.zeros(2), **flags)
     with pytest.raises(ValueError, match="stream 1: a step without is_first"):
-        sampler.add_step(obs, **step | {"is_first": np.array([True, False])})
+        sampler.add_step(replace(step, **{"is_first": np.array([True, False])}))
     with pytest.raises(UserError, match="stream 1: obs/angle is not finite at step 0"):
-        sampler.add_step(obs | {"angle": np.float32([[0, 0, 0], [0, np.nan, 0]])}, **step)
+        sampler.add_step(replace(step, obs=obs | {"angle": np.float32([[0, 0, 0], [0, np.nan, 0]])}))
     with pytest.raises(UserError, match="stream 0: reward is not finite"):
-        sampler.add_step(obs, **step | {"reward": [np.inf, 0]})
+        sampler.add_step(replace(step, **{"reward": [np.inf, 0]}))
     with pytest.raises(ValueError, match="obs/angle"):
-        sampler.add_step(obs | {"angle": np.zeros((2, 4), np.float32)}, **step)
+        sampler.add_step(replace(step, obs=obs | {"angle": np.zeros((2, 4), np.float32)}))
     with pytest.raises(ValueError, match="reward"):
-        sampler.add_step(obs, **step | {"reward": np.zeros(1)})
+        sampler.add_step(replace(step, **{"reward": np.zeros(1)}))
     with pytest.raises(ValueError, match="deter"):
-        sampler.add_step(obs, **step, stored={"deter": np.zeros((2, D + 1)), "stoch": np.zeros((2, S))})
+        sampler.add_step(step, stored={"deter": np.zeros((2, D + 1)), "stoch": np.zeros((2, S))})
     with pytest.raises(ValueError, match=r"value: not declared; stored are \['deter', 'stoch'\]"):
-        sampler.add_step(obs, **step, stored={"value": np.zeros(2)})
+        sampler.add_step(step, stored={"value": np.zeros(2)})
     assert len(sampler) == 0  # of a bad step nothing is stored, in no stream
-    sampler.add_step(obs, **step)
+    sampler.add_step(step)
     with pytest.raises(UserError, match="stream 1: action is not finite at step 1"):
-        sampler.add_step(obs, **step | {"is_first": off, "action": [[0, 0], [0, np.nan]]})
+        sampler.add_step(replace(step, **{"is_first": off, "action": [[0, 0], [0, np.nan]]}))

@@ -26,6 +26,7 @@ def episode(spec, seed: int, steps: int) -> Episode:
         obs=obs,
         action=action,
         reward=np.full(steps, seed, np.float32),
+        reward_known=step >= 0,
         is_first=step == 0,
         is_last=step == steps - 1,
         is_terminal=step < 0,

@@ -36,7 +36,8 @@ def taken(tmp_path):
     def make(envs):
         sampler = SequenceSampler(SPEC, capacity_steps=100 * envs, length=2, streams=envs, stored=STORED)
         store = EpisodeStore.create(tmp_path / "store", SPEC)
-        return Experience(SPEC, sampler, store, envs=envs, backend="none", figure_names=("late", "fall")), store
+        told = {"figure_names": ("late", "fall"), "randomisation_names": ("mass_kg", "untold")}
+        return Experience(SPEC, sampler, store, envs=envs, backend="none", **told), store
 
     return make
 
@@ -53,12 +54,14 @@ def transition(step, first, last):
         },
         action=np.where(last[:, None], 0, mark / 100),
         reward=np.where(first, 0, 100 * envs + step).astype(np.float32),
+        reward_known=np.full(len(first), True),
         is_first=first,
         is_last=last,
         is_terminal=last & (envs == 0),
         success=np.where(last, envs % 2, np.nan).astype(np.float32),
         seed=10 * envs + step,
         figures=np.stack([np.full(len(envs), float(step)), envs / 2], axis=1),
+        randomisation=np.stack([envs + 0.5, np.full(len(envs), np.nan)], axis=1),
         stored={"value": envs * 100.0 + step},
         policy=str(step),
     )
@@ -93,6 +96,8 @@ def test_each_environments_episode_is_stored_as_it_ran(taken, monkeypatch):
         np.testing.assert_array_equal(episode.action[:-1], episode.obs["mark"][:-1] / np.float32(100))
         assert episode.is_terminal[-1] == (n == 0)
         assert (episode.source.seed, episode.source.policy) == (10 * n + steps[-1], str(steps[-1]))
+        assert episode.source.randomisation == {"mass_kg": n + 0.5}
+        assert episode.reward_known.all()
 
 
 def run_of(adds, lengths, steps, begin=0):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from robot_wm.learning.learner import UpdateResult
+from robot_wm.replay.batch import SequenceBatch
 from robot_wm.replay.stored import Stored
 from robot_wm.training.loop import Trainer
 from robot_wm.training.updates import ReplayedUpdates, Spent
@@ -40,10 +41,11 @@ class Recorder:
         self.drawn += 1
         self.calls.append(f"draw {self.drawn}")
         flags = np.zeros((batch, 4), np.bool_)
-        return SimpleNamespace(
+        return SequenceBatch(
             obs={"state": np.full((batch, 4, 1), self.drawn, np.float32)},
             action=np.zeros((batch, 4, 1), np.float32),
             reward=np.zeros((batch, 4), np.float32),
+            reward_known=~flags,
             is_first=flags,
             is_last=flags,
             is_terminal=flags,

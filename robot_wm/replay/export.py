@@ -37,15 +37,16 @@ Version {version} of a robot_wm replay store: {episodes} episodes, {steps} steps
 
 `obs/<field>` is raw and in the spec's SI unit (images uint8, height x width x channel). `action` is the SI command
 taken AFTER the step's observation, or a one-hot choice; zeros on the last step. `reward` and the flags came WITH the
-step's observation; the reward of the reset is 0. `is_first` marks the reset, `is_last` the end, `is_terminal` an end
+step's observation; the reward of the reset is 0. `reward_known` is false where nobody told the reward, as on a robot:
+the zero there means nothing. `is_first` marks the reset, `is_last` the end, `is_terminal` an end
 after which nothing can be earned. A long episode lies in several entries: `first_step` in the source of a later one
 says how many steps came before it, and `goes_on` that the episode had not ended there; such ends have no `is_last`.
 """
 _LAYOUTS = {
     "npz": "`episode_<number>.npz`: NumPy arrays with one row a step, keys "
-    + "`obs/<field>`, `action`, `reward`, flags.",
+    + "`obs/<field>`, `action`, `reward`, `reward_known`, flags.",
     "parquet": "`steps.parquet`: one row a step, ordered, with columns `episode` (its number), `step`, `obs/<field>` "
-    "(flattened, row-major), `action`, `reward`, flags.",
+    "(flattened, row-major), `action`, `reward`, `reward_known`, flags.",
 }
 
 

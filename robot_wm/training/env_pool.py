@@ -54,6 +54,8 @@ class EnvPool:
     """The contract that the task's environments carry."""
     figure_names: tuple[str, ...]
     """What they tell of an episode, K names; see `robot_wm.figures`."""
+    randomisation_names: tuple[str, ...]
+    """What they draw for an episode, Q names; see `robot_wm.randomisation`."""
 
     def __init__(
         self, task: str, options: Mapping[str, Any] | None = None, *, envs: int = 1, processes: int = 0, seed: int = 0
@@ -171,7 +173,8 @@ class EnvPool:
 
     def _take(self, contract: Contract) -> Contract:
         """Tell what the environments have in common."""
-        self.agent_spec, self.figure_names = contract.agent_spec, contract.figure_names
+        self.agent_spec = contract.agent_spec
+        self.figure_names, self.randomisation_names = contract.figure_names, contract.randomisation_names
         return contract
 
     def _order(self, order: bytes) -> None:

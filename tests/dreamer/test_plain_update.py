@@ -33,8 +33,11 @@ def a_learner_in_the_middle_of_training(workshop, **settings):
     return learner
 
 
-def a_batch_with_episode_ends(workshop, learner):
-    """Four sequences of nine steps: one terminates, one is cut, one begins anew at once, one terminates at its end."""
+def a_batch_with_episode_ends(workshop, learner, share=1.0):
+    """Four sequences of nine steps: one terminates, one is cut, one begins anew at once, one terminates at its end.
+
+    Of about the ``share`` of the steps the reward is known.
+    """
     batch = workshop.batch(learner, size=4, length=9)
     first, last, terminal = (torch.zeros_like(batch.is_first) for _ in range(3))
     last[0, 3] = terminal[0, 3] = first[0, 4] = True
@@ -42,15 +45,18 @@ def a_batch_with_episode_ends(workshop, learner):
     last[2, 0] = first[2, 1] = True
     last[3, 9] = terminal[3, 9] = True
     action = batch.action if learner.agent.discrete else 2 * batch.action  # some beyond [-1, 1]
-    return dataclasses.replace(batch, action=action, is_first=first, is_last=last, is_terminal=terminal)
+    known = torch.rand(batch.reward.shape, generator=torch.Generator().manual_seed(5)) < share
+    return dataclasses.replace(
+        batch, action=action, reward_known=known, is_first=first, is_last=last, is_terminal=terminal
+    )
 
 
 @pytest.mark.parametrize("discrete", [False, True], ids=["continuous", "discrete"])
-@pytest.mark.parametrize("free", [0.0, 1.0])
+@pytest.mark.parametrize(("free", "share"), [(0.0, 1.0), (1.0, 0.6)])
 @pytest.mark.parametrize("cell", CELLS, ids=["dense", "blocks"])
-def test_losses_and_gradients_are_those_of_the_equations(workshop, monkeypatch, cell, free, discrete):
+def test_losses_and_gradients_are_those_of_the_equations(workshop, monkeypatch, cell, free, share, discrete):
     learner = a_learner_in_the_middle_of_training(workshop, free_nats=free, discrete=discrete, action=3, **cell)
-    batch = a_batch_with_episode_ends(workshop, learner)
+    batch = a_batch_with_episode_ends(workshop, learner, share)
     noise = learner.draw_noise(batch)
     low, high = learner.return_scale.low.clone(), learner.return_scale.high.clone()
     given = (workshop.changed(thing, wide) for thing in (batch, noise))
@@ -63,6 +69,7 @@ def test_losses_and_gradients_are_those_of_the_equations(workshop, monkeypatch, 
     deter = result.write_back["deter"].transpose(0, 1).double()
     torch.testing.assert_close(deter, wanted.seen.deter.detach(), rtol=1e-4, atol=1e-5)
     losses = {name.removeprefix("loss/"): v.item() for name, v in result.metrics.items() if name.startswith("loss/")}
+    losses["reward"] *= batch.reward_known[:, 1:].float().mean().item()  # it is told as the mean over the known ones
     assert losses == pytest.approx({name: loss.item() for name, loss in wanted.losses.items()}, rel=1e-5)
     gradients = dict(zip(learner.optimiser.parameters.named, taken, strict=True))
     assert gradients.keys() == wanted.gradients.keys()

@@ -101,7 +101,26 @@ class Quarrel(Counter):
     figure_names = (multiprocessing.current_process().name,)
 
 
+class Drawn(Counter):
+    """Tells what it drew for an episode: a payload, and in every second one a friction."""
+
+    randomisation_names = ("payload_kg", "friction")
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        told = {"payload_kg": self.draw} | ({"friction": self.episode / 8} if self.episode % 2 == 0 else {})
+        return observation, info | {"randomisation": told}
+
+
+class Unlike(Counter):
+    """Draws another quantity in every process."""
+
+    randomisation_names = (multiprocessing.current_process().name,)
+
+
 gymnasium.register("toys/Counter-v0", Counter)
+gymnasium.register("toys/Drawn-v0", Drawn)
+gymnasium.register("toys/Unlike-v0", Unlike)
 gymnasium.register("toys/Walker-v0", Walker)
 gymnasium.register("toys/Quarrel-v0", Quarrel)
 gymnasium.register("toys/Faulty-v0", Faulty)

@@ -233,7 +233,7 @@ def import_(
     reward
         What computes the rewards: module:function, called with observations {field: [L, ...]} and commands [L, A] of
         L steps; returns rewards [L], or a pair of rewards [L] and terminal [L] (bool): the first true ends the episode
-        for good. none: rewards are zeros, which a reward head must not be trained on, and nothing is terminal.
+        for good. none: rewards are zeros that count as unknown, which no learner learns, and nothing is terminal.
     bridge_ticks
         Ticks that a busy machine has skipped in a row and that are bridged: the last observation again, the command
         that stood; the episode's source names the steps. At 50 Hz 3 ticks are 60 ms. Ten recorded ticks for each lie

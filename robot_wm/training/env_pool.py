@@ -78,7 +78,8 @@ class EnvPool:
                 self._start(task, dict(options or {}), seeds)
             else:
                 self._group = EnvGroup(task, options or {}, seeds, 0)
-                contract = self._take(self._group.contract)
+                contract = self._group.contract
+                self._take(contract)
                 self._slots = PoolSlots.over(contract, envs, bytearray(PoolSlots.nbytes(contract, envs)))
         except BaseException:
             self.close()
@@ -164,18 +165,18 @@ class EnvPool:
                 ours, theirs = (getattr(one, f"{what}_names") for one in (contract, contracts[0]))
                 if ours != theirs:
                     raise UserError(f"{worker.label}: tells the {what} names {ours}, another one {theirs}")
-        contract = self._take(contracts[0])
+        contract = contracts[0]
+        self._take(contract)
         self._memory = SharedMemory(create=True, size=PoolSlots.nbytes(contract, self.envs))
         assert self._memory.buf is not None
         self._slots = PoolSlots.over(contract, self.envs, self._memory.buf)
         for worker in self._workers:
             worker.order(self._memory.name.encode())
 
-    def _take(self, contract: Contract) -> Contract:
+    def _take(self, contract: Contract) -> None:
         """Tell what the environments have in common."""
         self.agent_spec = contract.agent_spec
         self.figure_names, self.randomisation_names = contract.figure_names, contract.randomisation_names
-        return contract
 
     def _order(self, order: bytes) -> None:
         slots = self._open_slots()

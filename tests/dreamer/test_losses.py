@@ -1,5 +1,6 @@
 """Values of the losses, written out from the networks' outputs."""
 
+import dataclasses
 import math
 
 import pytest
@@ -17,11 +18,16 @@ def flat(tensor):
     return tensor[:, 1:].transpose(0, 1).flatten(0, 1)
 
 
+def some_rewards_known(batch):
+    known = torch.rand(batch.reward.shape, generator=torch.Generator().manual_seed(4)) < 0.6
+    return dataclasses.replace(batch, reward_known=known)
+
+
 @pytest.mark.parametrize("free", [0.0, 0.5])
 @torch.no_grad()
 def test_world_model_losses(workshop, free):
     learner = workshop.awake(obs="both", free_nats=free)
-    batch, agent, config = workshop.batch(learner, first=0.2), learner.agent, learner.config
+    batch, agent, config = some_rewards_known(workshop.batch(learner, first=0.2)), learner.agent, learner.config
     out = world_model_loss(agent, batch, learner.draw_noise(batch).posterior)
     feature = out.posterior.feature.flatten(0, 1)
     logits = agent.rssm.prior_logits(agent.rssm.prior(feature[:, :16])).view(-1, 4, 3)
@@ -41,14 +47,15 @@ def test_world_model_losses(workshop, free):
     torch.testing.assert_close(out.losses["continue"], F.binary_cross_entropy(torch.sigmoid(cont), target))
     log_probs = F.log_softmax(agent.reward(feature), -1)
     index, weight = agent.reward.twohot.weights(flat(batch.reward))
-    torch.testing.assert_close(out.losses["reward"], -(log_probs.gather(-1, index) * weight).sum(-1).mean())
+    surprise = -(log_probs.gather(-1, index) * weight).sum(-1)
+    torch.testing.assert_close(out.losses["reward"], (surprise * flat(batch.reward_known)).mean())
     assert config.free_nats == free
 
 
 @pytest.mark.parametrize("discrete", [False, True])
 def test_behavior_losses(workshop, discrete):
     learner = workshop.awake(discrete=discrete, action=3)
-    batch, agent = workshop.batch(learner, first=0.2), learner.agent
+    batch, agent = some_rewards_known(workshop.batch(learner, first=0.2)), learner.agent
     noise = learner.draw_noise(batch)
     feature = world_model_loss(agent, batch, noise.posterior).posterior.feature.detach()
     got = behavior_loss(agent, batch, feature, noise, learner.return_scale).losses
@@ -78,7 +85,9 @@ def test_behavior_losses(workshop, discrete):
         torch.testing.assert_close(got["value"], (weight * value_loss).mean())
 
         live = (~batch.is_terminal[:, 1:]).T.float() * (1 - 1 / 333)
-        last, rewards, boot = batch.is_last[:, 1:].T.float(), batch.reward[:, 1:].T, returns[0].view(6, 3)
+        last, boot = batch.is_last[:, 1:].T.float(), returns[0].view(6, 3)
+        guesses = agent.reward.mean(feature)  # [T, B], of the rewards that nobody told
+        rewards = torch.where(batch.reward_known[:, 1:].T, batch.reward[:, 1:].T, guesses)
         replayed = [boot[5]]
         for t in (4, 3, 2, 1, 0):
             mix = 0.95 * (1 - last[t + 1])

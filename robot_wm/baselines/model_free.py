@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv,
 from robot_wm.baselines.curve import Curve
 from robot_wm.baselines.settings import Algorithm
 from robot_wm.baselines.trial import STARTS, Policy, WalkingTrials
-from robot_wm.baselines.view import Diverged, ModelEnv, ModelView
+from robot_wm.baselines.view import DivergedError, ModelEnv, ModelView
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import make_env
 
@@ -54,7 +54,7 @@ def train(
         record = _Record(curve, trials, time_limit_s, lambda: _greedy(model, normalizer, spec, history))
         try:
             model.learn(steps, callback=record, log_interval=None)
-        except Diverged:
+        except DivergedError:
             return model.num_timesteps, "diverged"
     finally:
         envs.close()

@@ -23,7 +23,7 @@ from robot_wm.tasks import agent_spec
 Float32 = NDArray[np.float32]
 
 
-class Diverged(ArithmeticError):
+class DivergedError(ArithmeticError):
     """A policy acts by numbers that are not finite: what learned it has diverged."""
 
 
@@ -52,10 +52,10 @@ class ModelView:
         return np.concatenate(list(self._transform.push(observation, is_first).values()), axis=1)
 
     def command(self, action: ArrayLike) -> Float32:
-        """The SI command [N, A] of actions [N, A], cut to [-1, 1]. Raises Diverged for a NaN."""
+        """The SI command [N, A] of actions [N, A], cut to [-1, 1]. Raises DivergedError for a NaN."""
         action = np.asarray(action, dtype=np.float32)
         if np.isnan(action).any():
-            raise Diverged(f"action {action}")
+            raise DivergedError(f"action {action}")
         return to_command(self._action, np.clip(action, -1.0, 1.0))
 
 

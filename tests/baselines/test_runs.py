@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from robot_wm.baselines import runs
-from robot_wm.baselines.bench_baselines import bench_baselines
 from robot_wm.baselines.runs import LOG, RESULT, RunPlan, finished, run_all
 from robot_wm.errors import UserError
+from robot_wm_bench.baselines import bench_baselines
 
 pytest.importorskip("stable_baselines3")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from robot_wm.runtime.manifest import POLICY_OP17
 from robot_wm.runtime.parity_section import LOW_PRECISIONS
-from robot_wm_export.bench_agent import fresh_agent, random_rollout
+from robot_wm_bench.agent import fresh_agent, random_rollout
 from robot_wm_export.export import export_agent
 
 

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from robot_wm.errors import UserError
 from robot_wm.firmware.loading import load_board
 from robot_wm.runtime.manifest import POLICY_OF
-from robot_wm_export.bench_roofline import PLANNER, Graph, bench_roofline, floors, measured_us
+from robot_wm_bench.graph_cost import GraphCost, graph_cost
+from robot_wm_bench.roofline import PLANNER, Graph, bench_roofline, floors, measured_us
 from robot_wm_export.fp16 import to_fp16
-from robot_wm_export.graph_cost import GraphCost, graph_cost
 
 
 def model(nodes, inputs, outputs, **weights) -> onnx.ModelProto:

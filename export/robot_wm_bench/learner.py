@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import torch
 
     from robot_wm.dreamer.learner import DreamerLearner
-    from robot_wm.dreamer.matmul_floor import MatmulFloor
     from robot_wm.learning.batch import TensorBatch
+    from robot_wm_bench.matmul_floor import MatmulFloor
 
 Positive = cyclopts.validators.Number(gt=0)
 ACTION_DIM = 12
@@ -103,7 +103,7 @@ def _measure(config: DreamerConfig, obs: str, device: torch.device, updates: int
 
     from robot_wm.dreamer.agent import DreamerAgent
     from robot_wm.dreamer.learner import DreamerLearner
-    from robot_wm.dreamer.matmul_floor import MatmulFloor, record_products
+    from robot_wm_bench.matmul_floor import MatmulFloor, record_products
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

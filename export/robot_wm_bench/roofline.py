@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from robot_wm.firmware.board_model import BoardConfig
     from robot_wm.runtime.graph_tensors import StateTensor
     from robot_wm.runtime.parity_section import Precision
-    from robot_wm_export.graph_cost import GraphCost
+    from robot_wm_bench.graph_cost import GraphCost
 
 PLANNER = "planner.onnx"
 _WARM_UP = 20
@@ -71,7 +71,7 @@ def bench_roofline(
     import onnx
 
     from robot_wm.firmware.loading import load_board
-    from robot_wm_export.graph_cost import graph_cost
+    from robot_wm_bench.graph_cost import graph_cost
 
     if bundle is not None and size is not None:
         raise UserError("--bundle and --size: give one of them")
@@ -153,7 +153,7 @@ def _of_bundle(path: Path) -> Iterator[Graph]:
 
 
 def _of_size(size: str, obs: str) -> Iterator[Graph]:
-    from robot_wm_export.bench_agent import fresh_agent
+    from robot_wm_bench.agent import fresh_agent
     from robot_wm_export.fp16 import to_fp16
     from robot_wm_export.int8 import to_int8
     from robot_wm_export.onnx_export import export_op17

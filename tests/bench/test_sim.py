@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robot_wm.cli import run
-from robot_wm_sim import bench_sim
+from robot_wm_bench import sim as bench_sim
 
 
 def test_json_has_a_row_for_each_engine_in_one_process_and_in_two(capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.progress import Progress
 
-from robot_wm.training.bench_train import _Watch, bench_train
+from robot_wm_bench.train import _Watch, bench_train
 
 TINY = dict(
     size="nano",

@@ -22,7 +22,7 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.spec import AgentSpec
-from robot_wm_export.bench_agent import FRAMES
+from robot_wm_bench.agent import FRAMES
 from robot_wm_export.rollout import Rollout
 
 Tick = Callable[[int], int]  # number of the tick -> ns

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from robot_wm.dreamer.matmul_floor import Layout, MatmulFloor, record_products
+from robot_wm_bench.matmul_floor import Layout, MatmulFloor, record_products
 
 ROWS, INPUTS, HIDDEN, OUTPUTS = 5, 7, 11, 3
 

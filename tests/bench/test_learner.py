@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from robot_wm.dreamer.bench_learner import bench_learner
 from robot_wm.errors import UserError
+from robot_wm_bench.learner import bench_learner
 
 
 @pytest.mark.parametrize(("obs", "params"), [("proprio", 180_487), ("image", 225_418)])
@@ -31,7 +31,7 @@ def test_matmul_only_gives_products_and_their_share(capsys):
 
 
 def test_matmul_only_is_refused_off_the_cpu(monkeypatch):
-    monkeypatch.setattr("robot_wm.dreamer.bench_learner._device", lambda name: torch.device(name))
+    monkeypatch.setattr("robot_wm_bench.learner._device", lambda name: torch.device(name))
     with pytest.raises(UserError, match="--matmul-only"):
         bench_learner(size="nano", device="cuda", matmul_only=True)
 

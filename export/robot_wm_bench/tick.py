@@ -2,7 +2,7 @@
 
 Every engine computes the same agent with fresh weights on the same observations, recurrent state carried from tick to
 tick. Those of this interpreter take turns in short blocks within one run, so that whatever else the machine does falls
-on all of them; TensorRT has a process of its own. What is timed of each: ``bench_ticks`` and ``runtime.trt.bench``.
+on all of them; TensorRT has a process of its own. What is timed of each: ``ticks`` and ``runtime.trt.bench``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from robot_wm.runtime.manifest import POLICY_OF
 if TYPE_CHECKING:
     from robot_wm.dreamer.agent import DreamerAgent
     from robot_wm.runtime.bundle import Bundle
-    from robot_wm_export.bench_ticks import Tick
+    from robot_wm_bench.ticks import Tick
     from robot_wm_export.rollout import Rollout
 
 ENGINES = ("torch_eager", "torch_compile", "onnxruntime", "controller", "tensorrt")
@@ -75,7 +75,7 @@ def bench_tick(
     import platform
 
     from robot_wm.dreamer.config import SIZES
-    from robot_wm_export.bench_agent import OBSERVATIONS
+    from robot_wm_bench.agent import OBSERVATIONS
 
     gpu = _gpu(device)
     chosen = _parts(engine, "--engine", ENGINES)
@@ -145,8 +145,8 @@ def measure(
 
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17
-    from robot_wm_export.bench_agent import fresh_agent, random_rollout
-    from robot_wm_export.bench_tensorrt import tensorrt_rows
+    from robot_wm_bench.agent import fresh_agent, random_rollout
+    from robot_wm_bench.tensorrt import tensorrt_rows
     from robot_wm_export.export import export_agent
 
     tell(0, "exporting")
@@ -227,18 +227,18 @@ def _here(
     device: str,
 ) -> Iterator[tuple[tuple[str, str, str], Tick]]:
     """What this interpreter runs: (engine, precision, device) and its tick."""
-    from robot_wm_export import bench_ticks
+    from robot_wm_bench import ticks
 
     manifest = bundle.manifest
     for engine in engines:
         if engine == "onnxruntime":
             for precision, graph in graphs.items():
-                yield (engine, precision, "cpu"), bench_ticks.onnxruntime_tick(graph.read_bytes(), manifest, rollout)
+                yield (engine, precision, "cpu"), ticks.onnxruntime_tick(graph.read_bytes(), manifest, rollout)
         elif engine == "controller":
-            yield (engine, "fp32", "cpu"), bench_ticks.controller_tick(manifest.spec, bundle, rollout)
+            yield (engine, "fp32", "cpu"), ticks.controller_tick(manifest.spec, bundle, rollout)
         elif engine != "tensorrt":
             compiled = engine == "torch_compile"
-            yield (engine, "fp32", device), bench_ticks.torch_tick(agent, rollout, device, compiled=compiled)
+            yield (engine, "fp32", device), ticks.torch_tick(agent, rollout, device, compiled=compiled)
 
 
 def _in_turns(here: Mapping[tuple[str, str, str], Tick], ticks: int, tell: _Progress) -> list[dict[str, Any]]:

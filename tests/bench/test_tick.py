@@ -12,10 +12,10 @@ import torch
 from robot_wm.cli import run
 from robot_wm.errors import UserError
 from robot_wm.runtime.latency import LatencyRing
-from robot_wm_export import bench_tick
-from robot_wm_export.bench_agent import FRAMES, fresh_agent, random_rollout
-from robot_wm_export.bench_tensorrt import tensorrt_rows
-from robot_wm_export.bench_ticks import torch_tick
+from robot_wm_bench import tick as bench_tick
+from robot_wm_bench.agent import FRAMES, fresh_agent, random_rollout
+from robot_wm_bench.tensorrt import tensorrt_rows
+from robot_wm_bench.ticks import torch_tick
 
 
 def bench(capsys, *arguments: str) -> dict:
@@ -57,7 +57,7 @@ def test_bad_options_are_one_line(capsys, arguments, naming):
 def test_the_engines_beside_tensorrt_may_tick_less(capsys, monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "robot_wm_export.bench_tensorrt.tensorrt_rows", lambda *files, ticks, **options: asked.append(ticks) or []
+        "robot_wm_bench.tensorrt.tensorrt_rows", lambda *files, ticks, **options: asked.append(ticks) or []
     )
     rings = []
     monkeypatch.setattr("robot_wm.runtime.latency.LatencyRing", lambda n: rings.append(n) or LatencyRing(n))

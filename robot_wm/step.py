@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -55,6 +56,7 @@ class Steps(Arrived[Array], Taken[Array]):
         }
 
 
+@cache  # it is asked at every step
 def column_names(kind: type[Any]) -> tuple[str, ...]:
     """Names of the columns of a kind of record, the observations apart."""
     return tuple(entry.name for entry in fields(kind) if _DECLARED in entry.metadata)

@@ -1,7 +1,5 @@
 """Small agents and random batches for the Dreamer tests."""
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -10,6 +8,7 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.learner import DreamerLearner
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.spec import InputShape
+from robot_wm.step import each
 
 TINY = {"size": "nano", "deter": 16, "hidden": 8, "stoch": 4, "classes": 3, "units": 8, "depth": 2, "bins": 31}
 
@@ -64,13 +63,7 @@ class Workshop:
 
     def changed(self, thing, change):
         """A dataclass of tensors and dicts of them, each tensor changed."""
-
-        def through(value):
-            return {name: change(entry) for name, entry in value.items()} if isinstance(value, dict) else change(value)
-
-        return dataclasses.replace(
-            thing, **{f.name: through(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
-        )
+        return type(thing)(**each(change, thing))
 
 
 @pytest.fixture

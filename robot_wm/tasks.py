@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GROUP = "robot_wm.tasks"
 GYM_PREFIX = "gym:"
-DEFAULT_BACKEND = "pybullet"
+DEFAULT_BACKEND = "pybullet"  # of whoever names none: written here and nowhere else
 
 
 def known_tasks() -> dict[str, str]:
@@ -41,7 +41,7 @@ def make_env(
     """Build the environment of ``task``, or of ``gym:<module>:<Id>`` for any other Gymnasium environment.
 
     ``render`` lets it give pictures, or shows it in a window of its own.
-    ``options`` go to the task's factory (``observation="image"``, ``backend="pybullet"``, …). Raises UserError for a
+    ``options`` go to the task's factory (``observation="image"``, ``backend="mujoco"``, …). Raises UserError for a
     task that is not registered and for an option that the task does not take.
     """
     mode = "human" if render == "window" else "rgb_array" if render else None

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.plugins import entries, load
 from robot_wm_sim.drive import Drive
+from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import Floats, Vector
 from robot_wm_sim.scene import Camera, Scene
 
@@ -67,9 +68,10 @@ class PhysicsBackend(Protocol):
     name: ClassVar[str]
     scene: Scene
     state: RobotState  # refreshed by run, place and restore
+    dynamics: Dynamics  # in what the world differs from the scene as built; set by vary and restore
 
     def __init__(self, scene: Scene) -> None:
-        """Build the scene. Raises UserError for a joint that the description lacks."""
+        """Build the scene. UserError for a joint that the description lacks, and for what the engine cannot do."""
 
     def run(self, drive: Drive, steps: int) -> None:
         """Advance ``steps`` ≥ 1 physics steps under ``drive``, then refresh ``state`` once."""
@@ -84,13 +86,24 @@ class PhysicsBackend(Protocol):
         base_linear_velocity: Floats = (0.0, 0.0, 0.0),
         base_angular_velocity: Floats = (0.0, 0.0, 0.0),
     ) -> None:
-        """Put the robot there: joints [J] (velocity 0 by default) and, unless ``base_position`` is None, its base."""
+        """Put the robot there: joints [J] (velocity 0 by default) and, unless ``base_position`` is None, its base.
+
+        ValueError for a ``base_position`` where the base is fixed.
+        """
+
+    def vary(self, dynamics: Dynamics) -> None:
+        """Make physics what ``dynamics`` says, whatever it was before; the robot stays where it is, as it moves.
+
+        Gravity compensation (`Robot.gravity_compensation`) goes on believing in the masses as built, and knows of
+        today's gravity. Raises UserError for a link or joint that is not there and for what this engine cannot change;
+        then nothing is.
+        """
 
     def save(self) -> Any:
-        """Take a snapshot of everything that physics depends on; it stays valid until close."""
+        """Take a snapshot of everything that physics depends on, ``dynamics`` too; it stays valid until close."""
 
     def restore(self, snapshot: Any) -> None:
-        """Go back to a snapshot; what follows is bit-equal to what followed it."""
+        """Go back to a snapshot and its ``dynamics``; what follows is bit-equal to what followed it."""
 
     def link_pose(self, link: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Position [3] m and quaternion [4] (x, y, z, w) of a link's frame in the world."""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.evaluation.overlay import Panel
 from robot_wm.spec import AgentSpec, Source
+from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import load_backend
 from robot_wm_sim.chase import Chase
 from robot_wm_sim.drive import CommandDrive
@@ -39,7 +40,9 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
     # Gymnasium declares it an instance's.
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
 
-    def __init__(self, task: Task, *, seed: int = 0, render_mode: str | None = None, backend: str = "pybullet") -> None:
+    def __init__(
+        self, task: Task, *, seed: int = 0, render_mode: str | None = None, backend: str = DEFAULT_BACKEND
+    ) -> None:
         """``seed`` is that of the first reset, unless that reset names another. Raises UserError.
 
         With render mode "human" a window of PyBullet's shows the robot of any backend.

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
+from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import Floats, Vector, rotate, rotate_inverse
+from robot_wm_sim.mujoco_dynamics import MuJoCoDynamics
 from robot_wm_sim.mujoco_model import build_model, marker_body
 from robot_wm_sim.mujoco_picture import Painter
 from robot_wm_sim.scene import Camera, Scene
@@ -35,6 +37,7 @@ class Snapshot:
 
     data: mujoco.MjData
     joint_effort: NDArray[np.float64]  # [J]
+    dynamics: Dynamics  # that it was taken with
 
 
 class MuJoCoBackend(PhysicsBackend):
@@ -54,6 +57,8 @@ class MuJoCoBackend(PhysicsBackend):
         self._markers = {
             marker.name: int(model.body_mocapid[self._bodies.pop(marker_body(marker.name))]) for marker in scene.markers
         }
+        self.dynamics = Dynamics()
+        self._dynamics_of = MuJoCoDynamics(model, scene, links=self._bodies)
         self._link_bodies: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # shape → place in the answer
         self._name_parts(model)
@@ -138,7 +143,7 @@ class MuJoCoBackend(PhysicsBackend):
         base_linear_velocity: Floats = (0.0, 0.0, 0.0),
         base_angular_velocity: Floats = (0.0, 0.0, 0.0),
     ) -> None:
-        """See PhysicsBackend.place. ValueError for a ``base_position`` where the base is fixed."""
+        """See PhysicsBackend.place."""
         self._qpos[self._positions] = joint_position
         self._qvel[self._velocities] = 0.0 if joint_velocity is None else joint_velocity
         if base_position is not None:
@@ -153,12 +158,19 @@ class MuJoCoBackend(PhysicsBackend):
         self._derived = False
         self._refresh()
 
+    def vary(self, dynamics: Dynamics) -> None:
+        """See PhysicsBackend.vary."""
+        if dynamics != self.dynamics:
+            self._dynamics_of.write(dynamics)
+            self.dynamics = dynamics
+
     def save(self) -> Snapshot:
         """See PhysicsBackend.save."""
-        return Snapshot(copy.copy(self._open_data), self.state.joint_effort.copy())
+        return Snapshot(copy.copy(self._open_data), self.state.joint_effort.copy(), self.dynamics)
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
+        self.vary(snapshot.dynamics)
         mujoco.mj_copyData(self._open_data, self._model, snapshot.data)
         self.state.joint_effort[:] = snapshot.joint_effort
         self._derived = False

@@ -4,8 +4,8 @@
   of effort (each drive has its own). Fixed links keep their names.
 * A drive is one actuator a motor. MuJoCo's integrator dynamics carry its moving set-point and an affine bias its gains,
   so that `mj_step` computes the drive's equation at every physics step without Python (`MuJoCoBackend.run`).
-* Contacts are declared pair by pair. Only a declared pair can have the product of two friction coefficients (MuJoCo
-  takes the larger) and a softness of friction apart from that of the normal force.
+* Contacts are declared pair by pair. Only a declared pair can have the scene's combination of two friction coefficients
+  (MuJoCo takes the larger) and a softness of friction apart from that of the normal force.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import mujoco
 
 from robot_wm.errors import UserError
 from robot_wm_sim.robot import Robot
-from robot_wm_sim.scene import GROUND_COLOUR, Marker, Scene
+from robot_wm_sim.scene import GROUND_COLOUR, SURFACE_FRICTION, Marker, Scene, combined_friction
 from robot_wm_sim.urdf_tree import loadable
 
 # Time constants of contacts (MuJoCo's solref), s; MuJoCo never goes below two physics steps. Its default of 20 ms for
@@ -39,8 +39,6 @@ BACKGROUND = (1.0, 1.0, 1.0)
 def build_model(scene: Scene) -> mujoco.MjModel:
     """Compile the scene. Raises UserError for a description that cannot be loaded."""
     robot = scene.robot
-    if robot.gravity_compensation and not robot.fixed_base:
-        raise UserError(f"robot {robot.name}: gravity_compensation needs a fixed base")
     try:
         spec = mujoco.MjSpec.from_string(_description(robot))
         _complete_robot(spec, robot)
@@ -51,7 +49,7 @@ def build_model(scene: Scene) -> mujoco.MjModel:
         _set_options(spec, scene)
         model: mujoco.MjModel = spec.compile()
     except ValueError as error:
-        raise UserError(f"robot {robot.name}: cannot load {robot.description}: {error}") from None
+        raise UserError(f"robot {robot.name}: cannot load {robot.urdf}: {error}") from None
     _complete_model(model, robot)
     return model
 
@@ -158,15 +156,17 @@ def _marker_shape(marker: Marker) -> dict[str, object]:
 
 def _declare_contacts(spec: mujoco.MjSpec, scene: Scene, shapes: list[mujoco.MjsGeom]) -> None:
     """The robot touches the ground and the boxes, and parts of it each other where it says so."""
-    robot = scene.robot
+    robot, rule = scene.robot, scene.friction_combine
+    with_surface = combined_friction(rule, robot.friction, SURFACE_FRICTION)
+    with_itself = combined_friction(rule, robot.friction, robot.friction)
     surroundings = [*(["ground"] if scene.ground else []), *(f"box/{box.name}" for box in scene.boxes)]
     for shape in shapes:
         for other in surroundings:
-            _declare_contact(spec, shape.name, other, friction=robot.friction)  # theirs is 1
+            _declare_contact(spec, shape.name, other, friction=with_surface)
     if robot.self_collision:
         for first, second in combinations(shapes, 2):
             if not _adjacent(first.parent, second.parent):
-                _declare_contact(spec, first.name, second.name, friction=robot.friction**2)
+                _declare_contact(spec, first.name, second.name, friction=with_itself)
 
 
 def _declare_contact(spec: mujoco.MjSpec, first: str, second: str, *, friction: float) -> None:

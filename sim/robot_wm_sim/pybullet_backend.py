@@ -8,12 +8,10 @@ and plain Python arithmetic for the drives (for a dozen joints NumPy costs more 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
-from xml.etree import ElementTree
+from typing import ClassVar
 
 import numpy as np
 import pybullet
@@ -23,14 +21,15 @@ from pybullet_utils.bullet_client import BulletClient
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
+from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import Floats, Vector, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
+from robot_wm_sim.pybullet_dynamics import BASE, BulletDynamics
 from robot_wm_sim.pybullet_picture import CheckerTiles, take_picture
-from robot_wm_sim.scene import GROUND_COLOUR, Camera, Scene
-from robot_wm_sim.urdf_tree import loadable
+from robot_wm_sim.pybullet_world import build_surroundings, load_robot
+from robot_wm_sim.scene import Camera, Scene
 
 FAR_AWAY = (0.0, 0.0, 1000.0)  # m
-BASE = -1  # Bullet's link index of the base
 ANY_LINK = -2
 NOWHERE = ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0))  # pose of a camera's mount where it has none
 
@@ -41,6 +40,7 @@ class Snapshot:
 
     state_id: int
     joint_effort: NDArray[np.float64]  # [J]
+    dynamics: Dynamics  # that it was taken with
 
 
 class PyBulletBackend(PhysicsBackend):
@@ -52,7 +52,6 @@ class PyBulletBackend(PhysicsBackend):
         """``client`` is a connection to build the world in and to close, by default one without a window."""
         self.scene = scene
         self._dt = 1.0 / scene.physics_rate_hz
-        self._markers: dict[str, int] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # link → place in the answer
         self._link_indices: dict[tuple[str, ...], list[int]] = {}
         if client is None:
@@ -63,88 +62,32 @@ class PyBulletBackend(PhysicsBackend):
             client.setPhysicsEngineParameter(
                 fixedTimeStep=self._dt, numSubSteps=0, deterministicOverlappingPairs=1, enableFileCaching=0
             )
-            client.setGravity(0.0, 0.0, -scene.gravity)
-            self._build_surroundings(client)
-            self._robot = self._load_robot(client)
+            self._markers = build_surroundings(client, scene)
+            self._robot = load_robot(client, scene.robot)
             # Now, though only pictures for people show them: Bullet restores no snapshot of a world with fewer bodies.
             self._tiles = CheckerTiles(client, scene.checker) if scene.ground else None
-        self._name_parts(client)
-        self._configure_dynamics(client)
+        moving = self._name_parts(client)
+        self._paint(client)
+        self._find_inertial_frame(client)
         self._bind_calls(client._client)
+        self.dynamics = Dynamics()
+        self._dynamics_of = BulletDynamics(client, scene, self._robot, links=self._links, joints=moving)
+        self._dynamics_of.write(client, self.dynamics)
         self.state = RobotState.zeros(len(self._joints))
         self.state.base_position[:] = scene.robot.base_position  # for ever, if the base is fixed
         self._refresh()
+        if self._compensating:
+            # Bullet works out efforts with the masses of the first time that it is asked.
+            self._gravity_efforts()
 
     # -- building --------------------------------------------------------------------------------------------------
 
-    def _build_surroundings(self, client: BulletClient) -> None:
-        if self.scene.ground:
-            # Contacts with a plane cost a fraction of those with a box; the renderer draws no plane, so it gets a slab.
-            self._fixed_body(
-                client,
-                collision={"shapeType": pybullet.GEOM_PLANE},
-                visual={"shapeType": pybullet.GEOM_BOX, "halfExtents": (40.0, 40.0, 0.5)},
-                visual_position=(0.0, 0.0, -0.5),
-                colour=GROUND_COLOUR,
-            )
-        for box in self.scene.boxes:
-            shape = {"shapeType": pybullet.GEOM_BOX, "halfExtents": box.half_extents}
-            self._fixed_body(client, collision=shape, visual=shape, position=box.position, colour=box.colour)
-        for marker in self.scene.markers:
-            shape = (
-                {"shapeType": pybullet.GEOM_SPHERE, "radius": marker.radius}
-                if marker.height is None
-                else {"shapeType": pybullet.GEOM_CYLINDER, "radius": marker.radius, "length": marker.height}
-            )
-            visual = client.createVisualShape(rgbaColor=marker.colour, **shape)
-            self._markers[marker.name] = client.createMultiBody(baseVisualShapeIndex=visual)
-
-    def _fixed_body(
-        self,
-        client: BulletClient,
-        *,
-        collision: dict[str, Any],
-        visual: dict[str, Any],
-        colour: Sequence[float],
-        position: Sequence[float] = (0.0, 0.0, 0.0),
-        visual_position: Sequence[float] = (0.0, 0.0, 0.0),
-    ) -> None:
-        body = client.createMultiBody(
-            baseMass=0.0,
-            baseCollisionShapeIndex=client.createCollisionShape(**collision),
-            baseVisualShapeIndex=client.createVisualShape(
-                rgbaColor=colour, visualFramePosition=visual_position, **visual
-            ),
-            basePosition=position,
-        )
-        client.changeDynamics(body, BASE, lateralFriction=1.0)
-
-    def _load_robot(self, client: BulletClient) -> int:
-        robot = self.scene.robot
-        flags = (
-            pybullet.URDF_USE_INERTIA_FROM_FILE
-            | pybullet.URDF_IGNORE_VISUAL_SHAPES
-            | pybullet.URDF_USE_IMPLICIT_CYLINDER
-        )
-        if robot.self_collision:
-            flags |= pybullet.URDF_USE_SELF_COLLISION | pybullet.URDF_USE_SELF_COLLISION_EXCLUDE_PARENT
-        with tempfile.NamedTemporaryFile(suffix=".urdf") as file:
-            root = loadable(robot)
-            ElementTree.indent(root)  # Bullet breaks a line after 8 kB, in the middle of a word
-            ElementTree.ElementTree(root).write(file, encoding="utf-8")
-            file.flush()
-            try:
-                body: int = client.loadURDF(file.name, robot.base_position, useFixedBase=robot.fixed_base, flags=flags)
-            except pybullet.error as error:
-                raise UserError(f"robot {robot.name}: cannot load {robot.description}: {error}") from None
-        return body
-
-    def _name_parts(self, client: BulletClient) -> None:
-        """Find Bullet's indices of joints and links by the names in the description."""
+    def _name_parts(self, client: BulletClient) -> dict[str, int]:
+        """Find Bullet's indices of joints and links by the names in the description; those of all that move."""
         robot = self.scene.robot
         base_name = client.getBodyInfo(self._robot)[0].decode()
         self._links = {base_name: BASE}
-        moving: dict[str, int] = {}  # every joint that moves, in Bullet's order of degrees of freedom
+        moving: dict[str, int] = {}  # in Bullet's order of degrees of freedom
         for index in range(client.getNumJoints(self._robot)):
             info = client.getJointInfo(self._robot, index)
             self._links[info[12].decode()] = index
@@ -159,24 +102,13 @@ class PyBulletBackend(PhysicsBackend):
         self._base_is_fixed, self._compensating = robot.fixed_base, robot.gravity_compensation
         # Where each motor stands among the degrees of freedom, for inverse dynamics.
         self._motor_freedoms = [self._moving.index(index) for index in self._motors]
+        return moving
 
-    def _configure_dynamics(self, client: BulletClient) -> None:
-        robot = self.scene.robot
-        damping = dict(zip(self._joints, (joint.damping for joint in robot.joints), strict=True))
-        for link in self._links.values():
-            client.changeDynamics(
-                self._robot,
-                link,
-                linearDamping=0.0,
-                angularDamping=0.0,
-                jointDamping=damping.get(link, 0.0),
-                lateralFriction=robot.friction,
-            )
-        for name, colour in robot.colours.items():
+    def _paint(self, client: BulletClient) -> None:
+        for name, colour in self.scene.robot.colours.items():
             client.changeVisualShape(self._robot, self._link(name), rgbaColor=colour)
-        # Bullet gives every joint a velocity motor at rest; left on, it fights the drives.
-        zeros = [0.0] * len(self._moving)
-        client.setJointMotorControlArray(self._robot, self._moving, pybullet.VELOCITY_CONTROL, forces=zeros)
+
+    def _find_inertial_frame(self, client: BulletClient) -> None:
         offset, turn = client.getDynamicsInfo(self._robot, BASE)[3:5]
         # Bullet reports the pose of the base's principal axes at its centre of mass, not of its link frame.
         self._inertial_offset: tuple[float, ...] = offset  # [3] m, in the link frame
@@ -301,6 +233,8 @@ class PyBulletBackend(PhysicsBackend):
             robot, self._joints, joint_position.reshape(-1, 1).tolist(), velocities.reshape(-1, 1).tolist()
         )
         if base_position is not None:
+            if self._base_is_fixed:
+                raise ValueError(f"robot {self.scene.robot.name} has a fixed base, which cannot be placed")
             turn = (0.0, 0.0, 0.0, 1.0) if base_quaternion is None else tuple(map(float, base_quaternion))
             arm = rotate(turn, self._inertial_offset)
             world.resetBasePositionAndOrientation(
@@ -311,12 +245,19 @@ class PyBulletBackend(PhysicsBackend):
         self.state.joint_effort[:] = 0.0
         self._refresh()
 
+    def vary(self, dynamics: Dynamics) -> None:
+        """See PhysicsBackend.vary."""
+        if dynamics != self.dynamics:
+            self._dynamics_of.write(self._world, dynamics)
+            self.dynamics = dynamics
+
     def save(self) -> Snapshot:
         """See PhysicsBackend.save."""
-        return Snapshot(self._world.saveState(), self.state.joint_effort.copy())
+        return Snapshot(self._world.saveState(), self.state.joint_effort.copy(), self.dynamics)
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
+        self.vary(snapshot.dynamics)
         # Bullet keeps today's contact points that the snapshot does not name: part the robot from everything first.
         self._world.resetBasePositionAndOrientation(self._robot, FAR_AWAY, (0.0, 0.0, 0.0, 1.0))
         self._world.performCollisionDetection()

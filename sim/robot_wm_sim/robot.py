@@ -10,6 +10,7 @@ from pathlib import Path
 
 from robot_wm.errors import UserError
 from robot_wm.spec import FirmwareProfile, JointLimits
+from robot_wm_sim.robots.description import PackageFile
 
 _UNITS = {
     "home": "rad or m",
@@ -55,7 +56,7 @@ class Robot:
     """
 
     name: str
-    description: Path  # URDF
+    description: Path | PackageFile  # URDF
     joints: tuple[Joint, ...]
     firmware: str  # name of the firmware profile whose gains and limits ``joints`` carry
     fixed_base: bool = False
@@ -67,6 +68,16 @@ class Robot:
     colours: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
     # Action names that stand for several motors, such as "drive" for four wheels.
     couplings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise UserError for what no firmware can do."""
+        if self.gravity_compensation and not self.fixed_base:
+            raise UserError(f"robot {self.name}: gravity_compensation needs a fixed base")
+
+    @property
+    def urdf(self) -> Path:
+        """Where the description is. Raises UserError if the package that brings it is not installed."""
+        return self.description.path() if isinstance(self.description, PackageFile) else self.description
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -88,7 +99,7 @@ class Robot:
         for joint in self.joints:
             if joint.name not in described:
                 raise UserError(
-                    f"robot {self.name}: {self.description.name} has no moving joint {joint.name!r}; "
+                    f"robot {self.name}: {self.urdf.name} has no moving joint {joint.name!r}; "
                     f"it has {sorted(described)}"
                 )
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, get_args
 
+from robot_wm.errors import UserError
 from robot_wm_sim.frames import Floats, Vector, rotate
 from robot_wm_sim.robot import Robot
 
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha in [0, 1]
 GROUND_COLOUR: Colour = (0.62, 0.66, 0.62, 1.0)
 UP: Vector = (0.0, 0.0, 1.0)
+SURFACE_FRICTION = 1.0  # Coulomb coefficient of the ground and of boxes
+FrictionCombine = Literal["multiply", "average", "min", "max"]  # as PhysX and USD call them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +93,10 @@ class Camera:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A world with one robot. Surfaces other than the robot's have friction 1; two bodies' coefficients multiply.
+    """A world with one robot. Surfaces other than the robot's have friction SURFACE_FRICTION.
 
-    The product is Bullet's, and every backend must come to it: MuJoCo, which takes the larger coefficient, is told each
-    pair's.
+    ``friction_combine`` says what becomes of the coefficients of two bodies that touch. A backend comes to it, whatever
+    its engine does by itself, or raises UserError.
     """
 
     robot: Robot
@@ -100,9 +104,25 @@ class Scene:
     ground: bool = True
     checker: Checker = field(default_factory=Checker)
     gravity: float = 9.81  # m/s², downwards
+    friction_combine: FrictionCombine = "multiply"
     boxes: tuple[Box, ...] = ()
     markers: tuple[Marker, ...] = ()
     cameras: Mapping[str, Camera] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a rule that is none."""
+        if self.friction_combine not in get_args(FrictionCombine):
+            known = ", ".join(get_args(FrictionCombine))
+            raise UserError(f"scene: friction_combine is {self.friction_combine!r}, but must be one of {known}")
+
+
+def combined_friction(rule: FrictionCombine, first: float, second: float) -> float:
+    """The Coulomb coefficient between two bodies with these."""
+    if rule == "multiply":
+        return first * second
+    if rule == "average":
+        return (first + second) / 2
+    return min(first, second) if rule == "min" else max(first, second)
 
 
 def light_from_behind(eye: Vector, target: Vector) -> Vector:

@@ -32,16 +32,16 @@ _LEAST_AXIS = 1e-6  # length
 
 def loadable(robot: Robot) -> Element:
     """The description's root element, checked and written out; UserError naming file, link or joint, and value."""
-    if not robot.description.is_file():
-        raise UserError(f"robot {robot.name}: no description file {robot.description}")
-    root = read_urdf(robot.description)
+    if not robot.urdf.is_file():
+        raise UserError(f"robot {robot.name}: no description file {robot.urdf}")
+    root = read_urdf(robot.urdf)
     write_out(root, robot)
     return root
 
 
 def write_out(root: Element, robot: Robot) -> None:
-    """Check and write out what was read from ``robot.description``; see `loadable`."""
-    origin = str(robot.description)
+    """Check and write out what was read from ``robot.urdf``; see `loadable`."""
+    origin = str(robot.urdf)
     keep_parts(root, origin)
     links, joints, base = tree_of(root, origin)
     base = _without_floating_root(root, base, links, joints, robot, origin)
@@ -49,7 +49,7 @@ def write_out(root: Element, robot: Robot) -> None:
     for name, joint in joints.items():
         _complete_joint(name, joint, robot, origin)
     write_masses(links, joints, None if robot.fixed_base else base, origin)
-    _find_meshes(links, robot.description)
+    _find_meshes(links, robot.urdf)
     _rename_world(links, joints, origin)
 
 

@@ -61,7 +61,7 @@ class Window:
         with self._told_when_closed():
             self._world.place(
                 joint_position=sim.state.joint_position,
-                base_position=sim.state.base_position,
+                base_position=None if sim.scene.robot.fixed_base else sim.state.base_position,
                 base_quaternion=sim.state.base_quaternion,
             )
             if self._camera.mount is not None:

@@ -47,7 +47,7 @@ def test_the_firmware_is_what_the_simulated_robot_was_trained_with(name):
 @pytest.mark.parametrize("name", SIMULATED)
 def test_the_repeated_urdf_limits_are_those_of_the_urdf(name):
     config = load_robot(name)
-    limits = urdf_limits(SIMULATED[name].description, config.joints)
+    limits = urdf_limits(SIMULATED[name].urdf, config.joints)
     assert {joint: config.joints[joint].urdf for joint in config.joints} == limits
 
 

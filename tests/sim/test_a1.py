@@ -310,7 +310,7 @@ def test_commands_stop_at_the_joints_limits(build_env):
 
 
 def test_the_description_is_pybullet_datas_but_for_looks_and_limits():
-    ours, theirs = (ElementTree.parse(path).getroot() for path in (A1.description, pybullet_description("a1/a1.urdf")))
+    ours, theirs = (ElementTree.parse(path).getroot() for path in (A1.urdf, pybullet_description("a1/a1.urdf").path()))
     for root in (ours, theirs):
         for parent in root.iter():
             for child in [child for child in parent if child.tag in ("visual", "material")]:

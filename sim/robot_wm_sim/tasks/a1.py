@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.evaluation.overlay import Gauge, Panel
 from robot_wm.spec import ActionSpec, AgentSpec, CommandField, JointRole, ObservationField, Source
+from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
@@ -354,7 +355,7 @@ def a1_velocity(
     seed: int = 0,
     render_mode: str | None = None,
     observation: str = "proprio",
-    backend: str = "pybullet",
+    backend: str = DEFAULT_BACKEND,
     command: str = "",
 ) -> RobotEnv:
     """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
@@ -369,7 +370,7 @@ def a1_stand(
     seed: int = 0,
     render_mode: str | None = None,
     observation: str = "proprio",
-    backend: str = "pybullet",
+    backend: str = DEFAULT_BACKEND,
     command: str = "",
 ) -> RobotEnv:
     """Stand an A1 quadruped still on four feet after a start in motion (1000 steps at 50 Hz)."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.spec import ActionSpec, AgentSpec, JointRole, ObservationField
+from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
@@ -180,14 +181,14 @@ def _field(
 
 
 def cartpole_balance(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = DEFAULT_BACKEND
 ) -> RobotEnv:
     """Keep a pole upright on a cart (500 steps at 50 Hz, perfect return 500)."""
     return RobotEnv(CartpoleBalance(observation), seed=seed, render_mode=render_mode, backend=backend)
 
 
 def cartpole_swingup(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = DEFAULT_BACKEND
 ) -> RobotEnv:
     """Swing a hanging pole up and keep it upright (500 steps at 50 Hz, perfect return 500)."""
     return RobotEnv(CartpoleSwingup(observation), seed=seed, render_mode=render_mode, backend=backend)

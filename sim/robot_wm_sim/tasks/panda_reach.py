@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.spec import ActionSpec, AgentSpec, CommandField, JointRole, ObservationField, Source
+from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
@@ -156,7 +157,7 @@ def _field(
 
 
 def panda_reach(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = "pybullet"
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = DEFAULT_BACKEND
 ) -> RobotEnv:
     """Bring the tool of a Franka Panda to a target point (100 steps at 20 Hz, joint velocities)."""
     return RobotEnv(PandaReach(observation), seed=seed, render_mode=render_mode, backend=backend)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.spec import ActionSpec, AgentSpec, JointRole, ObservationField
+from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
@@ -170,7 +171,7 @@ def _field(
 
 
 def racecar_goal(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "image", backend: str = "pybullet"
+    *, seed: int = 0, render_mode: str | None = None, observation: str = "image", backend: str = DEFAULT_BACKEND
 ) -> RobotEnv:
     """Drive a racecar to a red post seen by its camera (200 steps at 20 Hz, wheel and steering speeds)."""
     return RobotEnv(RacecarGoal(observation), seed=seed, render_mode=render_mode, backend=backend)

@@ -144,11 +144,11 @@ class MuJoCoBackend(PhysicsBackend):
         base_angular_velocity: Floats = (0.0, 0.0, 0.0),
     ) -> None:
         """See PhysicsBackend.place."""
+        if base_position is not None:
+            self.scene.robot.require_free_base()
         self._qpos[self._positions] = joint_position
         self._qvel[self._velocities] = 0.0 if joint_velocity is None else joint_velocity
         if base_position is not None:
-            if self.scene.robot.fixed_base:
-                raise ValueError(f"robot {self.scene.robot.name} has a fixed base, which cannot be placed")
             turn = (0.0, 0.0, 0.0, 1.0) if base_quaternion is None else base_quaternion
             self._qpos[:3] = base_position
             self._qpos[3:7] = np.asarray(turn, dtype=np.float64)[WXYZ]

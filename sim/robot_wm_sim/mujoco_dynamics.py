@@ -6,7 +6,8 @@ import mujoco
 
 from robot_wm.errors import UserError
 from robot_wm_sim.dynamics import Dynamics
-from robot_wm_sim.scene import SURFACE_FRICTION, Scene, combined_friction
+from robot_wm_sim.mujoco_model import set_frictions
+from robot_wm_sim.scene import Scene
 
 # What is varied. What MuJoCo derives from it (`mj_setConst`) is derived anew each time.
 ARRAYS = (
@@ -37,11 +38,14 @@ class MuJoCoDynamics:
         if robot.gravity_compensation and dynamics.com_offset:
             # MuJoCo compensates at the centre of mass where it is, not where the firmware believes it to be.
             raise UserError(f"dynamics: com_offset: not of robot {robot.name}, which has gravity_compensation")
+        for link in dynamics.com_offset:
+            if model.body_simple[self._links[link]]:  # a lone body; MuJoCo compiles a shorter computation for it
+                raise UserError(f"dynamics: com_offset of {link}: backend mujoco knows it as a point at its origin")
         for name, built in self._built.items():
             getattr(model, name)[:] = built
         model.opt.gravity[:] = dynamics.gravity or (0.0, 0.0, -self._scene.gravity)
         if dynamics.friction is not None:
-            self._rub(dynamics.friction)
+            set_frictions(model, self._scene, dynamics.friction)
         for link, scale in dynamics.mass_scale.items():
             body = self._links[link]
             model.body_mass[body] *= scale
@@ -57,12 +61,3 @@ class MuJoCoDynamics:
             for joint, value in values.items():
                 array[model.joint(joint).dofadr[0]] = value
         mujoco.mj_setConst(model, self._scratch)
-
-    def _rub(self, friction: float) -> None:
-        """Coefficients of all declared pairs, with links that have that one."""
-        model, rule = self._model, self._scene.friction_combine
-        # One of a pair is the robot's; the other may be the world's.
-        theirs = [int(model.geom_bodyid[shape]) for shape in model.pair_geom2]
-        for pair, body in enumerate(theirs):
-            other = friction if body else SURFACE_FRICTION
-            model.pair_friction[pair, :2] = combined_friction(rule, friction, other)

@@ -15,6 +15,7 @@ from itertools import combinations
 from xml.etree import ElementTree
 
 import mujoco
+import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm_sim.robot import Robot
@@ -51,7 +52,18 @@ def build_model(scene: Scene) -> mujoco.MjModel:
     except ValueError as error:
         raise UserError(f"robot {robot.name}: cannot load {robot.urdf}: {error}") from None
     _complete_model(model, robot)
+    set_frictions(model, scene, robot.friction)
     return model
+
+
+def set_frictions(model: mujoco.MjModel, scene: Scene, friction: float) -> None:
+    """Write every declared pair's coefficient, with links of the robot that have ``friction``."""
+    rule = scene.friction_combine
+    with_surface = combined_friction(rule, friction, SURFACE_FRICTION)
+    with_itself = combined_friction(rule, friction, friction)
+    bodies = model.geom_bodyid[np.stack([model.pair_geom1, model.pair_geom2])]  # [2, pairs]
+    on_surface = (bodies == 0).any(axis=0)  # the ground and boxes are shapes of the world, body 0
+    model.pair_friction[:, :2] = np.where(on_surface, with_surface, with_itself)[:, None]
 
 
 def marker_body(name: str) -> str:
@@ -156,25 +168,22 @@ def _marker_shape(marker: Marker) -> dict[str, object]:
 
 def _declare_contacts(spec: mujoco.MjSpec, scene: Scene, shapes: list[mujoco.MjsGeom]) -> None:
     """The robot touches the ground and the boxes, and parts of it each other where it says so."""
-    robot, rule = scene.robot, scene.friction_combine
-    with_surface = combined_friction(rule, robot.friction, SURFACE_FRICTION)
-    with_itself = combined_friction(rule, robot.friction, robot.friction)
     surroundings = [*(["ground"] if scene.ground else []), *(f"box/{box.name}" for box in scene.boxes)]
     for shape in shapes:
         for other in surroundings:
-            _declare_contact(spec, shape.name, other, friction=with_surface)
-    if robot.self_collision:
+            _declare_contact(spec, shape.name, other)
+    if scene.robot.self_collision:
         for first, second in combinations(shapes, 2):
             if not _adjacent(first.parent, second.parent):
-                _declare_contact(spec, first.name, second.name, friction=with_itself)
+                _declare_contact(spec, first.name, second.name)
 
 
-def _declare_contact(spec: mujoco.MjSpec, first: str, second: str, *, friction: float) -> None:
+def _declare_contact(spec: mujoco.MjSpec, first: str, second: str) -> None:
     spec.add_pair(
         geomname1=first,
         geomname2=second,
         condim=3,  # neither rolling nor spinning friction
-        friction=[friction, friction, 0.0, 0.0, 0.0],
+        friction=[0.0] * 5,  # see set_frictions
         solref=[CONTACT_S, 1.0],
         solreffriction=[SLIP_S, 1.0],
     )

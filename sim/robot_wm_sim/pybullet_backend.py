@@ -227,14 +227,14 @@ class PyBulletBackend(PhysicsBackend):
         base_angular_velocity: Floats = (0.0, 0.0, 0.0),
     ) -> None:
         """See PhysicsBackend.place."""
+        if base_position is not None:
+            self.scene.robot.require_free_base()
         world, robot = self._world, self._robot
         velocities = np.zeros(len(self._joints)) if joint_velocity is None else joint_velocity
         world.resetJointStatesMultiDof(
             robot, self._joints, joint_position.reshape(-1, 1).tolist(), velocities.reshape(-1, 1).tolist()
         )
         if base_position is not None:
-            if self._base_is_fixed:
-                raise ValueError(f"robot {self.scene.robot.name} has a fixed base, which cannot be placed")
             turn = (0.0, 0.0, 0.0, 1.0) if base_quaternion is None else tuple(map(float, base_quaternion))
             arm = rotate(turn, self._inertial_offset)
             world.resetBasePositionAndOrientation(

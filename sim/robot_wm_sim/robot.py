@@ -103,6 +103,11 @@ class Robot:
                     f"it has {sorted(described)}"
                 )
 
+    def require_free_base(self) -> None:
+        """Raise ValueError where the base is fixed: it cannot be placed."""
+        if self.fixed_base:
+            raise ValueError(f"robot {self.name} has a fixed base, which cannot be placed")
+
     def index(self, names: Sequence[str]) -> list[int]:
         """Places of the named joints along axis J."""
         return [self.joint_names.index(name) for name in names]

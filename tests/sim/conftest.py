@@ -6,8 +6,9 @@ import gymnasium
 import pytest
 from foreign_envs import TASK, Plain
 
+from robot_wm.plugins import entries
 from robot_wm.tasks import make_env
-from robot_wm_sim.backend import load_backend
+from robot_wm_sim.backend import GROUP, load_backend
 
 
 @pytest.fixture
@@ -24,9 +25,9 @@ def build_env():
         env.close()
 
 
-@pytest.fixture(params=["pybullet", "mujoco"])
+@pytest.fixture(params=entries(GROUP))
 def backend(request):
-    """The name of each physics engine in turn."""
+    """The name of each physics engine that is registered, in turn."""
     return request.param
 
 

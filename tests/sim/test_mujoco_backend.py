@@ -156,14 +156,6 @@ def test_a_description_that_cannot_be_loaded_is_named(build_sim, tmp_path):
             build_sim(Scene(robot=replace(CARTPOLE, description=path), physics_rate_hz=RATE_HZ))
 
 
-def test_a_robot_that_floats_cannot_be_compensated_and_a_fixed_one_not_be_moved(build_sim):
-    with pytest.raises(UserError, match="robot racecar: gravity_compensation needs a fixed base"):
-        build_sim(Scene(robot=replace(RACECAR, gravity_compensation=True), physics_rate_hz=RATE_HZ))
-    sim = build_sim(Scene(robot=CARTPOLE, physics_rate_hz=RATE_HZ, ground=False))
-    with pytest.raises(ValueError, match="cartpole has a fixed base"):
-        sim.place(joint_position=np.zeros(2), base_position=(0.0, 0.0, 1.0))
-
-
 def test_a_world_that_blows_up_stays_so_and_is_logged_not_written_into_the_folder(
     build_sim, monkeypatch, tmp_path, caplog
 ):

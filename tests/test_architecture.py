@@ -5,6 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from robot_wm.plugins import entries
+from robot_wm.tasks import DEFAULT_BACKEND
+
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = [path for room in ("robot_wm", "sim", "export") for path in (ROOT / room).rglob("*.py")]
 
@@ -38,3 +41,13 @@ def test_nothing_is_pickled_evaluated_or_left_undone():
         re.M,
     )
     assert [str(path) for path in SOURCES if forbidden.search(path.read_text())] == []
+
+
+def test_the_default_backend_is_written_once():
+    """And used from there by tasks, environments, and the packages that an import writes."""
+    rooms = ("robot_wm", "sim", "export", "ros2_ws")
+    files = [path for room in rooms for kind in ("*.py", "*.j2") for path in (ROOT / room).rglob(kind)]
+    written = re.compile(r"(?<!`)backend\w*(: *str)? *= *[\"']\w+[\"']", re.IGNORECASE)
+    found = [path.relative_to(ROOT).as_posix() for path in files for _ in written.finditer(path.read_text())]
+    assert found == ["robot_wm/tasks.py"]
+    assert DEFAULT_BACKEND in entries("robot_wm.backends")

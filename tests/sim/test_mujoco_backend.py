@@ -11,12 +11,15 @@ import mujoco
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from rigs import SLIDER
 
 from robot_wm.errors import UserError
 from robot_wm_sim import opengl
 from robot_wm_sim.drive import Drive
+from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import from_yaw
 from robot_wm_sim.mujoco_backend import MuJoCoBackend
+from robot_wm_sim.robot import Joint, Robot
 from robot_wm_sim.robots.a1 import A1
 from robot_wm_sim.robots.cartpole import CARTPOLE
 from robot_wm_sim.robots.panda import PANDA
@@ -154,6 +157,32 @@ def test_a_description_that_cannot_be_loaded_is_named(build_sim, tmp_path):
         path.write_text(broken)
         with pytest.raises(UserError, match=message):
             build_sim(Scene(robot=replace(CARTPOLE, description=path), physics_rate_hz=RATE_HZ))
+
+
+def test_what_mujoco_derives_from_masses_follows_them_there_and_back(build_sim):
+    """Softness of contacts and the solver's scale hang on it; bit by bit the compiler's own at the end."""
+    sim = build_sim(Scene(robot=A1, physics_rate_hz=RATE_HZ))
+    model, _ = sim.mujoco_parts
+    derived = ("body_subtreemass", "body_invweight0", "dof_invweight0", "dof_M0", "actuator_acc0")
+    built = {name: getattr(model, name).copy() for name in derived}
+    sim.vary(Dynamics(mass_scale=dict.fromkeys(sim._bodies, 2.0)))
+    for name, power in zip(derived, (1, -1, -1, 1, -1), strict=True):
+        np.testing.assert_allclose(getattr(model, name), built[name] * 2.0**power, rtol=1e-9, err_msg=name)
+    sim.vary(Dynamics())
+    for name in derived:
+        np.testing.assert_array_equal(getattr(model, name), built[name], err_msg=name)
+
+
+def test_a_centre_of_mass_cannot_move_where_mujoco_or_the_firmware_does_not_know_of_it(build_sim, tmp_path):
+    sim = build_sim(Scene(robot=PANDA, physics_rate_hz=RATE_HZ))
+    with pytest.raises(UserError, match="com_offset: not of robot franka_panda, which has gravity_compensation"):
+        sim.vary(Dynamics(com_offset={"panda_link4": (0.1, 0.0, 0.0)}))
+    path = tmp_path / "slider.urdf"
+    path.write_text(SLIDER)
+    robot = Robot(name="slider", description=path, joints=(Joint(name="slide"),), firmware="none", fixed_base=True)
+    sim = build_sim(Scene(robot=robot, physics_rate_hz=RATE_HZ, ground=False))
+    with pytest.raises(UserError, match="com_offset of block: backend mujoco knows it as a point at its origin"):
+        sim.vary(Dynamics(com_offset={"block": (0.1, 0.0, 0.0)}))
 
 
 def test_a_world_that_blows_up_stays_so_and_is_logged_not_written_into_the_folder(

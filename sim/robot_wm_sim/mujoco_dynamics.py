@@ -14,6 +14,7 @@ ARRAYS = (
     "body_mass",
     "body_inertia",
     "body_ipos",
+    "body_sameframe",
     "body_gravcomp",
     "dof_damping",
     "dof_frictionloss",
@@ -52,7 +53,10 @@ class MuJoCoDynamics:
             model.body_inertia[body] *= scale
             model.body_gravcomp[body] /= scale  # the firmware knows of no other mass
         for link, offset in dynamics.com_offset.items():
-            model.body_ipos[self._links[link]] += offset
+            body = self._links[link]
+            model.body_ipos[body] += offset
+            # Else MuJoCo before 3.17 takes a centre that was the link's origin for it still.
+            model.body_sameframe[body] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
         for array, values in (
             (model.dof_damping, dynamics.joint_damping),
             (model.dof_frictionloss, dynamics.joint_friction),

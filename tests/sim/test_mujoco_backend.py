@@ -17,7 +17,7 @@ from robot_wm.errors import UserError
 from robot_wm_sim import opengl
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.dynamics import Dynamics
-from robot_wm_sim.frames import from_yaw
+from robot_wm_sim.frames import from_yaw, rotate
 from robot_wm_sim.mujoco_backend import MuJoCoBackend
 from robot_wm_sim.robot import Joint, Robot
 from robot_wm_sim.robots.a1 import A1
@@ -171,6 +171,19 @@ def test_what_mujoco_derives_from_masses_follows_them_there_and_back(build_sim):
     sim.vary(Dynamics())
     for name in derived:
         np.testing.assert_array_equal(getattr(model, name), built[name], err_msg=name)
+
+
+def test_a_centre_of_mass_that_was_the_links_origin_moves(build_sim):
+    """MuJoCo marks such links when it compiles, and does not look at the centre of one that is marked."""
+    sim = build_sim(Scene(robot=A1, physics_rate_hz=RATE_HZ))
+    model, data = sim.mujoco_parts
+    marked = [link for link, body in sim._bodies.items() if model.body_sameframe[body] == 1]
+    for offset in ((0.0, 0.0, 0.0), (0.01, 0.02, -0.03)):
+        sim.vary(Dynamics(com_offset={marked[0]: offset}))
+        sim.place(joint_position=np.ones(12), base_position=(0.0, 0.0, 1.0), base_quaternion=from_yaw(0.5))
+        position, quaternion = sim.link_pose(marked[0])
+        centre = data.xipos[model.body(marked[0]).id]
+        np.testing.assert_allclose(centre - position, rotate(quaternion, offset), atol=1e-12)
 
 
 def test_a_centre_of_mass_cannot_move_where_mujoco_or_the_firmware_does_not_know_of_it(build_sim, tmp_path):

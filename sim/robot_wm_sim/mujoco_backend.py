@@ -170,7 +170,8 @@ class MuJoCoBackend(PhysicsBackend):
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
-        self.vary(snapshot.dynamics)
+        if snapshot.dynamics is not self.dynamics:  # cheaper than to compare them, at each reset
+            self.vary(snapshot.dynamics)
         mujoco.mj_copyData(self._open_data, self._model, snapshot.data)
         self.state.joint_effort[:] = snapshot.joint_effort
         self._derived = False

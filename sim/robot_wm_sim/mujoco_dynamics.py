@@ -41,7 +41,9 @@ class MuJoCoDynamics:
             raise UserError(f"dynamics: com_offset: not of robot {robot.name}, which has gravity_compensation")
         for link in dynamics.com_offset:
             if model.body_simple[self._links[link]]:  # a lone body; MuJoCo compiles a shorter computation for it
-                raise UserError(f"dynamics: com_offset of {link}: backend mujoco knows it as a point at its origin")
+                raise UserError(
+                    f"dynamics: com_offset of {link}: backend mujoco has compiled it as centred in its origin"
+                )
         for name, built in self._built.items():
             getattr(model, name)[:] = built
         model.opt.gravity[:] = dynamics.gravity or (0.0, 0.0, -self._scene.gravity)
@@ -55,7 +57,7 @@ class MuJoCoDynamics:
         for link, offset in dynamics.com_offset.items():
             body = self._links[link]
             model.body_ipos[body] += offset
-            # Else MuJoCo before 3.17 takes a centre that was the link's origin for it still.
+            # Else MuJoCo 3.5 (not 3.17) goes on taking a centre that was the link's origin for it.
             model.body_sameframe[body] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
         for array, values in (
             (model.dof_damping, dynamics.joint_damping),

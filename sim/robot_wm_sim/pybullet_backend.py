@@ -257,7 +257,8 @@ class PyBulletBackend(PhysicsBackend):
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
-        self.vary(snapshot.dynamics)
+        if snapshot.dynamics is not self.dynamics:  # cheaper than to compare them, at each reset
+            self.vary(snapshot.dynamics)
         # Bullet keeps today's contact points that the snapshot does not name: part the robot from everything first.
         self._world.resetBasePositionAndOrientation(self._robot, FAR_AWAY, (0.0, 0.0, 0.0, 1.0))
         self._world.performCollisionDetection()

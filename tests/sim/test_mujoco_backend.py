@@ -194,7 +194,7 @@ def test_a_centre_of_mass_cannot_move_where_mujoco_or_the_firmware_does_not_know
     path.write_text(SLIDER)
     robot = Robot(name="slider", description=path, joints=(Joint(name="slide"),), firmware="none", fixed_base=True)
     sim = build_sim(Scene(robot=robot, physics_rate_hz=RATE_HZ, ground=False))
-    with pytest.raises(UserError, match="com_offset of block: backend mujoco knows it as a point at its origin"):
+    with pytest.raises(UserError, match="com_offset of block: backend mujoco has compiled it as centred in its origin"):
         sim.vary(Dynamics(com_offset={"block": (0.1, 0.0, 0.0)}))
 
 

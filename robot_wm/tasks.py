@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from robot_wm.errors import UserError
 from robot_wm.plugins import entries, load
@@ -91,13 +91,19 @@ def _typed(task: str, factory: Callable[..., Any], options: Mapping[str, Any]) -
     except Exception:  # of somebody else's factory: what a hint names need not be there at run time
         return dict(options)
     typed = dict(options)
-    config = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
     for name in hints.keys() & options.keys():
         try:
-            typed[name] = TypeAdapter(hints[name], config=config).validate_python(options[name])
+            typed[name] = _adapter(hints[name]).validate_python(options[name])
         except ValidationError as error:
             raise UserError.from_validation(error, origin=f"task {task}: option {name}") from None
     return typed
+
+
+def _adapter(hint: Any) -> TypeAdapter[Any]:
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True))
+    except PydanticUserError:  # a dataclass and a model bring their own
+        return TypeAdapter(hint)
 
 
 def _entry(task: str) -> EntryPoint:

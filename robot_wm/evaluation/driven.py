@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from robot_wm.evaluation.closed_loop import Env
 from robot_wm.evaluation.run_command import short_options, task_options
@@ -39,7 +39,7 @@ def driven(
     *,
     config: SafetyConfig,
     task: str | None = None,
-    option: Mapping[str, str] | None = None,
+    option: Mapping[str, Any] | None = None,
     backend: str | None = None,
     command: str | None = None,
     seed: int = 0,

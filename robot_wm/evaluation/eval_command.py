@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
+from robot_wm.evaluation.run_command import short_options, with_latencies
 from robot_wm.evaluation.seeds import EVALUATION_SEED
-from robot_wm.options import Positive, Seed, Which
+from robot_wm.options import NotNegative, Positive, Seed, Which
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.parity_section import Precision
 
@@ -28,6 +29,8 @@ def evaluate_command(
     task: str | None = None,
     option: dict[str, str] | None = None,
     backend: str | None = None,
+    observation_latency_s: Annotated[float | None, NotNegative] = None,
+    action_latency_s: Annotated[float | None, NotNegative] = None,
     episodes: Annotated[int, Positive] = 10,
     episode_steps: Annotated[int, Positive] = LONGEST_EPISODE_STEPS,
     seed: Seed | None = None,
@@ -56,6 +59,11 @@ def evaluate_command(
         Options of the task, such as --option.observation both; by default those that it was trained with.
     backend
         Physics engine, short for --option.backend: pybullet or mujoco.
+    observation_latency_s
+        How old what the robot's sensors say is when the agent hears it, in seconds; short for a part of
+        --option.sensor-model.
+    action_latency_s
+        From a command until the robot's drives hear it, in seconds; another part.
     episodes
         Episodes to run.
     episode_steps
@@ -77,6 +85,7 @@ def evaluate_command(
         raise UserError("--engine and --precision: for --bundle only; torch computes a checkpoint")
     if which is not None and checkpoint is None:
         raise UserError(f"--which {which}: of a run's checkpoints; it goes with --checkpoint")
+    options = with_latencies(option, observation_latency_s, action_latency_s)
     chosen = EVALUATION_SEED if seed is None else seed
     with progress() as bar:
         # Shown once something runs, so that a refusal stays one line.
@@ -90,13 +99,13 @@ def evaluate_command(
 
             loaded = load_agent(checkpoint, which or "best")
             loaded.tell_newer()
-            result = _of_checkpoint(loaded, task, option or {}, backend, episodes, episode_steps, chosen, done)
+            result = _of_checkpoint(loaded, task, options, backend, episodes, episode_steps, chosen, done)
         else:
             assert bundle is not None
             result = evaluate_bundle(
                 bundle,
                 task=task,
-                option=option or {},
+                option=options,
                 backend=backend,
                 episodes=episodes,
                 longest=episode_steps,
@@ -115,14 +124,13 @@ def evaluate_command(
 def _of_checkpoint(
     loaded: LoadedAgent,
     task: str | None,
-    option: dict[str, str],
+    option: Mapping[str, Any],
     backend: str | None,
     episodes: int,
     longest: int,
     seed: int,
     done: Callable[[int], None],
 ) -> dict[str, Any]:
-    from robot_wm.evaluation.run_command import short_options
     from robot_wm.spec import require_same
     from robot_wm.tasks import agent_spec, make_env, parse_options
     from robot_wm.training.batched_evaluation import evaluate
@@ -145,7 +153,7 @@ def evaluate_bundle(
     path: Path,
     *,
     task: str | None = None,
-    option: dict[str, str],
+    option: Mapping[str, Any],
     backend: str | None = None,
     episodes: int,
     seed: int,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -24,6 +25,8 @@ def run(
     task: str | None = None,
     option: dict[str, str] | None = None,
     backend: str | None = None,
+    observation_latency_s: Annotated[float | None, NotNegative] = None,
+    action_latency_s: Annotated[float | None, NotNegative] = None,
     command: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     episodes: Annotated[int, Positive] = 1,
     seconds: Annotated[float | None, Positive] = None,
@@ -51,6 +54,11 @@ def run(
         Options of the task, such as --option.observation both; by default those that it was trained with.
     backend
         Physics engine, short for --option.backend: pybullet or mujoco.
+    observation_latency_s
+        How old what the robot's sensors say is when the agent hears it, in seconds; short for a part of
+        --option.sensor-model.
+    action_latency_s
+        From a command until the robot's drives hear it, in seconds; another part.
     command
         What the operator wants for whole episodes, short for --option.command: 0.5,0,0 lets a walking robot walk
         0.5 m/s ahead, 0 m/s to the left, and turn at 0 rad/s. By default the task draws commands.
@@ -99,7 +107,7 @@ def run(
         public_key,
         config=SafetyConfig(soft_start_s=soft_start_s, surprise_limit=surprise_limit),
         task=task,
-        option=option,
+        option=with_latencies(option, observation_latency_s, action_latency_s),
         backend=backend,
         command=command,
         seed=seed,
@@ -141,7 +149,7 @@ def run(
 
 
 def short_options(
-    task: str, spec: AgentSpec, option: dict[str, str], *, backend: str | None, command: str | None
+    task: str, spec: AgentSpec, option: Mapping[str, Any], *, backend: str | None, command: str | None
 ) -> dict[str, str]:
     """Task options that have a flag of their own. The task's factory checks their values."""
     from robot_wm.tasks import GYM_PREFIX
@@ -155,6 +163,21 @@ def short_options(
     if command is not None and not spec.commands:
         raise UserError(f"--command: task {task} follows no command")
     return given
+
+
+def with_latencies(
+    option: dict[str, str] | None, observation_latency_s: float | None, action_latency_s: float | None
+) -> dict[str, Any]:
+    """Task options with the latencies that have a flag of their own: parts of the option ``sensor_model``."""
+    given = {"observation_latency_s": observation_latency_s, "action_latency_s": action_latency_s}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return dict(option or {})
+    for spelt in option or {}:
+        if spelt.replace("-", "_") == "sensor_model":
+            flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UserError(f"{flags} and --option.{spelt}: give one of them")
+    return {**(option or {}), "sensor_model": given}
 
 
 def task_options(config: object, task: str) -> dict[str, str | int | float | bool]:

@@ -39,6 +39,13 @@ class Drive:
             limit=np.array([motor.limits.effort for motor in motors], dtype=np.float64),
         )
 
+    @classmethod
+    def braking(cls, robot: Robot) -> Drive:
+        """Every motor brakes with its velocity gain alone: no position gain, no effort."""
+        drive = cls.holding_home(robot)
+        drive.position[:], drive.kp[:] = 0.0, 0.0
+        return drive
+
 
 class CommandDrive:
     """Turns commands [A] of an ActionSpec into a Drive; motors outside the action hold their home position.

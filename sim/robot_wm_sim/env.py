@@ -18,8 +18,12 @@ from robot_wm_sim.backend import load_backend
 from robot_wm_sim.chase import Chase
 from robot_wm_sim.drive import CommandDrive
 from robot_wm_sim.scene import Scene
+from robot_wm_sim.sensing.late_ticks import LateTicks
+from robot_wm_sim.sensing.noise import Noise
+from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
+from robot_wm_sim.sensing.sensors import Sensors
 from robot_wm_sim.spaces import action_space, command_bounds, observation_space
-from robot_wm_sim.task import VIDEO, Task
+from robot_wm_sim.task import VIDEO, Task, Vector
 
 if TYPE_CHECKING:
     from robot_wm_sim.window import Window
@@ -41,11 +45,18 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
     metadata: dict[str, Any] = {"render_modes": ["rgb_array", "human"]}  # noqa: RUF012
 
     def __init__(
-        self, task: Task, *, seed: int = 0, render_mode: str | None = None, backend: str = DEFAULT_BACKEND
+        self,
+        task: Task,
+        *,
+        seed: int = 0,
+        render_mode: str | None = None,
+        backend: str = DEFAULT_BACKEND,
+        sensor_model: SensorModel = EXACT,
     ) -> None:
         """``seed`` is that of the first reset, unless that reset names another. Raises UserError.
 
-        With render mode "human" a window of PyBullet's shows the robot of any backend.
+        With render mode "human" a window of PyBullet's shows the robot of any backend. ``sensor_model`` is that of all
+        episodes whose reset names no other.
         """
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UserError(f"render_mode {render_mode!r} is not one of {self.metadata['render_modes']}")
@@ -65,12 +76,15 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         if self._window is not None:
             self.sim = self._window.watch(self.sim)
         self._start = self.sim.save()
+        self.sensor_model = sensor_model
+        self._sensors = Sensors(task, self.sim)
+        Noise(sensor_model, self._sensors)  # refuses here what it would refuse at every reset
+        self._late: LateTicks | None = None  # of this episode, unless all is exact and at once
         self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
         self._first_seed: int | None = seed
         vectors = [field for field in task.spec.observations if not field.is_image]
         ends = np.cumsum([field.shape[0] for field in vectors]).tolist()
         self._vectors = [(f.name, end - f.shape[0], end) for f, end in zip(vectors, ends, strict=True)]
-        self._images = [field for field in task.spec.observations if field.is_image]
         self._last_action_fields = [f.name for f in task.spec.observations if f.source is Source.LAST_ACTION]
         # A zero action, in the model's units, is the last action of an episode that has not begun.
         self._rest = np.broadcast_to(np.array(task.spec.action.offset), (task.spec.action_dim,))  # [A]
@@ -82,7 +96,14 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start an episode; without ``seed`` it follows from the last one's generator."""
+        """Start an episode; without ``seed`` it follows from the last one's generator.
+
+        ``options["sensor_model"]`` is a SensorModel for this episode alone. What it draws comes from a generator of its
+        own and changes nothing that the task draws. Raises UserError for one that is none, or does not fit the task.
+        """
+        model = self.sensor_model if options is None else options.get("sensor_model", self.sensor_model)
+        if not isinstance(model, SensorModel):
+            raise UserError(f"option sensor_model of reset: {model!r} is not a SensorModel")
         super().reset(seed=self._first_seed if seed is None else seed, options=options)
         self._first_seed = None
         self.sim.restore(self._start)
@@ -90,6 +111,9 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._commands.reset(self.sim.state.joint_position)
         self._last_command = self._rest
         self._steps = 0
+        (rng,) = self.np_random.spawn(1)  # at every reset, so that what others spawn does not depend on the model
+        exact = model.is_exact and model.is_prompt
+        self._late = None if exact else LateTicks(self.task, self.sim, self._sensors, model, rng)
         self._chase.reset()
         if self._window is not None:
             self.render()
@@ -104,7 +128,10 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         if command.shape != self._shape or math.isnan(sum(command.tolist())):
             raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
         self.task.advance(self.sim, self.np_random)
-        self.sim.run(self._commands.update(command, self.sim.state.joint_position), self._physics_steps)
+        if self._late is None:
+            self.sim.run(self._commands.update(command, self.sim.state.joint_position), self._physics_steps)
+        else:
+            self._late.run(command)
         self._last_command = command
         self._steps += 1
         outcome = self.task.outcome(self.sim, command)
@@ -137,7 +164,11 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
             self._window.close()
 
     def _observe(self) -> Observation:
-        values = dict(self.task.observe(self.sim))
+        values: dict[str, Vector]
+        if self._late is None:
+            values, pictures = dict(self.task.observe(self.sim)), self._sensors.pictures()
+        else:
+            values, pictures = self._late.observe()
         for name in self._last_action_fields:
             values[name] = self._last_command
         observation: Observation = {}
@@ -149,9 +180,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
                 numbers += value.tolist() if isinstance(value, np.ndarray) else value
             flat = np.array(numbers, dtype=np.float32)
             observation = {name: flat[start:end] for name, start, end in self._vectors}
-        for field in self._images:
-            camera = self.task.scene.cameras[field.name]
-            observation[field.name] = self.sim.render(camera, height=field.shape[0], width=field.shape[1])
+        observation.update(pictures)
         return observation
 
 

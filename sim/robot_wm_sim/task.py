@@ -53,7 +53,12 @@ class Task(ABC):
 
     @abstractmethod
     def observe(self, sim: PhysicsBackend) -> Mapping[str, Vector]:
-        """Sensor and command fields of the spec by name, raw SI; each is copied by the environment."""
+        """Sensor and command fields of the spec by name, raw SI; each is copied by the environment.
+
+        Asked for at any physics step, and more than once: it changes nothing. Under a SensorModel the state of ``sim``
+        is what the sensors say, and the fields on other topics than joint_states, imu/data and odom are those of a call
+        when they were read.
+        """
 
     @abstractmethod
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:

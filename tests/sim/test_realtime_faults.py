@@ -9,8 +9,8 @@ import yaml
 from robot_wm.errors import UserError
 from robot_wm_sim.realtime.fault_player import FaultPlayer
 from robot_wm_sim.realtime.fault_schedule import FaultSchedule
-from robot_wm_sim.realtime.sample import Sample
 from robot_wm_sim.robots.a1 import A1
+from robot_wm_sim.sensing.sample import Sample
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("a", "b", "c", "d")

@@ -1,1 +1,1 @@
-"""A task's robot in real time: physics, firmware, sensors and their faults, without ROS."""
+"""A task's robot in real time: physics, firmware and sensors' faults, without ROS."""

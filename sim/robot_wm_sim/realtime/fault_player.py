@@ -9,7 +9,7 @@ from functools import singledispatch
 import numpy as np
 
 from robot_wm_sim.realtime import fault_schedule as faults
-from robot_wm_sim.realtime.sample import Sample
+from robot_wm_sim.sensing.sample import Sample
 
 NS = 1_000_000_000  # in a second
 

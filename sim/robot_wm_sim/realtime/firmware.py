@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from enum import Enum
 
 import numpy as np
@@ -28,7 +27,8 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.limits import command_limits
 from robot_wm.spec import AgentSpec
-from robot_wm_sim.drive import CommandDrive, Drive
+from robot_wm_sim.drive import Drive
+from robot_wm_sim.held_drive import HeldDrive
 from robot_wm_sim.robot import Robot
 
 WATCHDOG_PERIODS = 5  # control periods without a command, unless told otherwise
@@ -51,21 +51,16 @@ class Firmware:
         if spec.action.is_discrete:
             raise UserError(f"task {spec.task}: a discrete action commands no joints")
         watchdog_s = WATCHDOG_PERIODS * spec.control_period_s if watchdog_s is None else watchdog_s
-        self._physics_period_s = shortest = 1.0 / spec.physics_rate_hz
+        shortest = 1.0 / spec.physics_rate_hz
         if not shortest <= watchdog_s < math.inf:
             raise UserError(f"watchdog_s must be at least a physics step, {shortest:g} s, got {watchdog_s}")
         self.joints = spec.action.joints  # [A]
         self.mode = FirmwareMode.WATCHDOG_DAMP
         self.watchdog_s = watchdog_s
         self._watchdog_steps = round(watchdog_s * spec.physics_rate_hz)
-        self._control_steps = spec.physics_steps
         limits = command_limits(spec)
         self._low, self._high = limits.low.astype(np.float64), limits.high.astype(np.float64)  # [A]
-        self._commands = CommandDrive(robot, spec.action, period_s=spec.control_period_s)
-        # The commanded drive as it stands within the control period; only its position is an array of its own.
-        self._now = replace(self._commands.drive, position=self._commands.drive.position.copy())
-        home, zeros = Drive.holding_home(robot), np.zeros(len(robot.motors))
-        self._brake = Drive(position=zeros, velocity=zeros, effort=zeros, kp=zeros, kd=home.kd, limit=home.limit)
+        self._held = HeldDrive(robot, spec.action, period_s=spec.control_period_s, physics_steps=spec.physics_steps)
         self._names: tuple[str, ...] = self.joints  # of the last message, and where its values belong
         self._order: list[int] | None = list(range(len(self.joints)))
         self._damp = False
@@ -75,8 +70,7 @@ class Firmware:
         """Forget every command and the e-stop; what the agent asks of ``damp`` stands."""
         self._command: NDArray[np.float64] | None = None  # [A]
         self._age_steps = 0  # since a command was taken
-        self._held_steps: int | None = None  # since the set-points were given to the drives; None while braking
-        self._is_new = False
+        self._held.release()
         self._stopped = False
         self._decide()
 
@@ -97,7 +91,7 @@ class Firmware:
             return f"joint {joint}: command {command[self.joints.index(joint)]} is not finite"
         self._command = np.minimum(np.maximum(command, self._low), self._high)
         self._age_steps = 0
-        self._is_new = True
+        self._held.take(self._command)
         return ""
 
     def damp(self, wanted: bool) -> None:
@@ -114,21 +108,11 @@ class Firmware:
         """The drives for the next physics step, valid until the next call; ``joint_position`` [J] now."""
         self._decide()
         self._age_steps += 1
-        if self.mode is not FirmwareMode.FOLLOWING or self._command is None:
-            self._held_steps = None
-            return self._brake
-        if self._held_steps is None:  # the robot was limp: begin where it is
-            self._commands.reset(joint_position)
-            self._held_steps, self._is_new = 0, True
-        if self._is_new or self._held_steps >= self._control_steps:
-            elapsed_s = self._held_steps * self._physics_period_s
-            self._commands.update(self._command, joint_position, elapsed_s=elapsed_s)
-            self._held_steps, self._is_new = 0, False
-        drive = self._commands.drive
-        np.multiply(drive.velocity, self._held_steps * self._physics_period_s, out=self._now.position)
-        self._now.position += drive.position
-        self._held_steps += 1
-        return self._now
+        if self.mode is not FirmwareMode.FOLLOWING:
+            self._held.release()
+        elif self._held.is_released and self._command is not None:
+            self._held.take(self._command)
+        return self._held.run(joint_position)
 
     def _decide(self) -> None:
         if self._stopped:

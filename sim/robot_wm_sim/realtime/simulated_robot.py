@@ -1,11 +1,10 @@
-"""A task's robot that stands in for the real one: physics, firmware, sensors, noise and latency, step by step.
+"""A task's robot that stands in for the real one: physics, firmware, and the way there and back, step by step.
 
 Nobody but ``reset`` puts it back on its feet, and its operator's commands (a velocity, a target) are not its own.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,18 +15,20 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.tasks import make_env
 from robot_wm_sim.env import RobotEnv
-from robot_wm_sim.realtime.delay import DelayLine
 from robot_wm_sim.realtime.firmware import Firmware
-from robot_wm_sim.realtime.noise import SensorNoise
-from robot_wm_sim.realtime.sample import Sample
-from robot_wm_sim.realtime.sensors import Sensors
+from robot_wm_sim.sensing.channel import SensorChannel
+from robot_wm_sim.sensing.command_channel import CommandChannel
+from robot_wm_sim.sensing.delay import DelayLine, delay_steps
+from robot_wm_sim.sensing.sample import Sample
+from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
+from robot_wm_sim.sensing.sensors import Sensors
 
 
 class SimulatedRobot:
     """One robot. Physics moves in ``advance`` only; a seed fixes everything that follows from the same calls.
 
-    The drives, gains and limits are those of the task's scene. A command takes ``action_latency_s`` to reach the
-    drives, a reading ``sensor_latency_s`` to reach ``sample``; both are rounded to whole physics steps.
+    The drives, gains and limits are those of the task's scene. Samples and commands are late and noisy as the
+    SensorModel says, through the very code, and with the very draws, of an environment that is reset with this seed.
     """
 
     def __init__(
@@ -36,24 +37,21 @@ class SimulatedRobot:
         *,
         seed: int = 0,
         watchdog_s: float | None = None,
-        noise: SensorNoise | None = None,
-        sensor_latency_s: float = 0.0,
-        action_latency_s: float = 0.0,
+        sensor_model: SensorModel | None = None,
     ) -> None:
-        """Takes over task and physics of ``env``, which nobody else may step. Raises UserError for a bad number."""
+        """Takes over task and physics of ``env``, which nobody else may step. Raises UserError for a bad number.
+
+        ``sensor_model`` is by default that of ``env``; both is one too many.
+        """
         self._env, self.task, self.sim = env, env.task, env.sim
         self.spec = env.task.spec
         self.firmware = Firmware(env.task.scene.robot, self.spec, watchdog_s=watchdog_s)
         self.steps = 0  # physics steps since it was built; a reset does not turn time back
-        self._noise = noise
+        if sensor_model is not None and env.sensor_model != EXACT:
+            raise UserError(f"task {self.spec.task}: its options tell of a sensor model, and so do those of the robot")
+        self._model = env.sensor_model if sensor_model is None else sensor_model
         self._sensors = Sensors(self.task, self.sim)
-        self._readings: DelayLine[Sample] = DelayLine(self._latency_steps("sensor_latency_s", sensor_latency_s))
-        self._pictures: DelayLine[dict[str, NDArray[np.uint8]]] = DelayLine(self._readings.steps)
-        self._commands: DelayLine[tuple[tuple[str, ...], Sequence[float]]] = DelayLine(
-            self._latency_steps("action_latency_s", action_latency_s)
-        )
         self._task_rng = seeding.np_random(seed)[0]  # the very episodes that the environment has for this seed
-        self._noise_rng = np.random.default_rng((seed, 1))
         self._start = self.sim.save()
         self.refused = 0  # commands
         self.refusal = ""  # of the last refused command, and why
@@ -94,16 +92,22 @@ class SimulatedRobot:
         self.sim.restore(self._start)
         self.task.reset(self.sim, self._task_rng)
         self.firmware.reset()
-        self._commands.clear()
-        self._readings.clear()
-        self._pictures.clear()
+        (rng,) = self._task_rng.spawn(1)  # as RobotEnv does
+        sample_rng, command_rng = rng.spawn(2)
+        rate_hz = self.spec.physics_rate_hz
+        self._commands: CommandChannel[tuple[tuple[str, ...], Sequence[float]]] = CommandChannel(
+            self._model, rate_hz, command_rng
+        )
+        self._pictures: DelayLine[dict[str, NDArray[np.uint8]]] = DelayLine()
+        self._picture_steps = delay_steps(self._model.observation_latency_s, rate_hz)
+        self._samples = SensorChannel(self._sensors, self._model, rate_hz, sample_rng)
         self._steps_in_episode = 0
-        self._sensors.before_step()
-        self._reading = self._read()
+        self._sensors.before_run()
+        self._samples.read(self.steps)
 
     def command(self, names: Sequence[str], values: Sequence[float]) -> None:
-        """Send a command, a value for each named joint, which reaches the drives ``action_latency_s`` from now."""
-        self._commands.put((tuple(names), values), self.steps)
+        """Send a command, a value for each named joint, which reaches the drives as late as the model says."""
+        self._commands.send((tuple(names), values), self.steps)
 
     def advance(self, steps: int = 1) -> None:
         """So many physics steps, each with what has reached the drives by its start."""
@@ -114,12 +118,12 @@ class SimulatedRobot:
                     self.refused, self.refusal = self.refused + 1, refusal
             if self._steps_in_episode % self.spec.physics_steps == 0:
                 self.task.advance(self.sim, self._task_rng)
-            self._sensors.before_step()
+            self._sensors.before_run()
             self.sim.run(self.firmware.step(self.sim.state.joint_position), 1)
             self.steps += 1
             self._steps_in_episode += 1
-            if self._readings.steps:
-                self._readings.put(self._read(), self.steps)
+            if self._samples.most_steps:
+                self._samples.read(self.steps)
 
     def stand(self, steps: int) -> None:
         """Let the time of so many physics steps pass while the robot is held: nothing moves, nothing is obeyed."""
@@ -127,29 +131,17 @@ class SimulatedRobot:
 
     def look(self) -> None:
         """Take a picture with each camera of the spec, for a later ``sample``."""
-        self._pictures.put(self._sensors.pictures(), self.steps)
+        self._pictures.put(self._sensors.pictures(), self.steps + self._picture_steps)
 
     def sample(self) -> Sample:
         """What the sensors say now, with noise, and the pictures that have come since the last; the caller's own."""
-        if self._readings.steps == 0:
-            self._reading = self._read()
-        elif arrived := self._readings.take(self.steps):
-            self._reading = arrived[-1]
-        sample = self._reading.copy()
+        if not self._samples.most_steps:
+            self._samples.read(self.steps)
+        sample = self._samples.sample(self.steps)
         for pictures in self._pictures.take(self.steps):
             sample.images.update(pictures)
-        if self._noise is not None:
-            self._noise.add_to(sample, self._noise_rng)
         return sample
 
     def close(self) -> None:
         """Free the physics engine."""
         self._env.close()
-
-    def _read(self) -> Sample:
-        return self._sensors.read(self.time_s)
-
-    def _latency_steps(self, name: str, latency_s: float) -> int:
-        if not 0.0 <= latency_s < math.inf:
-            raise UserError(f"{name} must be at least 0 s, got {latency_s}")
-        return round(latency_s * self.spec.physics_rate_hz)

@@ -22,6 +22,7 @@ from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.rewards import parabola, tolerance
 from robot_wm_sim.robots.cartpole import CARTPOLE, RAIL_M
 from robot_wm_sim.scene import Camera, Scene
+from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
 CONTROL_RATE_HZ = 50.0
@@ -181,14 +182,28 @@ def _field(
 
 
 def cartpole_balance(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = DEFAULT_BACKEND
+    *,
+    seed: int = 0,
+    render_mode: str | None = None,
+    observation: str = "proprio",
+    backend: str = DEFAULT_BACKEND,
+    sensor_model: SensorModel = EXACT,
 ) -> RobotEnv:
     """Keep a pole upright on a cart (500 steps at 50 Hz, perfect return 500)."""
-    return RobotEnv(CartpoleBalance(observation), seed=seed, render_mode=render_mode, backend=backend)
+    return RobotEnv(
+        CartpoleBalance(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+    )
 
 
 def cartpole_swingup(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = DEFAULT_BACKEND
+    *,
+    seed: int = 0,
+    render_mode: str | None = None,
+    observation: str = "proprio",
+    backend: str = DEFAULT_BACKEND,
+    sensor_model: SensorModel = EXACT,
 ) -> RobotEnv:
     """Swing a hanging pole up and keep it upright (500 steps at 50 Hz, perfect return 500)."""
-    return RobotEnv(CartpoleSwingup(observation), seed=seed, render_mode=render_mode, backend=backend)
+    return RobotEnv(
+        CartpoleSwingup(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+    )

@@ -16,6 +16,7 @@ from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.rewards import parabola
 from robot_wm_sim.robots.panda import ARM, PANDA, TOOL
 from robot_wm_sim.scene import Camera, Marker, Scene
+from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
 CONTROL_RATE_HZ = 20.0
@@ -157,7 +158,14 @@ def _field(
 
 
 def panda_reach(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "proprio", backend: str = DEFAULT_BACKEND
+    *,
+    seed: int = 0,
+    render_mode: str | None = None,
+    observation: str = "proprio",
+    backend: str = DEFAULT_BACKEND,
+    sensor_model: SensorModel = EXACT,
 ) -> RobotEnv:
     """Bring the tool of a Franka Panda to a target point (100 steps at 20 Hz, joint velocities)."""
-    return RobotEnv(PandaReach(observation), seed=seed, render_mode=render_mode, backend=backend)
+    return RobotEnv(
+        PandaReach(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+    )

@@ -17,6 +17,7 @@ from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.frames import from_yaw, rotate, rotate_inverse
 from robot_wm_sim.robots.racecar import HINGES, RACECAR, WHEELS
 from robot_wm_sim.scene import Box, Camera, Marker, Scene
+from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
 CONTROL_RATE_HZ = 20.0
@@ -171,7 +172,14 @@ def _field(
 
 
 def racecar_goal(
-    *, seed: int = 0, render_mode: str | None = None, observation: str = "image", backend: str = DEFAULT_BACKEND
+    *,
+    seed: int = 0,
+    render_mode: str | None = None,
+    observation: str = "image",
+    backend: str = DEFAULT_BACKEND,
+    sensor_model: SensorModel = EXACT,
 ) -> RobotEnv:
     """Drive a racecar to a red post seen by its camera (200 steps at 20 Hz, wheel and steering speeds)."""
-    return RobotEnv(RacecarGoal(observation), seed=seed, render_mode=render_mode, backend=backend)
+    return RobotEnv(
+        RacecarGoal(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+    )

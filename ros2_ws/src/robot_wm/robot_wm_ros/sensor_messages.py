@@ -16,7 +16,7 @@ from sensor_msgs.msg import Image, Imu, JointState
 from std_msgs.msg import Float64MultiArray, Header
 
 from robot_wm.spec import AgentSpec, ObservationField, Source
-from robot_wm_sim.realtime.sample import Sample
+from robot_wm_sim.sensing.sample import Sample
 
 JOINT_STATES = "joint_states"
 _SECOND_NS = 1_000_000_000

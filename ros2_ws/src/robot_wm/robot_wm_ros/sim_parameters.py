@@ -16,10 +16,10 @@ from robot_wm.tasks import parse_options
 from robot_wm_ros.commands import COMMAND_TYPES
 from robot_wm_ros.declaration import Declaration, declare, values
 from robot_wm_sim.realtime.fault_schedule import FaultSchedule
-from robot_wm_sim.realtime.noise import SensorNoise
+from robot_wm_sim.sensing.sensor_model import EXACT, LEGGED_GYM_NOISE, MOST_LATENCY_S, SensorModel
 
-_NOISE, _REALTIME = SensorNoise(), RealtimeConfig()
-_RATE, _LATENCY = (0.0, 20_000.0), (0.0, 10.0)
+_NOISE, _REALTIME = LEGGED_GYM_NOISE, RealtimeConfig()
+_RATE, _LATENCY = (0.0, 20_000.0), (0.0, MOST_LATENCY_S)
 _row = partial(Declaration, read_only=True)
 _DECLARATIONS = (
     _row("task", "", "task whose robot this is, such as a1_velocity; required"),
@@ -43,10 +43,10 @@ _DECLARATIONS = (
     _row("faults", "", "path of a fault schedule (YAML); empty: none"),
     _row("play_faults_at_start", True, "false: the schedule begins when ~/play_faults is called"),
     _row("noise", False, "whether sensors are noisy"),
-    _row("noise_joint_position", _NOISE.joint_position, "rad or m, standard deviation", limits=(0.0, 10.0)),
-    _row("noise_joint_velocity", _NOISE.joint_velocity, "rad/s or m/s, standard deviation", limits=(0.0, 100.0)),
-    _row("noise_angular_velocity", _NOISE.angular_velocity, "rad/s, standard deviation", limits=(0.0, 100.0)),
-    _row("noise_gravity", _NOISE.gravity, "rad, standard deviation of the tilt", limits=(0.0, 1.0)),
+    _row("noise_joint_position", _NOISE["joint_position"], "rad or m, standard deviation", limits=(0.0, 10.0)),
+    _row("noise_joint_velocity", _NOISE["joint_velocity"], "rad/s or m/s, standard deviation", limits=(0.0, 100.0)),
+    _row("noise_angular_velocity", _NOISE["angular_velocity"], "rad/s, standard deviation", limits=(0.0, 100.0)),
+    _row("noise_gravity", _NOISE["gravity"], "rad, standard deviation of the tilt", limits=(0.0, 1.0)),
     _row("sensor_latency_s", 0.0, "s, so old is a reading when it is stamped", limits=_LATENCY),
     _row("action_latency_s", 0.0, "s from a command's receipt until it reaches the drives", limits=_LATENCY),
     _row("publish_clock", False, "publish /clock and stamp with simulated time, for nodes with use_sim_time"),
@@ -78,9 +78,7 @@ class SimParameters:
     faults: FaultSchedule
     faults_path: str
     play_faults_at_start: bool
-    noise: SensorNoise | None
-    sensor_latency_s: float
-    action_latency_s: float
+    sensor_model: SensorModel | None
     publish_clock: bool
     speed: float
     trace: bool
@@ -98,11 +96,12 @@ class SimParameters:
         if given["speed"] != 1.0 and not given["publish_clock"]:
             raise UserError(f"parameter speed: {given['speed']:g} needs publish_clock, or nobody else keeps pace")
         rest = dict(given)
-        noise = SensorNoise(
-            **{
-                name: rest.pop(f"noise_{name}")
-                for name in ("joint_position", "joint_velocity", "angular_velocity", "gravity")
-            }
+        noise = {name: rest.pop(f"noise_{name}") for name in _NOISE}
+        is_noisy = rest.pop("noise")
+        sensor_model = SensorModel(
+            observation_latency_s=rest.pop("sensor_latency_s"),
+            action_latency_s=rest.pop("action_latency_s"),
+            noise_std=noise if is_noisy else {},
         )
         realtime = RealtimeConfig(
             cpu_affinity=tuple(rest.pop("cpu_affinity")),
@@ -114,7 +113,7 @@ class SimParameters:
             "controller_joints": tuple(given["controller_joints"]),
             "faults": FaultSchedule.load(Path(path)) if path else FaultSchedule(),
             "faults_path": path,
-            "noise": noise if given["noise"] else None,
+            "sensor_model": sensor_model if sensor_model != EXACT else None,
             "realtime": realtime,
             **{name: given[name] or None for name in ("sensor_rate_hz", "camera_rate_hz", "watchdog_s")},
         }

@@ -63,9 +63,7 @@ class SimRobot:
             parameters.task_options,
             seed=parameters.seed,
             watchdog_s=parameters.watchdog_s,
-            noise=parameters.noise,
-            sensor_latency_s=parameters.sensor_latency_s,
-            action_latency_s=parameters.action_latency_s,
+            sensor_model=parameters.sensor_model,
         )
         parameters.faults.require_joints(robot.joint_names, origin=parameters.faults_path)
         spec = robot.spec

@@ -1,4 +1,4 @@
-"""What a robot's sensors read at one moment, before it becomes messages."""
+"""What a robot's sensors read at one moment, before it becomes messages or an observation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Float64 = NDArray[np.float64]
 class Sample:
     """One reading of all sensors, SI. N: joints of the robot, then its couplings; arrays are the sample's own."""
 
-    time_s: float  # of physics, since the robot was built
+    time_s: float  # of physics, since the robot was built (in a RobotEnv: since the episode began)
     stamp_ns: int = 0  # what the header says: set when the sample is read out
     joint_names: tuple[str, ...]  # [N]
     joint_position: Float64  # [N] rad or m

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robot_wm.spec import ObservationField, Source
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.frames import rotate_inverse
-from robot_wm_sim.realtime.sample import Sample
+from robot_wm_sim.sensing.sample import Sample
 from robot_wm_sim.task import Task
 
 # Topics that say what the physics state says.
@@ -32,32 +32,40 @@ class Sensors:
             members = robot.couplings.get(name, (name,))
             self._mix[row, robot.index(members)] = 1.0 / len(members)
         self._is_plain = not robot.couplings
+        self.joints = len(robot.joints)  # J
         self._physics_period_s = 1.0 / task.scene.physics_rate_hz
         self._up = np.array([0.0, 0.0, task.scene.gravity])  # m/s²: what an accelerometer at rest shows
-        self._velocity_before = np.zeros(3)  # m/s, world axes, a physics step ago
+        self._velocity_before = np.zeros(3)  # m/s, world axes, before the latest physics steps
+        self._elapsed_s = self._physics_period_s  # in those
         sensors = [field for field in task.spec.observations if field.source is Source.SENSOR]
         self.images: list[ObservationField] = [field for field in sensors if field.is_image]
-        self._estimates = [f.name for f in sensors if not f.is_image and f.topic not in STATE_TOPICS]
+        self.estimates = {  # elements of the task's own, by field
+            field.name: field.shape[0] for field in sensors if not field.is_image and field.topic not in STATE_TOPICS
+        }
 
-    def before_step(self) -> None:
-        """Call before each physics step, and after the robot was put somewhere: accelerations are differences."""
+    def before_run(self, steps: int = 1) -> None:
+        """Call before so many physics steps are taken, and after the robot was put somewhere.
+
+        Accelerations are differences: an accelerometer tells the mean of the latest steps.
+        """
         self._velocity_before[:] = self._sim.state.base_linear_velocity
+        self._elapsed_s = steps * self._physics_period_s
 
     def read(self, time_s: float) -> Sample:
         """A reading of now, without pictures."""
         state = self._sim.state
         turn = state.base_quaternion
-        acceleration = (state.base_linear_velocity - self._velocity_before) / self._physics_period_s
+        acceleration = (state.base_linear_velocity - self._velocity_before) / self._elapsed_s
         estimates = {}
-        if self._estimates:
+        if self.estimates:
             values = self._task.observe(self._sim)
-            estimates = {name: np.array(values[name], dtype=np.float64) for name in self._estimates}
+            estimates = {name: np.array(values[name], dtype=np.float64) for name in self.estimates}
         return Sample(
             time_s=time_s,
             joint_names=self.joint_names,
-            joint_position=self._mixed(state.joint_position),
-            joint_velocity=self._mixed(state.joint_velocity),
-            joint_effort=self._mixed(state.joint_effort),
+            joint_position=self.mixed(state.joint_position),
+            joint_velocity=self.mixed(state.joint_velocity),
+            joint_effort=self.mixed(state.joint_effort),
             orientation=turn.copy(),
             angular_velocity=np.array(rotate_inverse(turn, state.base_angular_velocity)),
             linear_acceleration=np.array(rotate_inverse(turn, acceleration + self._up)),
@@ -74,5 +82,6 @@ class Sensors:
             for field in self.images
         }
 
-    def _mixed(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+    def mixed(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of joints and couplings [N], an array of their own, for those of the joints [J]."""
         return joints.copy() if self._is_plain else self._mix @ joints

@@ -1,0 +1,65 @@
+"""Control periods of an environment in which commands come late, or in which the agent is not told what is so now."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robot_wm_sim.backend import PhysicsBackend
+from robot_wm_sim.held_drive import HeldDrive
+from robot_wm_sim.sensing.channel import SensorChannel
+from robot_wm_sim.sensing.command_channel import CommandChannel
+from robot_wm_sim.sensing.sensed_world import SensedWorld
+from robot_wm_sim.sensing.sensor_model import SensorModel
+from robot_wm_sim.sensing.sensors import Sensors
+from robot_wm_sim.task import Task, Vector
+
+
+class LateTicks:
+    """One episode under a SensorModel, from a robot that was just put where it starts.
+
+    Physics runs from one event to the next: a command arrives, a reading is due, a set-point is renewed. Where nothing
+    is late that is the whole control period. As a robot's firmware does, the drives brake until the first command.
+    """
+
+    def __init__(
+        self, task: Task, sim: PhysicsBackend, sensors: Sensors, model: SensorModel, rng: np.random.Generator
+    ) -> None:
+        """Raises UserError for what the model names and the task's sensors do not read."""
+        self._task, self._sim, self._model = task, sim, model
+        spec = task.spec
+        self._period = steps = spec.physics_steps
+        self._step = 0  # physics steps in the episode
+        self._sensors = sensors
+        self._world = SensedWorld(sim)
+        self._held = HeldDrive(task.scene.robot, spec.action, period_s=spec.control_period_s, physics_steps=steps)
+        sample_rng, command_rng = rng.spawn(2)
+        self._samples = SensorChannel(sensors, model, spec.physics_rate_hz, sample_rng)
+        self._samples.read(0, look=True)
+        self._commands: CommandChannel[NDArray[np.float64]] = CommandChannel(model, spec.physics_rate_hz, command_rng)
+
+    def run(self, command: NDArray[np.float64]) -> None:
+        """One control period that begins with sending a command [A], SI."""
+        self._commands.send(command, self._step)
+        due = [] if self._model.is_exact else self._samples.due(self._step, self._period)
+        end = self._step + self._period
+        while self._step < end:
+            for arrived in self._commands.take(self._step):
+                self._held.take(arrived)
+            until = min(end, self._step + self._held.steps_left, self._commands.next_step or end, *due[:1])
+            steps = until - self._step
+            self._sensors.before_run(steps)
+            self._sim.run(self._held.run(self._sim.state.joint_position, steps), steps)
+            self._step = until
+            if due and due[0] == until:
+                self._samples.read(due.pop(0), look=True)
+
+    def observe(self) -> tuple[dict[str, Vector], dict[str, NDArray[np.uint8]]]:
+        """What the agent is told at this tick: vectors and pictures, by field. Called once a tick."""
+        if self._model.is_exact:
+            return dict(self._task.observe(self._sim)), self._sensors.pictures()
+        sample = self._samples.sample(self._step)
+        self._world.show(sample)
+        return {**self._task.observe(cast(PhysicsBackend, self._world)), **sample.fields}, sample.images

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
-from robot_wm.evaluation.run_command import short_options, with_latencies
+from robot_wm.evaluation.run_command import sensor_model, short_options, with_latencies
 from robot_wm.evaluation.seeds import EVALUATION_SEED
 from robot_wm.options import NotNegative, Positive, Seed, Which
 from robot_wm.runtime.engines import EngineKind
@@ -115,7 +115,7 @@ def evaluate_command(
                 precision=precision,
                 done=done,
             )
-    emit(result, as_json=json, title=str(checkpoint or bundle))
+    emit(result | sensor_model(options), as_json=json, title=str(checkpoint or bundle))
     if result["cut_off"]:
         told = f"{result['cut_off']} of {episodes} episodes had not ended after {episode_steps} steps and count as they"
         messages().print(f"{told} stood then; --episode-steps sets this limit, and the task's time_limit ends them")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,13 +101,14 @@ def run(
         if gui:
             raise UserError("--gui and --video: one at a time")
         check_video(video)
+    options = with_latencies(option, observation_latency_s, action_latency_s)
     paced = video is None if realtime is None else realtime
     robot = driven(
         bundle,
         public_key,
         config=SafetyConfig(soft_start_s=soft_start_s, surprise_limit=surprise_limit),
         task=task,
-        option=with_latencies(option, observation_latency_s, action_latency_s),
+        option=options,
         backend=backend,
         command=command,
         seed=seed,
@@ -140,6 +141,7 @@ def run(
         "surprise_unit": it.controller.manifest.surprise_unit,
         "backend": it.backend,
         "bundle": str(bundle),
+        **sensor_model(options),
     }
     if not json:
         figures.pop("latency_histogram")
@@ -160,6 +162,8 @@ def short_options(
             raise UserError(f"--{name} and --option.{name}: give one of them")
         if task.startswith(GYM_PREFIX):
             raise UserError(f"--{name}: for our own tasks, not for {task}")
+    if isinstance(latencies := option.get("sensor_model"), Mapping) and task.startswith(GYM_PREFIX):
+        raise UserError(f"{_flags(latencies)}: for our own tasks, not for {task}")
     if command is not None and not spec.commands:
         raise UserError(f"--command: task {task} follows no command")
     return given
@@ -175,9 +179,19 @@ def with_latencies(
         return dict(option or {})
     for spelt in option or {}:
         if spelt.replace("-", "_") == "sensor_model":
-            flags = " and ".join(f"--{name.replace('_', '-')}" for name in given)
-            raise UserError(f"{flags} and --option.{spelt}: give one of them")
+            raise UserError(f"{_flags(given)} and --option.{spelt}: give one of them")
     return {**(option or {}), "sensor_model": given}
+
+
+def sensor_model(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result tells of the task option of that name, where it was given."""
+    from robot_wm.tasks import parse_options
+
+    return {name: value for name, value in parse_options(options).items() if name == "sensor_model"}
+
+
+def _flags(latencies: Iterable[str]) -> str:
+    return " and ".join(f"--{name.replace('_', '-')}" for name in latencies)
 
 
 def task_options(config: object, task: str) -> dict[str, str | int | float | bool]:

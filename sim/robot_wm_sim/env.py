@@ -76,9 +76,8 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         if self._window is not None:
             self.sim = self._window.watch(self.sim)
         self._start = self.sim.save()
-        self.sensor_model = sensor_model
         self._sensors = Sensors(task, self.sim)
-        Noise(sensor_model, self._sensors)  # refuses here what it would refuse at every reset
+        self.sensor_model = self._checked(sensor_model)
         self._late: LateTicks | None = None  # of this episode, unless all is exact and at once
         self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
         self._first_seed: int | None = seed
@@ -101,9 +100,9 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         ``options["sensor_model"]`` is a SensorModel for this episode alone. What it draws comes from a generator of its
         own and changes nothing that the task draws. Raises UserError for one that is none, or does not fit the task.
         """
-        model = self.sensor_model if options is None else options.get("sensor_model", self.sensor_model)
-        if not isinstance(model, SensorModel):
-            raise UserError(f"option sensor_model of reset: {model!r} is not a SensorModel")
+        model = self.sensor_model
+        if options is not None and "sensor_model" in options:
+            model = self._checked(options["sensor_model"])
         super().reset(seed=self._first_seed if seed is None else seed, options=options)
         self._first_seed = None
         self.sim.restore(self._start)
@@ -163,10 +162,18 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         if self._window is not None:
             self._window.close()
 
+    def _checked(self, model: Any) -> SensorModel:
+        """The model; UserError for one that is none, or does not fit the task."""
+        if not isinstance(model, SensorModel):
+            raise UserError(f"sensor_model {model!r} is not a SensorModel")
+        Noise(model, self._sensors)
+        return model
+
     def _observe(self) -> Observation:
         values: dict[str, Vector]
         if self._late is None:
-            values, pictures = dict(self.task.observe(self.sim)), self._sensors.pictures()
+            values = dict(self.task.observe(self.sim))
+            pictures = self._sensors.pictures() if self._sensors.images else {}
         else:
             values, pictures = self._late.observe()
         for name in self._last_action_fields:

@@ -251,6 +251,15 @@ def test_an_evaluated_episode_lasts_no_longer_than_it_may(stumbler, capsys):
     assert f"{result['cut_off']} of 9 episodes had not ended after 5 steps" in told.err
 
 
+def test_latencies_have_flags_of_their_own(bundle_path, capsys):
+    arguments = ["eval", "--bundle", str(bundle_path), "--episodes", "1", "--json"]
+    assert robot_wm([*arguments, "--observation-latency-s", "0.1", "--action-latency-s", "0.02"]) == 0
+    late = json.loads(capsys.readouterr().out)
+    assert late["sensor_model"] == {"observation_latency_s": 0.1, "action_latency_s": 0.02}
+    assert robot_wm(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["returns"] != late["returns"]
+
+
 def test_the_backend_has_a_flag_of_its_own(bundle_path, capsys):
     arguments = ["eval", "--bundle", str(bundle_path), "--episodes", "1", "--json"]
     assert robot_wm([*arguments, "--backend", "pybullet"]) == 0

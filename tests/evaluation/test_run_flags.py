@@ -160,6 +160,28 @@ def test_the_backend_is_the_one_asked_for(bundle_path, capsys):
     assert names["pybullet"]["return_mean"] != names["mujoco"]["return_mean"]
 
 
+def test_latencies_are_those_asked_for(bundle_path, capsys):
+    """A trot by the clock hears nothing, so it does not matter what it hears late; late commands are another gait."""
+    results = [
+        figures(bundle_path, capsys, "--seconds", 1.0, *given)
+        for given in (
+            (),
+            ("--observation-latency-s", 0.02),
+            ("--action-latency-s", 0.02),
+            ("--option.sensor-model", "{action_latency_s: 0.02}"),
+        )
+    ]
+    exact, unheard, late, spelt = (result["return_mean"] for result in results)
+    assert exact == unheard
+    assert exact != late == spelt
+    assert "sensor_model" not in results[0]
+    assert [result["sensor_model"] for result in results[1:]] == [
+        {"observation_latency_s": 0.02},
+        {"action_latency_s": 0.02},
+        {"action_latency_s": 0.02},
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -172,6 +194,14 @@ def test_the_backend_is_the_one_asked_for(bundle_path, capsys):
         (("--backend", "pybullet", "--option.backend", "mujoco"), "--backend and --option.backend: give one"),
         (("--backend", "bullet9"), "'bullet9' is not installed; known backends:"),
         (("--task", "gym:gymnasium:CartPole-v1", "--backend", "pybullet"), "--backend: for our own tasks"),
+        (("--task", "gym:gymnasium:CartPole-v1", "--action-latency-s", "0.1"), "--action-latency-s: for our own tasks"),
+        (("--observation-latency-s", "11"), "observation_latency_s must be within [0, 10] s, got 11.0"),
+        (
+            ("--observation-latency-s", "0.1", "--option.sensor-model", "{}"),
+            "--observation-latency-s and --option.sensor-model: give one of them",
+        ),
+        (("--option.sensor-model", "{jitter: 1}"), "option sensor_model: jitter: Unexpected keyword argument"),
+        (("--option.sensor-model", "{noise_std: {ears: 1}}"), "noise_std ears: no sensor of this task reads it"),
         (("--task", "gym:gymnasium:CartPole-v1", "--gui"), "only our own tasks have a window"),
         (("--seconds", "inf"), 'Invalid value "inf" for --seconds. Must be < inf'),
         (("--soft-start-s", "inf"), "for --soft-start-s. Must be < inf"),

@@ -285,8 +285,10 @@ def test_noise_changes_nothing_that_the_task_draws(build_env, monkeypatch):
 
 def test_what_is_no_model_is_refused(build_env):
     env = build_env("cartpole_balance")
-    with pytest.raises(UserError, match=r"option sensor_model of reset: 0\.1 is not a SensorModel"):
+    with pytest.raises(UserError, match=r"sensor_model 0\.1 is not a SensorModel"):
         env.reset(options={"sensor_model": 0.1})
+    untouched, _ = env.reset()  # what is refused has changed nothing: this is the first episode
+    assert_same([untouched], play(build_env("cartpole_balance"), 0))
     task = CartpoleSwingup("proprio")
     with pytest.raises(UserError, match="bias tool_position: no sensor of this task reads it"):
         RobotEnv(task, sensor_model=SensorModel(bias={"tool_position": 0.1}))

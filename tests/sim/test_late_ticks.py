@@ -224,6 +224,8 @@ def test_a_tool_s_place_has_the_noise_of_its_name(build_env):
 def test_a_lost_sample_repeats_the_last_one_pictures_too(build_env):
     env = build_env("racecar_goal", observation="both")
     told = play(env, 40, seed=2, model=SensorModel(drop_probability=0.4, noise_std={"joint_velocity": 0.1}))
+    pictures = [values["camera"] for values in told]
+    assert not any(np.shares_memory(*pair) for pair in itertools.pairwise(pictures))  # the caller's own
     lost, camera = [], []
     for before, now in itertools.pairwise(told):
         same = {name: np.array_equal(before[name], now[name]) for name in now}

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_wm.errors import UserError
+from robot_wm_sim.drive import Drive
 from robot_wm_sim.frames import rotate_inverse
 from robot_wm_sim.sensing.channel import SensorChannel
 from robot_wm_sim.sensing.command_channel import CommandChannel
@@ -136,8 +137,23 @@ def test_a_lost_sample_is_the_last_one_once_more_and_nothing_else_of_the_rest_ch
     for was_lost, before, now, step in zip(lost, told, told[1:], range(1, 1001), strict=False):
         assert np.array_equal(before.joint_position, now.joint_position) == was_lost
         assert was_lost or now.time_s == step / RATE_HZ
-    told[-1].joint_position[:] = math.nan  # the caller's own
-    assert np.isfinite(lossy.sample(1000).joint_position).all()
+
+
+def test_a_sample_is_the_caller_s_own(steady):
+    channel, _ = steady.channel(SensorModel(drop_probability=0.999))
+    channel.sample(0).joint_position[:] = math.nan
+    assert np.isfinite(channel.sample(0).joint_position).all()
+
+
+def test_an_accelerometer_tells_the_mean_of_the_steps_since_the_last_look(build_env):
+    """The steps of an environment are taken several at once: free fall is felt as nothing all the same."""
+    env = build_env("a1_velocity")
+    env.reset(seed=0)
+    env.sim.place(joint_position=env.sim.state.joint_position.copy(), base_position=(0.0, 0.0, 2.0))
+    sensors = Sensors(env.task, env.sim)
+    sensors.before_run(10)
+    env.sim.run(Drive.braking(env.task.scene.robot), 10)
+    np.testing.assert_allclose(sensors.read(0.02).linear_acceleration, 0.0, atol=0.3)
 
 
 def test_a_bias_is_in_every_sample_and_tilts_the_imu(steady):

@@ -17,7 +17,7 @@ class DelayLine(Generic[Item]):
 
     def put(self, item: Item, step: int) -> None:
         """Send an item that arrives at ``step``, or with the one before it where that is later."""
-        self._line.append((max(step, self._line[-1][0]) if self._line else step, item))
+        self._line.append((step, item))  # nothing passes the first in the line
 
     def take(self, step: int) -> list[Item]:
         """All that has arrived by ``step`` and was not taken before, oldest first."""

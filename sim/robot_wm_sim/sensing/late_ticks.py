@@ -62,4 +62,5 @@ class LateTicks:
             return dict(self._task.observe(self._sim)), self._sensors.pictures()
         sample = self._samples.sample(self._step)
         self._world.show(sample)
-        return {**self._task.observe(cast(PhysicsBackend, self._world)), **sample.fields}, sample.images
+        pictures = {name: picture.copy() for name, picture in sample.images.items()}  # samples share them
+        return {**self._task.observe(cast(PhysicsBackend, self._world)), **sample.fields}, pictures

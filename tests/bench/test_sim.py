@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from robot_wm.cli import run
+from robot_wm.tasks import make_env
 from robot_wm_bench import sim as bench_sim
 
 
@@ -39,9 +40,17 @@ def test_ratios_are_medians_over_turns_and_not_ratios_of_medians():
     assert bench_sim._row(rates, 1, "pybullet")["ratio"] == 1.0
 
 
-@pytest.mark.parametrize("name", bench_sim.BACKENDS)
-def test_the_raw_loop_simulates_what_the_environment_does(build_env, name):
-    env, raw = (build_env(bench_sim.TASK, backend=name) for _ in range(2))
+@pytest.fixture(params=bench_sim.BACKENDS)
+def two_envs(request):
+    """An engine's name, and two environments in it."""
+    envs = [make_env(bench_sim.TASK, backend=request.param).unwrapped for _ in range(2)]
+    yield (request.param, *envs)
+    for env in envs:
+        env.close()
+
+
+def test_the_raw_loop_simulates_what_the_environment_does(two_envs):
+    name, env, raw = two_envs
     for each in (env, raw):
         each.reset(seed=bench_sim.SEED)
     take = bench_sim._pybullet_steps(raw) if name == "pybullet" else bench_sim._mujoco_steps(raw)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from rich.progress import Progress
 
+from robot_wm.training.config import TrainConfig
 from robot_wm_bench.train import _Watch, bench_train
 
 TINY = dict(
@@ -64,8 +65,9 @@ class StatedRun:
 
 
 @pytest.fixture
-def stated(tiny):
-    return StatedRun(tiny(dreamer={"size": "nano", "batch_size": 2, "batch_length": 4}))
+def stated(tmp_path):
+    settings = {"size": "nano", "batch_size": 2, "batch_length": 4}
+    return StatedRun(TrainConfig(task="cartpole_balance", run_dir=tmp_path / "run", envs=2, dreamer=settings))
 
 
 def watch(warm_up_s, seconds):

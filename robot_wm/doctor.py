@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from robot_wm.console import emit
+from robot_wm.firmware.shipped import known
 from robot_wm.plugins import GROUPS, broken, brought_by, entries, is_ours
 from robot_wm.runtime.trt.api import mend
 from robot_wm.runtime.trt.driver import driver_version
@@ -192,11 +193,12 @@ def _core(machine: Machine) -> Iterator[Finding]:
 
 def _plugins(_: Machine) -> Iterator[Finding]:
     """Each group that other distributions add to, with what is of whom; then what of theirs cannot be imported."""
+    files = {"robot_wm.robots": known("robots")}  # ours are found as files, and win as entry points of ours do
     for group in GROUPS:
         found = entries(group)
-        theirs = [f"{entry.name} ({brought_by(entry)})" for entry in found.values() if not is_ours(entry)]
-        ours = f"{len(found) - len(theirs)} of robot-wm"
-        yield Finding(group, "ok", ", ".join([ours, *theirs]), "what other distributions add")
+        ours = {name for name, entry in found.items() if is_ours(entry)}.union(files.get(group, ()))
+        theirs = [f"{name} ({brought_by(entry)})" for name, entry in found.items() if name not in ours]
+        yield Finding(group, "ok", ", ".join([f"{len(ours)} of robot-wm", *theirs]), "what other distributions add")
     for entry, reason in broken():
         dist = entry.dist.name if entry.dist is not None else entry.value
         yield Finding(

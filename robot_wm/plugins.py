@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from robot_wm.errors import UserError
 
-DISTRIBUTION = "robot-wm"
+DISTRIBUTIONS = ("robot-wm", "robot-wm-ros")  # the library, and the ROS 2 package
 GROUPS = (
     "robot_wm.commands",
     "robot_wm.benchmarks",
     "robot_wm.zoo",
     "robot_wm.tasks",
     "robot_wm.robots",
+    "robot_wm.bindings",
+    "robot_wm.drives",
     "robot_wm.backends",
     "robot_wm.agents",
     "robot_wm.exporters",
 )
+
+_Wanted = TypeVar("_Wanted")
 
 
 def entries(group: str) -> dict[str, EntryPoint]:
@@ -33,8 +37,8 @@ def entries(group: str) -> dict[str, EntryPoint]:
 
 
 def is_ours(entry: EntryPoint) -> bool:
-    """Whether this distribution brings it."""
-    return entry.dist is not None and entry.dist.name == DISTRIBUTION
+    """Whether one of our distributions brings it."""
+    return entry.dist is not None and entry.dist.name.replace("_", "-") in DISTRIBUTIONS
 
 
 def brought_by(entry: EntryPoint) -> str:
@@ -55,6 +59,15 @@ def load(entry: EntryPoint) -> Any:
             f"{entry.group} {entry.name!r} of {brought} cannot be imported: {type(error).__name__}: {what}"
             f' (python -c "import {entry.module}" shows where)'
         ) from error
+
+
+def load_as(entry: EntryPoint, wanted: type[_Wanted]) -> _Wanted:
+    """What an entry point names, which has to be a ``wanted``; UserError naming its distribution where it is not."""
+    found = load(entry)
+    if not isinstance(found, wanted):
+        what = f"{entry.value} is {str(found)[:200]!r}, not a {wanted.__name__}"
+        raise UserError(f"{entry.group} {entry.name!r} of {brought_by(entry)}: {what}")
+    return found
 
 
 def broken() -> Iterator[tuple[EntryPoint, str]]:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from robot_wm.errors import UserError
+from robot_wm.firmware.shipped import known
+from robot_wm.plugins import GROUPS as ALL_GROUPS
 from robot_wm.plugins import load
 
 GROUPS = {
@@ -52,7 +54,7 @@ def foreign(tmp_path: Path) -> dict[str, str]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brokenplug\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text("\n".join(f"[{group}]\n{lines}\n" for group, lines in GROUPS.items()))
-    return os.environ | {"PYTHONPATH": str(tmp_path)}
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
 
 
 @pytest.mark.parametrize("kind", ERRORS)
@@ -87,12 +89,16 @@ def test_it_is_named_by_the_doctor_and_the_rest_works(foreign):
 
 def test_the_doctor_says_what_of_each_group_is_of_whom(foreign):
     rows = {row["name"]: row for row in json.loads(robot_wm("doctor --json", foreign).stdout)["rows"]}
-    for group in GROUPS:
+    for group in ALL_GROUPS:
         assert rows[group]["status"] == "ok"
+        is_here = group != "robot_wm.bindings"  # of the ROS 2 package, which a workstation need not have
+        assert not is_here or not rows[group]["found"].startswith("0 "), group
     tasks = rows["robot_wm.tasks"]["found"].split(", ")
     assert tasks[0].endswith(" of robot-wm")
     assert tasks[1:] == ["their_good_task (brokenplug 1.2)", "their_task (brokenplug 1.2)"]
-    assert "their_good_robot (brokenplug 1.2)" in rows["robot_wm.robots"]["found"]
+    robots = rows["robot_wm.robots"]["found"].split(", ")
+    assert robots[0] == f"{len(known('robots'))} of robot-wm"
+    assert robots[1:] == ["their_good_robot (brokenplug 1.2)", "their_odd_robot (brokenplug 1.2)"]  # a1 is ours
     commands = rows["robot_wm.commands"]["found"].split(", ")
     assert "doctor2 (brokenplug 1.2)" in commands
     assert "doctor (brokenplug 1.2)" not in commands  # ours is used

@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
 from robot_wm.firmware.check import check_robot, require_robot
-from robot_wm.firmware.loading import brought_robots, known, load_board, load_robot
+from robot_wm.firmware.loading import brought_robots, load_board, load_robot
+from robot_wm.firmware.shipped import known
 from robot_wm.firmware.urdf import urdf_limits
 from robot_wm.plugins import brought_by
 

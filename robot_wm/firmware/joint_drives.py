@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from robot_wm.firmware.drives import HOW_TO_APPLY, RENDERERS
 from robot_wm.firmware.drives.joint import JointDrive
 from robot_wm.firmware.rendered import RenderedFile
 from robot_wm.firmware.robot_model import RobotConfig
@@ -27,14 +26,15 @@ _AS_THEY_ARE = (
 
 def render_drives(robot: RobotConfig) -> list[RenderedFile]:
     """Settings of every drive in its maker's format; nothing for closed drives."""
-    texts = RENDERERS[robot.drive_type](robot.name, joint_drives(robot))
+    drives = robot.drive_kind
+    texts = drives.render(robot.name, joint_drives(robot))
     purpose = f"settings of the {robot.drive_type} drives"
-    return [RenderedFile(name, text, HOW_TO_APPLY[robot.drive_type], purpose) for name, text in texts.items()]
+    return [RenderedFile(name, text, drives.how_to_apply, purpose) for name, text in texts.items()]
 
 
 def joint_drives(robot: RobotConfig) -> list[JointDrive]:
     """The joints as their drives see them, in order; none for closed drives, which nobody can set up."""
-    if robot.drive_type == "closed":
+    if not robot.drive_kind.is_open:
         return []
     return [JointDrive(**_drive(robot, name)) for name in robot.joints]
 

@@ -18,11 +18,11 @@ from pydantic import BaseModel, ValidationError
 from robot_wm.errors import UserError
 from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.firmware.shipped import PACKAGE, known
 from robot_wm.plugins import brought_by, entries, load
 from robot_wm.yaml_file import parse_yaml, read_yaml, write_yaml
 
 GROUP = "robot_wm.robots"
-_PACKAGE = "firmware_configs"
 _SUFFIXES = (".yaml", ".yml")
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -50,12 +50,6 @@ def _file_of(entry: EntryPoint) -> Path:
 def load_board(name_or_path: str | Path) -> BoardConfig:
     """The board of that name, or of the YAML file at that path; UserError for a file that cannot be used."""
     return _load(name_or_path, "boards", BoardConfig)
-
-
-def known(room: str) -> list[str]:
-    """Names of the ``robots`` or ``boards`` that come with the library."""
-    folder = files(_PACKAGE) / room
-    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
 def parse(text: str, model: type[_Model], *, origin: str) -> _Model:
@@ -90,8 +84,8 @@ def _load(name_or_path: str | Path, room: str, model: type[_Model]) -> _Model:
         one = room.removesuffix("s")
         names += brought_robots() if model is RobotConfig else ()
         raise UserError(f"unknown {one} {str(name_or_path)!r}; known: {', '.join(names)}, or the path of a .yaml")
-    text = (files(_PACKAGE) / room / f"{name_or_path}.yaml").read_text(encoding="utf-8")
-    return parse(text, model, origin=f"{_PACKAGE}/{room}/{name_or_path}.yaml")
+    text = (files(PACKAGE) / room / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+    return parse(text, model, origin=f"{PACKAGE}/{room}/{name_or_path}.yaml")
 
 
 def _meaning(model: type[BaseModel], path: tuple[int | str, ...]) -> str:

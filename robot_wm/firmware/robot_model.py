@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from robot_wm.errors import UserError
+from robot_wm.firmware.drives.kind import DriveKind, drive_kind
 from robot_wm.firmware.frozen import Count, FrozenModel, NotNegative
 from robot_wm.spec import JointLimits, Name, Positive
 
-DriveType = Literal["moteus", "odrive", "dynamixel", "vesc", "closed"]
 ControlMode = Literal["position", "velocity", "effort"]
 WhenStopped = Literal["damp", "hold_and_brake"]
 UsbId = Annotated[str, Field(pattern=r"^[0-9a-f]{4}$")]
@@ -37,6 +38,14 @@ def _at_most(largest: float) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _known_drives(name: str) -> str:
+    try:
+        drive_kind(name)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    return name
 
 
 Watchdog = Annotated[Positive, _at_most(10.0)]  # s; what is longer was written in ms
@@ -166,7 +175,9 @@ class RobotConfig(FrozenModel):
     description: str
     robot: str = Field(description="AgentSpec.robot of the agents that may drive it")
     firmware: str = Field(description="AgentSpec.firmware.name of the agents that may drive it")
-    drive_type: DriveType
+    drive_type: Annotated[Name, AfterValidator(_known_drives)] = Field(
+        description="kind of its drives, an entry point of robot_wm.drives"
+    )
     urdf: str = Field(default="", description="where the description is from whose limits the joints repeat")
     control_rate_hz: Annotated[Positive, _at_most(5000.0)] = Field(description="Hz, of the agent's commands")
     command_timeout_s: Watchdog = Field(description="s without a command until the firmware damps")
@@ -200,7 +211,7 @@ class RobotConfig(FrozenModel):
         for name, joint in self.joints.items():
             if joint.bus is not None and joint.bus not in self.buses:
                 raise ValueError(f"joints.{name}.bus: {joint.bus} is not among buses ({', '.join(self.buses)})")
-        if self.drive_type != "closed":
+        if self.drive_kind.is_open:
             self._require_open_drives()
         return self
 
@@ -212,10 +223,14 @@ class RobotConfig(FrozenModel):
                     meaning = RobotJoint.model_fields[key].description
                     raise ValueError(f"joints.{name}.{key}: a {self.drive_type} drive needs it ({meaning})")
             place = (str(joint.bus), int(joint.bus_id or 0))
-            # A VESC drives a motor and a servo under one id.
-            if place in taken and self.drive_type != "vesc":
+            if place in taken and not self.drive_kind.shares_ids:
                 raise ValueError(f"joints.{name}.bus_id: {taken[place]} has number {place[1]} on {place[0]} too")
             taken[place] = name
+
+    @property
+    def drive_kind(self) -> DriveKind:
+        """What its kind of drives declares."""
+        return drive_kind(self.drive_type)
 
     def joints_of(self, action_name: str) -> tuple[str, ...]:
         """Names of the joints that an action's name moves; empty for a name that this robot lacks."""

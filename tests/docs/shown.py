@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.render import render_all
+from robot_wm.firmware.shipped import known
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("robot_wm", "sim/robot_wm_sim", "export/robot_wm_export", "ros2_ws/src/robot_wm/robot_wm_ros",

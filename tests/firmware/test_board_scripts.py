@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from robot_wm.firmware.jetson import cpu_list, render_jetson
-from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.render import render_all
+from robot_wm.firmware.shipped import known
 
 JETSONS = [name for name in known("boards") if load_board(name).is_jetson]
 

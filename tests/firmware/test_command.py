@@ -14,9 +14,10 @@ from robot_wm.errors import UserError
 from robot_wm.firmware import paths
 from robot_wm.firmware.command import app
 from robot_wm.firmware.joint_drives import joint_drives
-from robot_wm.firmware.loading import known, load_board, load_robot, parse, robot_yaml
+from robot_wm.firmware.loading import load_board, load_robot, parse, robot_yaml
 from robot_wm.firmware.render import MANIFEST, render_all
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.firmware.shipped import known
 from robot_wm.runtime.installed import SYSTEM_ROOT
 from robot_wm.runtime.signature import generate_key
 from robot_wm_sim.robots.a1 import A1

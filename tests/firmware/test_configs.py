@@ -7,8 +7,9 @@ import yaml
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.board_model import BoardConfig
-from robot_wm.firmware.loading import known, load_board, load_robot, parse, robot_yaml
+from robot_wm.firmware.loading import load_board, load_robot, parse, robot_yaml
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.firmware.shipped import known
 from robot_wm.firmware.urdf import urdf_limits
 from robot_wm_sim.robots.a1 import A1
 from robot_wm_sim.robots.cartpole import CARTPOLE
@@ -88,7 +89,7 @@ FAULTS = [
     ("joints/slider/direction", 0, ["joints.slider.direction", "1 or -1"]),
     ("command_timeout_s", ".inf", ["command_timeout_s", "s without a command"]),
     ("control_rate_hz", float("nan"), ["control_rate_hz", "finite", "Hz"]),
-    ("drive_type", "magic", ["drive_type", "'moteus', 'odrive'", "'magic'"]),
+    ("drive_type", "magic", ["drive_type", "no drive of the group robot_wm.drives", "moteus, odrive", "'magic'"]),
     ("drive_type", "moteus", ["joints.slider.bus", "a moteus drive needs it", "name of one of the robot's buses"]),
     ("action_mode", "position", ["action_mode position", "('effort',)"]),
     ("couplings", {"both": ["slider", "wing"]}, ["couplings.both", "not a joint: wing"]),

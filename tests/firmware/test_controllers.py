@@ -5,9 +5,10 @@ import yaml
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.controllers import controller_of, render_controllers
-from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.mcu_header import render_mcu_header
 from robot_wm.firmware.render import render_all
+from robot_wm.firmware.shipped import known
 
 OPEN_LOOP = {"humble": "open_loop_control", "jazzy": "interpolate_from_desired_state"}
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from robot_wm.firmware.dds import render_dds
-from robot_wm.firmware.loading import known, load_board
+from robot_wm.firmware.loading import load_board
+from robot_wm.firmware.shipped import known
 
 PEER = Path(__file__).parent / "dds_peer.py"
 ELSEWHERE = "203.0.113.7"  # of TEST-NET-3 (RFC 5737): no interface has it

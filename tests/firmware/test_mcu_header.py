@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_wm.firmware.loading import known, load_robot
+from robot_wm.firmware.loading import load_robot
 from robot_wm.firmware.mcu_header import float_literal, microseconds, render_mcu_header
+from robot_wm.firmware.shipped import known
 
 # A program that prints the header's tables as JSON, nine digits a float: enough to tell any two float32 apart.
 PRINT = r"""

@@ -11,9 +11,10 @@ from robot_wm.firmware import paths
 from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.controllers import controller_of
 from robot_wm.firmware.jetson import render_jetson
-from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.rendered import RenderedFile
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.firmware.shipped import known
 from robot_wm.firmware.systemd import render_systemd
 
 

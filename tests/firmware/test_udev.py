@@ -8,8 +8,9 @@ import subprocess
 import pytest
 import yaml
 
-from robot_wm.firmware.loading import known, load_robot, parse, robot_yaml
+from robot_wm.firmware.loading import load_robot, parse, robot_yaml
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.firmware.shipped import known
 from robot_wm.firmware.udev import render_udev
 
 TOKEN = re.compile(r'\s*([A-Z]+)(?:\{([^}]+)\})?\s*(==|!=|\+=|:=|=)\s*"([^"]*)"\s*(,|$)')

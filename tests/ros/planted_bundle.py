@@ -11,6 +11,7 @@ anything smaller          the zero action: the default pose
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
+from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export.bundle_writer import write_bundle
 
@@ -29,10 +31,10 @@ TICKS = 256
 SURPRISE_NATS = 1000.0
 
 
-def write_planted_bundle(out: Path) -> Path:
-    """Write the bundle to ``out`` and return it."""
+def write_planted_bundle(out: Path, change: Callable[[AgentSpec], AgentSpec] = lambda spec: spec) -> Path:
+    """Write the bundle to ``out`` and return it; ``change`` makes its spec of the task's."""
     env = make_env(TASK)
-    spec = agent_spec(env)
+    spec = change(agent_spec(env))
     env.close()
     fields, actions = spec.model_inputs(), spec.action_dim
     node, info, floats, ints = helper.make_node, helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64

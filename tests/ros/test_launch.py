@@ -24,8 +24,9 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 
-from robot_wm.firmware.loading import known, load_board, load_robot
+from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.render import render_all
+from robot_wm.firmware.shipped import known
 from robot_wm_ros import parameters
 from robot_wm_ros.hil.lifecycle import LifecycleClient
 from robot_wm_ros.hil.probe import Probe

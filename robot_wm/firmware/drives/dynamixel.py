@@ -35,6 +35,7 @@ from collections.abc import Sequence
 
 from robot_wm.firmware.drives.joint import JointDrive
 from robot_wm.firmware.drives.keys import DriveValues, KeyList, load_keys
+from robot_wm.firmware.drives.kind import DriveKind
 
 _MODELS = {
     "XM430-W350": "dynamixel_xm430_w350",
@@ -153,3 +154,9 @@ def _in_order(keys: KeyList, values: DriveValues) -> dict[str, float | int]:
     rank = {"Torque Enable": 0, "Bus Watchdog": 3}
     order = sorted(values.values, key=lambda item: rank.get(item, 1 if keys.keys[item].memory == "eeprom" else 2))
     return {item: values.values[item] for item in order}
+
+
+DYNAMIXEL = DriveKind(
+    render_dynamixel,
+    how_to_apply="write each row in order (PyPI: dynamixel-sdk); the rows of memory ram again at every start",
+)

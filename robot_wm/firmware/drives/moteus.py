@@ -28,6 +28,7 @@ from collections.abc import Sequence
 
 from robot_wm.firmware.drives.joint import JointDrive
 from robot_wm.firmware.drives.keys import Board, DriveValues, KeyList, Number, load_keys
+from robot_wm.firmware.drives.kind import DriveKind
 
 _NAMED = ("board", "motor_temperature_limit_c")
 _ZERO_VELOCITY = 12  # timeout_mode: derivative-only position control
@@ -99,3 +100,9 @@ def _board(keys: KeyList, joint: JointDrive) -> Board:
 def _text(values: dict[str, Number]) -> str:
     # --write-config sends each line as a command, so there are no comments, and the last line makes it stay.
     return "".join(f"conf set {key} {value!r}\n" for key, value in values.items()) + "conf write\n"
+
+
+MOTEUS = DriveKind(
+    render_moteus,
+    how_to_apply="moteus_tool --target BUS_ID --write-config FILE, after --calibrate (PyPI: moteus)",
+)

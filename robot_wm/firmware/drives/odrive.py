@@ -32,6 +32,7 @@ from collections.abc import Sequence
 
 from robot_wm.firmware.drives.joint import JointDrive
 from robot_wm.firmware.drives.keys import DriveValues, KeyList, Number, load_keys
+from robot_wm.firmware.drives.kind import DriveKind
 
 _NAMED = (
     "position_limits",
@@ -134,3 +135,9 @@ def _put_endstops(values: DriveValues, joint: JointDrive) -> None:
 def _text(keys: KeyList, values: dict[str, Number]) -> str:
     body = {key: bool(value) if keys.keys[key].type == "bool" else value for key, value in values.items()}
     return json.dumps(body, indent=2, allow_nan=False) + "\n"
+
+
+ODRIVE = DriveKind(
+    render_odrive,
+    how_to_apply="odrivetool restore-config FILE with this drive alone on USB, then calibrate (PyPI: odrive)",
+)

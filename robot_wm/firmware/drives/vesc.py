@@ -34,6 +34,7 @@ from collections.abc import Sequence
 
 from robot_wm.firmware.drives.joint import JointDrive
 from robot_wm.firmware.drives.keys import DriveValues, KeyList, Number, load_keys, reject_strangers
+from robot_wm.firmware.drives.kind import DriveKind
 
 _MOTOR_NAMED = (
     "output",
@@ -167,3 +168,10 @@ def _xml(root: str, values: dict[str, Number]) -> str:
         ElementTree.SubElement(tree, key).text = repr(value)
     ElementTree.indent(tree)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(tree, encoding="unicode") + "\n"
+
+
+VESC = DriveKind(
+    render_vesc,
+    how_to_apply="after motor detection: vesc_tool --vescPort PORT --setMcConf MOTOR_XML, then --setAppConf APP_XML",
+    shares_ids=True,  # a VESC drives a motor and a servo under one id
+)

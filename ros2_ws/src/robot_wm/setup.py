@@ -27,5 +27,17 @@ setup(
         # `robot-wm` finds its commands by entry point; it imports no ROS.
         "robot_wm.commands": ["hil = robot_wm_ros.hil.command:hil"],
         "robot_wm.benchmarks": ["soak = robot_wm_ros.hil.soak:bench_soak"],
+        # Messages that fill observation fields, and those that commands can be.
+        "robot_wm.bindings": [
+            "array = robot_wm_ros.array_binding:ArrayBinding",
+            "float64_multi_array = robot_wm_ros.command_message:ArrayCommand",
+            "image = robot_wm_ros.image_binding:ImageBinding",
+            "imu = robot_wm_ros.imu_binding:ImuBinding",
+            "joint_states = robot_wm_ros.joint_state_binding:JointStateBinding",
+            "joint_trajectory = robot_wm_ros.command_message:TrajectoryCommand",
+            "odometry = robot_wm_ros.component_binding:OdometryBinding",
+            "pose = robot_wm_ros.component_binding:PoseBinding",
+            "velocity = robot_wm_ros.command_velocity:VelocityBinding",
+        ],
     },
 )

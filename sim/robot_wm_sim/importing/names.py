@@ -7,7 +7,8 @@ import re
 from importlib.util import find_spec
 
 from robot_wm.errors import UserError
-from robot_wm.firmware.loading import brought_robots, known
+from robot_wm.firmware.loading import brought_robots
+from robot_wm.firmware.shipped import known
 from robot_wm.plugins import brought_by, entries
 from robot_wm.tasks import GROUP as TASKS
 from robot_wm_sim.importing.settings import Kind

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from robot_wm.firmware.drives.joint import JointDrive
-from robot_wm.firmware.drives.registry import RENDERERS
+from robot_wm.firmware.drives.kind import drive_kind
 
 LEG = {
     "name": "knee",
@@ -71,7 +71,7 @@ class Bench:
 
     @staticmethod
     def render(drive, *joints):
-        return RENDERERS[drive]("robot", joints)
+        return drive_kind(drive).render("robot", joints)
 
     @staticmethod
     def read_moteus(text):

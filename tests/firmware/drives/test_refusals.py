@@ -6,7 +6,8 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.drives.keys import DriveValues, load_keys
-from robot_wm.firmware.drives.registry import HOW_TO_APPLY, RENDERERS
+from robot_wm.firmware.drives.kind import GROUP, drive_kind
+from robot_wm.plugins import entries
 
 DRIVES = ("moteus", "odrive", "dynamixel", "vesc")
 LISTS = (
@@ -169,4 +170,6 @@ def test_every_list_of_the_folder_is_tested():
 
 
 def test_every_drive_type_has_a_renderer_and_a_way_in():
-    assert set(RENDERERS) == set(HOW_TO_APPLY) == {*DRIVES, "closed"}
+    kinds = {name: drive_kind(name) for name in entries(GROUP)}
+    assert set(kinds) == {*DRIVES, "closed"}
+    assert {name for name, kind in kinds.items() if kind.is_open and kind.how_to_apply} == set(DRIVES)

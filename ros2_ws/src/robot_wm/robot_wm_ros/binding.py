@@ -22,6 +22,8 @@ class Binding(ABC):
     """
 
     message_type: ClassVar[type]
+    topics: ClassVar[str] = ""  # regular expression of how the topics that it reads end; "": any that no other does
+    reads_pictures: ClassVar[bool] = False  # whether its fields are images, or vectors
 
     def __init__(self, targets: list[Target]) -> None:
         self._targets = targets

@@ -21,6 +21,8 @@ pictures               Image               exact size; rgb8, bgr8, rgba8, bgra8 
 any other              Float64MultiArray   all numbers, in the field's order
 =====================  ==================  =========================================================================
 
+These are the entry points `robot_wm.bindings` of this package; another distribution's reads the topics that it names.
+
 A message that does not fit (a joint is missing or there twice, an array is empty, the frame or the size is another)
 makes every field of its topic None and is told in ``SensorFrame.problem``. Numbers that are not finite are passed on:
 the Controller finds them. Times are those of ``header.stamp`` in s of ROS time, or of receipt where a message has no
@@ -30,7 +32,6 @@ header and with ``stamp_source="receipt"``.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,27 +41,15 @@ from rclpy.qos import QoSProfile
 
 from robot_wm.errors import UserError
 from robot_wm.spec import AgentSpec, ObservationField, Source
-from robot_wm_ros.array_binding import ArrayBinding
 from robot_wm_ros.binding import Binding, refusal
+from robot_wm_ros.binding_kinds import BindingKinds
 from robot_wm_ros.command_velocity import VelocityBinding, velocity_type
-from robot_wm_ros.component_binding import OdometryBinding, PoseBinding
-from robot_wm_ros.image_binding import ImageBinding
-from robot_wm_ros.imu_binding import ImuBinding
 from robot_wm_ros.joint_state_binding import JointStateBinding
 from robot_wm_ros.qos import CAMERA, REQUESTS, SENSORS
 from robot_wm_ros.sensor_frame import SensorFrame
 
 STAMP_SOURCES = ("header", "receipt")
 COMMAND_TIMEOUTS = ("zero", "fault")
-
-_BINDINGS: tuple[tuple[str, type[Binding]], ...] = (
-    (r"joint_states", JointStateBinding),
-    (r"imu(/data(_raw)?)?", ImuBinding),
-    (r"odom(etry)?", OdometryBinding),
-    (r"(\w*_)?pose", PoseBinding),
-    (r"cmd_vel", VelocityBinding),
-    (r".+", ArrayBinding),
-)
 
 
 @dataclass(frozen=True)
@@ -77,13 +66,6 @@ class Input:
     # a message. NaN: it was of other joints than ours, and changed nothing.
     read: Callable[[Any, float], float]
     sources: Callable[[], int]  # how many publishers may publish on the topic, by what comes from them
-
-
-def binding_of(field: ObservationField) -> type[Binding]:
-    """Which binding fills a field; its ``message_type`` is the topic's."""
-    if field.is_image:
-        return ImageBinding
-    return next(found for pattern, found in _BINDINGS if re.search(rf"(^|/){pattern}$", field.topic))
 
 
 def bind(
@@ -104,6 +86,7 @@ def bind(
         if value not in known:
             raise UserError(f"{name} {value!r} is not one of {', '.join(known)}")
     velocity = velocity_type(command_velocity_type)
+    kinds = BindingKinds()
     frame = SensorFrame(spec, zero_commands=command_timeout == "zero")
     topics: dict[str, list[ObservationField]] = {}
     for field in spec.observations:
@@ -111,13 +94,11 @@ def bind(
             if not field.topic:
                 raise refusal(field, "it has no topic")
             topics.setdefault(field.topic, []).append(field)
-    trigger = _trigger(topics)
+    of_topic = {topic: _one_kind(kinds, fields) for topic, fields in topics.items()}
+    trigger = _trigger(topics, of_topic)
     inputs = []
     for topic, fields in topics.items():
-        kind = binding_of(fields[0])
-        for field in fields[1:]:
-            if binding_of(field) is not kind:
-                raise refusal(field, f"{fields[0].name} is read from another kind of message on the same topic")
+        kind = of_topic[topic]
         binding = kind([(field, frame.buffers[field.name]) for field in fields])
         is_request = all(field.source is Source.COMMAND for field in fields) and kind is not VelocityBinding
         max_age_s = min(field.max_age_s for field in fields)
@@ -126,7 +107,7 @@ def bind(
             Input(
                 topic=topic,
                 message_type=velocity if kind is VelocityBinding else kind.message_type,
-                qos=CAMERA if kind is ImageBinding else REQUESTS if is_request else SENSORS,
+                qos=CAMERA if kind.reads_pictures else REQUESTS if is_request else SENSORS,
                 is_trigger=topic == trigger,
                 fields=tuple(field.name for field in fields),
                 max_age_s=max_age_s,
@@ -137,12 +118,21 @@ def bind(
     return frame, tuple(inputs)
 
 
-def _trigger(topics: dict[str, list[ObservationField]]) -> str:
+def _one_kind(kinds: BindingKinds, fields: list[ObservationField]) -> type[Binding]:
+    """What reads all fields of a topic."""
+    kind = kinds.of(fields[0])
+    for field in fields[1:]:
+        if kinds.of(field) is not kind:
+            raise refusal(field, f"{fields[0].name} is read from another kind of message on the same topic")
+    return kind
+
+
+def _trigger(topics: dict[str, list[ObservationField]], of_topic: dict[str, type[Binding]]) -> str:
     """The joint states, else the first topic of a sensor."""
     sensors = [topic for topic, fields in topics.items() if any(field.source is Source.SENSOR for field in fields)]
     if not sensors:
         raise UserError("the spec observes no sensor: nothing can make the agent tick")
-    joints = [topic for topic in sensors if binding_of(topics[topic][0]) is JointStateBinding]
+    joints = [topic for topic in sensors if of_topic[topic] is JointStateBinding]
     return (joints or sensors)[0]
 
 
@@ -173,8 +163,11 @@ class _Reader:
                 stamp_s = stamp.sec + stamp.nanosec * 1e-9
             except AttributeError:  # it has no header
                 pass
-        with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 becomes infinite, and is found
-            problem = self._copy(message)
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # too large for float32 becomes infinite, and is found
+                problem = self._copy(message)
+        except Exception as error:  # a binding of another distribution must not end the loop
+            problem = f"cannot be read: {type(error).__name__}: {error!s:.200}"
         held_s = self._settle(stamp_s)
         if problem:
             held_s = stamp_s

@@ -26,6 +26,7 @@ class VelocityBinding(Binding):
     """Labels are linear_x to angular_z. Messages of either type can be read, whatever was subscribed to."""
 
     message_type = Twist
+    topics = "cmd_vel"
 
     def __init__(self, targets: list[Target]) -> None:
         super().__init__(targets)

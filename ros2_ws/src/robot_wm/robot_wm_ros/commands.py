@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
-from std_msgs.msg import Float64MultiArray
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from robot_wm.errors import UserError
 from robot_wm.spec import ActionSpec
+from robot_wm_ros.binding_kinds import BindingKinds
 from robot_wm_ros.qos import COMMANDS
 
-COMMAND_TYPES = ("float64_multi_array", "joint_trajectory")
-_TRAJECTORY_ARRAYS = {"position": "positions", "velocity": "velocities", "effort": "effort"}
+COMMAND_TYPES = ("float64_multi_array", "joint_trajectory")  # ours; other distributions may bring more
 
 
 class CommandRoute(BaseModel):
@@ -27,44 +25,27 @@ class CommandRoute(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     controller: str = Field(description='"" stands for forward_<mode>_controller')
-    command_type: str = Field(description="one of COMMAND_TYPES")
+    command_type: str = Field(description="name of a CommandMessage")
     controller_joints: tuple[str, ...] = Field(description="in the controller's order; none stands for the spec's")
     period_s: float = Field(gt=0, description="control period, in which commands follow each other")
 
 
 class CommandPublisher:
-    """Publishes commands, from the spec's joint order to the controller's. Its one message is written anew each time.
-
-    Float64MultiArray goes to a forward_command_controller, which takes exactly its own joints in its own order.
-    JointTrajectory has one point, due a control period from now: a header's stamp of zero means now.
-    """
+    """Publishes commands, from the spec's joint order to the controller's; one message is written anew each time."""
 
     def __init__(self, node: Node, action: ActionSpec, route: CommandRoute) -> None:
         """Raises UserError for joints that are not the spec's."""
         if action.is_discrete:
             raise UserError(f"no controller takes a discrete action: {', '.join(action.joints)}")
-        if route.command_type not in COMMAND_TYPES:
-            raise UserError(f"command_type {route.command_type!r} is not one of {', '.join(COMMAND_TYPES)}")
+        kind = BindingKinds().command(route.command_type)
         self.joints = joints = tuple(route.controller_joints or action.joints)  # the controller's, in its order
         self._order = _order(action.joints, joints)  # [A]
         self.controller = controller = route.controller or f"forward_{action.mode}_controller"
-        self._message: Float64MultiArray | JointTrajectory
-        zeros = [0.0] * len(joints)
-        if route.command_type == COMMAND_TYPES[0]:
-            self.topic = f"{controller}/commands"
-            self._message = Float64MultiArray(data=zeros)
-            values = self._message.data
-        else:
-            self.topic = f"{controller}/joint_trajectory"
-            array = _TRAJECTORY_ARRAYS[action.mode]
-            point = JointTrajectoryPoint(**{array: zeros})
-            period_ns = round(route.period_s * 1e9)
-            point.time_from_start.sec, point.time_from_start.nanosec = divmod(period_ns, 1_000_000_000)
-            self._message = JointTrajectory(joint_names=list(joints), points=[point])
-            values = getattr(point, array)
-        self._values = np.frombuffer(values)  # [A] the message's own memory
+        self.topic, self.is_ordered = f"{controller}/{kind.topic}", kind.is_ordered
+        self._message = kind(action, joints, route.period_s)
+        self._values = self._message.values  # [A]
         try:
-            self._publisher = node.create_publisher(type(self._message), self.topic, COMMANDS)
+            self._publisher = node.create_publisher(type(self._message.message), self.topic, COMMANDS)
         except NameValidationException as error:
             raise UserError(f"controller {controller!r} is no name of a topic: {error}") from None
         self._node = node
@@ -76,7 +57,8 @@ class CommandPublisher:
         # Finite float32 numbers have a finite sum of squares in float64, and no other numbers have.
         if not math.isfinite(values.dot(values)):
             raise ValueError(f"a command that is not finite was to be published: {values.tolist()}")
-        self._publisher.publish(self._message)
+        self._message.write()
+        self._publisher.publish(self._message.message)
 
     @property
     def listeners(self) -> int:

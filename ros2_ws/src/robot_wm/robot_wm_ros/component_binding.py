@@ -52,6 +52,7 @@ class OdometryBinding(ComponentBinding):
     """nav_msgs/Odometry: the pose in the frame where odometry began, the twist in the base's own."""
 
     message_type = Odometry
+    topics = "odom(etry)?"
     vectors: ClassVar[Mapping[str, str]] = {
         "m/s": "twist.twist.linear",
         "rad/s": "twist.twist.angular",
@@ -64,6 +65,7 @@ class PoseBinding(ComponentBinding):
     """geometry_msgs/PoseStamped, in the field's frame. Nothing here turns a pose into another frame."""
 
     message_type = PoseStamped
+    topics = r"(\w*_)?pose"
     vectors: ClassVar[Mapping[str, str]] = {"m": "pose.position", "1": "pose.orientation"}
 
     def __init__(self, targets: list[Target]) -> None:

@@ -21,6 +21,7 @@ class ImageBinding(Binding):
     """Fields of 3 channels (colour) or 1 (grey), uint8 [H, W, C]."""
 
     message_type = Image
+    reads_pictures = True
 
     def __init__(self, targets: list[Target]) -> None:
         super().__init__(targets)

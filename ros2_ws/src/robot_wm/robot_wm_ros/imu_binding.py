@@ -21,6 +21,7 @@ class ImuBinding(ComponentBinding):
     """
 
     message_type = Imu
+    topics = "imu(/data(_raw)?)?"
     vectors: ClassVar[Mapping[str, str]] = {
         "rad/s": "angular_velocity",
         "m/s²": "linear_acceleration",

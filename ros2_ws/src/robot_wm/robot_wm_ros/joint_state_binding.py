@@ -72,6 +72,7 @@ class JointStateBinding(Binding):
     """Elements are the joints that ``labels`` name; the unit says which of the message's arrays they are read from."""
 
     message_type = JointState
+    topics = "joint_states"
 
     def __init__(self, targets: list[Target]) -> None:
         super().__init__(targets)

@@ -17,6 +17,7 @@ from robot_wm.runtime.realtime import RealtimeConfig
 from robot_wm.runtime.recording_limits import RecordingLimits
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.spec import ActionSpec
+from robot_wm_ros.binding_kinds import BindingKinds
 from robot_wm_ros.bindings import COMMAND_TIMEOUTS, STAMP_SOURCES
 from robot_wm_ros.command_velocity import VELOCITY_TYPES
 from robot_wm_ros.commands import COMMAND_TYPES
@@ -68,7 +69,9 @@ _DECLARATIONS = (
         read_only=True,
     ),
     _row("controller", "", "commands go to <controller>/...; empty: forward_<mode>_controller"),
-    _row("command_type", COMMAND_TYPES[0], "message of a command", choices=COMMAND_TYPES),
+    _row(
+        "command_type", COMMAND_TYPES[0], f"message of a command: {', '.join(COMMAND_TYPES)}, or another distribution's"
+    ),
     _row("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the agent's"),
     _row(
         "stamp_source",
@@ -207,6 +210,8 @@ class AgentParameters:
         """From values by name. Raises UserError naming the parameter and its value."""
         for name, value in given.items():
             _BY_NAME[name].check(value)
+        if given["command_type"] not in COMMAND_TYPES:  # ours need no search, which takes as long as a tick
+            BindingKinds().command(given["command_type"])
         rest = dict(given)
         soft_start_s = rest.pop("soft_start_s")
         if SOFT_START_OF_TASK < soft_start_s < 0.0:

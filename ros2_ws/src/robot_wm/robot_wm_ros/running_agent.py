@@ -19,10 +19,11 @@ from robot_wm.runtime.limits import require_robot_limits
 from robot_wm.runtime.realtime import Grant, apply_realtime
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.runtime.tick_log import Recorder
+from robot_wm_ros.binding_kinds import BindingKinds
 from robot_wm_ros.bindings import Input, bind
 from robot_wm_ros.command_velocity import VELOCITY_TYPES, published_velocity_type
 from robot_wm_ros.commanders import Commanders
-from robot_wm_ros.commands import COMMAND_TYPES, CommandPublisher, CommandRoute
+from robot_wm_ros.commands import CommandPublisher, CommandRoute
 from robot_wm_ros.controllers import ControllerWatch
 from robot_wm_ros.diagnostics import diagnostic_array
 from robot_wm_ros.event_log import EventLog
@@ -119,9 +120,7 @@ class RunningAgent:
         patience_s = trigger_age_s + held_s
         self._heartbeat = Heartbeat(node, spec.action, route, patience_s=patience_s)
         undo.callback(self._heartbeat.destroy)
-        self._watch = ControllerWatch(
-            node, commands.controller, commands.joints, is_ordered=parameters.command_type == COMMAND_TYPES[0]
-        )
+        self._watch = ControllerWatch(node, commands.controller, commands.joints, is_ordered=commands.is_ordered)
         undo.callback(self._watch.destroy)
         self._doubts: tuple[str, ...] = ()  # of the last report
         self._allowed = {
@@ -162,7 +161,7 @@ class RunningAgent:
             f"{spec.task} on {spec.robot} at {spec.control_rate_hz:g} Hz: {', '.join(self._inputs)} -> {commands.topic}"
             f"; bundle {agent.bundle.manifest_sha256[:12]}"
         )
-        for line in controller.unwatched:
+        for line in (*BindingKinds().broken, *controller.unwatched):
             node.get_logger().warning(line)
         if not agent.bundle.signature_checked:
             node.get_logger().warning("allow_unsigned: nobody's signature vouches for this bundle")

@@ -14,7 +14,7 @@ from rclpy.publisher import Publisher
 from std_msgs.msg import Float64MultiArray
 
 from robot_wm.spec import AgentSpec, ObservationField, Source
-from robot_wm_ros.bindings import binding_of
+from robot_wm_ros.binding_kinds import BindingKinds
 from robot_wm_ros.command_velocity import VelocityBinding
 from robot_wm_ros.component_binding import PoseBinding
 from robot_wm_ros.qos import REQUESTS
@@ -44,8 +44,9 @@ class Requests:
 def _requests(spec: AgentSpec) -> Iterator[tuple[ObservationField, Any]]:
     """Fields of requests, with the message for each: the middles of the spec's commands."""
     middle = [(command.low + command.high) / 2.0 for command in spec.commands]
+    kinds = BindingKinds()
     for field in spec.observations:
-        kind = binding_of(field) if field.source is Source.COMMAND else VelocityBinding
+        kind = kinds.of(field) if field.source is Source.COMMAND else VelocityBinding
         if kind is PoseBinding:
             pose = PoseStamped()
             pose.header.frame_id = field.frame

@@ -243,6 +243,10 @@ class Controller:
             if self._following is not None:
                 faults |= self._judge_following(self._following)
         command.detail = f"{why}; {sensors.detail}" if why and sensors.detail else why or sensors.detail
+        if safety.mode is Mode.GO_TO_START:
+            self._goes_on = (
+                False  # the episode begins at the start pose; the graph is asked before, to be warm and heard
+            )
         asks = not faults and safety.mode not in _RESTING
         if asks:
             for view in self._last_actions:

@@ -9,6 +9,7 @@ class Mode(Enum):
     """What the controller does with the robot."""
 
     INACTIVE = "inactive"  # not driving: the command is the damping one, for whoever publishes it all the same
+    GO_TO_START = "go_to_start"  # moving slowly from where the robot is to the pose in which the policy starts
     SOFT_START = "soft_start"  # blending from the last command to the policy's
     ACTIVE = "active"  # the policy drives
     HOLD = "hold"  # a fault a moment ago: position stays, velocity and effort go to zero
@@ -24,6 +25,8 @@ class Event(Enum):
     ESTOP = "estop"  # operator, or the node's watchdog
     RESET = "reset"  # operator
     FAULT = "fault"  # this tick had one
+    FAR = "far"  # the robot is not near the pose in which the policy starts
+    ARRIVED = "arrived"  # now it is
     STARTED = "started"  # the soft start is over
     RECOVERED = "recovered"  # enough sound ticks in a row while holding
     EXPIRED = "expired"  # held for as long as allowed
@@ -32,6 +35,10 @@ class Event(Enum):
 # A pair that is not listed changes nothing. ESTOP is left by RESET alone.
 _TRANSITIONS = {
     (Mode.INACTIVE, Event.ENABLE): Mode.SOFT_START,
+    (Mode.SOFT_START, Event.FAR): Mode.GO_TO_START,
+    (Mode.GO_TO_START, Event.FAULT): Mode.HOLD,
+    (Mode.GO_TO_START, Event.ARRIVED): Mode.SOFT_START,
+    (Mode.GO_TO_START, Event.DISABLE): Mode.INACTIVE,
     (Mode.SOFT_START, Event.FAULT): Mode.HOLD,
     (Mode.SOFT_START, Event.STARTED): Mode.ACTIVE,
     (Mode.SOFT_START, Event.DISABLE): Mode.INACTIVE,

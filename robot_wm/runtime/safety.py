@@ -6,6 +6,8 @@
 =========  =============================  =======================  =====================
 mode       position joints                velocity, effort joints  ``damp``
 =========  =============================  =======================  =====================
+go to      minimum jerk: where it is →    (none)                   no
+start      the policy's start pose
 active     the policy's target            the policy's target      no
 soft start blend: last command → policy   the same blend           no
 hold       the last command stays         go to zero               no
@@ -32,6 +34,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.end_stops import EndStops
+from robot_wm.runtime.go_to_start import GoToStart, start_pose
 from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.limits import CommandLimits, command_limits, limit_command
 from robot_wm.runtime.modes import Event, Mode, transition
@@ -48,6 +51,10 @@ class SafetyConfig:
     """How patient the controller is; times are counted in control periods, so that no clock can stretch them."""
 
     soft_start_s: float = 1.0  # blend from the last command to the policy; 0: none
+    # rad/s (m/s), of the fastest joint on the way to the pose in which the policy starts; 0: it starts where it is
+    start_speed: float = 0.0
+    start_tolerance: float = 0.3  # rad (m); where no joint is further from that pose, the robot is there
+    start_pose: Mapping[str, float] = field(default_factory=dict)  # rad (m) by joint, in place of the zero action's
     hold_s: float = 0.5  # faulty ticks may add up to this while holding; then damp
     hold_when_stopped: bool = False  # stopped position joints keep their command: an arm that follows itself sinks
     following_s: float = 1.0  # a joint may be too far from its command for so long; inf: for ever
@@ -59,9 +66,14 @@ class SafetyConfig:
     deadline_s: float | None = None  # a tick may take this long; None: the control period
 
     def __post_init__(self) -> None:
-        for name in ("soft_start_s", "hold_s"):
+        for name, unit in (
+            ("soft_start_s", "s"),
+            ("hold_s", "s"),
+            ("start_speed", "rad/s"),
+            ("start_tolerance", "rad"),
+        ):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"{name} must be at least 0 s, got {getattr(self, name)}")
+                raise UserError(f"{name} must be at least 0 {unit}, got {getattr(self, name)}")
         if not self.following_s > 0:
             raise UserError(f"following_s must be positive, got {self.following_s}")
         for name, error in self.following_errors.items():
@@ -126,7 +138,14 @@ class Safety:
         self._end_stops = EndStops(spec, self.limits) if spec.action.mode in ("velocity", "effort") else None
         self._must_place = self._is_position and not unplaced_joints(spec)
         self._placed = not self._must_place
+        self._go = self._go_to_start(spec, config) if self._must_place and config.start_speed else None
         self._has_begun = False  # whether there was a sound tick since the last enable
+
+    def _go_to_start(self, spec: AgentSpec, config: SafetyConfig) -> GoToStart:
+        pose = start_pose(spec.action, config.start_pose, self._rest, self.limits)
+        # No faster than what the rate limits let through: else the way would end before the robot does.
+        speed = np.minimum(np.float32(config.start_speed), self.limits.step * np.float32(spec.control_rate_hz))
+        return GoToStart(pose, speed, tolerance=config.start_tolerance, period_s=spec.control_period_s)
 
     def _restart(self) -> None:
         self._ticks_in_mode = 0
@@ -142,6 +161,8 @@ class Safety:
                 self._placed, self._has_begun = not self._must_place, False
                 if self.mode is Mode.INACTIVE:
                     self.command[:] = self._rest
+                if self._go is not None:
+                    self._go.is_due = True
             self._enter(transition(self.mode, event))
             return self.mode
 
@@ -212,8 +233,19 @@ class Safety:
                 self._enter(transition(self.mode, Event.EXPIRED))
             elif self._sound_ticks >= self._recover_ticks:
                 self._enter(transition(self.mode, Event.RECOVERED))
+        elif self.mode is Mode.GO_TO_START:
+            assert self._go is not None
+            if self._go.has_arrived:
+                self._go.is_due = False
+                self._enter(transition(self.mode, Event.ARRIVED))
+        elif self.mode is Mode.SOFT_START and self._has_begun and self._sets_out():
+            self._enter(transition(self.mode, Event.FAR))
         elif self.mode is Mode.SOFT_START and self._ticks_in_mode > self._soft_ticks:
             self._enter(transition(self.mode, Event.STARTED))
+
+    def _sets_out(self) -> bool:
+        """Whether the way to the start pose begins now: after a hold on it, too, from where that was."""
+        return self._go is not None and self._go.is_due and self._go.begin(self.command)
 
     def _wanted_command(self, target: Float32 | None, measured: Float32 | None) -> Float32:
         if target is not None and self.mode is Mode.ACTIVE:
@@ -222,6 +254,9 @@ class Safety:
             return self._blended(target)
         if self._is_discrete:
             return self.command
+        if self.mode is Mode.GO_TO_START:
+            assert self._go is not None
+            return self._go.next()
         if not self._is_position:
             return self._rest
         keeps = self._holds_when_stopped and self._placed

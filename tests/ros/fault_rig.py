@@ -105,6 +105,7 @@ class FaultRig:
             "robot_wm_ros.agent",
             bundle=self._bundle,
             allow_unsigned=True,
+            start_speed=0.0,  # what follows from a fault is told apart from a way to go
             soft_start_s=SOFT_START_S,
             **self._parameters,
         )

@@ -13,7 +13,7 @@ import rclpy
 from agent_rig import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, PROMPT, AgentRig
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, KeyValue
 from rcl_interfaces.srv import DescribeParameters
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
@@ -347,3 +347,23 @@ def test_without_the_direct_way_rclpys_own_executor_does_it(rig, monkeypatch):
     rig.drive()
     rig.until(lambda: len(rig.commands) > 20)
     assert rig.change(DEACTIVATE, CLEANUP)
+
+
+def test_a_robot_that_is_far_from_its_start_pose_is_led_there_first_and_says_so(rig):
+    rig = rig("a1_velocity", start_speed=1.0)
+    reports = []
+    rig.peer.create_subscription(DiagnosticArray, "/diagnostics", reports.append, 10)
+    rig.drive()  # sensors as of a robot with straight legs
+    lines = [line.split("[agent]: ")[1] for line in rig.lines if "start" in line and " -> " in line]
+    assert lines == [
+        "inactive -> go_to_start",
+        "go_to_start -> soft_start",
+        "soft_start -> active",
+    ]
+    rig.until(lambda: any(KeyValue(key="mode", value="go_to_start") in r.status[0].values for r in reports), "a report")
+    action = rig.spec.action
+    rest, home = np.array([rig.rest()[joint] for joint in action.joints]), np.array(action.offset)
+    way_s = 15 / 8 * np.abs(home - rest).max() / 1.0
+    way = np.array([values for _, values in rig.commands])[: int(way_s * rig.spec.control_rate_hz)]
+    assert np.abs(np.diff(way, axis=0)).max() <= 1.001 / rig.spec.control_rate_hz
+    np.testing.assert_allclose(way[-1], home, atol=0.05)

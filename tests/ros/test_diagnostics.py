@@ -49,6 +49,7 @@ def told(status: AgentStatus) -> DiagnosticStatus:
     [
         ({}, OK, "active"),
         ({"mode": Mode.SOFT_START}, OK, "soft start"),
+        ({"mode": Mode.GO_TO_START}, OK, "go to start"),
         ({"mode": Mode.INACTIVE}, OK, "inactive"),
         ({"mode": Mode.INACTIVE, "lifecycle": "unconfigured", "tick_age_s": math.nan}, OK, "unconfigured"),
         ({"mode": Mode.ESTOP}, ERROR, "~/reset"),

@@ -144,3 +144,20 @@ def agent_spec_of(task):
 def test_less_than_no_soft_start_is_refused():
     with pytest.raises(UserError, match=r"soft_start_s: -0\.5 s"):
         AgentParameters.of(parameters._DEFAULTS | {"soft_start_s": -0.5})
+
+
+def test_the_start_pose_is_by_joint_and_only_for_positions():
+    given = AgentParameters.of(parameters._DEFAULTS | {"start_pose": ["slider=0.5"], "start_speed": 0.1})
+    action = agent_spec_of("cartpole_balance").action
+    config = given.safety_for(action.model_copy(update={"mode": "position"}))
+    assert (config.start_speed, dict(config.start_pose)) == (0.1, {"slider": 0.5})
+    with pytest.raises(UserError, match="start_pose: commands of effort have no pose to go to"):
+        given.safety_for(action)
+
+
+@pytest.mark.parametrize("item", ["slider", "slider=", "=0.5", "slider=half", "slider=nan", "slider=0.5 rad"])
+def test_a_start_pose_that_cannot_be_read_is_refused_with_its_unit(item):
+    with pytest.raises(UserError, match=r"parameter start_pose: .* is not joint=position in rad"):
+        AgentParameters.of(parameters._DEFAULTS | {"start_pose": ["wheel=1", item]})
+    with pytest.raises(UserError, match=r"'wheel=2' is not .*, each joint once"):
+        AgentParameters.of(parameters._DEFAULTS | {"start_pose": ["wheel=1", "wheel=2"]})

@@ -11,6 +11,7 @@ from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.render import render_all
 from robot_wm.runtime.end_stops import STOP_S
 from robot_wm.runtime.following import LIMIT_SHARE, SATURATED_SHARE
+from robot_wm.runtime.go_to_start import PEAK
 from robot_wm.runtime.installed_command import install
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.tasks import agent_spec, make_env
@@ -65,6 +66,8 @@ STATED = [
     (TOP, r"errors of ([\d.]+) m/s and ([\d.]+) rad/s at commands", lambda: walking_errors()),
     (ROS, r"`sensor_wait_s` \((\d+) s\)", lambda: (DEFAULTS["sensor_wait_s"],)),
     (ROS, r"policy wants \((\d+) s for positions and velocities", lambda: (SAFETY.soft_start_s,)),
+    (ROS, r"`start_speed` \(([\d.]+) rad/s: (\d+) rad takes ([\d.]+) s\)",
+     lambda: (DEFAULTS["start_speed"], 1, PEAK / DEFAULTS["start_speed"])),
     (ROS, r"begins to move: soft start, (\d+) s", lambda: (SAFETY.soft_start_s,)),
     (CONFIG, r"# ([\d.]+) for positions and velocities, none for efforts", lambda: (SAFETY.soft_start_s,)),
     (ROS, r"on change and at (\d+) Hz", lambda: (1 / REPORT_S,)),

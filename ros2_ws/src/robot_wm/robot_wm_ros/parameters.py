@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,6 +131,24 @@ _DECLARATIONS = (
         limits=(SOFT_START_OF_TASK, _SECONDS[1]),
     ),
     _row(
+        "start_speed",
+        0.25,
+        "rad/s (m/s), of the fastest joint on the way to the start pose, before the soft start; 0: the policy starts"
+        " where the robot is. Only where joints take positions",
+        limits=(0.0, 10.0),
+    ),
+    _row(
+        "start_tolerance",
+        _SAFETY.start_tolerance,
+        "rad (m): a robot no joint of which is further from the start pose is there",
+        limits=(0.0, 100.0),
+    ),
+    _row(
+        "start_pose",
+        Parameter.Type.STRING_ARRAY,
+        "rad (m), each as joint=position, in place of what the agent's zero action commands",
+    ),
+    _row(
         "sensor_wait_s",
         10.0,
         "s after activation that sensors have to come, nothing moving before; then hold, and damp",
@@ -217,9 +236,13 @@ class AgentParameters:
         if SOFT_START_OF_TASK < soft_start_s < 0.0:
             raise UserError(f"parameter soft_start_s: {soft_start_s:g} s is less than none; -1 is as the task has it")
         safety = SafetyConfig(
+            start_pose=_pose(rest.pop("start_pose")),
             surprise_limit=rest.pop("surprise_limit") or None,
             deadline_s=given["deadline_s"] or None,
-            **{name: rest.pop(name) for name in ("hold_s", "recover_ticks", "surprise_ticks")},
+            **{
+                name: rest.pop(name)
+                for name in ("start_speed", "start_tolerance", "hold_s", "recover_ticks", "surprise_ticks")
+            },
         )
         realtime = RealtimeConfig(
             cpu_affinity=tuple(rest.pop("cpu_affinity")),
@@ -245,8 +268,25 @@ class AgentParameters:
         From a pose or from rest a robot is led to what the policy wants. An effort has no such way: a tenth of the
         force that catches a falling pole only lets it fall.
         """
+        if self.safety.start_pose and action.mode != "position":
+            raise UserError(f"parameter start_pose: commands of {action.mode} have no pose to go to")
         default_s = 0.0 if action.mode == "effort" else _SAFETY.soft_start_s
         return replace(self.safety, soft_start_s=default_s if self.soft_start_s is None else self.soft_start_s)
+
+
+def _pose(given: Sequence[str]) -> dict[str, float]:
+    """Positions by joint of ``joint=position``, each; UserError for what is not that."""
+    pose: dict[str, float] = {}
+    for item in given:
+        joint, _, text = item.partition("=")
+        try:
+            position = float(text)
+        except ValueError:
+            position = math.nan
+        if not joint or joint in pose or not math.isfinite(position):
+            raise UserError(f"parameter start_pose: {item!r} is not joint=position in rad (m), each joint once")
+        pose[joint] = position
+    return pose
 
 
 def declare_all(node: Node) -> None:

@@ -21,7 +21,7 @@ from node_process import NodeProcess
 from rcl_interfaces.srv import GetParameters
 from rclpy.exceptions import ParameterUninitializedException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.parameter import Parameter, parameter_value_to_python
 
 from robot_wm.firmware.loading import load_board, load_robot
@@ -37,7 +37,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "ros2_ws/src/robot_wm"
 ARGUMENTS = {
     "agent": {"params_file", "base_params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner",
               "engine", "precision", "record", "public_key", "allow_unsigned", "robot_config", "security", "log_level",
-              "guardian"},
+              "guardian", "controller", "command_type", "joint_states_topic", "imu_topic", "odom_topic",
+              "cmd_vel_topic", "estop_topic", "remap"},
     "hil": {"params_file", "base_params_file", "namespace", "autostart", "bundle", "planner", "engine", "precision",
             "record", "public_key", "allow_unsigned", "robot_config", "guardian", "task", "faults", "seconds", "out"},
 }  # fmt: skip
@@ -67,7 +68,8 @@ def declared_arguments(module: ast.Module) -> set[str]:
     for loop in (n for n in ast.walk(module) if isinstance(n, ast.GeneratorExp)):
         if any(loop.elt is call for call in calls(module, "DeclareLaunchArgument")):
             source = loop.generators[0].iter
-            names |= set(constant(module, "OVERRIDES") if isinstance(source, ast.Call) else ast.literal_eval(source))
+            is_dict = isinstance(source, ast.Call)  # CONSTANT.items()
+            names |= set(constant(module, source.func.value.id) if is_dict else ast.literal_eval(source))
     return names
 
 
@@ -195,6 +197,18 @@ class Peer:
         end_s = time.monotonic() + duration_s
         self._until(lambda: time.monotonic() >= end_s, "the end")
 
+    def wait(self, condition: Callable[[], Any], what: str) -> None:
+        """Listen until the condition holds."""
+        self._until(condition, what)
+
+    def topics(self, kind: str, node: str, namespace: str) -> set[str]:
+        """Topics that a node has a "subscriber" or a "publisher" of."""
+        found = getattr(self._node, f"get_{kind}_names_and_types_by_node")
+        try:
+            return {name for name, _ in found(node, namespace)}
+        except NodeNameNonExistentError:
+            return set()
+
     def parameters(self, node: str, *names: str) -> list[Any]:
         """Values of a running node's parameters."""
         request = GetParameters.Request(names=list(names))
@@ -269,6 +283,19 @@ def test_it_stays_down_without_autostart_and_takes_a_namespace_and_a_file(ros2, 
     launched.wait_for("process started")
     assert peer.parameters("left/agent", "hold_s", "bundle", "use_sim_time") == [0.75, str(bundle), False]
     assert not any("is configured" in line for line in launched.lines)
+
+
+def test_the_robot_s_own_names_of_topics_are_arguments(ros2, make_bundle, peer):
+    launched = ros2(
+        *AGENT, f"bundle:={make_bundle('a1_velocity')}", "namespace:=left", "autostart:=configure",
+        "joint_states_topic:=/my_robot/joint_states", "imu_topic:=imu_sensor/imu", "estop_topic:=/estop",
+        "remap:=cmd_vel:=/teleop/cmd_vel forward_position_controller/commands:=/my_robot/legs/commands",
+    )  # fmt: skip
+    launched.wait_for("/left/agent is configured")
+    read = {"/my_robot/joint_states", "/left/imu_sensor/imu", "/teleop/cmd_vel", "/estop"}
+    peer.wait(lambda: read <= peer.topics("subscriber", "agent", "/left"), "its subscriptions")
+    assert "/my_robot/legs/commands" in peer.topics("publisher", "agent", "/left")
+    peer.wait(lambda: "/estop" in peer.topics("publisher", "guardian", "/left"), "the guardian's e-stop")
 
 
 def test_it_goes_no_further_than_configure_if_that_is_all_that_is_asked(ros2, make_bundle, peer):
@@ -353,6 +380,8 @@ def test_it_ends_with_the_agent_and_starts_no_other(ros2, make_bundle):
     ("argument", "naming"),
     [("bundle:=/none.rwm", "no such file"), ("use_sim_time:=maybe", "neither true nor false"),
      ("autostart:=1", "not true, configure or false"),
+     ("imu_topic:=/my imu", "imu_topic:=/my imu: a topic is named by letters"),
+     ("remap:=cmd_vel", "remap:=cmd_vel:=: a topic is named by letters"),
      ("security:=true", "ROS_SECURITY_KEYSTORE")],
 )  # fmt: skip
 def test_a_bad_argument_is_refused_in_a_line(ros2, monkeypatch, argument, naming):

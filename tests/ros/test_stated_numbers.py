@@ -172,7 +172,8 @@ def launch_defaults(name):
                     default.value if isinstance(default, ast.Constant) else f"config/{name}.yaml" if default else None
                 )
     if name == "agent":
-        found |= dict.fromkeys(constant("ros2_ws/src/robot_wm/launch/agent.launch.py", "OVERRIDES"), "")
+        for table in ("OVERRIDES", "TOPICS"):
+            found |= dict.fromkeys(constant("ros2_ws/src/robot_wm/launch/agent.launch.py", table), "")
     return found
 
 

@@ -11,6 +11,7 @@ for a reason, and one whose agent somebody configures by hand, do not start to m
 from __future__ import annotations
 
 import os
+import re
 
 from launch.actions import (
     DeclareLaunchArgument,
@@ -42,7 +43,19 @@ OVERRIDES = {
     "precision": "of the policy's graph: fp32, fp16 or int8",
     "planner": "what looks ahead before acting: none",
     "record": "folder for a recording of every tick (MCAP)",
+    "controller": "commands go to <controller>/commands or .../joint_trajectory",
+    "command_type": "message of a command: float64_multi_array, joint_trajectory, or another distribution's",
 }
+
+# Launch arguments that name a topic: argument -> what the agent calls it.
+TOPICS = {
+    "joint_states_topic": ("joint_states",),
+    "imu_topic": ("imu/data", "imu", "imu/data_raw"),
+    "odom_topic": ("odom", "odometry"),
+    "cmd_vel_topic": ("cmd_vel",),
+    "estop_topic": ("estop",),
+}
+_NAME = re.compile(r"[~/]?[A-Za-z_{][\w/{}]*")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -83,6 +96,18 @@ def generate_launch_description() -> LaunchDescription:
                 " somebody else starts it, or nobody",
             ),
             *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
+            *(
+                DeclareLaunchArgument(
+                    name, default_value="", description=f"the robot's topic for {names[0]}; empty: in the namespace"
+                )
+                for name, names in TOPICS.items()
+            ),
+            DeclareLaunchArgument(
+                "remap",
+                default_value="",
+                description="other names of topics and services, from:=to with blanks between, such as"
+                " 'target_pose:=/goal camera/image_raw:=/front/image'",
+            ),
             OpaqueFunction(function=bring_up),
         ]
     )
@@ -97,6 +122,7 @@ def bring_up(context: LaunchContext) -> list:
         given["allow_unsigned"] = is_true(allow_unsigned)
     namespace = LaunchConfiguration("namespace").perform(context).strip("/")
     full_name = "/" + "/".join(part for part in (namespace, "agent") if part)
+    remappings = renamed(context)
     environment, enclave = security(LaunchConfiguration("security").perform(context), full_name)
     node = LifecycleNode(
         package="robot_wm",
@@ -104,6 +130,7 @@ def bring_up(context: LaunchContext) -> list:
         name="agent",
         namespace=namespace,
         parameters=[*parameter_files(context), {"use_sim_time": use_sim_time, **given}],
+        remappings=remappings,
         ros_arguments=["--log-level", LaunchConfiguration("log_level"), *enclave],
         output="both",
         emulate_tty=True,
@@ -119,6 +146,7 @@ def bring_up(context: LaunchContext) -> list:
         executable="guardian",
         name="guardian",
         namespace=namespace,
+        remappings=remappings,  # it says the agent's e-stop and commands in its place
         output="both",
         respawn=True,  # unlike an agent it moves nothing by itself
         respawn_delay=1.0,
@@ -135,6 +163,21 @@ def bring_up(context: LaunchContext) -> list:
         node,
         *([EmitEvent(event=change(node, configure))] if autostart != "false" else []),
     ]
+
+
+def renamed(context: LaunchContext) -> list[tuple[str, str]]:
+    """What the agent calls a topic, and what the robot does; RuntimeError for what is no name."""
+    pairs = []
+    for argument, names in TOPICS.items():
+        if wanted := LaunchConfiguration(argument).perform(context):
+            pairs += [(argument, name, wanted) for name in names]
+    for item in LaunchConfiguration("remap").perform(context).split():
+        name, _, wanted = item.partition(":=")
+        pairs.append((f"remap:={name}", name, wanted))
+    for argument, name, wanted in pairs:
+        if not (_NAME.fullmatch(name) and _NAME.fullmatch(wanted)):
+            raise RuntimeError(f"{argument}:={wanted}: a topic is named by letters, digits, _ and /")
+    return [(name, wanted) for _, name, wanted in pairs]
 
 
 def parameter_files(context: LaunchContext) -> list[str]:

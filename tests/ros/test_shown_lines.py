@@ -17,7 +17,7 @@ TRANSITIONS = {"configure", "activate", "deactivate", "cleanup", "shutdown"}
 # ros2cli's own words and those of its plug-ins, for what has nothing of ours in it.
 OTHERS = {
     ("security", verb) for verb in ("create_keystore", "create_enclave", "create_permission", "generate_policy")
-} | {("launch",), ("param", "describe"), ("lifecycle", "set"), ("security",)}
+} | {("launch",), ("param", "describe"), ("lifecycle", "set"), ("security",), ("run", "controller_manager")}
 NODES = {"/agent", STAND_IN}
 
 

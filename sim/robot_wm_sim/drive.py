@@ -48,7 +48,9 @@ class Drive:
 
 
 class CommandDrive:
-    """Turns commands [A] of an ActionSpec into a Drive; motors outside the action hold their home position.
+    """Turns commands [A] of an ActionSpec into a Drive; motors outside the action hold their home position, or follow.
+
+    What mimics another joint has its set-point where that joint is measured to put it, moving as fast as that moved.
 
     * position: the command is the position set-point.
     * velocity: the set-point moves with the commanded velocity from where it stood, stays inside the position limits,
@@ -74,12 +76,14 @@ class CommandDrive:
         self._low, self._high = (np.array(side, dtype=np.float64) for side in zip(*ranges, strict=True))  # [K]
         kp = self.drive.kp[self._motor]
         self._lead = np.divide(self.drive.limit[self._motor], kp, out=np.zeros_like(kp), where=kp > 0)  # [K], rad or m
+        self._followers = _Followers(robot, commanded=set(self._motor.tolist()))
 
     def reset(self, joint_position: NDArray[np.float64]) -> None:
         """Start an episode: set-points stand where the joints [J] are."""
         self.drive.position[self._motor] = joint_position[self._joint]
         self.drive.velocity[self._motor] = 0.0
         self.drive.effort[self._motor] = 0.0
+        self._followers.reset(self.drive, joint_position)
 
     def update(
         self,
@@ -96,6 +100,8 @@ class CommandDrive:
         if self._straight and self._mode == "position":
             drive.position[:] = command
             return drive
+        held_s = self._period_s if elapsed_s is None else elapsed_s
+        self._followers.update(drive, joint_position, held_s=held_s, period_s=self._period_s)
         wanted = command[self._command]  # [K]
         if self._mode == "position":
             drive.position[motor] = wanted
@@ -103,7 +109,6 @@ class CommandDrive:
             drive.effort[motor] = wanted
         else:
             # Where the set-point has come to.
-            held_s = self._period_s if elapsed_s is None else elapsed_s
             start = drive.position[motor] + drive.velocity[motor] * held_s
             here = joint_position[self._joint]
             start = np.clip(np.clip(start, here - self._lead, here + self._lead), self._low, self._high)
@@ -111,3 +116,39 @@ class CommandDrive:
             drive.position[motor] = start
             drive.velocity[motor] = (end - start) / self._period_s
         return drive
+
+
+class _Followers:
+    """Motors [F] that mimic another joint and that nobody commands."""
+
+    def __init__(self, robot: Robot, *, commanded: set[int]) -> None:
+        pairs = [(m, motor, motor.mimics) for m, motor in enumerate(robot.motors) if m not in commanded]
+        led = [(m, motor, mimic) for m, motor, mimic in pairs if mimic is not None]
+        self._motor = np.array([m for m, _, _ in led], dtype=np.intp)  # [F] along M
+        self._leader = np.array([robot.joint_names.index(mimic.joint) for _, _, mimic in led], dtype=np.intp)  # [F], J
+        self._multiplier = np.array([mimic.multiplier for _, _, mimic in led])  # [F]
+        self._offset = np.array([mimic.offset for _, _, mimic in led])  # [F]
+        ranges = [motor.limits.position or (-np.inf, np.inf) for _, motor, _ in led]
+        self._low, self._high = np.array(ranges, dtype=np.float64).reshape(-1, 2).T  # [F] each
+        self._last = np.zeros(len(led))  # [F] where it had to be an update ago
+
+    def reset(self, drive: Drive, joint_position: NDArray[np.float64]) -> None:
+        """An episode begins with the joints [J] there, and at rest."""
+        self._last = self._at(joint_position)
+        drive.position[self._motor] = np.clip(self._last, self._low, self._high)
+        drive.velocity[self._motor] = 0.0
+
+    def update(self, drive: Drive, joint_position: NDArray[np.float64], *, held_s: float, period_s: float) -> None:
+        """Set-points of the next control period, from where the leaders are and how they got there in ``held_s``."""
+        if not len(self._motor):
+            return
+        now = self._at(joint_position)
+        speed = (now - self._last) / held_s if held_s > 0.0 else np.zeros_like(now)
+        start, end = (np.clip(place, self._low, self._high) for place in (now, now + speed * period_s))
+        self._last = now
+        drive.position[self._motor] = start
+        drive.velocity[self._motor] = (end - start) / period_s
+
+    def _at(self, joint_position: NDArray[np.float64]) -> NDArray[np.float64]:
+        where: NDArray[np.float64] = self._multiplier * joint_position[self._leader] + self._offset
+        return where

@@ -21,6 +21,19 @@ _UNITS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mimic:
+    """What a joint follows: ``multiplier * position of joint + offset``, as URDF's <mimic> has it."""
+
+    joint: str
+    multiplier: float = 1.0
+    offset: float = 0.0  # rad or m
+
+    def at(self, position: float) -> float:
+        """Where it has to be, rad or m, while the joint that it follows is at ``position``."""
+        return self.multiplier * position + self.offset
+
+
+@dataclass(frozen=True, kw_only=True)
 class Joint:
     """One moving joint. It has a motor when ``limits.effort`` is set."""
 
@@ -30,6 +43,8 @@ class Joint:
     kp: float = 0.0  # position gain of its drive, N·m/rad or N/m
     kd: float = 0.0  # velocity gain of its drive, N·m·s/rad or N·s/m
     limits: JointLimits = field(default_factory=JointLimits)
+    # Engines have no mimic: a motor of the simulation's own drives it to where the other joint is measured to be.
+    mimics: Mimic | None = None
 
     def __post_init__(self) -> None:
         """Make the numbers floats, whole ones too; raises UserError for one that is none."""
@@ -97,6 +112,10 @@ class Robot:
     def require_joints(self, described: Collection[str]) -> None:
         """Raise UserError for a joint that is not among the moving ones of the description."""
         for joint in self.joints:
+            if joint.mimics is not None and joint.mimics.joint not in self.joint_names:
+                raise UserError(
+                    f"robot {self.name}: {joint.name} mimics {joint.mimics.joint!r}, which is not its joint"
+                )
             if joint.name not in described:
                 raise UserError(
                     f"robot {self.name}: {self.urdf.name} has no moving joint {joint.name!r}; "

@@ -111,7 +111,7 @@ def test_an_arm_commands_its_chain_and_holds_its_gripper(imported, tmp_path):
     assert result["commands"] == "pan, lift, elbow"
     assert result["by"] == "velocity, 20 Hz"
     assert 'TOOL = "tool0"' in source(tmp_path, "task.py")
-    assert "joint right_finger: mimics left_finger; held at home" in result["notes"]
+    assert "joint right_finger: mimics left_finger, which it follows" in result["notes"]
     drives = load_robot(tmp_path / "out/src/bot/firmware.yaml").joints
     assert list(drives) == ["pan", "lift", "elbow", "left_finger"]  # what mimics has no drive
 

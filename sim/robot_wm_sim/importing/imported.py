@@ -56,7 +56,7 @@ def read_description(source: Path, kind: Kind | None, settings: Settings, contro
     """Read, mend and understand a description. UserError naming file, part, value and unit where it cannot be."""
     origin = str(source)
     root = read_urdf(source)
-    mimics = mimics_of(root)
+    mimics = mimics_of(root, origin)
     keep_parts(root, origin)
     notes = [*mend_masses(root)]
     links, elements, base = tree_of(root, origin)
@@ -70,7 +70,9 @@ def read_description(source: Path, kind: Kind | None, settings: Settings, contro
     chosen, reason = (guessed, f"guessed: {reason}") if kind is None else (kind, "as --kind said")
     planned = plan(tree, chosen, commanded, origin=origin)
     notes += planned.notes
-    notes += [f"joint {j.name}: mimics {j.follows}; held at home" for j in joints.values() if j.follows]
+    notes += [
+        f"joint {j.name}: mimics {j.follows}, which it follows" for j in joints.values() if j.follows and j.has_motor
+    ]
     notes += [f"joint {j.name}: moves freely, nothing drives it" for j in joints.values() if not j.has_motor]
     if controllers:
         notes += [f"controller {one}: passed over, the agent commands by one" for one in controllers.passed_over]
@@ -124,4 +126,4 @@ def build_robot(imported: Imported, name: str, description: Path) -> Robot:
 
 def _joint(joint: MovingJoint, kp: float, kd: float) -> Joint:
     limits = JointLimits(position=joint.position, velocity=joint.velocity, effort=joint.effort)
-    return Joint(name=joint.name, home=joint.home, kp=kp, kd=kd, limits=limits)
+    return Joint(name=joint.name, home=joint.home, kp=kp, kd=kd, limits=limits, mimics=joint.mimics)

@@ -7,14 +7,16 @@ torque breaks things.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from xml.etree.ElementTree import Element
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.robot_model import LARGEST
 from robot_wm_sim.importing.settings import Settings
+from robot_wm_sim.robot import Mimic
 from robot_wm_sim.urdf_parts import ends, numbers_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")  # of a RobotConfig's joints
@@ -32,7 +34,8 @@ class MovingJoint:
     position: tuple[float, float] | None  # rad or m; None: turns without end
     velocity: float | None  # rad/s or m/s
     effort: float | None  # N·m or N
-    follows: str = ""  # the joint that it mimics; a drive of the simulation's own holds it at home
+    home: float = 0.0  # rad or m
+    mimics: Mimic | None = None  # what it follows; a motor of the simulation's own sees to that
     settings: tuple[str, ...] = field(default=())  # of the import that stand in for the file's
 
     @property
@@ -41,11 +44,9 @@ class MovingJoint:
         return self.effort is not None
 
     @property
-    def home(self) -> float:
-        """0 where the joint can go there, else the middle of its range; rad or m."""
-        if self.position is None or self.position[0] <= 0.0 <= self.position[1]:
-            return 0.0
-        return (self.position[0] + self.position[1]) / 2.0
+    def follows(self) -> str:
+        """The joint that it mimics; "" if none."""
+        return "" if self.mimics is None else self.mimics.joint
 
     @property
     def range(self) -> float | None:
@@ -59,9 +60,9 @@ class MovingJoint:
 
 
 def moving_joints(
-    root: Element, mimics: Mapping[str, str], settings: Settings, commanded: Sequence[str], *, origin: str
+    root: Element, mimics: Mapping[str, Mimic], settings: Settings, commanded: Sequence[str], *, origin: str
 ) -> dict[str, MovingJoint]:
-    """Joints by name in the file's order; ``mimics`` names whom a joint mimics, where it does.
+    """Joints by name in the file's order; ``mimics`` says what a joint mimics, where it does.
 
     ``commanded`` are the joints that a controller commands, none where nothing was said of controllers. Then a joint
     that is not among them and has no stops is driven by nobody: a caster. Raises UserError naming file, joint, value
@@ -78,10 +79,17 @@ def moving_joints(
                 f"{origin}: joint {name!r}: drives and firmware know joints by letters, digits and _, a letter first:"
                 " rename it in the file (and on the robot)"
             )
-        is_idle = bool(commanded) and name not in commanded and element.get("type") == "continuous"
-        follows = _follows(name, mimics, elements, f"{origin}: joint {name}")
-        source = elements[follows or name]
-        found[name] = _moving(element, source, follows, settings, is_idle=is_idle, where=f"{origin}: joint {name}")
+        followed = _followed(name, mimics, elements, f"{origin}: joint {name}")
+        source = elements[followed.joint if followed else name]
+        is_idle = any(
+            one.get("name") in settings.passive
+            or (bool(commanded) and one.get("name") not in commanded and one.get("type") == "continuous")
+            for one in (element, source)  # with a leader that nothing drives nobody drives what mimics it
+        )
+        found[name] = _moving(element, source, followed, settings, is_idle=is_idle, where=f"{origin}: joint {name}")
+    for name, joint in found.items():
+        if joint.mimics is not None:
+            found[name] = _led_home(joint, found[joint.mimics.joint], f"{origin}: joint {name}")
     if not any(joint.has_motor for joint in found.values()):
         raise UserError(f"{origin}: nothing in it is driven: {len(found)} moving joints, none with a motor")
     return found
@@ -101,17 +109,33 @@ def write_limits(root: Element, joints: Mapping[str, MovingJoint]) -> None:
         limit.set("velocity", repr(joint.velocity))
 
 
-def mimics_of(root: Element) -> dict[str, str]:
-    """Joint -> the joint that it mimics, of a description as it was read."""
+def mimics_of(root: Element, origin: str) -> dict[str, Mimic]:
+    """Joint -> what it mimics, of a description as it was read. UserError naming the joint for what is no number."""
     found = {}
     for joint in root.findall("joint"):
         for mimic in joint.findall("mimic"):
-            found[joint.get("name", "")] = mimic.get("joint", "")
+            name = joint.get("name", "")
+            multiplier, offset = (
+                _factor(mimic, key, default, f"{origin}: joint {name}")
+                for key, default in (("multiplier", "1"), ("offset", "0"))
+            )
+            found[name] = Mimic(joint=mimic.get("joint", ""), multiplier=multiplier, offset=offset)
     return found
 
 
+def _factor(mimic: Element, key: str, default: str, where: str) -> float:
+    text = mimic.get(key, default)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"{where}: <mimic {key}> is {text[:80]!r}, no finite number")
+    return value
+
+
 def _moving(
-    element: Element, source: Element, follows: str, settings: Settings, *, is_idle: bool, where: str
+    element: Element, source: Element, mimics: Mimic | None, settings: Settings, *, is_idle: bool, where: str
 ) -> MovingJoint:
     """One joint; ``source`` is whose drive moves it: another's where it mimics that."""
     name, kind = element.get("name", ""), element.get("type", "")
@@ -125,12 +149,26 @@ def _moving(
     position = None if kind == "continuous" else _position(limit, where, unit)
     effort = velocity = None
     stand_ins: tuple[str, ...] = ()
-    if not is_idle and name not in settings.passive:
+    if not is_idle:
         effort, is_set = _driven("effort", name, source, settings, unit, where)
         stand_ins += ("effort",) if is_set else ()
         velocity, is_set = _driven("velocity", name, source, settings, unit, where)
         stand_ins += ("velocity",) if is_set else ()
-    return MovingJoint(name, *ends(element), unit, position, velocity, effort, follows, stand_ins)
+    home = 0.0 if position is None or position[0] <= 0.0 <= position[1] else (position[0] + position[1]) / 2.0
+    return MovingJoint(name, *ends(element), unit, position, velocity, effort, home, mimics, stand_ins)
+
+
+def _led_home(joint: MovingJoint, leader: MovingJoint, where: str) -> MovingJoint:
+    """The joint with the home that its leader's puts it to. UserError where its own range has no such place."""
+    assert joint.mimics is not None
+    home = joint.mimics.at(leader.home)
+    if joint.position is not None and not joint.position[0] <= home <= joint.position[1]:
+        low, high = joint.position
+        raise UserError(
+            f"{where}: it mimics {leader.name}, which puts it at {home:g} {joint.unit} at home; its limits are"
+            f" {low:g} to {high:g} {joint.unit}: mend <mimic multiplier offset> or the limits"
+        )
+    return replace(joint, home=home)
 
 
 def _position(limit: Element | None, where: str, unit: str) -> tuple[float, float]:
@@ -162,16 +200,23 @@ def _driven(key: str, name: str, element: Element, settings: Settings, unit: str
     return chosen, True
 
 
-def _follows(name: str, mimics: Mapping[str, str], elements: Mapping[str, Element], where: str) -> str:
-    """The joint that drives this one by way of what it mimics; "" if it mimics none."""
+def _followed(name: str, mimics: Mapping[str, Mimic], elements: Mapping[str, Element], where: str) -> Mimic | None:
+    """The joint that drives this one by way of what it mimics, and how far; None if it mimics none."""
     seen: list[str] = []
+    found: Mimic | None = None
     while (above := mimics.get(seen[-1] if seen else name)) is not None:
-        if above not in elements:
-            raise UserError(f"{where}: it mimics joint {above!r}, which is not among the moving ones")
-        if above in (name, *seen):
-            raise UserError(f"{where}: it mimics {above}, and so on in a ring")
-        seen.append(above)
-    return seen[-1] if seen else ""
+        if above.joint not in elements:
+            raise UserError(f"{where}: it mimics joint {above.joint!r}, which is not among the moving ones")
+        if above.joint in (name, *seen):
+            raise UserError(f"{where}: it mimics {above.joint}, and so on in a ring")
+        seen.append(above.joint)
+        below = found or Mimic(joint=name)
+        found = Mimic(
+            joint=above.joint,
+            multiplier=below.multiplier * above.multiplier,
+            offset=below.multiplier * above.offset + below.offset,
+        )
+    return found
 
 
 def _number(limit: Element | None, key: str) -> float:

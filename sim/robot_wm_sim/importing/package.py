@@ -145,7 +145,7 @@ def _joint_values(joint: MovingJoint, robot: Robot) -> Mapping[str, Any]:
         "name": joint.name,
         "unit": joint.unit,
         "effort_unit": joint.effort_unit,
-        "follows": joint.follows,
+        "mimics": joint.mimics,
         "settings": joint.settings,
         "home": built.home,
         "kp": built.kp,

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import rclpy
+from geometry_msgs.msg import TwistStamped
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rclpy.executors import SingleThreadedExecutor
@@ -19,7 +20,8 @@ from robot_wm_ros.commands import CommandPublisher, CommandRoute
 JOINTS = ("shoulder", "elbow", "wrist")
 COMMAND = np.array([0.1, -0.2, 1e30], np.float32)
 PATIENCE_S = 20.0
-MESSAGES = {"float64_multi_array": Float64MultiArray, "joint_trajectory": JointTrajectory}
+JOINT_MESSAGES = {"float64_multi_array": Float64MultiArray, "joint_trajectory": JointTrajectory}
+MESSAGES = JOINT_MESSAGES | {"twist_stamped": TwistStamped}
 UNITS = {"position": "rad", "velocity": "rad/s", "effort": "N·m"}
 
 
@@ -100,6 +102,44 @@ def test_a_trajectory_controller_gets_one_point_a_period_from_now(loop, mode):
     assert [len(array) for array in (*arrays.values(), point.accelerations)] == [0, 0, 0]
 
 
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(left=st.floats(-20, 20, width=32), right=st.floats(-20, 20, width=32))
+def test_a_diff_drive_controller_gets_a_twist_that_is_those_wheel_speeds(loop, left, right):
+    """As that controller turns it back: (v -+ w d / 2) / r."""
+    radius, separation = 0.1, 0.5
+    action = ActionSpec(mode="velocity", joints=("right_wheels", "left_wheels"), unit="rad/s")
+    route = CommandRoute(
+        controller="base", command_type="twist_stamped", controller_joints=("left_wheels", "right_wheels"),
+        period_s=0.05, wheel_radius=radius, wheel_separation=separation,
+    )  # fmt: skip
+    publisher = CommandPublisher(loop.node, action, route)
+    try:
+        assert publisher.topic == "base/cmd_vel"
+        twist = loop.controller(publisher, "twist_stamped")(np.array([right, left], np.float32)).twist
+        turn = twist.angular.z * separation / 2
+        assert ((twist.linear.x - turn) / radius, (twist.linear.x + turn) / radius) == pytest.approx((left, right))
+    finally:
+        publisher.destroy()
+
+
+@pytest.mark.parametrize(
+    ("mode", "joints", "sizes", "words"),
+    [
+        ("velocity", ("left", "right"), (0.0, 0.5), "needs wheel_radius, m"),
+        ("velocity", ("left", "right"), (0.1, 0.0), "needs wheel_separation, m"),
+        ("velocity", ("a", "b", "c"), (0.1, 0.5), "needs two velocities, .* commands velocity of a, b, c"),
+        ("effort", ("left", "right"), (0.1, 0.5), "needs two velocities, .* commands effort of left, right"),
+    ],
+)
+def test_what_is_no_base_of_two_sides_gets_no_twist(loop, mode, joints, sizes, words):
+    route = CommandRoute(
+        controller="base", command_type="twist_stamped", controller_joints=(), period_s=0.05,
+        wheel_radius=sizes[0], wheel_separation=sizes[1],
+    )  # fmt: skip
+    with pytest.raises(UserError, match=f"command_type twist_stamped: {words}"):
+        CommandPublisher(loop.node, ActionSpec(mode=mode, joints=joints, unit=UNITS[mode]), route)
+
+
 @pytest.mark.parametrize("mode", ["position", "velocity", "effort"])
 def test_names_and_order_left_out_are_the_mode_s_controller_and_the_spec_s_joints(loop, mode):
     publisher = loop.publisher(mode)
@@ -108,7 +148,7 @@ def test_names_and_order_left_out_are_the_mode_s_controller_and_the_spec_s_joint
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("command_type", MESSAGES)
+@pytest.mark.parametrize("command_type", JOINT_MESSAGES)
 def test_a_command_that_is_not_finite_is_never_published(loop, command_type, value):
     publisher = loop.publisher(command_type=command_type)
     ask = loop.controller(publisher, command_type, QoSProfile(depth=10))

@@ -45,8 +45,8 @@ class Joints(Gyro):
 class Halves(CommandMessage):
     topic = "halves"
 
-    def __init__(self, action, joints, period_s):
-        super().__init__(action, joints, period_s)
+    def __init__(self, action, joints, route):
+        super().__init__(action, joints, route)
         self.message = Float32MultiArray(data=[0.0] * len(joints))
 
     def write(self):
@@ -122,7 +122,7 @@ def test_the_doctor_tells_of_them_and_of_what_is_no_binding(install, tmp_path, m
         [sys.executable, "-m", "robot_wm", "doctor", "--json"], capture_output=True, text=True, timeout=60, check=True
     )
     rows = {row["name"]: row["found"] for row in json.loads(done.stdout)["rows"]}
-    assert rows["robot_wm.bindings"].startswith("9 of robot-wm, broken (theirmessages 2.0), gyro (theirmessages 2.0)")
+    assert rows["robot_wm.bindings"].startswith("10 of robot-wm, broken (theirmessages 2.0), gyro (theirmessages 2.0)")
     assert "has no attribute 'Nothing'" in rows["robot_wm.bindings broken"]
 
 
@@ -136,5 +136,5 @@ def test_what_cannot_be_used_is_told_and_the_rest_works(install):
         "robot_wm.bindings 'odd' of theirmessages 2.0",
     ]
     assert kinds.command("halves").__name__ == "Halves"
-    with pytest.raises(UserError, match=r"'half' is not one of float64_multi_array, halves, joint_trajectory .*group"):
+    with pytest.raises(UserError, match=r"'half' is not one of float64_multi_array, halves, joint_trajectory, .*group"):
         kinds.command("half")

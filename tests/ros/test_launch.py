@@ -112,7 +112,7 @@ def test_a_launch_file_needs_only_ros(name):
         for n in ast.walk(tree(name))
         if isinstance(n, (ast.Import, ast.ImportFrom))
     }
-    assert modules <= {"__future__", "os", "launch", "launch_ros", "lifecycle_msgs"}
+    assert modules <= {"__future__", "os", "re", "launch", "launch_ros", "lifecycle_msgs"}
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)

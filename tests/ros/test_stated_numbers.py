@@ -74,7 +74,7 @@ STATED = [
     (ROS, r"\| out at (\d+) Hz: mode", lambda: (1 / REPORT_S,)),
     (ROS, r"and above (\d+) °C", lambda: (HOT_C,)),
     (ROS, r"\| best effort, depth (\d+); targets and commands reliable", lambda: (qos.SENSORS.depth,)),
-    (ROS, r"Float64MultiArray, JointTrajectory \| reliable, depth (\d+) \|", lambda: (qos.COMMANDS.depth,)),
+    (ROS, r"JointTrajectory, TwistStamped \| reliable, depth (\d+) \|", lambda: (qos.COMMANDS.depth,)),
     (ROS, r"`~/heartbeat` \| std_msgs/String \| reliable, depth (\d+)", lambda: (qos.HEARTBEAT.depth,)),
     (ROS, r"`~/trace` \| UInt64MultiArray \| reliable, depth (\d+)", lambda: (qos.TRACE.depth,)),
     (ROS, r"samples at (\d+) Hz, control at (\d+) Hz, max_age_s ([\d.]+)\)",

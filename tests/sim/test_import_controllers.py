@@ -19,6 +19,8 @@ controller_manager:
     gripper_controller: {type: forward_command_controller/ForwardCommandController}
     arm_controller: {type: joint_trajectory_controller/JointTrajectoryController}
     diff: {type: diff_drive_controller/DiffDriveController}
+diff:
+  ros__parameters: {left_wheel_names: [l], right_wheel_names: [r], wheel_radius: 0.1, wheel_separation: 0.4}
 gripper_controller:
   ros__parameters: {joints: [left_finger], interface_name: effort}
 arm_controller:
@@ -55,7 +57,7 @@ def test_the_agent_commands_by_the_controller_with_most_joints(controllers):
 def test_or_by_the_one_that_is_named(controllers):
     found = read_controllers(controllers(), "gripper_controller")
     assert (found.joints, found.interface) == (("left_finger",), "effort")
-    with pytest.raises(UserError, match=r"--controller hand: .*yaml has gripper_controller, arm_controller"):
+    with pytest.raises(UserError, match=r"--controller hand: .*yaml has gripper_controller, arm_controller, diff"):
         read_controllers(controllers(), "hand")
 
 
@@ -169,3 +171,72 @@ def test_wheels_are_commanded_one_by_one_and_what_nobody_commands_rolls_freely(t
     assert json.loads(shown.out)["commands"] == "front_left_wheel, front_right_wheel"
     for name in ("back_left_wheel", "back_right_wheel", "caster"):
         assert f"joint {name}: moves freely" in shown.err
+
+
+BASE = """
+controller_manager:
+  ros__parameters:
+    update_rate: 100
+    base: {type: diff_drive_controller/DiffDriveController}
+base:
+  ros__parameters:
+    left_wheel_names: [front_left_wheel, back_left_wheel]
+    right_wheel_names: [front_right_wheel, back_right_wheel]
+    wheel_separation: 0.4
+    wheel_radius: 0.1
+"""
+
+
+def test_a_diff_drive_makes_a_speed_of_each_side(tmp_path, controllers, capsys):
+    arguments = (
+        "--controllers",
+        controllers(BASE),
+        "--effort",
+        5,
+        "--velocity",
+        9,
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+    assert run_import(written(tmp_path, car()), *arguments) == 0
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    assert result["kind"] == "wheeled (by its base, a diff_drive_controller)"
+    assert (result["commands"], result["by"]) == ("left_wheels, right_wheels", "velocity, 20 Hz")
+    assert "on the robot: command_type twist_stamped, wheel_radius 0.1, wheel_separation 0.4" in shown.err
+    assert "which is the robot's?" not in shown.err
+    assert "joint caster: moves freely" in shown.err
+    robot = (tmp_path / "out/src/bot/robot.py").read_text()
+    assert robot.split('"left_wheels": (')[1].split(")")[0].split() == ['"front_left_wheel",', '"back_left_wheel",']
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            ("wheel_separation: 0.4", "wheel_separation: 0.8"),
+            "wheel_separation is 0.8 m, but here the left wheels are 0.4",
+        ),
+        (("[front_left_wheel, back_left_wheel]", "[front_left_wheel]"), "as many names of joints on either side"),
+        (("back_left_wheel]", "front_right_wheel]"), "as many names of joints on either side, each once, are needed"),
+        (("wheel_radius: 0.1", "wheel_radius: 0"), "base.wheel_radius is 0, m; above 0 and below 100 is needed"),
+        (("back_left_wheel", "rear_left_wheel"), "no joint rear_left_wheel, which base commands"),
+    ],
+)
+def test_what_a_diff_drive_says_wrongly_is_told_in_a_line(tmp_path, controllers, capsys, change, said):
+    path = controllers(BASE.replace(*change))
+    arguments = ("--controllers", path, "--effort", 5, "--velocity", 9, "--out", tmp_path / "out")
+    assert run_import(written(tmp_path, car()), *arguments) == (0 if "but here" in said else 2)
+    assert said in capsys.readouterr().err
+
+
+def test_a_base_whose_wheels_nothing_drives_is_told(tmp_path, controllers, capsys):
+    passive = ("--passive", "back_left_wheel", "--effort", 5, "--velocity", 9)
+    assert (
+        run_import(written(tmp_path, car()), "--controllers", controllers(BASE), *passive, "--out", tmp_path / "o") == 2
+    )
+    assert (
+        "joint back_left_wheel is a wheel of the diff_drive_controller, but no motor turns it"
+        in capsys.readouterr().err
+    )

@@ -37,6 +37,7 @@ setup(
             "joint_trajectory = robot_wm_ros.command_message:TrajectoryCommand",
             "odometry = robot_wm_ros.component_binding:OdometryBinding",
             "pose = robot_wm_ros.component_binding:PoseBinding",
+            "twist_stamped = robot_wm_ros.command_message:TwistCommand",
             "velocity = robot_wm_ros.command_velocity:VelocityBinding",
         ],
     },

@@ -12,7 +12,7 @@ from robot_wm.firmware.urdf import read_urdf
 from robot_wm.spec import JointLimits
 from robot_wm_sim.importing.gains import gains
 from robot_wm_sim.importing.joints import MovingJoint, mimics_of, moving_joints, write_limits
-from robot_wm_sim.importing.kinds import Plan, guess_kind, plan
+from robot_wm_sim.importing.kinds import Plan, guess_kind, plan, plan_base
 from robot_wm_sim.importing.measure import Measured
 from robot_wm_sim.importing.mending import gather_meshes, mend_masses
 from robot_wm_sim.importing.ros2_control import Controllers
@@ -66,9 +66,17 @@ def read_description(source: Path, kind: Kind | None, settings: Settings, contro
             raise UserError(f"{origin}: no joint {name}, which {controllers.controller} commands")  # type: ignore[union-attr]
     joints = moving_joints(root, mimics, settings, commanded, origin=origin)
     tree = Tree(base, links, elements, joints)
-    guessed, reason = guess_kind(tree)
-    chosen, reason = (guessed, f"guessed: {reason}") if kind is None else (kind, "as --kind said")
-    planned = plan(tree, chosen, commanded, origin=origin)
+    base_driven = controllers.base if controllers else None
+    chosen: Kind
+    if kind is None and base_driven is not None:
+        chosen, reason = "wheeled", f"by its {controllers.controller}, a diff_drive_controller"  # type: ignore[union-attr]
+    else:
+        guessed, why = guess_kind(tree)
+        chosen, reason = (guessed, f"guessed: {why}") if kind is None else (kind, "as --kind said")
+    if base_driven is not None and chosen == "wheeled":
+        planned = plan_base(tree, base_driven, origin=origin)
+    else:
+        planned = plan(tree, chosen, commanded, origin=origin)
     notes += planned.notes
     notes += [
         f"joint {j.name}: mimics {j.follows}, which it follows" for j in joints.values() if j.follows and j.has_motor

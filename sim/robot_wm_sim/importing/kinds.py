@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from robot_wm.errors import UserError
+from robot_wm_sim.importing.ros2_control import DiffDrive
 from robot_wm_sim.importing.settings import Kind
 from robot_wm_sim.importing.tree import Tree
 from robot_wm_sim.urdf_parts import ends
@@ -15,6 +16,7 @@ from robot_wm_sim.urdf_parts import ends
 _ARM_JOINTS = 3  # a chain of fewer is no arm by itself
 _LEG_JOINTS = 2
 _BELOW = 0.5  # of how far feet are, the share that is downwards
+_ODD_SHARE = 0.2  # of a wheel separation, between the controller's and the description's
 _LEVEL_M = 1e-3  # of a wheel beside the middle
 
 
@@ -86,6 +88,32 @@ def _wheeled(tree: Tree, commanded: tuple[str, ...], origin: str) -> Plan:
     couplings |= {"steering": hinges} if len(hinges) > 1 else {}
     notes = tuple(f"{name} turns {', '.join(members)}" for name, members in couplings.items())
     return Plan("wheeled", (*drives, *steering), "rad", couplings, drives=drives, steering=steering, notes=notes)
+
+
+def plan_base(tree: Tree, base: DiffDrive, *, origin: str) -> Plan:
+    """A speed of each side, which a node makes the twist of that a diff_drive_controller takes.
+
+    UserError for a wheel that nothing drives or that slides.
+    """
+    couplings = {"left_wheels": base.left, "right_wheels": base.right}
+    for name in (*base.left, *base.right):
+        if not tree.is_driven(name) or tree.joints[name].unit != "rad":
+            raise UserError(f"{origin}: joint {name} is a wheel of the diff_drive_controller, but no motor turns it")
+    if taken := [name for name in couplings if name in tree.elements]:
+        raise UserError(f"{origin}: a joint is called {taken[0]}, as the speed of all wheels of that side: rename it")
+    left, right = (float(np.mean([tree.places[name][1, 3] for name in side])) for side in (base.left, base.right))
+    notes = [f"{name} turns {', '.join(members)}" for name, members in couplings.items()]
+    notes.append(
+        f"on the robot: command_type twist_stamped, wheel_radius {base.wheel_radius_m:g}, wheel_separation"
+        f" {base.wheel_separation_m:g}"
+    )
+    if abs(left - right - base.wheel_separation_m) > _ODD_SHARE * base.wheel_separation_m:
+        notes.append(
+            f"wheel_separation is {base.wheel_separation_m:g} m, but here the left wheels are {left - right:.3g} m to"
+            " the left of the right ones: which is the robot's?"
+        )
+    drives = tuple(couplings)
+    return Plan("wheeled", drives, "rad", couplings, drives=drives, notes=tuple(notes))
 
 
 def _coupled(tree: Tree, wheels: tuple[str, ...], *, together: bool) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,8 @@ Read are the controller manager's ``update_rate`` and, of the controllers below,
 joint_trajectory_controller                ``joints``; ``command_interfaces``, of which the first that agents know
 forward_command_controller                 ``joints``; ``interface_name``
 position_, velocity_, effort_controllers   ``joints`` of the JointGroup controllers; the interface is in the name
+diff_drive_controller                      ``left_wheel_names``, ``right_wheel_names``, ``wheel_radius``,
+                                           ``wheel_separation``: the agent commands a speed of each side
 joint_state_broadcaster                    ``joints`` and ``interfaces``, where it is told what to publish
 =========================================  ================================================================
 
@@ -32,9 +34,21 @@ _GROUPS: dict[str, Interface] = {
 }
 _TRAJECTORY = "joint_trajectory_controller/JointTrajectoryController"
 _FORWARD = "forward_command_controller/ForwardCommandController"
+_DIFF_DRIVE = "diff_drive_controller/DiffDriveController"
 _BROADCASTER = "joint_state_broadcaster/JointStateBroadcaster"
 _MANAGER = "controller_manager"
+_LARGEST_M = 100.0
 _SLOWEST_HZ, _FASTEST_HZ = 10.0, 5000.0
+
+
+@dataclass(frozen=True)
+class DiffDrive:
+    """A base that a diff_drive_controller turns by its wheels' speeds."""
+
+    left: tuple[str, ...]  # joints
+    right: tuple[str, ...]
+    wheel_radius_m: float
+    wheel_separation_m: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ class Controllers:
     update_rate_hz: float
     has_velocities: bool  # whether joint_states tell the joints' speeds
     passed_over: tuple[str, ...]  # other controllers, with their types
+    base: DiffDrive | None = None  # of a diff_drive_controller
 
 
 def read_controllers(path: Path, wanted: str = "") -> Controllers:
@@ -63,7 +78,7 @@ def read_controllers(path: Path, wanted: str = "") -> Controllers:
     types = {name: body["type"] for name, body in manager.items() if isinstance(body, dict) and "type" in body}
     usable = {name: _commands(name, kind, sections, path) for name, kind in types.items() if _takes_commands(kind)}
     if not usable:
-        known = ", ".join([_TRAJECTORY, _FORWARD, *_GROUPS])
+        known = ", ".join([_TRAJECTORY, _FORWARD, *_GROUPS, _DIFF_DRIVE])
         raise UserError(f"{path}: no controller that takes joints' commands ({known}); it has {types or 'none'}")
     if wanted and wanted not in usable:
         raise UserError(f"--controller {wanted}: {path} has {', '.join(usable)}")
@@ -76,7 +91,8 @@ def read_controllers(path: Path, wanted: str = "") -> Controllers:
         )
     others = tuple(f"{name} ({kind})" for name, kind in types.items() if name != chosen and kind != _BROADCASTER)
     has_velocities = not interfaces or "velocity" in interfaces
-    return Controllers(chosen, joints, interface, float(rate), has_velocities, others)
+    base = _base(chosen, sections.get(chosen, {}), path) if types[chosen] == _DIFF_DRIVE else None
+    return Controllers(chosen, joints, interface, float(rate), has_velocities, others, base)
 
 
 def _sections(body: Mapping[str, Any], below: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -89,7 +105,7 @@ def _sections(body: Mapping[str, Any], below: str) -> Iterator[tuple[str, Mappin
 
 
 def _takes_commands(kind: object) -> bool:
-    return kind in (_TRAJECTORY, _FORWARD, *_GROUPS)
+    return kind in (_TRAJECTORY, _FORWARD, _DIFF_DRIVE, *_GROUPS)
 
 
 def _commands(
@@ -97,6 +113,9 @@ def _commands(
 ) -> tuple[tuple[str, ...], Interface]:
     """Joints and interface of a controller."""
     body = sections.get(name, {})
+    if kind == _DIFF_DRIVE:
+        base = _base(name, body, path)
+        return (*base.left, *base.right), "velocity"
     joints = _names(body, "joints", f"{path}: {name}")
     if not joints or len(set(joints)) < len(joints):
         raise UserError(f"{path}: {name}.joints is {list(joints)}; names of joints, each once, are needed")
@@ -108,6 +127,23 @@ def _commands(
     if found is None:
         raise UserError(f"{path}: {name}.{key} is {', '.join(stated)!r}; one of {', '.join(_INTERFACES)} is needed")
     return joints, found
+
+
+def _base(name: str, body: Mapping[str, Any], path: Path) -> DiffDrive:
+    """Wheels and sizes of a diff_drive_controller."""
+    left, right = (_names(body, f"{side}_wheel_names", f"{path}: {name}") for side in ("left", "right"))
+    if not left or len(left) != len(right) or len({*left, *right}) < len(left) + len(right):
+        raise UserError(
+            f"{path}: {name}: left_wheel_names {list(left)} and right_wheel_names {list(right)}: as many names of"
+            " joints on either side, each once, are needed"
+        )
+    sizes = []
+    for key in ("wheel_radius", "wheel_separation"):
+        size = body.get(key)
+        if not isinstance(size, (int, float)) or isinstance(size, bool) or not 0.0 < size < _LARGEST_M:
+            raise UserError(f"{path}: {name}.{key} is {size!r}, m; above 0 and below {_LARGEST_M:g} is needed")
+        sizes.append(float(size))
+    return DiffDrive(left, right, *sizes)
 
 
 def _published(

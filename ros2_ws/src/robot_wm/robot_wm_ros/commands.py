@@ -7,27 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from rclpy.exceptions import NameValidationException
 from rclpy.node import Node
 
 from robot_wm.errors import UserError
 from robot_wm.spec import ActionSpec
 from robot_wm_ros.binding_kinds import BindingKinds
+from robot_wm_ros.command_message import CommandRoute
 from robot_wm_ros.qos import COMMANDS
 
-COMMAND_TYPES = ("float64_multi_array", "joint_trajectory")  # ours; other distributions may bring more
-
-
-class CommandRoute(BaseModel):
-    """To whom commands go, and how often."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    controller: str = Field(description='"" stands for forward_<mode>_controller')
-    command_type: str = Field(description="name of a CommandMessage")
-    controller_joints: tuple[str, ...] = Field(description="in the controller's order; none stands for the spec's")
-    period_s: float = Field(gt=0, description="control period, in which commands follow each other")
+COMMAND_TYPES = ("float64_multi_array", "joint_trajectory")  # of joints, as the simulated robot takes them
 
 
 class CommandPublisher:
@@ -42,7 +31,7 @@ class CommandPublisher:
         self._order = _order(action.joints, joints)  # [A]
         self.controller = controller = route.controller or f"forward_{action.mode}_controller"
         self.topic, self.is_ordered = f"{controller}/{kind.topic}", kind.is_ordered
-        self._message = kind(action, joints, route.period_s)
+        self._message = kind(action, joints, route)
         self._values = self._message.values  # [A]
         try:
             self._publisher = node.create_publisher(type(self._message.message), self.topic, COMMANDS)

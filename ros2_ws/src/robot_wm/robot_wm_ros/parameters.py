@@ -71,8 +71,12 @@ _DECLARATIONS = (
     ),
     _row("controller", "", "commands go to <controller>/...; empty: forward_<mode>_controller"),
     _row(
-        "command_type", COMMAND_TYPES[0], f"message of a command: {', '.join(COMMAND_TYPES)}, or another distribution's"
+        "command_type",
+        COMMAND_TYPES[0],
+        f"message: {', '.join(COMMAND_TYPES)}, twist_stamped, or another distribution's",
     ),
+    _row("wheel_radius", 0.0, "m, of twist_stamped: that of the diff_drive_controller", limits=(0.0, 100.0)),
+    _row("wheel_separation", 0.0, "m, of twist_stamped: that of the diff_drive_controller", limits=(0.0, 100.0)),
     _row("controller_joints", Parameter.Type.STRING_ARRAY, "the controller's joint order; empty: the agent's"),
     _row(
         "stamp_source",
@@ -203,6 +207,8 @@ class AgentParameters:
     planner: str
     controller: str
     command_type: str
+    wheel_radius: float
+    wheel_separation: float
     controller_joints: tuple[str, ...]
     allow_rival_sensors: bool
     allow_rival_commanders: bool

@@ -67,6 +67,8 @@ class RunningAgent:
             command_type=parameters.command_type,
             controller_joints=parameters.controller_joints,
             period_s=spec.control_period_s,
+            wheel_radius=parameters.wheel_radius,
+            wheel_separation=parameters.wheel_separation,
         )
         commands = CommandPublisher(node, spec.action, route)
         undo.callback(commands.destroy)

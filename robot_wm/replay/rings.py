@@ -22,6 +22,10 @@ from robot_wm.step import step_columns
 Array = NDArray[Any]
 Ints = NDArray[np.int64]
 
+STEPS, STORED = "steps", "stored"  # groups of columns: what came with a step, and what the agent keeps beside it
+# Where the newest values of a row are on disk: in no segment yet, or nowhere since the store has them or they are 0.
+UNSAVED, NOT_NEEDED = 0, -1
+
 
 def _columns(spec: AgentSpec, stored: Sequence[Stored]) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and dtype of a step in each array of the rings."""
@@ -57,6 +61,10 @@ class StreamRings:
             name: np.zeros((streams * self.size, *shape), dtype)
             for name, (shape, dtype) in _columns(spec, stored).items()
         }
+        beside = tuple(entry.name for entry in stored)
+        self.groups = {STEPS: tuple(name for name in self.rows if name not in beside), STORED: beside}
+        # group -> [rows] number of the segment on disk (see `segments`) that holds a live row, or why none does.
+        self.held_in = {group: np.full(streams * self.size, UNSAVED, np.int32) for group in self.groups}
 
     @property
     def low(self) -> Ints:
@@ -76,6 +84,11 @@ class StreamRings:
         """Whether each step is still there, not overwritten since."""
         count = self.count[stream]
         return (position < count) & (position >= count - self.size)
+
+    def names(self, rows: Ints) -> Ints:
+        """``position * streams + stream`` of the newest step that was written to each of these rows."""
+        stream, newest = rows // self.size, self.count[rows // self.size] - 1
+        return (newest - (newest - rows) % self.size) * self.streams + stream
 
     def write(self, stream: int, steps: Mapping[str, Array]) -> None:
         """Append N consecutive raw steps (arrays [N, ...] in SI units, what is stored beside optional) to ``stream``.
@@ -141,6 +154,8 @@ class StreamRings:
             else:
                 value = steps.get(name, 0)  # 0: what nobody has computed
             rows[there] = value
+        self.held_in[STEPS][there] = UNSAVED
+        self.held_in[STORED][there] = NOT_NEEDED if steps.keys().isdisjoint(self.groups[STORED]) else UNSAVED
 
     def _ages(self, stream: int, first: NDArray[np.bool_]) -> Ints:
         """[N] steps since the episode's first step."""
@@ -159,6 +174,26 @@ class StreamRings:
         """Mark the steps at these rows as their episodes' last."""
         self.rows["is_last"][row] = True
         self.rows["action"][row] = 0.0
+
+    def refill(self, stream: int, begin: int, steps: Mapping[str, Array], *, age: int) -> None:
+        """Put consecutive raw steps of one episode back from position ``begin`` on, as far as they are live.
+
+        ``age`` is the first one's. Counters stay; what is stored beside the steps becomes 0.
+        """
+        ages = age + np.arange(steps["is_first"].shape[0])
+        position = begin + np.arange(len(ages), dtype=np.int64)
+        there = self.holds(np.full_like(position, stream), position)
+        kept = {name: array[there] for name, array in {**steps, "is_first": ages == 0}.items()}
+        self._put(kept, kept["is_last"], ages[there], self.slots(stream, position[there]))
+
+    def end_before_firsts(self) -> None:
+        """Mark each live step as its episode's last that the first step of another follows, as `write` does."""
+        rows = self.live()
+        names = self.names(rows)
+        stream, after = names % self.streams, names // self.streams + 1
+        followed = after < self.count[stream]
+        first = self.rows["is_first"][self.slots(stream, after)]
+        self._truncate(rows[followed & first])
 
     def observations(self, stream: Ints, position: Ints) -> dict[str, Array]:
         """Model inputs at positions [B, T1] of streams [B, 1].
@@ -190,17 +225,20 @@ class StreamRings:
         ]
         return np.concatenate(parts)
 
-    def state_dict(self) -> dict[str, Array]:
-        """Counters and the live rows, as copies."""
+    def state_dict(self, *, rows: bool = True) -> dict[str, Array]:
+        """Counters and the live rows, as copies; ``rows=False`` leaves out the rows."""
         live = self.live()
         return {"count": self.count.copy(), "open": self.open.copy()} | {
-            f"rows/{name}": rows[live] for name, rows in self.rows.items()
+            f"rows/{name}": array[live] for name, array in self.rows.items() if rows
         }
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Take over a state of rings of the same layout."""
+        """Take over a state of rings of the same layout, with or without rows."""
         self.count[:] = state["count"]
         self.open[:] = state["open"]
         live = self.live()
         for name, rows in self.rows.items():
-            rows[live] = state[f"rows/{name}"]
+            if f"rows/{name}" in state:
+                rows[live] = state[f"rows/{name}"]
+        for held_in in self.held_in.values():
+            held_in[:] = UNSAVED

@@ -19,7 +19,8 @@ import numpy as np
 from robot_wm.errors import UserError
 from robot_wm.replay.batch import SequenceBatch
 from robot_wm.replay.episode import Episode
-from robot_wm.replay.rings import Array, Ints, StreamRings
+from robot_wm.replay.placed import Places
+from robot_wm.replay.rings import STORED, UNSAVED, Array, Ints, StreamRings
 from robot_wm.replay.stored import Stored, Values, by_name
 from robot_wm.spec import AgentSpec
 from robot_wm.step import Steps, column_names, step_columns
@@ -62,6 +63,7 @@ class SequenceSampler:
         self.streams = streams
         self._stored = by_name(stored)
         self._rings = StreamRings(spec, streams=streams, capacity=capacity, stored=tuple(self._stored.values()))
+        self.places = Places(self._rings)  # which stored episodes its steps are, as far as it was told
         self._columns = step_columns(spec)
         # What a caller's numbers become; pictures must be what they are.
         self._converted = {name: dtype for name, (_, dtype) in self._columns.items() if dtype != np.uint8}
@@ -74,6 +76,11 @@ class SequenceSampler:
     def __len__(self) -> int:
         """Steps that can be drawn."""
         return int((self._rings.count - self._rings.low).sum())
+
+    @property
+    def rings(self) -> StreamRings:
+        """What it draws from, for this package alone."""
+        return self._rings
 
     @property
     def capacity_steps(self) -> int:
@@ -271,10 +278,15 @@ class SequenceSampler:
                 if value.shape != (*index.shape, *self._stored[name].shape):
                     raise ValueError(f"{name}: shape {value.shape} for index {index.shape}")
                 rings.rows[name][slots] = value if everything else value[held]
+            if values:
+                rings.held_in[STORED][slots] = UNSAVED
             return slots.size
 
-    def state_dict(self) -> dict[str, Array]:
-        """Everything that the next batch depends on, as plain arrays; ``load_state_dict`` continues exactly."""
+    def state_dict(self, *, rows: bool = True) -> dict[str, Array]:
+        """Everything that the next batch depends on, as plain arrays; ``load_state_dict`` continues exactly.
+
+        ``rows=False`` leaves out the steps, which then have to come from elsewhere (see `saved`).
+        """
         with self._lock:
             state: Mapping[str, Any] = self._bits.state
             words = [word for key in ("state", "inc") for word in divmod(state["state"][key], _WORD)]
@@ -285,14 +297,17 @@ class SequenceSampler:
                 "fresh": np.array(self._fresh, np.int64),
                 "next_fresh": self._next_fresh.copy(),
             }
-            return own | {f"rings/{name}": array for name, array in self._rings.state_dict().items()}
+            return own | {f"rings/{name}": array for name, array in self._rings.state_dict(rows=rows).items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
-        """Continue from a saved state; raises UserError where it was made with another layout or AgentSpec."""
-        mine = self.state_dict()
-        # An older version's does not say which rewards are known: it trained on all of them.
-        all_known = np.ones(len(state.get("rings/rows/reward", ())), np.bool_)
-        state = {"rings/rows/reward_known": all_known, **state}
+        """Continue from a saved state; raises UserError where it was made with another layout or AgentSpec.
+
+        One with rows is a test's, or of a checkpoint of an older version.
+        """
+        rows = any(name.startswith("rings/rows/") for name in state)
+        mine = self.state_dict(rows=rows)
+        if rows:  # an older version's does not say which rewards are known: it trained on all of them
+            state = {"rings/rows/reward_known": np.ones(len(state["rings/rows/reward"]), np.bool_), **state}
         # An older version's has the widths of the latents behind it, which their arrays tell, too.
         for name, saved, now in zip(_LAYOUT, state["layout"].tolist(), self._layout().tolist(), strict=False):
             if saved != now:
@@ -301,7 +316,7 @@ class SequenceSampler:
             raise UserError("saved replay: made for another AgentSpec")
         if mine.keys() != state.keys():
             raise UserError(f"saved replay: arrays {sorted(mine.keys() ^ state.keys())} are missing or unknown")
-        for name, entry in self._stored.items():
+        for name, entry in self._stored.items() if rows else ():
             saved_shape = state[f"rings/rows/{name}"].shape[1:]
             if saved_shape != entry.shape:
                 raise UserError(f"saved replay: {name} {saved_shape}, but this run has {entry.shape}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -191,6 +191,15 @@ class EpisodeStore:
         if isinstance(item, Damage):
             raise DamagedError(self.path, [item])
         return item
+
+    def of_digests(self, digests: Set[str]) -> Iterator[tuple[str, Episode | Damage]]:
+        """The episodes with these digests, which this version has, each with its digest, or what is wrong with it."""
+        index = self.index
+        positions = [position for position, digest in enumerate(index.digest) if digest in digests]
+        for position, (_, item) in zip(
+            positions, read_episodes(self.dataset, self.spec, index, positions), strict=True
+        ):
+            yield index.digest[position], item
 
     def verify(self) -> list[Damage]:
         """Read everything in this version; returns what is damaged, by file."""

@@ -1,9 +1,11 @@
 """Checkpoints: safetensors for arrays, JSON for the rest, there whole or not at all.
 
 ``<run>/checkpoints/step_000012000/`` holds ``state.json``, ``learner.safetensors`` and, on the newest one only,
-``replay.safetensors`` (the sampler with its latents and RNG: most of the bytes, and of use to a resume only).
-``SHA256SUMS``, which `sha256sum -c` takes too, says what the arrays were: a bit that flipped on a disk would otherwise
-be learned from. ``<run>/checkpoints/best.json`` names the one with the best evaluation.
+``replay.safetensors``: the sampler's counters and RNG, of use to a resume only, and which files of
+``<run>/checkpoints/segments/`` hold what the run's store does not (see `robot_wm.replay.saved`). Those are shared by
+consecutive checkpoints, and stay as long as any names them. ``SHA256SUMS``, which `sha256sum -c` takes too, says what
+the arrays were: a bit that flipped on a disk would otherwise be learned from. ``<run>/checkpoints/best.json`` names the
+one with the best evaluation.
 """
 
 from __future__ import annotations
@@ -25,16 +27,18 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from robot_wm.agents import agent_kind
-from robot_wm.atomic import atomic_directory, atomic_file
+from robot_wm.atomic import atomic_directory, atomic_file, tidy
 from robot_wm.console import messages
 from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.options import Which
+from robot_wm.replay import segments
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
 
 _AGENT = "agent/"  # of the learner's tensors, those of the agent
-_STATE, _LEARNER, _REPLAY, _BEST = "state.json", "learner.safetensors", "replay.safetensors", "best.json"
+_STATE, _LEARNER, _BEST = "state.json", "learner.safetensors", "best.json"
+REPLAY = "replay.safetensors"
 _SUMS = "SHA256SUMS"
 _STEP = "step_"
 
@@ -89,23 +93,64 @@ def folder(run: Path) -> Path:
     return run / "checkpoints"
 
 
+def segments_folder(run: Path) -> Path:
+    """Where the checkpoints of a run have the segments of its replay, which are written before they are."""
+    return folder(run) / segments.FOLDER
+
+
+def path_at(run: Path, env_steps: int) -> Path:
+    """The folder of the checkpoint at that step, whether there is one or not."""
+    return folder(run) / f"{_STEP}{env_steps:09d}"
+
+
+def tidy_up(run: Path) -> None:
+    """Remove what a killed save left half written. Only for the holder of the run's lock."""
+    for place in (folder(run), segments_folder(run)):
+        if place.is_dir():
+            tidy(place)
+
+
 def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[str, np.ndarray], *, keep: int) -> Path:
-    """Write a checkpoint and drop older ones beyond ``keep`` (never the best). Returns its folder."""
-    path = folder(run) / f"{_STEP}{state.env_steps:09d}"
+    """Write a checkpoint and drop older ones beyond ``keep`` (never the best). Returns its folder.
+
+    ``replay`` is small: what it names in `segments_folder` is there already. What no checkpoint names there goes.
+    """
+    path = path_at(run, state.env_steps)
     with atomic_directory(path) as temporary:
         safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in learner.items()}, temporary / _LEARNER)
-        safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in replay.items()}, temporary / _REPLAY)
+        safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in replay.items()}, temporary / REPLAY)
         (temporary / _STATE).write_text(state.model_dump_json(indent=2))
-        sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (_LEARNER, _REPLAY)]
+        sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (_LEARNER, REPLAY)]
+        sums += [f"{sha}  ../{segments.FOLDER}/{segments.file_name(sha)}\n" for sha in segments.named(replay)]
         (temporary / _SUMS).write_text("".join(sums))
     kept_so_far = paths(run)
     best = best_path(run)
     for older in kept_so_far[:-1]:
-        (older / _REPLAY).unlink(missing_ok=True)
+        (older / REPLAY).unlink(missing_ok=True)
     for older in kept_so_far[:-keep]:
         if older != best:
             shutil.rmtree(older)
+    _drop_unnamed(run)
     return path
+
+
+def _drop_unnamed(run: Path) -> None:
+    """Remove the segments that no checkpoint needs, one that was set aside as damaged included."""
+    needed = {
+        segments.file_name(digest)
+        for file in folder(run).glob(f"*/{REPLAY}")
+        for digest in segments.named(_arrays_if_whole(file))
+    }
+    for file in segments_folder(run).glob(segments.file_name("*")):
+        if file.name not in needed:
+            file.unlink()
+
+
+def _arrays_if_whole(file: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(file)
+    except SafetensorError:
+        return {}
 
 
 def write_agent(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> None:
@@ -171,12 +216,21 @@ def read_learner(path: Path) -> dict[str, Tensor]:
 
 
 def read_replay(path: Path) -> dict[str, np.ndarray]:
-    """The sampler's arrays; DamagedError where they are not what was written, or an older checkpoint has none."""
-    _require_whole(path / _REPLAY)
+    """The sampler's state, all that it names being whole; DamagedError where anything is not what was written.
+
+    Of that kind is the lack of a replay, too, which older checkpoints of a run have.
+    """
+    _require_whole(path / REPLAY)
     try:
-        return safetensors.numpy.load_file(path / _REPLAY)
+        state = safetensors.numpy.load_file(path / REPLAY)
     except SafetensorError as error:
-        raise DamagedError(f"{path / _REPLAY}: damaged: {error}") from None
+        raise DamagedError(f"{path / REPLAY}: damaged: {error}") from None
+    for digest in segments.named(state):
+        file = path.parent / segments.FOLDER / segments.file_name(digest)
+        _require_there(file)
+        if _sha256(file) != digest:
+            raise DamagedError(f"{file}: damaged: its SHA-256 is not its name")
+    return state
 
 
 def _require_there(file: Path) -> None:

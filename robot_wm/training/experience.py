@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from robot_wm.figures import scalars, summary
 from robot_wm.replay.episode import Episode, EpisodeSource
-from robot_wm.replay.rows import bytes_per_step
+from robot_wm.replay.rows import bytes_per_step, digest
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
@@ -86,7 +86,7 @@ class Experience:
         ended = np.flatnonzero(transition.is_last).tolist()
         finished = [self._finish(n, transition) for n in ended]
         full = np.flatnonzero(self._running.length >= self._running.most).tolist()
-        self._store.append([self._cut(n, transition, goes_on=True) for n in full])
+        self._keep({n: self._cut(n, transition, goes_on=True) for n in full})
         for listener in self.listeners:
             listener(transition, finished)
         return finished
@@ -95,20 +95,26 @@ class Experience:
         """Store what has been experienced of the running episodes, and commit everything."""
         if self._newest is not None:
             begun = np.flatnonzero(self._running.length > (self._running.before == 0)).tolist()  # more than a reset
-            self._store.append([self._cut(n, self._newest, goes_on=True) for n in begun])
+            self._keep({n: self._cut(n, self._newest, goes_on=True) for n in begun})
         self._store.flush()
 
     def _finish(self, n: int, transition: Transition) -> Finished:
         before = int(self._running.before[n])
         earned = float(self._running.earned[n])
         episode = self._cut(n, transition, goes_on=False)
-        self._store.append([episode])
+        self._keep({n: episode})
         return Finished(
             episode_return=earned + episode.episode_return,
             length=before + episode.length - 1,
             success=float(transition.success[n]),
             figures=dict(zip(self._figure_names, transition.figures[n].tolist(), strict=True)),
         )
+
+    def _keep(self, episodes: Mapping[int, Episode]) -> None:
+        """Store environments' newest steps; what the store has taken, no checkpoint needs to hold."""
+        self._store.append(list(episodes.values()))
+        for n, episode in episodes.items():
+            self._sampler.places.add(digest(episode), stream=n, steps=episode.length)
 
     def _cut(self, n: int, transition: Transition, *, goes_on: bool) -> Episode:
         """Take environment n's steps that are not stored yet."""

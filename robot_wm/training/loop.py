@@ -22,6 +22,7 @@ from robot_wm.errors import StoppedError, UserError
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.randomisation import randomisation_names
 from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.saved import SavedReplay
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.tasks import agent_spec, backend_name, make_env
 from robot_wm.training import checkpoint
@@ -96,6 +97,7 @@ class Trainer:
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())
         self._actor_rng: torch.Tensor | None = None
         self.store = open_store(config, self.spec)
+        self._replay = SavedReplay(checkpoint.segments_folder(self.run), self.sampler, self.store)
         self._newest = None if start is None else start.path
         if start is not None:
             self._restore(start)
@@ -362,15 +364,17 @@ class Trainer:
             _log.warning("%s: not saved after a failure: %s", self.run, error)
 
     def _save(self) -> Path:
-        """Write a checkpoint; a tag keeps the replay version that it names for as long as the checkpoint is kept."""
+        """Write a checkpoint; a tag keeps the replay version that it names for as long as the checkpoint is kept.
+
+        The tag comes first: what a kill leaves whole can be gone on from.
+        """
         self.state.replay_version = self.store.flush()
+        self.store.tag(checkpoint.path_at(self.run, self.state.env_steps).name, move=True)
         learner = dict(self.learner.state_dict())
         learner[_ACTOR_RNG] = self._source.rng_state()
-        path = checkpoint.save(
-            self.run, self.state, learner, self.sampler.state_dict(), keep=self.config.checkpoints_kept
-        )
+        replay = self._replay.state_dict()
+        path = checkpoint.save(self.run, self.state, learner, replay, keep=self.config.checkpoints_kept)
         self._newest = path
-        self.store.tag(path.name, move=True)
         kept = {item.name for item in checkpoint.paths(self.run)}
         for name in self.store.tags():
             if name.startswith("step_") and name not in kept:
@@ -383,7 +387,7 @@ class Trainer:
         require_resumable(saved.config, self.config, origin=path)
         self._actor_rng = start.learner.pop(_ACTOR_RNG, None)
         self.learner.load_state_dict(start.learner)
-        fill(self.sampler, path, self.store)
+        fill(self._replay, start)
         credit = saved.update_credit
         if credit is None:
             credit = saved.config.schedule.left_of_pretraining(saved.env_steps, saved.updates)

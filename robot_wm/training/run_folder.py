@@ -13,9 +13,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from robot_wm.atomic import tidy
 from robot_wm.errors import UserError
-from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.saved import SavedReplay
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.replay.upkeep import Upkeep
 from robot_wm.spec import AgentSpec
@@ -81,8 +80,7 @@ def find_start(run: Path, *, resume: bool) -> Start | None:
     Only for the holder of the run's lock. Raises UserError where there is none, and for one that is not damaged but
     that cannot be read, or is another version's; without ``resume`` where there is any.
     """
-    if checkpoint.folder(run).is_dir():
-        tidy(checkpoint.folder(run))
+    checkpoint.tidy_up(run)
     if not resume:
         if checkpoint.paths(run):
             raise UserError(f"{run}: holds a run already; continue it with --resume or name another --run-dir")
@@ -113,15 +111,17 @@ def open_store(config: TrainConfig, spec: AgentSpec) -> EpisodeStore:
     return (EpisodeStore.open if path.exists() else EpisodeStore.create)(path, spec, options=options)
 
 
-def fill(sampler: SequenceSampler, path: Path, store: EpisodeStore) -> None:
-    """Bring the replay in memory to where the checkpoint ``path`` left it.
+def fill(replay: SavedReplay, start: Start) -> None:
+    """Bring the replay in memory to where the checkpoint left it.
 
-    Where it kept none, as older ones do not, or a damaged one, it is filled with the newest episodes of ``store``, to
-    be drawn without the latents that were stored with them. A warning tells so.
+    Where it kept none, as older ones do not, or a damaged one, it is filled with the newest episodes of the store, to
+    be drawn without the latents that were stored with them. A warning tells so. UserError where the store has lost
+    episodes that the checkpoint relies on.
     """
     try:
-        sampler.load_state_dict(checkpoint.read_replay(path))
+        state = checkpoint.read_replay(start.path)
     except DamagedError as error:
-        for episode in store.episodes(newest_steps=sampler.capacity_steps, skip_damaged=True):
-            sampler.add_episode(episode, fresh=False)
-        _log.warning("%s; filled anew from %s: %d steps", error, store.path, len(sampler))
+        replay.fill_anew()
+        _log.warning("%s; filled anew from %s: %d steps", error, replay.store.path, len(replay.sampler))
+    else:
+        replay.load_state_dict(state, version=start.state.replay_version, origin=start.path / checkpoint.REPLAY)

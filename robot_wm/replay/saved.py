@@ -13,12 +13,14 @@ from pathlib import Path
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode
 from robot_wm.replay.placed import Placed, rows_of
-from robot_wm.replay.reading import Damage, DamagedError, gather
+from robot_wm.replay.reading import Damage, gather
 from robot_wm.replay.rings import NOT_NEEDED, STEPS, UNSAVED, Array
 from robot_wm.replay.rows import digest
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.segments import Segments
 from robot_wm.replay.store import EpisodeStore
+
+_CURE = "put back what was there, or remove that file to go on with the episodes that are left"
 
 
 class SavedReplay:
@@ -56,7 +58,7 @@ class SavedReplay:
         rings = self.sampler.rings
         self.sampler.load_state_dict(own)
         placed = self.sampler.places.load_state_dict(state)
-        self._refill(placed, _holder(self.store, {item.digest for item in placed}, version, origin))
+        self._refill(placed, _holder(self.store, {item.digest for item in placed}, version, origin), origin)
         for segments in self._segments:
             segments.load_state_dict(state)
         rings.end_before_firsts()
@@ -77,7 +79,7 @@ class SavedReplay:
         steps[~inside & (steps == NOT_NEEDED)] = UNSAVED
         steps[inside] = NOT_NEEDED
 
-    def _refill(self, placed: Sequence[Placed], store: EpisodeStore) -> None:
+    def _refill(self, placed: Sequence[Placed], store: EpisodeStore, origin: Path) -> None:
         by_digest: dict[str, list[Placed]] = {}
         for item in placed:
             by_digest.setdefault(item.digest, []).append(item)
@@ -89,7 +91,9 @@ class SavedReplay:
             for item in by_digest[name]:
                 self.sampler.rings.refill(item.stream, item.begin, episode.columns(), age=item.age)
         if damage:
-            raise DamagedError(store.path, gather(damage))
+            raise UserError(
+                f"{store.path}: damaged, and {origin} was made with it: {'; '.join(map(str, gather(damage)))}; {_CURE}"
+            )
 
 
 def _holder(store: EpisodeStore, digests: Set[str], version: int, origin: Path) -> EpisodeStore:
@@ -105,5 +109,5 @@ def _holder(store: EpisodeStore, digests: Set[str], version: int, origin: Path) 
         pass
     raise UserError(
         f"{store.path}: lacks {len(lacking)} of the {len(digests)} episodes that {origin} was made with, and has no"
-        f" version {version} that holds them; put them back, or remove that file to go on with what is there"
+        f" version {version} that holds them; {_CURE}"
     )

@@ -1,5 +1,9 @@
 """Checkpoints: atomic, pruned, and refused in one line when damaged."""
 
+import hashlib
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -30,6 +34,33 @@ def test_the_newest_two_and_the_best_stay_and_only_the_newest_keeps_its_replay(t
     assert kept == {"step_000000010": False, "step_000000030": False, "step_000000040": True}
     assert checkpoint.find(tmp_path) == best
     assert checkpoint.latest_path(tmp_path).name == "step_000000040"
+
+
+def test_segments_stay_as_long_as_any_checkpoint_needs_them_and_sums_tell_all(tmp_path, state):
+    segments = checkpoint.segments_folder(tmp_path)
+    segments.mkdir(parents=True)
+    digests = [hashlib.sha256(letter).digest() for letter in (b"a", b"b", b"c")]
+    for letter, digest in zip((b"a", b"b", b"c"), digests, strict=True):
+        (segments / f"{digest.hex()}.safetensors").write_bytes(letter)
+
+    def save_with(step, *needed):
+        named = {"segments/steps": np.frombuffer(b"".join(needed), np.uint8).reshape(-1, 32)}
+        at = state.model_copy(update={"env_steps": step})
+        return checkpoint.save(tmp_path, at, {"agent.w": torch.ones(3)}, named, keep=2)
+
+    def left():
+        return {file.read_bytes() for file in segments.iterdir()}
+
+    first = save_with(10, *digests)
+    first.rename(first.with_name(f"damaged_{first.name}"))  # set aside, and it may be mended
+    newest = save_with(20, digests[1])
+    assert left() == {b"a", b"b", b"c"}
+    shutil.rmtree(first.with_name(f"damaged_{first.name}"))
+    save_with(20, digests[1], digests[2])
+    assert left() == {b"b", b"c"}
+    subprocess.run(["sha256sum", "--check", "--status", "SHA256SUMS"], cwd=newest, check=True)
+    save_with(30, digests[2])
+    assert left() == {b"c"}
 
 
 def test_a_round_trip_keeps_everything(tmp_path, state):

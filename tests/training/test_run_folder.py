@@ -100,13 +100,14 @@ def test_a_resume_steps_over_a_damaged_checkpoint_and_loses_nothing(run, caplog,
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize("name", ["step_000000200/replay.safetensors", "segments/*"])
 @pytest.mark.parametrize("damage", [cut, flip, empty, remove])
-def test_a_damaged_replay_is_filled_anew_and_the_newest_learner_goes_on(run, caplog, damage, config):
-    newest = checkpoint.latest_path(run)
-    damage(newest / "replay.safetensors")
+def test_a_damaged_replay_is_filled_anew_and_the_newest_learner_goes_on(run, caplog, name, damage, config):
+    file = max(checkpoint.folder(run).glob(name), key=lambda path: path.stat().st_size)
+    damage(file)
     trainer = Trainer(config(run, steps=210), resume=True)
     assert trainer.state.env_steps == 200
-    assert str(newest / "replay.safetensors") in caplog.messages[0]
+    assert str(file) in caplog.messages[0]
     assert "filled anew" in caplog.messages[0]
     assert len(trainer.sampler) == trainer.store.index.steps.sum() > 60
     drawn = trainer.sampler.look(64, np.random.default_rng(0))
@@ -147,8 +148,9 @@ def test_what_a_killed_save_left_is_taken_up(run, config):
     half = newest.with_name(f".{newest.name}.0123abcd.tmp")
     half.mkdir()
     (half / "learner.safetensors").write_bytes(b"half")
+    (checkpoint.segments_folder(run) / ".abc.safetensors.0123abcd.tmp").write_bytes(b"half")
     assert Trainer(config(run), resume=True).state.env_steps == 200
-    assert [path.name for path in checkpoint.folder(run).iterdir() if path.name.startswith(".")] == []
+    assert list(checkpoint.folder(run).rglob(".*")) == []
 
 
 @pytest.mark.parametrize("command", ["eval", "export"])

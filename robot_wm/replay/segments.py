@@ -34,9 +34,14 @@ def file_name(digest: str) -> str:
     return f"{digest}.safetensors"
 
 
+def is_key(key: str) -> bool:
+    """Whether an array of a saved state names segments."""
+    return key.startswith(_KEY)
+
+
 def named(state: Mapping[str, Array]) -> list[str]:
     """SHA-256 (hex) of each segment that a saved state needs."""
-    return [digest.tobytes().hex() for key, array in state.items() if key.startswith(_KEY) for digest in array]
+    return [digest.tobytes().hex() for key, array in state.items() if is_key(key) for digest in array]
 
 
 @dataclass(frozen=True)

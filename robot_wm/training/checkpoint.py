@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 import safetensors.torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -136,21 +137,19 @@ def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[st
 
 def _drop_unnamed(run: Path) -> None:
     """Remove the segments that no checkpoint needs, one that was set aside as damaged included."""
-    needed = {
-        segments.file_name(digest)
-        for file in folder(run).glob(f"*/{REPLAY}")
-        for digest in segments.named(_arrays_if_whole(file))
-    }
+    needed = {segments.file_name(digest) for file in folder(run).glob(f"*/{REPLAY}") for digest in _named_in(file)}
     for file in segments_folder(run).glob(segments.file_name("*")):
         if file.name not in needed:
             file.unlink()
 
 
-def _arrays_if_whole(file: Path) -> dict[str, np.ndarray]:
+def _named_in(file: Path) -> list[str]:
+    """SHA-256 of the segments that a saved replay names; none where it is damaged, or an older version's."""
     try:
-        return safetensors.numpy.load_file(file)
-    except SafetensorError:
-        return {}
+        with safetensors.safe_open(file, "numpy") as state:
+            return segments.named({key: state.get_tensor(key) for key in state.keys() if segments.is_key(key)})  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return []
 
 
 def write_agent(path: Path, state: RunState, tensors: Mapping[str, Tensor]) -> None:

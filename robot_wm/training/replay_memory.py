@@ -13,7 +13,8 @@ from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
 
 MOST_STEPS = 1_000_000  # more than that few runs ever collect
-# By default so much of the memory that is free: while a checkpoint is written there are three copies of the replay.
+# By default so much of the memory that is free: learner, simulators and the page cache want theirs, and a checkpoint
+# of an older version, which is one file, is in memory twice while it is read.
 _SHARE = 0.25
 _GIB = 2**30
 

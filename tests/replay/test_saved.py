@@ -74,7 +74,7 @@ def require_same(ours, theirs):
 
 
 EPISODE = st.tuples(st.just("add"), st.integers(2, 30), st.booleans(), st.booleans())
-PIECES = st.tuples(st.just("pieces"), st.integers(4, 30), st.booleans(), st.booleans())
+PIECES = st.tuples(st.sampled_from(["pieces", "later piece"]), st.integers(4, 30), st.booleans(), st.booleans())
 ACTS = st.one_of(
     EPISODE,
     PIECES,
@@ -92,14 +92,12 @@ def test_whatever_was_done_a_restart_continues_bit_for_bit(make_spec, make_episo
     with TemporaryDirectory() as folder:
         run = Written(Path(folder), spec, capacity_steps=48)
         for number, (act, *told) in enumerate([*acts, ("restart",)]):
-            if act in ("add", "pieces"):
+            if act in ("add", "pieces", "later piece"):
                 steps, kept, latents = told
                 episode = make_episode(spec, number=number, steps=steps)
-                if act == "add":
-                    run.add(episode, kept=kept, latents=latents)
-                    continue
-                for piece in cut(episode, steps // 2):  # the last one is not there yet: the episode goes on
-                    run.add(piece, kept=kept, latents=latents)
+                parts = {"add": [episode], "pieces": cut(episode, steps // 2), "later piece": cut(episode, 2)[1:]}
+                for part in parts[act]:
+                    run.add(part, kept=kept, latents=latents)
             elif act == "rewrite":
                 run.rewrite(*told)
             elif act == "forget" and len(run.store.index.number):
@@ -113,13 +111,15 @@ def test_whatever_was_done_a_restart_continues_bit_for_bit(make_spec, make_episo
 
 
 def cut(episode, at):
-    """Two pieces of an episode, of which the second goes on."""
-    for begin, end in ((0, at), (at, episode.length - 1)):
-        source = episode.source.model_copy(update={"first_step": begin, "goes_on": True})
-        part = {name: array[begin:end] for name, array in episode.columns().items()}
-        obs = {name.removeprefix("obs/"): part.pop(name) for name in list(part) if name.startswith("obs/")}
-        if begin < end:
-            yield replace(episode, obs=obs, source=source, **part)
+    """Two pieces of an episode, which goes on behind them."""
+    return [piece(episode, 0, at), piece(episode, at, episode.length - 1)]
+
+
+def piece(episode, begin, end):
+    part = {name: array[begin:end] for name, array in episode.columns().items()}
+    obs = {name.removeprefix("obs/"): part.pop(name) for name in list(part) if name.startswith("obs/")}
+    source = episode.source.model_copy(update={"first_step": begin, "goes_on": True})
+    return replace(episode, obs=obs, source=source, **part)
 
 
 @pytest.fixture

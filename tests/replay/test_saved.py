@@ -159,6 +159,13 @@ def test_only_what_has_changed_is_written(written, make_episode):
     assert not {"deter", "stoch"} & set(steps)
 
 
+def test_an_episode_that_is_half_overwritten_is_the_stores_still(written):
+    run = written(120, capacity_steps=1990)
+    state = run.save()
+    assert not any("reward" in columns for columns, _ in rows_in(run, run.files()))
+    require_same(run.sampler, run.restored(*state).sampler)
+
+
 def test_what_the_store_has_got_meanwhile_is_no_longer_kept(written, make_episode):
     run = written(10)
     episode = make_episode(run.sampler.spec, number=10, steps=12)

@@ -58,6 +58,7 @@ def test_segments_stay_as_long_as_any_checkpoint_needs_them_and_sums_tell_all(tm
     shutil.rmtree(first.with_name(f"damaged_{first.name}"))
     save_with(20, digests[1], digests[2])
     assert left() == {b"b", b"c"}
+    assert (newest / "SHA256SUMS").read_text().count("  ../segments/") == 2
     subprocess.run(["sha256sum", "--check", "--status", "SHA256SUMS"], cwd=newest, check=True)
     save_with(30, digests[2])
     assert left() == {b"c"}

@@ -250,6 +250,9 @@ def test_a_checkpoint_writes_what_has_changed_and_no_file_is_left_that_none_need
     assert stored == 32 * 2 + 4
     # 50 new steps each, and no more than the one or two updates' 4 x 8 rewritten ones; at first 60 steps.
     assert max(written) < 50 * stored + 64 * stored + 2 * 20 * 80 + 2000
+    rings = trainer.sampler.rings
+    in_segments = (rings.held_in["steps"][rings.live()] > 0).sum()
+    assert in_segments <= 2  # the store has all but a reset alone
     whole = sum(value.nbytes for name, value in trainer.sampler.state_dict().items())
     assert written[-1] < whole / 3
 

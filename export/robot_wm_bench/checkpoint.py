@@ -162,6 +162,7 @@ class _Run:
             obs=obs,
             action=action,
             reward=rng.standard_normal(len(step), np.float32),
+            reward_known=np.ones(len(step), np.bool_),
             is_first=step == 0,
             is_last=step == step[-1],
             is_terminal=np.zeros(len(step), np.bool_),

@@ -3,16 +3,16 @@
 ``Safety`` is the one object with memory; what it decides with are pure functions (``limits.limit_command``,
 ``modes.transition``). Every command that leaves it, in every mode, has gone through ``limit_command``.
 
-=========  =============================  =======================  =====================
-mode       position joints                velocity, effort joints  ``damp``
-=========  =============================  =======================  =====================
-go to      minimum jerk: where it is →    (none)                   no
-start      the policy's start pose
-active     the policy's target            the policy's target      no
-soft start blend: last command → policy   the same blend           no
-hold       the last command stays         go to zero               no
-damp       follow the measured position   go to zero               yes: brake with kd only
-=========  =============================  =======================  =====================
+==========  ============================  =======================  =====================
+mode        position joints               velocity, effort joints  ``damp``
+==========  ============================  =======================  =====================
+go to       slowly from where the robot   –                        no
+start       is to the policy's start pose
+soft start  blend: last command → policy  the same blend           no
+active      the policy's target           the policy's target      no
+hold        the last command stays        go to zero               no
+damp        follow the measured position  go to zero               yes: brake with kd only
+==========  ============================  =======================  =====================
 
 Inactive and e-stop are as damp. Going to zero and following obey the rate limits too: ``damp`` says at once that
 the firmware may cut the torque, the numbers never jump. With ``hold_when_stopped`` position joints keep their last

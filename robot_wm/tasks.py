@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -14,12 +14,33 @@ from robot_wm.yaml_file import parse_yaml
 
 if TYPE_CHECKING:
     import gymnasium
+    import numpy as np
+    from numpy.typing import NDArray
 
     from robot_wm.spec import AgentSpec
 
 GROUP = "robot_wm.tasks"
 GYM_PREFIX = "gym:"
 DEFAULT_BACKEND = "pybullet"  # of whoever names none: written here and nowhere else
+
+
+class RewardFrom(Protocol):
+    """A task's own reward function on recorded fields, raw and in SI units: L steps of an episode from its reset on.
+
+    A robot's run counts as an episode: where it begins, whatever a task averages over time begins anew, as at a reset.
+    """
+
+    def __call__(
+        self, obs: Mapping[str, NDArray[Any]], action: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Rewards [L], and whether each is known [L]: 0 where it cannot be told.
+
+        ``obs`` is by field [L, *shape], ``action`` [L, A] the SI commands taken after it. ``reward[t]`` arrived with
+        ``obs[t]``; that of the reset is 0 and known. The first of steps that begin in the middle of an episode is not.
+        """
+
+    def terminal(self, obs: Mapping[str, NDArray[Any]]) -> NDArray[np.bool_]:
+        """Whether the task ends for good with each observation, [L]."""
 
 
 def known_tasks() -> dict[str, str]:
@@ -63,6 +84,12 @@ def make_env(
 def agent_spec(env: gymnasium.Env[Any, Any]) -> AgentSpec:
     """The contract that a task's environment carries."""
     return env.unwrapped.agent_spec  # type: ignore[attr-defined]
+
+
+def reward_function(env: gymnasium.Env[Any, Any]) -> RewardFrom | None:
+    """The task's own reward from recorded fields; None where it offers none, or its fields do not suffice."""
+    found: RewardFrom | None = getattr(env.unwrapped, "reward_from", None)
+    return found
 
 
 def backend_name(task: str, options: Mapping[str, Any]) -> str:

@@ -63,6 +63,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self.task = task
         self.agent_spec: AgentSpec = task.spec
         self.figure_names = task.figure_names
+        self.reward_from = task.reward_from()
         self.render_mode = render_mode
         self.metadata = {**type(self).metadata, "render_fps": round(task.spec.control_rate_hz)}
         self.observation_space = observation_space(task.spec)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from robot_wm.evaluation.overlay import Panel
 from robot_wm.spec import AgentSpec
+from robot_wm.tasks import RewardFrom
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.scene import Scene
 
@@ -63,6 +64,13 @@ class Task(ABC):
     @abstractmethod
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
         """Reward and end of the control step that ``command`` [A] (SI, as executed) led to. Called once a step."""
+
+    def reward_from(self) -> RewardFrom | None:
+        """The rewards of ``outcome`` from recorded fields, for what robots recorded; None where these do not suffice.
+
+        Both must come from one function of what the fields tell: see `robot_wm_sim.recorded.step_rewards`.
+        """
+        return None
 
     def overlay(self, sim: PhysicsBackend) -> Panel:
         """Lines by name to be drawn on pictures for people: what was asked of the robot, what it does. None here."""

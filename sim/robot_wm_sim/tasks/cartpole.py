@@ -19,7 +19,8 @@ from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
-from robot_wm_sim.rewards import parabola, tolerance
+from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
+from robot_wm_sim.rewards import Number, parabola, tolerance
 from robot_wm_sim.robots.cartpole import CARTPOLE, RAIL_M
 from robot_wm_sim.scene import Camera, Scene
 from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
@@ -89,18 +90,25 @@ class _Cartpole(Task):
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
         """Reward in [0, 1]; the figure ``upright_share`` is the share of steps within 0.2 rad of upright."""
-        state = sim.state
-        cosine = math.cos(state.joint_position[HINGE])
+        position, velocity = sim.state.joint_position.tolist(), sim.state.joint_velocity.tolist()
+        cosine = math.cos(position[HINGE])
         self._steps += 1
         self._upright_steps += cosine >= UPRIGHT_COSINE
-        upright = (cosine + 1) / 2
-        centred = (1 + tolerance(state.joint_position[SLIDER], margin=2.0)) / 2  # m
-        small_control = (4 + parabola(command[0] / self._effort_limit, margin=1.0)) / 5
-        small_velocity = (1 + tolerance(state.joint_velocity[HINGE], margin=5.0)) / 2  # rad/s
         return Outcome(
-            reward=upright * centred * small_control * small_velocity,
+            reward=self._earned(position[SLIDER], cosine, velocity[HINGE], float(command[0])),
             info={"figures": {"upright_share": self._upright_steps / self._steps}},
         )
+
+    def _earned(self, x: Number, cosine: Number, pole_velocity: Number, force: Number) -> Number:
+        """dm_control's reward in [0, 1] of the cart's place, m, the pole's cosine and velocity, rad/s, and force, N."""
+        upright = (cosine + 1) / 2
+        centred = (1 + tolerance(x, margin=2.0)) / 2  # m
+        small_control = (4 + parabola(force / self._effort_limit, margin=1.0)) / 5
+        small_velocity = (1 + tolerance(pole_velocity, margin=5.0)) / 2  # rad/s
+        return upright * centred * small_control * small_velocity
+
+    def _paid(self, now: Fields, cosine: NDArray[np.float64], action: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._earned(now["cart_position"][:, 0], cosine, now["pole_velocity"][:, 0], action[:, 0])
 
 
 class CartpoleBalance(_Cartpole):
@@ -128,7 +136,16 @@ class CartpoleBalance(_Cartpole):
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
         """Over beyond 0.8 rad or 1.8 m."""
         x, angle = sim.state.joint_position[[SLIDER, HINGE]]
-        return super().outcome(sim, command)._replace(terminated=bool(abs(angle) > FALLEN_RAD or abs(x) > RAIL_M))
+        return super().outcome(sim, command)._replace(terminated=bool(_is_over(x, angle)))
+
+    def reward_from(self) -> StepRewards | None:
+        """From the joints' positions and the pole's velocity."""
+        return step_rewards(
+            self.spec,
+            ("cart_position", "pole_angle", "pole_velocity"),
+            lambda before, action, now: self._paid(now, np.cos(now["pole_angle"][:, 0]), action),
+            lambda obs: _is_over(obs["cart_position"][:, 0], obs["pole_angle"][:, 0]),
+        )
 
 
 class CartpoleSwingup(_Cartpole):
@@ -149,10 +166,17 @@ class CartpoleSwingup(_Cartpole):
         position[HINGE] += math.pi
         return position, rng.uniform(-0.1, 0.1, 2)
 
-    def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
-        """Reward in [0, 1], on the rail; never over."""
-        earned = super().outcome(sim, command)
-        return earned if abs(sim.state.joint_position[SLIDER]) <= RAIL_M else earned._replace(reward=0.0)
+    def _earned(self, x: Number, cosine: Number, pole_velocity: Number, force: Number) -> Number:
+        """In [0, 1], on the rail."""
+        return super()._earned(x, cosine, pole_velocity, force) * (abs(x) <= RAIL_M)
+
+    def reward_from(self) -> StepRewards | None:
+        """From the cart's position, the pole's direction and its velocity; never over."""
+        return step_rewards(
+            self.spec,
+            ("cart_position", "pole_direction", "pole_velocity"),
+            lambda before, action, now: self._paid(now, now["pole_direction"][:, 1], action),
+        )
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any]]:
         """The pole's direction as sine and cosine: its angle has no bounds here."""
@@ -163,6 +187,11 @@ class CartpoleSwingup(_Cartpole):
             "cart_velocity": velocity[[SLIDER]],
             "pole_velocity": velocity[[HINGE]],
         }
+
+
+def _is_over(x: Any, angle: Any) -> Any:
+    """Whether the pole has fallen or the cart left the rail: of numbers, m and rad, or arrays."""
+    return (abs(angle) > FALLEN_RAD) | (abs(x) > RAIL_M)
 
 
 def _field(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,8 @@ from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
-from robot_wm_sim.rewards import parabola
+from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
+from robot_wm_sim.rewards import Number, halved, parabola
 from robot_wm_sim.robots.panda import ARM, PANDA, TOOL
 from robot_wm_sim.scene import Camera, Marker, Scene
 from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
@@ -118,15 +119,28 @@ class PandaReach(Task):
         distance = float(np.linalg.norm(sim.link_pose(TOOL)[0] - self._target))
         self._reach_steps += not self._reached
         self._reached |= distance <= SUCCESS_M
-        near = 0.5 ** (max(distance - SUCCESS_M, 0.0) / HALVED_EVERY_M)
-        small_control = (9 + sum([parabola(speed, margin=SPEED_RAD_S) for speed in command.tolist()]) / len(ARM)) / 10
         return Outcome(
-            reward=near * small_control,
+            reward=_earned(distance, command.tolist()),
             info={
                 "success": distance <= SUCCESS_M,
                 "figures": {"distance_m": distance, "reach_time_s": self._reach_steps / CONTROL_RATE_HZ},
             },
         )
+
+    def reward_from(self) -> StepRewards | None:
+        """From the tool's and the target's position. A new target counts from the step after it was seen."""
+        return step_rewards(self.spec, ("tool_position", "target_position"), _paid)
+
+
+def _earned(distance: Number, speeds: Iterable[Number]) -> Number:
+    """Reward of a tool at this distance, m, with the joints told to move at these speeds, rad/s."""
+    near = halved(distance, bound=SUCCESS_M, every=HALVED_EVERY_M)
+    small_control = (9 + sum([parabola(speed, margin=SPEED_RAD_S) for speed in speeds]) / len(ARM)) / 10
+    return near * small_control
+
+
+def _paid(before: Fields, action: NDArray[np.float64], now: Fields) -> NDArray[np.float64]:
+    return _earned(np.linalg.norm(now["tool_position"] - before["target_position"], axis=1), action.T)
 
 
 def _field(

@@ -215,6 +215,7 @@ def import_(
     *files: Annotated[Path, Parameter(help="recordings: FILE.mcap, or FILE.mcap.part after a crash")],
     into: Path,
     reward: str = "none",
+    option: dict[str, str] | None = None,
     bridge_ticks: Annotated[int, Parameter(validator=Number(gte=0))] = 3,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
@@ -232,8 +233,13 @@ def import_(
         Folder of the replay store; made if there is none. Its AgentSpec must be the recordings'.
     reward
         What computes the rewards: module:function, called with observations {field: [L, ...]} and commands [L, A] of
-        L steps; returns rewards [L], or a pair of rewards [L] and terminal [L] (bool): the first true ends the episode
-        for good. none: rewards are zeros that count as unknown, which no learner learns, and nothing is terminal.
+        L steps; returns rewards [L], or with terminal [L] (bool), the first true of which ends the episode for good,
+        and known [L] (bool): an episode begins where a reward is not known. task: the task's own function, with the
+        ends that it has in simulation, where the recorded fields suffice for one. none: rewards are zeros that count
+        as unknown, which no learner learns, and nothing is terminal.
+    option
+        Options of the task, for --reward task, such as --option.observation proprio: its AgentSpec must be that of the
+        recordings.
     bridge_ticks
         Ticks that a busy machine has skipped in a row and that are bridged: the last observation again, the command
         that stood; the episode's source names the steps. At 50 Hz 3 ticks are 60 ms. Ten recorded ticks for each lie
@@ -243,11 +249,13 @@ def import_(
     json
         Print one JSON object.
     """
-    from robot_wm.replay.mcap_import import import_recording, reward_function
+    from robot_wm.replay.judged import chosen_reward
+    from robot_wm.replay.mcap_import import import_recording
+    from robot_wm.tasks import parse_options
 
     if not files:
         raise UserError("import: give at least one recording")
-    function = reward_function(reward)
+    function = chosen_reward(reward, parse_options(option or {}))
     rows = []
     for path in files:
         result = import_recording(path, into, reward=function, bridge_ticks=bridge_ticks, skip_damaged=skip_damaged)

@@ -6,8 +6,9 @@ An episode is a run of ticks in which the robot did what the agent said (``runs`
   command is left out: what came of it was not seen.
 * ``obs`` is what the agent saw: raw and in SI units, operator commands cut to their range; ``last_action`` is the
   command before, and at the start the zero action's, as at the start of a simulated episode.
-* ``reward`` is zeros unless a function computes it: a robot tells none, and simulated tasks compute theirs from what
-  only a simulator knows. Such zeros are not ``reward_known``, and no learner learns them.
+* ``reward`` is zeros unless a function computes it, one's own or, where the recorded fields suffice, the task's: robots
+  tell none. Such zeros are not ``reward_known``, and no learner learns them. Where the function says that a reward is
+  not known (``(reward, terminal, known)``), an episode begins: the first reward of one is 0 by definition.
 * ``is_terminal`` is never set but by that function, which may return ``(reward, terminal)``: only the task knows what
   end is one for good. Neither a fault nor an e-stop says so: people stop robots for lunch. The first terminal step
   ends its episode; the ticks behind it are left out for as long as ``terminal`` holds, a robot that lies there, and
@@ -22,12 +23,10 @@ Shape letters: N ticks of a recording, L steps of a run.
 
 from __future__ import annotations
 
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource, known_rewards
+from robot_wm.replay.judged import Judged, Reward, TaskReward, judged
 from robot_wm.replay.place import RecordedIn
 from robot_wm.replay.recording import TickRecording, read_recording
 from robot_wm.replay.runs import BRIDGE_TICKS, Run, Runs, find_runs
@@ -45,12 +45,7 @@ from robot_wm.replay.upkeep import Upkeep
 from robot_wm.runtime.transform import to_command
 from robot_wm.spec import ObservationField, Source, require_same
 
-# Observations by field [L, *shape] and commands [L, A] of a run to rewards [L], or to rewards and terminal flags [L];
-# reward[t] and terminal[t] arrive with obs[t].
-Reward = Callable[[Mapping[str, NDArray[Any]], NDArray[np.float32]], Any]
-
 _EPISODES_A_COMMIT = 32  # of the passing store
-_FUNCTION = re.compile(r"\w+(\.\w+)*:\w+(\.\w+)*")
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ class ImportResult:
     episodes: int  # of this recording, those that were there included
     steps: int
     terminated: int  # episodes
-    after_end: int  # steps behind an end
+    after_end: int  # steps behind an end, and single ones between rewards that are not known
     added: int  # episodes
     replaced: int  # episodes that were there with other rewards or ends, and gave way
     already_there: int  # episodes, left as they are
@@ -96,7 +91,7 @@ def import_recording(
     path: Path,
     into: Path,
     *,
-    reward: Reward | None = None,
+    reward: Reward | TaskReward | None = None,
     bridge_ticks: int = BRIDGE_TICKS,
     skip_damaged: bool = False,
 ) -> ImportResult:
@@ -107,6 +102,8 @@ def import_recording(
     spec, and where an episode that would give way has ticks that this file, a part of its recording, has not.
     """
     recording = read_recording(path, skip_damaged=skip_damaged)
+    if isinstance(reward, TaskReward):
+        reward = reward.of(recording.spec)
     store = EpisodeStore.open(into) if VersionedTable(into).exists() else EpisodeStore.create(into, recording.spec)
     require_same(store.spec, recording.spec, origin=str(path))
     runs = find_runs(recording, bridge_ticks=bridge_ticks)
@@ -194,13 +191,13 @@ def episodes(recording: TickRecording, runs: Iterable[Run], *, reward: Reward | 
         action = _taken(command)
         for array in (*obs.values(), action):
             array.flags.writeable = False  # a reward function that works in place would change what is stored
-        rewards, terminal = _judged(reward, obs, action)
-        for part in _parts(terminal):
+        said = judged(reward, obs, action)
+        for part in _parts(said):
             # An episode does not know of the one before.
             own = {field.name: _before(command[part], rest) for field in spec.observations if not _is_stored(field)}
             step = np.arange(part.stop - part.start)
             is_last = step == step[-1]
-            told = rewards[part].astype(np.float32)
+            told = said.reward[part]
             source = _source(recording, run, places[part], rewards_told=reward is not None and not told.any())
             yield Episode(
                 obs={name: array[part] for name, array in obs.items()} | own,
@@ -209,7 +206,7 @@ def episodes(recording: TickRecording, runs: Iterable[Run], *, reward: Reward | 
                 reward_known=known_rewards(source, told),
                 is_first=step == 0,
                 is_last=is_last,
-                is_terminal=is_last & terminal[part.stop - 1],
+                is_terminal=is_last & said.terminal[part.stop - 1],
                 source=source,
             )
 
@@ -242,35 +239,24 @@ def _column(recording: TickRecording, field: ObservationField, places: NDArray[n
     return clipped
 
 
-def _judged(
-    reward: Reward | None, obs: Mapping[str, NDArray[Any]], action: NDArray[np.float32]
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Rewards [L] and terminal flags [L] of a run; UserError for what a reward function must not return."""
-    length = len(action)
-    none = np.zeros(length, np.bool_)
-    told = np.zeros(length) if reward is None else reward(obs, action)
-    given, ends = told if isinstance(told, tuple) and len(told) == 2 else (told, none)
-    rewards, terminal = np.asarray(given), np.asarray(ends)
-    if rewards.shape != (length,) or rewards.dtype.kind not in "biuf":
-        raise UserError(f"the reward function returned {rewards.dtype} {rewards.shape}, not {length} numbers")
-    if terminal.shape != (length,) or terminal.dtype != np.bool_:
-        raise UserError(
-            f"the reward function returned {terminal.dtype} {terminal.shape} for terminal, not {length} bool"
-        )
-    return rewards, terminal
+def _parts(said: Judged) -> Iterator[slice]:
+    """Steps from the first that is not terminal to the first that is, two or more, again and again.
 
-
-def _parts(terminal: NDArray[np.bool_]) -> Iterator[slice]:
-    """Steps from the first that is not terminal to the first that is, two or more, again and again."""
+    A reward that is not known begins an episode, whose first reward is 0 and belongs to no step.
+    """
     begin: int | None = None
-    for at, ends in enumerate(terminal.tolist()):
+    for at, (ends, known) in enumerate(zip(said.terminal.tolist(), said.known.tolist(), strict=True)):
+        if begin is not None and not known:
+            if at - begin > 1:
+                yield slice(begin, at)
+            begin = None
         if begin is None and not ends:
             begin = at
         elif begin is not None and ends:
             yield slice(begin, at + 1)
             begin = None
-    if begin is not None and len(terminal) - begin > 1:
-        yield slice(begin, len(terminal))
+    if begin is not None and len(said.known) - begin > 1:
+        yield slice(begin, len(said.known))
 
 
 def _source(recording: TickRecording, run: Run, places: NDArray[np.int64], *, rewards_told: bool) -> EpisodeSource:
@@ -296,18 +282,3 @@ def _source(recording: TickRecording, run: Run, places: NDArray[np.int64], *, re
             serial=info.serial,
         ),
     )
-
-
-def reward_function(name: str) -> Reward | None:
-    """The function called ``module:function``; None for ``none``. UserError where there is none such."""
-    if name == "none":
-        return None
-    if not _FUNCTION.fullmatch(name):
-        raise UserError(f"reward {name!r}: none, or module:function of an installed module")
-    try:
-        function = EntryPoint(name="reward", group="", value=name).load()
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"reward {name!r}: none, or module:function of an installed module: {error}") from None
-    if not callable(function):
-        raise UserError(f"reward {name!r}: not a function")
-    return function  # type: ignore[no-any-return]

@@ -55,7 +55,7 @@ def test_the_package_of_each_kind_passes_its_own_test(kind, imported, tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout
-    assert "7 passed" in done.stdout
+    assert ("7 passed, 2 skipped" if kind == "legged" else "9 passed") in done.stdout  # a dog's fields tell no reward
 
 
 @pytest.mark.parametrize("kind", KINDS)

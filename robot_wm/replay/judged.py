@@ -42,7 +42,7 @@ class TaskReward:
         if not spec.task.startswith(GYM_PREFIX):
             env = make_env(spec.task, **self.options)
             try:
-                require_same(spec, agent_spec(env), origin=f"{origin} (option: its options)")
+                require_same(spec, agent_spec(env), origin=f"{origin} (its options: --option.NAME VALUE)")
                 found = reward_function(env)
             finally:
                 env.close()

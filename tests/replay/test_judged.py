@@ -143,7 +143,7 @@ def test_refusals_are_one_line_and_make_no_store(recorded, replay, tmp_path, rac
 
     # The task sees with its camera, if nothing else is said.
     other = refused("--reward", "task")
-    assert "reward 'task': task racecar_goal (option: its options): made for another agent" in other
+    assert "reward 'task': task racecar_goal (its options: --option.NAME VALUE): made for another agent" in other
     stray = refused("--option.observation", "both")
     assert "options observation: of the task, for reward 'task' only, not 'none'" in stray
 

@@ -62,7 +62,7 @@ def write_bundle_zip(
             loaded.agent,
             spec,
             rollout,
-            loaded.lineage | {"checkpoint": f"step_{loaded.state.env_steps:09d}"},
+            loaded.lineage | {"checkpoint": f"step_{loaded.state.progress:09d}"},
             Path(folder) / "agent.rwm",
             sign_key,
             profiles=(POLICY_OP17,),

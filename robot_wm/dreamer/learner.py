@@ -158,6 +158,11 @@ class DreamerLearner:
         """Posterior of whole sequences, most likely latents, without training."""
         return observe_sequences(self.agent, batch)
 
+    def recompute_stored(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """The posterior of steps 1..T, most likely latents; see `Learner.recompute_stored`."""
+        found = self.observe(batch)
+        return {"deter": found.deter, "stoch": found.stoch}
+
     def open_loop(self, batch: TensorBatch, *, context: int = 5, generator: torch.Generator | None = None) -> OpenLoop:
         """Predict every sequence from its first ``context`` trained steps and its actions; see ``OpenLoop``."""
         return open_loop(self.agent, batch, context=context, generator=generator)

@@ -48,6 +48,12 @@ class Learner(Protocol):
     def update(self, batch: TensorBatch) -> UpdateResult:
         """One step of the optimiser on B sequences of T trained steps."""
 
+    def recompute_stored(self, batch: TensorBatch) -> dict[str, Tensor]:
+        """What the agent keeps beside steps 1..T, [B, T, *shape] by the names of ``agent.stored``, without training.
+
+        Filtered from what is stored at step 0, with the recorded actions, and greedily where the agent draws.
+        """
+
     def report(self, batch: TensorBatch, spec: AgentSpec) -> Pictures:
         """Pictures of what the model makes of these sequences."""
 

@@ -44,11 +44,15 @@ class Places:
         end, age = int(self._rings.count[stream]), int(self._rings.ages[stream])
         self._placed.append(Placed(digest, stream, end - steps, steps, age - steps))
 
-    def among(self, digests: Set[str]) -> list[Placed]:
-        """Those of which a step is still there and whose digest is one of these."""
+    def placed(self) -> list[Placed]:
+        """Those of which a step is still there, in the order in which they came."""
         oldest = (self._rings.count - self._rings.size).tolist()
         self._placed = [placed for placed in self._placed if placed.end > oldest[placed.stream]]
-        return [placed for placed in self._placed if placed.digest in digests]
+        return self._placed
+
+    def among(self, digests: Set[str]) -> list[Placed]:
+        """Those of which a step is still there and whose digest is one of these."""
+        return [placed for placed in self.placed() if placed.digest in digests]
 
     def state_dict(self, digests: Set[str]) -> dict[str, Array]:
         """Those ``among`` the digests, as plain arrays."""
@@ -62,9 +66,14 @@ class Places:
 
     def load_state_dict(self, state: Mapping[str, Array]) -> list[Placed]:
         """Continue from a saved state; returns what is placed now."""
-        digests = [digest.tobytes().hex() for digest in state[_DIGEST]]
-        self._placed = [Placed(digest, *where) for digest, where in zip(digests, state[_WHERE].tolist(), strict=True)]
+        where = state[_WHERE].tolist()
+        self._placed = [Placed(digest, *at) for digest, at in zip(digests_of(state), where, strict=True)]
         return self._placed
+
+
+def digests_of(state: Mapping[str, Array], prefix: str = "") -> list[str]:
+    """Digests in a saved state; none where it says nothing of them. ``prefix`` is before its names."""
+    return [digest.tobytes().hex() for digest in state.get(prefix + _DIGEST, ())]
 
 
 def rows_of(placed: Iterable[Placed], rings: StreamRings) -> NDArray[np.bool_]:

@@ -217,6 +217,14 @@ class SequenceSampler:
             self._require_a_window(valid)
             return self._gather(self._draw(batch, low, valid, rng))
 
+    def at(self, stream: Ints, position: Ints) -> SequenceBatch:
+        """The windows whose context steps are at these positions of these streams, [B] each.
+
+        What lies before a stream's first step, behind its newest one or has been overwritten means nothing.
+        """
+        with self._lock:
+            return self._gather(position * self.streams + stream)
+
     def _require_a_window(self, valid: Ints) -> None:
         if not valid.any():
             raise ValueError(f"no stream holds {self.length} + 1 steps yet")

@@ -7,7 +7,7 @@ beside every step, is in `segments`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from pathlib import Path
 
 from robot_wm.errors import UserError
@@ -26,8 +26,18 @@ _CURE = "put back what was there, or remove that file to go on with the episodes
 class SavedReplay:
     """Saves ``sampler``, which is fed from the same episodes as ``store``, and fills it anew."""
 
-    def __init__(self, folder: Path, sampler: SequenceSampler, store: EpisodeStore) -> None:
-        """``folder`` is where segments are; whoever saves the states takes those away that none of them names."""
+    def __init__(
+        self,
+        folder: Path,
+        sampler: SequenceSampler,
+        store: EpisodeStore,
+        as_drawn: Callable[[Episode], Episode] = lambda episode: episode,
+    ) -> None:
+        """``folder`` is where segments are; whoever saves the states takes those away that none of them names.
+
+        ``as_drawn`` makes of a stored episode the one that is in the sampler, of the same length.
+        """
+        self._as_drawn = as_drawn
         self.sampler, self.store = sampler, store
         groups = sampler.rings.groups
         self._segments = [Segments(folder, sampler.rings, group) for group, columns in groups.items() if columns]
@@ -70,8 +80,12 @@ class SavedReplay:
     def fill_anew(self) -> None:
         """Take the newest steps of the store, to be drawn without what the agent had stored beside them."""
         for episode in self.store.episodes(newest_steps=self.sampler.capacity_steps, skip_damaged=True):
-            stream = self.sampler.add_episode(episode, fresh=False)
-            self.sampler.places.add(digest(episode), stream=stream, steps=episode.length)
+            self.add(digest(episode), episode)
+
+    def add(self, name: str, episode: Episode) -> None:
+        """Take a stored episode with that digest, to be drawn without what the agent had stored beside it."""
+        stream = self.sampler.add_episode(self._as_drawn(episode), fresh=False)
+        self.sampler.places.add(name, stream=stream, steps=episode.length)
 
     def _mark(self, placed: Sequence[Placed]) -> None:
         """Say of each row whether the store has its step."""
@@ -89,7 +103,7 @@ class SavedReplay:
                 damage.append(episode)
                 continue
             for item in by_digest[name]:
-                self.sampler.rings.refill(item.stream, item.begin, episode.columns(), age=item.age)
+                self.sampler.rings.refill(item.stream, item.begin, self._as_drawn(episode).columns(), age=item.age)
         if damage:
             raise UserError(
                 f"{store.path}: damaged, and {origin} was made with it: {'; '.join(map(str, gather(damage)))}; {_CURE}"

@@ -35,8 +35,8 @@ def file_name(digest: str) -> str:
 
 
 def is_key(key: str) -> bool:
-    """Whether an array of a saved state names segments."""
-    return key.startswith(_KEY)
+    """Whether an array of a saved state names segments; the states of other samplers have names before theirs."""
+    return key.startswith(_KEY) or f"/{_KEY}" in key
 
 
 def named(state: Mapping[str, Array]) -> list[str]:

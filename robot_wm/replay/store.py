@@ -51,6 +51,7 @@ class EpisodeStore:
         self.spec: AgentSpec = spec_of(dataset.schema, origin=str(table.path))
         self.options = options
         self.table, self.dataset, self._frozen = table, dataset, frozen
+        self.written: set[str] = set()  # digests of what was appended here and committed
         self._pending: list[Episode] = []
         self._index: Index | None = None
         self._commits = 0
@@ -143,6 +144,7 @@ class EpisodeStore:
             index = self.index
             self._use(self.table.append(table, doing, max_rows_per_file=upkeep.rows_per_file(self)))
             self._index = index.extended(batch)
+            self.written.update(batch.column("digest").to_pylist())
             self._pending = []
         self._commits += 1
         if self._commits % self.options.every_commits == 0 or upkeep.over_quota(self):

@@ -58,6 +58,7 @@ class RunState(BaseModel):
     agent_spec: AgentSpec
     env_steps: int = 0
     updates: int = 0
+    offline_updates: int = 0  # of those, the ones that count as steps, as no step of the environment was taken
     # Updates earned and not made yet; None where an older version wrote the checkpoint and did not count.
     update_credit: float | None = None
     episodes: int = 0
@@ -69,6 +70,11 @@ class RunState(BaseModel):
     best_return: float | None = None
     evaluation: dict[str, Any] = {}
     git_commit: str = ""
+
+    @property
+    def progress(self) -> int:
+        """Policy steps, and updates that were made without any: what a run's ends, logs and checkpoints count."""
+        return self.env_steps + self.offline_updates
 
 
 @dataclass(frozen=True)
@@ -99,9 +105,9 @@ def segments_folder(run: Path) -> Path:
     return folder(run) / segments.FOLDER
 
 
-def path_at(run: Path, env_steps: int) -> Path:
+def path_at(run: Path, progress: int) -> Path:
     """The folder of the checkpoint at that step, whether there is one or not."""
-    return folder(run) / f"{_STEP}{env_steps:09d}"
+    return folder(run) / f"{_STEP}{progress:09d}"
 
 
 def tidy_up(run: Path) -> None:
@@ -116,7 +122,7 @@ def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[st
 
     ``replay`` is small: what it names in `segments_folder` is there already. What no checkpoint names there goes.
     """
-    path = path_at(run, state.env_steps)
+    path = path_at(run, state.progress)
     with atomic_directory(path) as temporary:
         safetensors.torch.save_file({k: v.contiguous().cpu() for k, v in learner.items()}, temporary / _LEARNER)
         safetensors.numpy.save_file({k: np.ascontiguousarray(v) for k, v in replay.items()}, temporary / REPLAY)

@@ -27,8 +27,8 @@ class Collector(Protocol):
         ``steps_permitted`` is how many policy steps the train ratio allows since this collector was started.
         """
 
-    def rng_state(self) -> torch.Tensor:
-        """State of the actor's noise, for a checkpoint."""
+    def rng_state(self) -> torch.Tensor | None:
+        """State of the actor's noise, for a checkpoint; None where nobody has acted."""
 
     def close(self) -> None:
         """Stop the simulators; idempotent."""

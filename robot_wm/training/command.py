@@ -154,6 +154,7 @@ def result(trainer: Trainer) -> dict[str, Any]:
         "run_dir": str(trainer.run),
         "env_steps": state.env_steps,
         "updates": state.updates,
+        "replay_steps": len(trainer.sources.mixture),
         "episodes": state.episodes,
         "robot_minutes": round(trainer.robot_minutes, 2),
         "falls": trainer.falls,
@@ -181,7 +182,7 @@ class RoundReport:
         if self._task is None:
             label = self._label if limit_s is None else f"{self._label}, s"
             self._task = self._bar.add_task(label, total=limit_s or steps, note="")
-        done = state.env_steps if limit_s is None else max(trainer.running_s, limit_s * state.env_steps / steps)
+        done = state.progress if limit_s is None else max(trainer.running_s, limit_s * state.progress / steps)
         parts = [
             None if trainer.recent_return is None else f"return {trainer.recent_return:.1f}",
             None if state.best_return is None else f"best {state.best_return:.1f}",

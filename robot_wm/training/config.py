@@ -28,6 +28,7 @@ from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.learning.config import AgentConfig
 from robot_wm.options import MOST_SEED
 from robot_wm.tasks import parse_options
+from robot_wm.training.replay_source import ReplaySource, require_sound
 from robot_wm.training.schedule import UpdateSchedule
 
 OptionValue = bool | int | float | str
@@ -80,6 +81,16 @@ class RunSettings(BaseModel):
         default=1, description="finished episodes a store commit; a crash costs these"
     )
 
+    replay: tuple[str, ...] = Field(
+        default=(),
+        description="stores to learn from beside the own steps, PATH[@VERSION|TAG][=SHARE]: that share of every batch;"
+        " without one drawn uniformly with the own steps. A run's folder means its store",
+    )
+    offline: bool = Field(
+        default=False,
+        description="learn from stores alone, without a step of the environment: each update counts as a step",
+    )
+
     log_every_steps: PositiveInt = Field(default=1000, description="policy steps between two rows of scalars")
     eval_every_steps: PositiveInt | None = Field(default=None, description="policy steps between evaluations [off]")
     eval_episodes: PositiveInt = Field(default=5, description="greedy episodes an evaluation")
@@ -99,6 +110,16 @@ class RunSettings(BaseModel):
     def folder(self) -> Path:
         """The run's folder."""
         return self.run_dir or Path("runs") / self.task.replace(":", "_").replace("/", "_")
+
+    @property
+    def sources(self) -> list[ReplaySource]:
+        """What ``replay`` names."""
+        return [ReplaySource.parse(text) for text in self.replay]
+
+    @model_validator(mode="after")
+    def _sound_sources(self) -> RunSettings:
+        require_sound(self.sources, offline=self.offline)
+        return self
 
     @field_validator("task_options", mode="before")
     @classmethod

@@ -24,24 +24,25 @@ from robot_wm.randomisation import randomisation_names
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.saved import SavedReplay
 from robot_wm.spec import AgentSpec, require_same
-from robot_wm.tasks import agent_spec, backend_name, make_env
+from robot_wm.tasks import agent_spec, backend_name, make_env, reward_function
 from robot_wm.training import checkpoint
-from robot_wm.training.actor_process import ProcessCollector
 from robot_wm.training.batched_evaluation import evaluate
 from robot_wm.training.checkpoint import RunState
-from robot_wm.training.collector import Collector, InlineCollector
+from robot_wm.training.collector import Collector
+from robot_wm.training.collectors import make_collector
 from robot_wm.training.config import TrainConfig
-from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.film import write_film
 from robot_wm.training.git import git_commit
+from robot_wm.training.offline import updates_to_next_mark
 from robot_wm.training.peers import PeerTerminatedError
-from robot_wm.training.random_actions import RandomActions
 from robot_wm.training.replay_memory import replay_capacity
 from robot_wm.training.resumed import require_resumable
 from robot_wm.training.run_folder import Start, fill, find_start, only_writer, open_store
+from robot_wm.training.run_scalars import run_scalars
 from robot_wm.training.scalars import ScalarLog
 from robot_wm.training.schedule import whole
+from robot_wm.training.sources import Sources
 from robot_wm.training.stopping import StopRequest
 from robot_wm.training.updates import ReplayedUpdates, Spent
 
@@ -72,6 +73,7 @@ class Trainer:
         self.spec: AgentSpec = agent_spec(env)
         self.figure_names = figures.figure_names(env)
         self._randomisation_names = randomisation_names(env)
+        self._reward_from = reward_function(env)
         env.close()
         self.device = _device(config.device)
         with only_writer(self.run):
@@ -97,10 +99,15 @@ class Trainer:
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())
         self._actor_rng: torch.Tensor | None = None
         self.store = open_store(config, self.spec)
-        self._replay = SavedReplay(checkpoint.segments_folder(self.run), self.sampler, self.store)
+        segments = checkpoint.segments_folder(self.run)
+        own = SavedReplay(segments, self.sampler, self.store)
+        self.sources = Sources(config, own, self.learner, segments=segments, reward_from=self._reward_from)
         self._newest = None if start is None else start.path
         if start is not None:
             self._restore(start)
+        self.sources.look()
+        if config.offline and not self._can_learn:
+            raise UserError("--replay: the stores hold no window to learn from")
         self.experience = Experience(
             self.spec,
             self.sampler,
@@ -114,9 +121,9 @@ class Trainer:
         self.stopped_by = "steps"
         self.running_s = 0.0  # since `train` was called
         self.spent = Spent()  # since `train` was called
-        self._updates = ReplayedUpdates(self.learner, self.sampler, self.spent, settings.batch_size)
+        self._updates = ReplayedUpdates(self.learner, self.sources.mixture, self.spent, settings.batch_size)
         self._marks: dict[str, int] = {}
-        self._start_steps = self.state.env_steps
+        self._start_steps, self._start_progress = self.state.env_steps, self.state.progress
 
     def train(self, report: Report = lambda trainer: None) -> RunState:
         """Run to the configured end (or Ctrl-C, the time limit or the wanted return), saving on the way out.
@@ -132,12 +139,12 @@ class Trainer:
             if checkpoint.latest_path(self.run) != self._newest:
                 raise UserError(f"{self.run}: another process has trained here meanwhile; start again with --resume")
             self._stop = undo.enter_context(StopRequest())
-            self._log = undo.enter_context(ScalarLog(self.run, resume_step=state.env_steps or None))
+            self._log = undo.enter_context(ScalarLog(self.run, resume_step=state.progress or None))
             self._source = self._collector()
             undo.callback(self._source.close)
             undo.callback(self.experience.close)
             try:
-                while state.env_steps < self.config.steps and self._go_on():
+                while state.progress < self.config.steps and self._go_on():
                     self._round(report)
             except (PeerTerminatedError, StoppedError):
                 self.stopped_by = "signal"
@@ -152,7 +159,8 @@ class Trainer:
         return state
 
     def _round(self, report: Report) -> None:
-        if not self._pretraining:
+        self.sources.look(now=False)
+        if not self._pretraining and not self.config.offline:
             self._publish(self._source)
             self._collect(self._source)
         self._learn()
@@ -193,15 +201,10 @@ class Trainer:
         return self.state.falls if figures.FALL in self.figure_names else None
 
     def _collector(self) -> Collector:
-        config = self.config
         # After a resume new seeds, or the environments would replay the episodes of the run's start, or, where the
         # store holds more than the checkpoint knows of, those that followed it.
-        seed = config.seed + self.state.env_steps + self.store.next_number()
-        if config.actor == "process":
-            return ProcessCollector(config, self.spec, self.agent, seed=seed, rng_state=self._actor_rng)
-        pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=config.processes, seed=seed)
-        random_actions = RandomActions.told(self.config, pool.agent_spec)
-        return InlineCollector(pool, self.agent, seed=seed, rng_state=self._actor_rng, random_actions=random_actions)
+        seed = self.config.seed + self.state.env_steps + self.store.next_number()
+        return make_collector(self.config, self.spec, self.agent, seed=seed, rng_state=self._actor_rng)
 
     @property
     def _pretraining(self) -> bool:
@@ -212,12 +215,14 @@ class Trainer:
 
     @property
     def _due_updates(self) -> int:
-        """Updates that have been earned; none before the replay holds a window."""
+        """Updates that have been earned; none before the replay holds a window. Without steps, those that come next."""
+        if self.config.offline:
+            return updates_to_next_mark(self.config, self.state.progress) if self._can_learn else 0
         return whole(self.state.update_credit or 0.0) if self._can_learn else 0
 
     @property
     def _can_learn(self) -> bool:
-        return self.sampler.windows > 0
+        return self.sources.mixture.windows > 0
 
     def _publish(self, collector: Collector) -> None:
         state, config = self.state, self.config
@@ -261,7 +266,7 @@ class Trainer:
     def _learn(self) -> None:
         """The updates that have been earned; at most as many as one round's worth where others wait for its end."""
         state = self.state
-        short = self.config.actor == "process" or self._pretraining
+        short = self.config.actor == "process" or self._pretraining or self.config.offline
         deadline = time.monotonic() + _ROUND_S
 
         def go_on() -> bool:
@@ -269,7 +274,11 @@ class Trainer:
 
         done = self._updates.run(self._due_updates, go_on)
         state.updates += done
-        state.update_credit = (state.update_credit or 0.0) - done
+        if self.config.offline:
+            state.offline_updates += done
+        else:
+            state.update_credit = (state.update_credit or 0.0) - done
+        self.sources.refresh(state.updates - done, state.updates)
 
     def _periodic(self) -> None:
         config = self.config
@@ -285,9 +294,9 @@ class Trainer:
             self._save()
 
     def _due(self, every: int, name: str) -> bool:
-        """Whether a multiple of ``every`` policy steps has been passed since this last said so."""
-        now = self.state.env_steps // every
-        before = self._marks.setdefault(name, self._start_steps // every)
+        """Whether a multiple of ``every`` steps has been passed since this last said so."""
+        now = self.state.progress // every
+        before = self._marks.setdefault(name, self._start_progress // every)
         self._marks[name] = now
         return now > before
 
@@ -298,20 +307,9 @@ class Trainer:
             values["episode/return"] = self.recent_return
             values |= episode_scalars(list(self.recent), self.spec.control_rate_hz)
         values |= {f"time/{name}": share for name, share in self.spent.shares(self.running_s).items()}
-        values |= {
-            "run/updates": state.updates,
-            "run/episodes": state.episodes,
-            "run/robot_minutes": self.robot_minutes,
-            "run/wall_s": state.wall_s,
-            "run/replayed_per_step": state.updates
-            * self.config.settings.batch_size
-            * self.config.settings.batch_length
-            / max(1, state.env_steps - self.config.prefill_steps),
-        }
-        if self.falls is not None:
-            values["run/falls"] = self.falls
-            values["run/falls_per_robot_minute"] = self.falls / max(self.robot_minutes, 1e-9)
-        self._log.scalars(state.env_steps, values)
+        values |= run_scalars(state, robot_minutes=self.robot_minutes, falls=self.falls)
+        values |= self.sources.scalars()
+        self._log.scalars(state.progress, values)
 
     def _evaluate(self) -> None:
         state, config = self.state, self.config
@@ -329,7 +327,7 @@ class Trainer:
             return
         state.evaluation = result | {"env_steps": state.env_steps, "updates": state.updates}
         values = {"eval/return": result["return_mean"], "run/wall_s": state.wall_s}
-        self._log.scalars(state.env_steps, values | figures.scalars("eval", result))
+        self._log.scalars(state.progress, values | figures.scalars("eval", result))
         if state.best_return is None or result["return_mean"] >= state.best_return:
             state.best_return = result["return_mean"]
             self._check_finite()
@@ -338,8 +336,8 @@ class Trainer:
             self.stop("return")
 
     def _predict(self) -> None:
-        step, config = self.state.env_steps, self.config
-        drawn = self.sampler.look(config.settings.batch_size, np.random.default_rng([config.seed, step]))
+        step, config = self.state.progress, self.config
+        drawn = self.sources.mixture.look(config.settings.batch_size, np.random.default_rng([config.seed, step]))
         pictures = self.learner.report(TensorBatch.from_numpy(drawn, self.device), self.spec)
         for name, picture in pictures.stills.items():
             self._log.image(step, name, picture)
@@ -358,7 +356,7 @@ class Trainer:
         """Save after a failure of something else than the learner, whose error goes on from here."""
         try:
             self.experience.close()
-            if self.state.env_steps > self._start_steps and self.learner.first_nonfinite() is None:
+            if self.state.progress > self._start_progress and self.learner.first_nonfinite() is None:
                 self._save()
         except Exception as error:
             _log.warning("%s: not saved after a failure: %s", self.run, error)
@@ -368,11 +366,14 @@ class Trainer:
 
         The tag comes first: what a kill leaves whole can be gone on from.
         """
-        self.state.replay_version = self.store.flush()
-        self.store.tag(checkpoint.path_at(self.run, self.state.env_steps).name, move=True)
+        self.store.flush()
+        self.sources.look()
+        self.state.replay_version = self.store.version
+        self.store.tag(checkpoint.path_at(self.run, self.state.progress).name, self.store.version, move=True)
         learner = dict(self.learner.state_dict())
-        learner[_ACTOR_RNG] = self._source.rng_state()
-        replay = self._replay.state_dict()
+        if (rng_state := self._source.rng_state()) is not None:
+            learner[_ACTOR_RNG] = rng_state
+        replay = self.sources.state_dict()
         path = checkpoint.save(self.run, self.state, learner, replay, keep=self.config.checkpoints_kept)
         self._newest = path
         kept = {item.name for item in checkpoint.paths(self.run)}
@@ -387,7 +388,7 @@ class Trainer:
         require_resumable(saved.config, self.config, origin=path)
         self._actor_rng = start.learner.pop(_ACTOR_RNG, None)
         self.learner.load_state_dict(start.learner)
-        fill(self._replay, start)
+        fill(self.sources, start)
         credit = saved.update_credit
         if credit is None:
             credit = saved.config.schedule.left_of_pretraining(saved.env_steps, saved.updates)

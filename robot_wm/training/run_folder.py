@@ -21,6 +21,7 @@ from robot_wm.spec import AgentSpec
 from robot_wm.training import checkpoint
 from robot_wm.training.checkpoint import DamagedError, RunState
 from robot_wm.training.config import TrainConfig
+from robot_wm.training.sources import Sources
 
 _LOCK, _REPLAY = ".lock", "replay"
 _MAX_HOLDER_LETTERS = 256
@@ -111,7 +112,7 @@ def open_store(config: TrainConfig, spec: AgentSpec) -> EpisodeStore:
     return (EpisodeStore.open if path.exists() else EpisodeStore.create)(path, spec, options=options)
 
 
-def fill(replay: SavedReplay, start: Start) -> None:
+def fill(replay: SavedReplay | Sources, start: Start) -> None:
     """Bring the replay in memory to where the checkpoint left it.
 
     Where it kept none, as older ones do not, or a damaged one, it is filled with the newest episodes of the store, to

@@ -20,7 +20,18 @@ from torch import Tensor
 
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.learning.learner import Learner
-from robot_wm.replay.sampler import SequenceSampler
+from robot_wm.replay.batch import SequenceBatch
+from robot_wm.replay.stored import Values
+
+
+class Replay(Protocol):
+    """What batches are drawn from, and latents written back to: a sampler, or a mixture of them."""
+
+    def sample(self, batch: int) -> SequenceBatch:
+        """``batch`` windows."""
+
+    def write_back(self, index: NDArray[np.int64], values: Values) -> int:
+        """Replace what is stored at the steps ``index`` [B, T] by ``values`` [B, T, *shape] by name."""
 
 
 class Mark(Protocol):
@@ -94,7 +105,7 @@ class ReplayedUpdates:
     """
 
     learner: Learner
-    sampler: SequenceSampler
+    sampler: Replay
     spent: Spent
     batch_size: int
     ahead: bool | None = None

@@ -1,0 +1,36 @@
+"""A run without a step of the environment: it learns from stores alone, and its updates count as steps."""
+
+from __future__ import annotations
+
+import torch
+
+from robot_wm.learning.agent import Agent
+from robot_wm.training.config import TrainConfig
+from robot_wm.training.transition import Transition
+
+
+class NoCollector:
+    """Collects nothing, and keeps the actor's noise for a run that goes on with steps."""
+
+    def __init__(self, rng_state: torch.Tensor | None) -> None:
+        self._rng_state = rng_state
+
+    def poll(self) -> list[Transition]:
+        """None."""
+        return []
+
+    def publish(self, agent: Agent, *, policy: str, random: bool, steps_permitted: int) -> None:
+        """Nobody acts."""
+
+    def rng_state(self) -> torch.Tensor | None:
+        """As it was; None where nobody has acted yet."""
+        return self._rng_state
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+def updates_to_next_mark(config: TrainConfig, progress: int) -> int:
+    """Updates from ``progress`` to where a log, an evaluation, a prediction, a checkpoint or the end is due."""
+    every = (config.log_every_steps, config.eval_every_steps, config.predict_every_steps, config.checkpoint_every_steps)
+    return min(config.steps - progress, *(each - progress % each for each in every if each))

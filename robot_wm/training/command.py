@@ -34,13 +34,26 @@ def _layers(app: cyclopts.App, commands: tuple[str, ...], arguments: cyclopts.Ar
         if not file.is_file():
             raise UserError(f"{file}: no such file (--config)")
         settings = read_mapping(file)
-        cyclopts.config.Dict(settings, use_commands_as_keys=False, source=str(file))(app, commands, arguments)
+        _fill(settings, str(file), app, commands, arguments)
     if "--resume" in given:
         # By a flag, by a file, or by its task: however the run is named, it goes on with its own settings.
         told = {argument.name: argument.tokens[-1].value for argument in arguments if argument.tokens}
         named = {name: told[flag(name)] for name in ("task", "run_dir") if flag(name) in told}
         run = RunSettings.model_validate(named).folder
-        cyclopts.config.Dict(saved_settings(run), use_commands_as_keys=False, source=str(run))(app, commands, arguments)
+        _fill(saved_settings(run), str(run), app, commands, arguments)
+
+
+def _fill(
+    settings: dict[str, Any],
+    source: str,
+    app: cyclopts.App,
+    commands: tuple[str, ...],
+    arguments: cyclopts.ArgumentCollection,
+) -> None:
+    """Fill what is not given yet; under the command's name, as cyclopts would leave out a setting called as another."""
+    for name in reversed(commands):
+        settings = {name: settings}
+    cyclopts.config.Dict(settings, source=source)(app, commands, arguments)
 
 
 def saved_settings(run: Path) -> dict[str, Any]:

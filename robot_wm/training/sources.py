@@ -99,7 +99,8 @@ class Sources:
         self._seen: dict[str, int] = {}  # version by source
         self._drawn: dict[str, int] = {}
         self.sources = [self._source(own.store, name=_IMPORTED, key=_IMPORTED, share=None, follows=True)]
-        self.sources += [self._of(source) for source in config.sources]
+        for told in config.sources:
+            self.sources.append(self._of(told))
 
     def _of(self, source: ReplaySource) -> StoreSource:
         path = source.store
@@ -214,7 +215,7 @@ class Sources:
         for source in filled:
             own = source.replay.state_dict()
             own[_OWED] = np.array([among.get(source.name, 0.0), within.get(source.name, 0.0)])
-            own["version"] = np.array(source.replay.store.version)
+            own["version"] = np.array([source.replay.store.version])
             state |= {f"{_KEY}{source.key}/{name}": array for name, array in own.items()}
         return state
 
@@ -246,7 +247,7 @@ class Sources:
             self._owe("", "own", owed)
 
     def _load(self, source: StoreSource, saved: dict[str, Array], origin: Path) -> None:
-        owed, version = saved.pop(_OWED), int(saved.pop("version"))
+        owed, version = saved.pop(_OWED), int(saved.pop("version")[0])
         try:
             source.replay.load_state_dict(saved, version=version, origin=origin)
         except UserError as error:

@@ -282,7 +282,6 @@ def image(short, tmp_path):
     [
         ("quota", "--max-steps", "30"),
         ("compact", "--keep-versions", "1"),
-        ("checkout", "2"),
     ],
 )
 def test_upkeep_of_its_store_takes_nothing_from_a_run(image, upkeep, capsys):

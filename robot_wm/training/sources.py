@@ -96,11 +96,12 @@ class Sources:
         self._reward_from = reward_from
         self._before: set[str] = set()  # digests of the run's own episodes that an earlier process has written
         self._looked_s = -math.inf
-        self._seen: dict[str, int] = {}  # version by source
+        self._seen: dict[str, int | None] = {}  # version by source; None where it could not be read
         self._drawn: dict[str, int] = {}
         self.sources = [self._source(own.store, name=_IMPORTED, key=_IMPORTED, share=None, follows=True)]
         for told in config.sources:
             self.sources.append(self._of(told))
+        self._require_memory()
 
     def _of(self, source: ReplaySource) -> StoreSource:
         path = source.store
@@ -112,15 +113,16 @@ class Sources:
             raise UserError(f"--replay {source.path}: version {store.version} has {steps} steps, no window of {window}")
         names = {other.name for other in self.sources} | {"own"}
         name = source.name if source.name not in names else f"{source.name}_{source.key[:4]}"
-        self._require_memory(source, min(steps, self.own.sampler.capacity_steps))
         return self._source(store, name=name, key=source.key, share=source.share, follows=source.version is None)
 
-    def _require_memory(self, source: ReplaySource, steps: int) -> None:
-        each, free = ring_bytes_per_step(self.store.spec, self._learner.agent.stored), free_bytes()
-        if steps * each > free:
+    def _require_memory(self) -> None:
+        own, each = self.own.sampler.capacity_steps, ring_bytes_per_step(self.store.spec, self._learner.agent.stored)
+        steps = sum(min(own, int(source.replay.store.index.steps.sum())) for source in self.sources[1:])
+        free = free_bytes()
+        if steps and (own + steps) * each > free:
             raise UserError(
-                f"--replay {source.path}: {steps} steps take {steps * each / 2**30:.1f} GiB, but {free / 2**30:.1f} GiB"
-                " of memory are free; lower --replay-capacity-steps, or take an older version"
+                f"--replay: {steps} steps and the run's own {own} take {(own + steps) * each / 2**30:.1f} GiB, but"
+                f" {free / 2**30:.1f} GiB of memory are free; give a lower --replay-capacity-steps, which holds for each"
             )
 
     def _source(self, store: EpisodeStore, *, name: str, key: str, share: float | None, follows: bool) -> StoreSource:
@@ -150,12 +152,22 @@ class Sources:
             return
         self._looked_s = time.monotonic()
         for source in self.sources:
-            if source.follows:
-                source.replay.store.refresh()
-            version = source.replay.store.version
-            if self._seen.get(source.key) != version:
-                self._take(source)
-                self._seen[source.key] = version
+            try:
+                self._look_at(source)
+            except UserError as error:  # somebody moves it, or its disk is away: the run does not depend on it
+                if source.key not in self._seen:
+                    raise
+                if self._seen[source.key] is not None:
+                    messages().print(f"{error}; going on with what is in memory", style="yellow")
+                self._seen[source.key] = None
+
+    def _look_at(self, source: StoreSource) -> None:
+        if source.follows:
+            source.replay.store.refresh()
+        version = source.replay.store.version
+        if self._seen.get(source.key) != version:
+            self._take(source)
+            self._seen[source.key] = version
 
     def _take(self, source: StoreSource) -> None:
         own = self._before | self.store.written if source.replay.store is self.store else set()

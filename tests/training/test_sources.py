@@ -183,6 +183,33 @@ def test_a_store_that_lost_what_was_drawn_is_read_anew(tiny, robot, spec, capsys
     assert len(again.sources.mixture.parts["robot"].sampler) == 30
 
 
+def test_a_store_that_goes_away_ends_no_run(tiny, robot, monkeypatch, capsys):
+    monkeypatch.setattr(sources, "LOOK_EVERY_S", 0.0)
+    trainer = Trainer(tiny(replay=[f"{robot.path}=0.5"]))
+
+    def report(trainer):
+        if trainer.state.env_steps == 50:
+            shutil.rmtree(robot.path)
+
+    trainer.train(report)
+    assert trainer.state.env_steps == 200
+    assert capsys.readouterr().err.count("going on with what is in memory") == 1
+    assert drawn(trainer).mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_memory_is_asked_for_before_any_is_taken(tiny, robot, monkeypatch):
+    trainer = Trainer(tiny())
+    each = sum(rows[:1].nbytes for rows in trainer.sampler.rings.rows.values())
+    config = tiny(run_dir=trainer.run.with_name("other"), replay=[str(robot.path)])
+    for free, fits in ((2100 * each, True), (2100 * each - 1, False)):
+        monkeypatch.setattr(sources, "free_bytes", lambda free=free: free)
+        if fits:
+            Trainer(config)
+        else:
+            with pytest.raises(UserError, match="100 steps and the run's own 2000 take"):
+                Trainer(config)
+
+
 def test_what_does_not_fit_is_refused_by_name(tiny, robot, tmp_path, spec):
     def refused(*replay):
         with pytest.raises(UserError) as refusal:

@@ -114,13 +114,13 @@ def export(
 
 
 def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:
-    """Of the given store, else of the run's as it was when the checkpoint was written; None where there is none."""
+    """Of the given store, else of the run's as it was when the checkpoint was written; None where it made no steps."""
     from robot_wm_export.calibration import from_store
 
     if store is not None:
         return from_store(store, loaded.agent, loaded.spec, seed=seed)
     of_run = loaded.path.parent.parent / "replay"
-    if not of_run.is_dir():
+    if not of_run.is_dir() or not loaded.state.env_steps:  # learned offline
         return None
     return from_store(of_run, loaded.agent, loaded.spec, version=loaded.state.replay_version or None, seed=seed)
 

@@ -122,7 +122,7 @@ class Sources:
         if steps and (own + steps) * each > free:
             raise UserError(
                 f"--replay: {steps} steps and the run's own {own} take {(own + steps) * each / 2**30:.1f} GiB, but"
-                f" {free / 2**30:.1f} GiB of memory are free; give a lower --replay-capacity-steps, which holds for each"
+                f" {free / 2**30:.1f} GiB of memory are free; give a lower --replay-capacity-steps, it holds for each"
             )
 
     def _source(self, store: EpisodeStore, *, name: str, key: str, share: float | None, follows: bool) -> StoreSource:

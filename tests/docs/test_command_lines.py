@@ -67,6 +67,7 @@ def test_lines_are_found_where_they_are_shown():
 def test_a_line_to_paste_is_taken(app, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("my.yaml").write_text("task: cartpole_balance\n")
+    monkeypatch.setattr("robot_wm.training.command.saved_settings", lambda run: {})  # as of a run that is there
     app.parse_args(["fp16" if word == "$p" else word for word in words], exit_on_error=False, print_error=False)
 
 

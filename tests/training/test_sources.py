@@ -13,7 +13,7 @@ from robot_wm.cli import run as robot_wm
 from robot_wm.errors import UserError
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
-from robot_wm.tasks import agent_spec, make_env
+from robot_wm.tasks import agent_spec, make_env, reward_function
 from robot_wm.training import loop, scalars, sources
 from robot_wm.training.loop import Trainer
 
@@ -243,6 +243,19 @@ def test_rewards_are_the_tasks_own_where_recorded_fields_tell_them(tiny, robot, 
     for name in ("reward", "reward_known"):
         again_rows = again.sources.mixture.parts["robot"].sampler.rings.rows
         np.testing.assert_array_equal(again_rows[name][:100], rows[name][:100])
+
+
+def test_the_poles_own_reward_is_what_its_recorded_fields_tell(tiny, tmp_path, spec):
+    robot = robot_store(tmp_path / "robot", spec, [40, 60])
+    trainer = Trainer(tiny(replay=[f"{robot.path}=0.5"]))
+    rows = trainer.sources.mixture.parts["robot"].sampler.rings.rows
+    with make_env("cartpole_balance") as env:
+        told = reward_function(env)
+        each = [told(episode.obs, episode.action) for episode in robot.episodes()]
+    wanted, known = (np.concatenate(parts) for parts in zip(*each, strict=True))
+    assert wanted.any()
+    np.testing.assert_array_equal(rows["reward"][:100], wanted)
+    np.testing.assert_array_equal(rows["reward_known"][:100], known)
 
 
 def test_stored_latents_are_computed_at_the_start_and_when_updates_have_doubled(tiny, robot, monkeypatch):

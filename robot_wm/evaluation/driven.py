@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robot_wm.evaluation.closed_loop import Env
-from robot_wm.evaluation.run_command import short_options, task_options
+from robot_wm.evaluation.task_flags import short_options, task_options
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engines import EngineKind, make_engine

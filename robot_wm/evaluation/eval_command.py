@@ -11,8 +11,8 @@ from cyclopts import Parameter
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
-from robot_wm.evaluation.run_command import sensor_model, short_options, with_latencies
 from robot_wm.evaluation.seeds import EVALUATION_SEED
+from robot_wm.evaluation.task_flags import sensor_model, short_options, with_latencies
 from robot_wm.options import NotNegative, Positive, Seed, Which
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.parity_section import Precision

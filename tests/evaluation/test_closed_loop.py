@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from robot_wm.cli import run as robot_wm
 from robot_wm.errors import UserError
 from robot_wm.evaluation.closed_loop import run_closed_loop
-from robot_wm.evaluation.run_command import task_options
+from robot_wm.evaluation.task_flags import task_options
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage

@@ -215,7 +215,7 @@ def test_what_cannot_be_is_refused_in_one_line(bundle_path, arguments, words, mo
 
 
 def test_a_task_that_follows_no_command_says_so(tmp_path, capsys):
-    from robot_wm.evaluation.run_command import short_options
+    from robot_wm.evaluation.task_flags import short_options
 
     with pytest.raises(UserError, match="--command: task cartpole_balance follows no command"):
         short_options("cartpole_balance", SimpleNamespace(commands=()), {}, backend=None, command="1,0,0")

@@ -120,7 +120,7 @@ def hil(
         raise UserError(
             f"hil needs ROS 2 ({error}): source /opt/ros/<distro>/setup.bash, or pip install 'robot-wm[ros-wheels]'"
         ) from None
-    from robot_wm.evaluation.run_command import task_options
+    from robot_wm.evaluation.task_flags import task_options
     from robot_wm.runtime.bundle import Bundle
     from robot_wm.zoo.catalog import locate_bundle
     from robot_wm_ros.hil.report import row

@@ -31,6 +31,7 @@ from robot_wm.training.checkpoint import RunState
 from robot_wm.training.collector import Collector
 from robot_wm.training.collectors import make_collector
 from robot_wm.training.config import TrainConfig
+from robot_wm.training.device import place
 from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.film import write_film
 from robot_wm.training.git import git_commit
@@ -75,7 +76,7 @@ class Trainer:
         self._randomisation_names = randomisation_names(env)
         self._reward_from = reward_function(env)
         env.close()
-        self.device = _device(config.device)
+        self.device = place(config.device)
         with only_writer(self.run):
             self._set_up(find_start(self.run, resume=resume))
 
@@ -395,9 +396,3 @@ class Trainer:
         update = {"config": self.config, "git_commit": git_commit(), "update_credit": credit}
         self.state = saved.model_copy(update=update)
         start.set_aside_damaged()
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: 'cuda' was asked for, but torch sees no CUDA device; see `robot-wm doctor`")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

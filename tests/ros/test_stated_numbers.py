@@ -24,7 +24,7 @@ from robot_wm_ros.heartbeat import SILENCE_S
 from robot_wm_sim.importing.rates import control_rate_hz
 from robot_wm_sim.tasks import a1, cartpole, panda_reach, racecar_goal
 
-TOP, ROS = "README.md", "ros2_ws/src/robot_wm/README.md"
+TOP, ROS, SIM = "README.md", "ros2_ws/src/robot_wm/README.md", "sim/README.md"
 CONFIG = "ros2_ws/src/robot_wm/config/agent.yaml"
 DEFAULTS = {row.name: row.default for row in parameters._DECLARATIONS}
 SAFETY = SafetyConfig()
@@ -55,9 +55,9 @@ STATED = [
                            ("a1_velocity", a1))),
     *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz \|", lambda name=name: task_row(name, cartpole)[:1])
       for name in ("cartpole_balance", "cartpole_swingup")),
-    *((TOP, rf"\| `{kind}` \| [^|]+\| [^|]+, (\d+) Hz \|", lambda kind=kind: (control_rate_hz(kind, None),))
+    *((SIM, rf"\| `{kind}` \| [^|]+\| [^|]+, (\d+) Hz \|", lambda kind=kind: (control_rate_hz(kind, None),))
       for kind in ("arm", "wheeled", "legged", "empty")),
-    (TOP, r"position commands at (\d+) Hz: .{0,80}? update_rate: (\d+) # Hz",
+    (SIM, r"position commands at (\d+) Hz: .{0,80}? update_rate: (\d+) # Hz",
      lambda: (control_rate_hz("arm", 150.0), 150.0)),
     (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `a1_velocity`", lambda: (a1.SUCCESS_ERROR,)),
     (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `gym:", lambda: (a1.SUCCESS_ERROR,)),
@@ -123,12 +123,12 @@ def test_a_stated_number_is_the_codes(page, pattern, value):
     assert [float(group) for group in found.groups()] == pytest.approx([float(one) for one in value()])
 
 
-@pytest.mark.parametrize("page", [TOP, ROS])
+@pytest.mark.parametrize("page", [TOP, ROS, SIM])
 def test_no_number_is_stated_that_nothing_holds(page):
     """A new one needs a row above, or is listed as measured."""
     text = text_of(page)
     rows = [pattern for where, pattern, _ in STATED if where == page]
-    spans = [match.span() for pattern in (*rows, *MEASURED[page]) for match in re.finditer(pattern, text)]
+    spans = [match.span() for pattern in (*rows, *MEASURED.get(page, ())) for match in re.finditer(pattern, text)]
     loose = [
         text[max(0, found.start() - 40) : found.end() + 20]
         for found in NUMBER.finditer(text)
@@ -137,9 +137,9 @@ def test_no_number_is_stated_that_nothing_holds(page):
     assert loose == []
 
 
-@pytest.mark.parametrize("page", [TOP, ROS])
+@pytest.mark.parametrize("page", [TOP, ROS, SIM])
 def test_no_measurement_is_listed_that_is_not_there(page):
-    for pattern in MEASURED[page]:
+    for pattern in MEASURED.get(page, ()):
         assert re.search(pattern, text_of(page)), pattern
 
 

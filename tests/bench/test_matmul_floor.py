@@ -4,6 +4,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.dreamer.learner import DreamerLearner
+from robot_wm_bench import learner as bench_learner
 from robot_wm_bench.matmul_floor import Layout, MatmulFloor, record_products
 
 ROWS, INPUTS, HIDDEN, OUTPUTS = 5, 7, 11, 3
@@ -54,9 +58,12 @@ def test_blocks_and_convolutions_are_counted():
     assert [product.flops for product in products] == [2 * 4 * ROWS * INPUTS * HIDDEN] * 2 + [convolution] * 2
 
 
-def test_floor_computes_the_products_again_and_nothing_else(workshop):
-    learner = workshop.learner(obs="both")
-    batch = workshop.batch(learner)
+def test_floor_computes_the_products_again_and_nothing_else():
+    config = DreamerConfig(size="nano", batch_size=2, batch_length=3, horizon=2)
+    learner = DreamerLearner(
+        DreamerAgent(config, bench_learner.INPUTS["image"], bench_learner.ACTION_DIM, False), config, "cpu"
+    )
+    batch = bench_learner._batch(learner)
     products = record_products(lambda: learner.update(batch))
     again = record_products(MatmulFloor(products).run)
     assert len(products) > 100

@@ -6,7 +6,7 @@ says. So it does not matter what was varied before, and ``Dynamics()`` is the sc
 What is not here:
 
 * Motor strength, gains and delays are the firmware's: a `Drive` whose effort, kp, kd and limit are all times s is one
-  with motors of strength s, in any engine.
+  with motors of strength s, in any engine and with any actuator (`robot_wm_sim.actuators`).
 * Restitution: neither engine has one to be trusted. MuJoCo's contacts are springs. Bullet takes the gap that is left at
   the step of the impact off the rebound: a ball that lands at 4.4 m/s with coefficient 0.3 leaves at 0.04 of that.
 """
@@ -33,7 +33,7 @@ class Dynamics:
     mass_scale: Mapping[str, float] = field(default_factory=dict)  # of links by name: mass and inertia times this
     com_offset: Mapping[str, Vector] = field(default_factory=dict)  # m, of links' centres of mass, in the link's frame
     joint_damping: Mapping[str, float] = field(default_factory=dict)  # N·m·s/rad or N·s/m, in place of Joint.damping
-    joint_friction: Mapping[str, float] = field(default_factory=dict)  # dry (Coulomb), N·m or N
+    joint_friction: Mapping[str, float] = field(default_factory=dict)  # dry (Coulomb), N·m or N, for Joint.friction
     armature: Mapping[str, float] = field(default_factory=dict)  # inertia of motors at the joint, kg·m² or kg
 
     def __post_init__(self) -> None:

@@ -1,6 +1,7 @@
 """PhysicsBackend over MuJoCo, without a window; `mujoco_model` says how a Scene becomes a model.
 
-What keeps it exact: MuJoCo's own actuators follow the drive's equation at every physics step, a snapshot is a copy of
+What keeps it exact: MuJoCo's own actuators follow the drive's equation at every physics step (ideal motors; for others
+`Motors` tells each step's efforts), a snapshot is a copy of
 all of MuJoCo's data (contacts and the solver's warm start too), and what is derived from a position is computed for the
 position that is asked about, whoever asked before. What keeps it fast: a control period is one call of `mj_step`.
 """
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm_sim.actuators.motors import Memory, Motors
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.dynamics import Dynamics
@@ -38,6 +40,7 @@ class Snapshot:
     data: mujoco.MjData
     joint_effort: NDArray[np.float64]  # [J]
     dynamics: Dynamics  # that it was taken with
+    motors: Memory | None
 
 
 class MuJoCoBackend(PhysicsBackend):
@@ -61,6 +64,7 @@ class MuJoCoBackend(PhysicsBackend):
         self._dynamics_of = MuJoCoDynamics(model, scene, links=self._bodies)
         self._link_bodies: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # shape → place in the answer
+        self._motors = Motors(scene.robot, rate_hz=scene.physics_rate_hz)
         self._name_parts(model)
         self._bind_arrays(model, self._data)
         self.state = RobotState.zeros(len(scene.robot.joints))
@@ -79,6 +83,7 @@ class MuJoCoBackend(PhysicsBackend):
         self._positions = _places([joint.qposadr[0] for joint in joints])  # [J] along qpos
         self._velocities = _places([joint.dofadr[0] for joint in joints])  # [J] along qvel
         self._motor_joints = _places([motor.id for motor in motors])  # [M]
+        self._motor_positions = _places([motor.qposadr[0] for motor in motors])  # [M] along qpos
         self._motor_freedoms = _places([motor.dofadr[0] for motor in motors])  # [M] along qvel
         self._motor_rows = _places(robot.index([motor.name for motor in robot.motors]))  # [M] along J
 
@@ -94,10 +99,20 @@ class MuJoCoBackend(PhysicsBackend):
     # -- stepping --------------------------------------------------------------------------------------------------
 
     def run(self, drive: Drive, steps: int) -> None:
-        """See PhysicsBackend.run.
+        """See PhysicsBackend.run."""
+        if self._motors.are_ideal:
+            self._run_ideal(drive, steps)
+        else:
+            self._run_motors(drive, steps)
+        self._derived = False
+        self._refresh()
+        self.state.joint_effort[self._motor_rows] = self._applied[self._motor_freedoms]
 
-        The drive's equation, clip(effort + kp*(p + v*t - q) + kd*(v - q')), is MuJoCo's clip(activation - kp*q - kd*q')
-        with an activation that starts at effort + kp*p + kd*v and grows at kp*v.
+    def _run_ideal(self, drive: Drive, steps: int) -> None:
+        """The drives' equation by MuJoCo's own actuators.
+
+        clip(effort + kp*(p + v*t - q) + kd*(v - q')) is MuJoCo's clip(activation - kp*q - kd*q') with an activation
+        that starts at effort + kp*p + kd*v and grows at kp*v.
         """
         settings = drive.kp.tobytes() + drive.kd.tobytes() + drive.limit.tobytes()
         if settings != self._settings:  # hardly ever, and to look costs a fiftieth of writing
@@ -108,9 +123,15 @@ class MuJoCoBackend(PhysicsBackend):
         self._act[:] = drive.effort + drive.kp * drive.position + drive.kd * drive.velocity
         np.multiply(drive.kp, drive.velocity, out=self._ctrl)
         mujoco.mj_step(self._model, self._open_data, steps)
-        self._derived = False
-        self._refresh()
-        self.state.joint_effort[self._motor_rows] = self._applied[self._motor_freedoms]
+
+    def _run_motors(self, drive: Drive, steps: int) -> None:
+        """The motors' efforts step by step: activations without gains, cut by MuJoCo with its gravity compensation."""
+        model, data, motors, ranges = self._model, self._open_data, self._motors, self._effort_range
+        motors.tell(drive)
+        for _ in range(steps):
+            position, velocity = self._qpos[self._motor_positions], self._qvel[self._motor_freedoms]
+            self._act[:], ranges[self._motor_joints, 0], ranges[self._motor_joints, 1] = motors.step(position, velocity)
+            mujoco.mj_step(model, data)
 
     def _refresh(self) -> None:
         """Read the robot's state from MuJoCo, once a control tick."""
@@ -166,13 +187,14 @@ class MuJoCoBackend(PhysicsBackend):
 
     def save(self) -> Snapshot:
         """See PhysicsBackend.save."""
-        return Snapshot(copy.copy(self._open_data), self.state.joint_effort.copy(), self.dynamics)
+        return Snapshot(copy.copy(self._open_data), self.state.joint_effort.copy(), self.dynamics, self._motors.save())
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
         if snapshot.dynamics is not self.dynamics:  # cheaper than to compare them, at each reset
             self.vary(snapshot.dynamics)
         mujoco.mj_copyData(self._open_data, self._model, snapshot.data)
+        self._motors.restore(snapshot.motors)
         self.state.joint_effort[:] = snapshot.joint_effort
         self._derived = False
         self._refresh()

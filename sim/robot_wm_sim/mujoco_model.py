@@ -1,9 +1,10 @@
 """A Scene as a MuJoCo model: the robot's own description, its drives in the model, and contacts that match Bullet's.
 
-* The URDF is loaded as `urdf_tree` gives it, but for what Bullet does not heed either: friction of joints, and limits
-  of effort (each drive has its own). Fixed links keep their names.
+* The URDF is loaded as `urdf_tree` gives it, but for what Bullet does not heed either: friction of joints (the robot
+  says it), and limits of effort (each drive has its own). Fixed links keep their names.
 * A drive is one actuator a motor. MuJoCo's integrator dynamics carry its moving set-point and an affine bias its gains,
-  so that `mj_step` computes the drive's equation at every physics step without Python (`MuJoCoBackend.run`).
+  so that `mj_step` computes the drive's equation at every physics step without Python (`MuJoCoBackend.run`); where
+  motors are not ideal, efforts come from `Motors`, as activations without gains.
 * Contacts are declared pair by pair. Only a declared pair can have the scene's combination of two friction coefficients
   (MuJoCo takes the larger) and a softness of friction apart from that of the normal force.
 """
@@ -105,9 +106,10 @@ def _complete_robot(spec: mujoco.MjSpec, robot: Robot) -> None:
 def _complete_model(model: mujoco.MjModel, robot: Robot) -> None:
     """What is the same in the models of all versions of MuJoCo, but not in their specs, or is refused there."""
     model.jnt_actfrcrange[:] = 0.0  # a drive's limit comes with each Drive
-    model.dof_damping[:] = 0.0
+    model.dof_damping[:] = model.dof_frictionloss[:] = 0.0
     for joint in robot.joints:
         model.joint(joint.name).damping[:] = joint.damping  # of the polynomial in newer versions, the linear term
+        model.dof_frictionloss[model.joint(joint.name).dofadr[0]] = joint.friction
 
 
 def _robot_shapes(spec: mujoco.MjSpec) -> list[mujoco.MjsGeom]:

@@ -3,7 +3,7 @@
 What keeps it exact: inertia from the file, ``deterministicOverlappingPairs`` (then a restored snapshot continues
 bit-equally), the default velocity motors switched off, damping only where the robot names it, and the base pose
 converted from Bullet's centre-of-mass frame. What keeps it fast: batched joint calls, one state read a control tick,
-and plain Python arithmetic for the drives (for a dozen joints NumPy costs more than it saves).
+and plain Python arithmetic for ideal drives (for a dozen joints NumPy costs more than it saves).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pybullet_utils.bullet_client import BulletClient
 
 from robot_wm.errors import UserError
+from robot_wm_sim.actuators.motors import Memory, Motors
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.dynamics import Dynamics
@@ -41,6 +42,7 @@ class Snapshot:
     state_id: int
     joint_effort: NDArray[np.float64]  # [J]
     dynamics: Dynamics  # that it was taken with
+    motors: Memory | None
 
 
 class PyBulletBackend(PhysicsBackend):
@@ -66,6 +68,7 @@ class PyBulletBackend(PhysicsBackend):
             self._robot = load_robot(client, scene.robot)
             # Now, though only pictures for people show them: Bullet restores no snapshot of a world with fewer bodies.
             self._tiles = CheckerTiles(client, scene.checker) if scene.ground else None
+        self._actuators = Motors(scene.robot, rate_hz=scene.physics_rate_hz)
         moving = self._name_parts(client)
         self._paint(client)
         self._find_inertial_frame(client)
@@ -140,7 +143,9 @@ class PyBulletBackend(PhysicsBackend):
     def run(self, drive: Drive, steps: int) -> None:
         """See PhysicsBackend.run."""
         kp, kd, limits = drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist()  # [M] each
-        if any(kp) or any(kd) or self._compensating:
+        if not self._actuators.are_ideal:
+            efforts = self._run_actuators(drive, steps)
+        elif any(kp) or any(kd) or self._compensating:
             efforts = self._run_gains(drive, steps, kp, kd, limits)
         else:
             efforts = np.clip(drive.effort, -drive.limit, drive.limit).tolist()
@@ -184,6 +189,24 @@ class PyBulletBackend(PhysicsBackend):
             if moving:
                 target = [t + kp * v * self._dt for t, v, kp in zip(target, velocity, kps)]  # noqa: B905
                 wanted = target
+        return efforts
+
+    def _run_actuators(self, drive: Drive, steps: int) -> list[float]:
+        """The law of motors that are not ideal at every physics step. Returns the last efforts [M]."""
+        actuators = self._actuators
+        actuators.tell(drive)
+        states = self._motor_rows_now()
+        efforts: list[float] = []
+        for left in range(steps - 1, -1, -1):
+            position, velocity = np.array([state[:2] for state in states]).T  # [M] each
+            wanted, least, largest = actuators.step(position, velocity)
+            if self._compensating:
+                wanted += self._gravity_efforts()
+            efforts = np.minimum(np.maximum(wanted, least), largest).tolist()
+            self._set_efforts(forces=efforts)
+            self._step()
+            if left:
+                states = pybullet.getJointStates(self._robot, self._motors, self._client_id)
         return efforts
 
     def _motor_rows_now(self) -> Sequence[tuple[float, ...]]:
@@ -253,7 +276,7 @@ class PyBulletBackend(PhysicsBackend):
 
     def save(self) -> Snapshot:
         """See PhysicsBackend.save."""
-        return Snapshot(self._world.saveState(), self.state.joint_effort.copy(), self.dynamics)
+        return Snapshot(self._world.saveState(), self.state.joint_effort.copy(), self.dynamics, self._actuators.save())
 
     def restore(self, snapshot: Snapshot) -> None:
         """See PhysicsBackend.restore."""
@@ -263,6 +286,7 @@ class PyBulletBackend(PhysicsBackend):
         self._world.resetBasePositionAndOrientation(self._robot, FAR_AWAY, (0.0, 0.0, 0.0, 1.0))
         self._world.performCollisionDetection()
         self._world.restoreState(snapshot.state_id)
+        self._actuators.restore(snapshot.motors)
         self.state.joint_effort[:] = snapshot.joint_effort
         self._refresh()
 

@@ -47,7 +47,8 @@ class BulletDynamics:
             )
         # Bullet gives every joint a velocity motor. One at rest, with no more effort than that, is dry friction; with
         # more it would fight the drives.
-        frictions = [dynamics.joint_friction.get(name, 0.0) for name in self._joints]
+        dry = {joint.name: joint.friction for joint in robot.joints} | dict(dynamics.joint_friction)
+        frictions = [dry.get(name, 0.0) for name in self._joints]
         client.setJointMotorControlArray(body, [*self._joints.values()], pybullet.VELOCITY_CONTROL, forces=frictions)
         for name in self._scaled.union(dynamics.mass_scale):
             self._weigh(client, name, dynamics.mass_scale.get(name, 1.0))

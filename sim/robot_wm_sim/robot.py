@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from robot_wm.errors import UserError
 from robot_wm.spec import FirmwareProfile, JointLimits
+from robot_wm_sim.actuators.actuator import IDEAL, Actuator
 from robot_wm_sim.robots.description import PackageFile
 
 _UNITS = {
     "home": "rad or m",
     "damping": "N·m·s/rad or N·s/m",
+    "friction": "N·m or N",
     "kp": "N·m/rad or N/m",
     "kd": "N·m·s/rad or N·s/m",
 }
@@ -39,10 +41,12 @@ class Joint:
 
     name: str
     home: float = 0.0  # rad or m
-    damping: float = 0.0  # viscous, N·m·s/rad or N·s/m
+    damping: float = 0.0  # viscous friction, its motor's too, N·m·s/rad or N·s/m
+    friction: float = 0.0  # dry (Coulomb) friction, its motor's too, N·m or N
     kp: float = 0.0  # position gain of its drive, N·m/rad or N/m
     kd: float = 0.0  # velocity gain of its drive, N·m·s/rad or N·s/m
     limits: JointLimits = field(default_factory=JointLimits)
+    actuator: Actuator = IDEAL  # of its motor
     # Engines have no mimic: a motor of the simulation's own drives it to where the other joint is measured to be.
     mimics: Mimic | None = None
 
@@ -55,6 +59,8 @@ class Joint:
                 finite = "finite" if key == "home" else "finite and not negative"
                 raise UserError(f"joint {self.name}: {key} is {value!r}, {unit}, but must be {finite}")
             object.__setattr__(self, key, float(value))
+        if not (self.has_motor or self.actuator.is_ideal):
+            raise UserError(f"joint {self.name}: has an actuator, but no motor: limits.effort is not set, N·m or N")
 
     @property
     def has_motor(self) -> bool:
@@ -103,6 +109,11 @@ class Robot:
     def motors(self) -> tuple[Joint, ...]:
         """Joints with a motor, along axis M."""
         return tuple(joint for joint in self.joints if joint.has_motor)
+
+    def driven_by(self, actuator: Actuator) -> Robot:
+        """The same robot with that actuator as each of its motors."""
+        joints = (replace(joint, actuator=actuator) if joint.has_motor else joint for joint in self.joints)
+        return replace(self, joints=tuple(joints))
 
     def joint(self, name: str) -> Joint:
         """The joint of that name, or the first motor of that coupling."""

@@ -66,16 +66,28 @@ def refusal(call):
     return None
 
 
-def follow(drive, steps, *, inertia, position=0.0, velocity=0.0):
+def dc_motor(limit, velocity, curve):
+    """Least and largest effort of a motor, spelt as Isaac Lab's DCMotor does: the speed is cut, not the effort."""
+    if curve is None:
+        return -limit, limit
+    stall, fastest = limit * curve.stall_ratio, curve.no_load_speed
+    most = fastest * (1.0 + limit / stall)
+    velocity = np.clip(velocity, -most, most)
+    least = np.maximum(stall * (-1.0 - velocity / fastest), -limit)
+    return least, np.minimum(stall * (1.0 - velocity / fastest), limit)
+
+
+def follow(drive, steps, *, inertia, position=0.0, velocity=0.0, curve=None):
     """The oracle of one joint: `Drive`'s equation in plain NumPy, effort first, then speed, then place, at every step.
 
     Position, velocity and effort after that many physics steps under a drive of one motor, [1] each; ``inertia`` in kg
-    or kg·m².
+    or kg·m², ``curve`` a TorqueSpeedCurve.
     """
     q, v, effort = np.array([position]), np.array([velocity]), np.zeros(1)
     for step in range(steps):
         ahead = drive.position + drive.velocity * (step / RATE_HZ) - q
-        effort = np.clip(drive.effort + drive.kp * ahead + drive.kd * (drive.velocity - v), -drive.limit, drive.limit)
+        wanted = drive.effort + drive.kp * ahead + drive.kd * (drive.velocity - v)
+        effort = np.clip(wanted, *dc_motor(drive.limit, v, curve))
         v = v + effort / inertia / RATE_HZ
         q = q + v / RATE_HZ
     return q, v, effort

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robot_wm.spec import JointLimits
+from robot_wm_sim.actuators.actuator import IDEAL, Actuator, TorqueSpeedCurve
 from robot_wm_sim.robot import Joint, Robot
 from robot_wm_sim.robots.description import own_description
 
@@ -19,6 +20,12 @@ STAND_HEIGHT_M = 0.42  # of the trunk where an episode starts: legs clear of the
 # says 20 N·m and 52.4 rad/s for hips, 55 N·m and 28.6 rad/s for legs, which no real A1 does.
 _VELOCITY_RAD_S = 21.0
 _EFFORT_N_M = 33.5
+# What its motors may be. The maker tells the largest effort and the largest speed; the line between them is Isaac Lab's
+# reading of these (UNITREE_A1_CFG: a DCMotor with saturation_effort 33.5 N·m and velocity_limit 21 rad/s).
+ACTUATORS = {
+    "ideal": IDEAL,
+    "torque_speed": Actuator(torque_speed=TorqueSpeedCurve(no_load_speed=_VELOCITY_RAD_S)),
+}
 # rad, of the description's joints; const.xacro has the same.
 _POSITIONS_RAD = {
     "hip": (-0.802851455917, 0.802851455917),

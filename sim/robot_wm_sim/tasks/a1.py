@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.figures_so_far import FiguresSoFar, StepRows
 from robot_wm_sim.frames import Vector, axes
-from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
+from robot_wm_sim.robots.a1 import A1, ACTUATORS, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.scene import Camera, Marker, Scene
 from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import VIDEO, Outcome, Task
@@ -61,6 +61,9 @@ POSTS = 8  # in the agent's pictures, on a ring; without them flat ground shows 
 POST_RING_M = 4.0
 
 
+ActuatorName = Literal["ideal", "torque_speed"]  # of robots.a1.ACTUATORS
+
+
 class _Motion(NamedTuple):
     """The trunk in its own axes."""
 
@@ -91,7 +94,7 @@ class A1Velocity(Task):
 
     figure_names = ("fall", *gait.NAMES, *(f"term/{name}" for name in TERMS))
 
-    def __init__(self, observation: str, command: str = "") -> None:
+    def __init__(self, observation: str, command: str = "", actuator: ActuatorName = "ideal") -> None:
         self._fixed = _fixed_command(command) if command else None
         command_field = _command_field()
         fields = choose(
@@ -122,7 +125,7 @@ class A1Velocity(Task):
         )
         self._posts = [f"post_{index}" for index in range(POSTS)] if observation != "proprio" else []
         self.scene = Scene(
-            robot=A1,
+            robot=A1.driven_by(ACTUATORS[actuator]),
             physics_rate_hz=PHYSICS_RATE_HZ,
             markers=tuple(
                 Marker(name=name, radius=0.15, height=1.0, colour=(index & 1, index >> 1 & 1, index >> 2, 1.0))
@@ -371,14 +374,20 @@ def a1_velocity(
     observation: str = "proprio",
     backend: str = DEFAULT_BACKEND,
     command: str = "",
+    actuator: ActuatorName = "ideal",
     sensor_model: SensorModel = EXACT,
 ) -> RobotEnv:
     """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
 
     ``command`` fixes the operator's wish for whole episodes: ``0.5,0,0`` is 0.5 m/s ahead, not sideways, not turning.
+    ``actuator`` is one of `robots.a1.ACTUATORS`.
     """
     return RobotEnv(
-        A1Velocity(observation, command), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+        A1Velocity(observation, command, actuator),
+        seed=seed,
+        render_mode=render_mode,
+        backend=backend,
+        sensor_model=sensor_model,
     )
 
 
@@ -389,9 +398,14 @@ def a1_stand(
     observation: str = "proprio",
     backend: str = DEFAULT_BACKEND,
     command: str = "",
+    actuator: ActuatorName = "ideal",
     sensor_model: SensorModel = EXACT,
 ) -> RobotEnv:
     """Stand an A1 quadruped still on four feet after a start in motion (1000 steps at 50 Hz)."""
     return RobotEnv(
-        A1Stand(observation, command), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+        A1Stand(observation, command, actuator),
+        seed=seed,
+        render_mode=render_mode,
+        backend=backend,
+        sensor_model=sensor_model,
     )

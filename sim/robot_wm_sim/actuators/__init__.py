@@ -1,0 +1,1 @@
+"""Actuators: what stands between a drive's set-point and the effort at its joint."""

@@ -195,18 +195,21 @@ class PyBulletBackend(PhysicsBackend):
         """The law of motors that are not ideal at every physics step. Returns the last efforts [M]."""
         actuators = self._actuators
         actuators.tell(drive)
+        client, robot, motors, mode = self._client_id, self._robot, self._motors, pybullet.TORQUE_CONTROL
+        unused = [0.0] * len(motors)  # as in _run_gains
         states = self._motor_rows_now()
         efforts: list[float] = []
         for left in range(steps - 1, -1, -1):
-            position, velocity = np.array([state[:2] for state in states]).T  # [M] each
+            position = np.array([state[0] for state in states])  # [M]
+            velocity = np.array([state[1] for state in states])  # [M]
             wanted, least, largest = actuators.step(position, velocity)
             if self._compensating:
                 wanted += self._gravity_efforts()
             efforts = np.minimum(np.maximum(wanted, least), largest).tolist()
-            self._set_efforts(forces=efforts)
-            self._step()
+            pybullet.setJointMotorControlArray(robot, motors, mode, unused, unused, efforts, unused, unused, client)
+            pybullet.stepSimulation(client)
             if left:
-                states = pybullet.getJointStates(self._robot, self._motors, self._client_id)
+                states = pybullet.getJointStates(robot, motors, client)
         return efforts
 
     def _motor_rows_now(self) -> Sequence[tuple[float, ...]]:

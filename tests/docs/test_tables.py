@@ -1,7 +1,9 @@
 """The README's tables and lists of names are those of the code."""
 
+import ast
 import math
 import re
+from dataclasses import fields
 
 import pytest
 import tomllib
@@ -13,6 +15,8 @@ from robot_wm.dreamer.config import SIZES, DreamerConfig
 from robot_wm.spec import InputShape
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.zoo.catalog import Zoo
+from robot_wm_sim.actuators.actuator import Actuator, TorqueSpeedCurve
+from robot_wm_sim.robot import Joint
 
 TEXT = pages()["README.md"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -56,6 +60,23 @@ def test_a_task_has_the_observations_and_the_action_of_its_row(row):
     assert spec.action.unit == action.rsplit(", ", 1)[-1]
     if joints := re.match(r"\d+", action):
         assert spec.action_dim == int(joints[0])
+
+
+MOTORS = [line.strip("|").split(" | ") for line in re.findall(r"^\| .*`(?:Actuator|Joint)\(.*$", TEXT, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("row", MOTORS, ids=lambda row: row[0].strip())
+def test_a_motor_is_declared_as_its_row_says(row):
+    call = ast.parse(row[1].strip("` "), mode="eval").body
+    names = {"Actuator": Actuator, "Joint": Joint, "TorqueSpeedCurve": TorqueSpeedCurve}
+    built = eval(ast.unparse(call), names)  # what the README says, and nothing else
+    for keyword in call.keywords:
+        assert getattr(built, keyword.arg) != getattr(type(built), keyword.arg, None)  # it is not what holds anyway
+
+
+def test_every_part_of_a_motor_has_a_row():
+    told = {keyword.arg for row in MOTORS for keyword in ast.parse(row[1].strip("` "), mode="eval").body.keywords}
+    assert told == {field.name for field in fields(Actuator)} | {"name", "damping", "friction"}
 
 
 @pytest.mark.parametrize("row", rows("The zoo"), ids=lambda row: row[0])

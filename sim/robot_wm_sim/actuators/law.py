@@ -43,5 +43,8 @@ def effort_range(limit: Float64, velocity: Float64, *, stall_ratio: Float64, fal
     (1 + limit / s) no-load speeds where this cuts the effort: the same. Against its motion a motor has its whole limit;
     faster than its no-load speed it can only brake. Where there is no curve, stall_ratio is 1 and fall is 0.
     """
-    lost = fall * velocity
-    return np.clip(limit * (-stall_ratio - lost), -limit, limit), np.clip(limit * (stall_ratio - lost), -limit, limit)
+    stall, lost, other_way = limit * stall_ratio, limit * fall * velocity, -limit
+    # np.clip costs three times as much as these.
+    least: Float64 = np.minimum(np.maximum(-stall - lost, other_way), limit)
+    largest: Float64 = np.minimum(np.maximum(stall - lost, other_way), limit)
+    return least, largest

@@ -48,6 +48,7 @@ class Motors:
             since=np.zeros(len(actuators), dtype=np.int64),
             under_way=[DelayLine() for _ in self._groups],
         )
+        self._drive = Drive(*self._memory.told)  # views of it
 
     def tell(self, drive: Drive) -> None:
         """What the drives are told from the next step on, until they are told something else."""
@@ -65,7 +66,7 @@ class Motors:
             for told in line.take(memory.step):
                 memory.told[:, motors] = told[:, motors]
                 memory.since[motors] = memory.step
-        drive = Drive(*memory.told)
+        drive = self._drive
         wanted = wanted_effort(drive, (memory.step - memory.since) * self._step_s, position, velocity)
         memory.step += 1
         return wanted, *effort_range(drive.limit, velocity, stall_ratio=self._stall_ratio, fall=self._fall)
@@ -78,6 +79,7 @@ class Motors:
         """Go back to it."""
         if memory is not None:
             self._memory = copy.deepcopy(memory)
+            self._drive = Drive(*self._memory.told)
 
 
 def _rows(drive: Drive) -> Float64:

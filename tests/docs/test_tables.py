@@ -4,7 +4,9 @@ import ast
 import math
 import re
 from dataclasses import fields
+from pathlib import Path
 
+import numpy as np
 import pytest
 import tomllib
 import torch
@@ -16,6 +18,7 @@ from robot_wm.spec import InputShape
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.zoo.catalog import Zoo
 from robot_wm_sim.actuators.actuator import Actuator, TorqueSpeedCurve
+from robot_wm_sim.actuators.network import ActuatorNetwork, Settings
 from robot_wm_sim.robot import Joint
 
 TEXT = pages()["README.md"]
@@ -66,9 +69,12 @@ MOTORS = [line.strip("|").split(" | ") for line in re.findall(r"^\| .*`(?:Actuat
 
 
 @pytest.mark.parametrize("row", MOTORS, ids=lambda row: row[0].strip())
-def test_a_motor_is_declared_as_its_row_says(row):
+def test_a_motor_is_declared_as_its_row_says(row, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    layer = np.zeros((1, 6)), np.zeros(1)
+    ActuatorNetwork(Settings(lags_s=(0.0, 0.01, 0.02), kp=20.0, layers=1), (layer,)).save(Path("net"))
     call = ast.parse(row[1].strip("` "), mode="eval").body
-    names = {"Actuator": Actuator, "Joint": Joint, "TorqueSpeedCurve": TorqueSpeedCurve}
+    names = {part.__name__: part for part in (Actuator, ActuatorNetwork, Joint, Path, TorqueSpeedCurve)}
     built = eval(ast.unparse(call), names)  # what the README says, and nothing else
     for keyword in call.keywords:
         assert getattr(built, keyword.arg) != getattr(type(built), keyword.arg, None)  # it is not what holds anyway

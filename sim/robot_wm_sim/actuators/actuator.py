@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robot_wm.errors import UserError
+from robot_wm_sim.actuators.network import ActuatorNetwork
 
 MOST_DELAY_S = 1.0
 
@@ -52,6 +53,7 @@ class Actuator:
     torque_speed: TorqueSpeedCurve | None = None
     # From when a drive is told something until it does it, rounded to whole physics steps; what it measures is of now.
     delay_s: float = 0.0
+    network: ActuatorNetwork | None = None  # in place of the drive's position loop
 
     def __post_init__(self) -> None:
         """Make the numbers floats; raises UserError for a delay that cannot be."""
@@ -60,7 +62,7 @@ class Actuator:
     @property
     def is_ideal(self) -> bool:
         """Whether the drive's equation is all that there is to it."""
-        return self.torque_speed is None and self.delay_s == 0.0
+        return self.torque_speed is None and self.network is None and self.delay_s == 0.0
 
 
 def _set_number(owner: Any, name: str, unit: str, *, most: float) -> None:

@@ -16,6 +16,12 @@ from robot_wm_sim.drive import Drive
 Float64 = NDArray[np.float64]
 
 
+def position_error(drive: Drive, elapsed_s: NDArray[np.floating[Any]] | float, position: Float64) -> Float64:
+    """How far each set-point is ahead of its joint, [M]; arguments as of `wanted_effort`."""
+    error: Float64 = drive.position + drive.velocity * elapsed_s - position
+    return error
+
+
 def wanted_effort(
     drive: Drive, elapsed_s: NDArray[np.floating[Any]] | float, position: Float64, velocity: Float64
 ) -> Float64:
@@ -24,7 +30,7 @@ def wanted_effort(
     ``elapsed_s`` is how long the drives have had these set-points, [M] or one for all; position and velocity [M] are
     the joints' now.
     """
-    ahead = drive.position + drive.velocity * elapsed_s - position
+    ahead = position_error(drive, elapsed_s, position)
     wanted: Float64 = drive.effort + drive.kp * ahead + drive.kd * (drive.velocity - velocity)
     return wanted
 

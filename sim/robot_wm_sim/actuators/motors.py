@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections import deque
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm_sim.actuators.law import Float64, effort_range, wanted_effort
+from robot_wm_sim.actuators.actuator import Actuator
+from robot_wm_sim.actuators.law import Float64, effort_range, position_error, wanted_effort
+from robot_wm_sim.actuators.network import ActuatorNetwork
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.robot import Robot
 from robot_wm_sim.sensing.delay import DelayLine, delay_steps
@@ -24,6 +27,7 @@ class Memory:
     told: NDArray[np.float64]  # [6, M] what each drive goes by, in Drive's order
     since: NDArray[np.int64]  # [M] the step from which it does
     under_way: list[DelayLine[Float64]]  # of each delay: what the drives were told, [6, M], and have yet to heed
+    history: deque[Float64]  # newest first: errors of position and velocities of all, [2, M]; no more than networks ask
 
 
 class Motors:
@@ -42,11 +46,14 @@ class Motors:
         self._fall = np.array([curve.stall_ratio / curve.no_load_speed if curve else 0.0 for curve in curves])  # [M]
         delays = np.array([delay_steps(actuator.delay_s, rate_hz) for actuator in actuators])  # [M]
         self._groups = [(int(late), np.flatnonzero(delays == late)) for late in np.unique(delays)]
+        self._networks = _networks(actuators, rate_hz)
+        most = max((late[-1] + 1 for _, _, late in self._networks), default=0)
         self._memory = Memory(
             step=0,
             told=_rows(Drive.braking(robot)),
             since=np.zeros(len(actuators), dtype=np.int64),
             under_way=[DelayLine() for _ in self._groups],
+            history=deque(maxlen=most),
         )
         self._drive = Drive(*self._memory.told)  # views of it
 
@@ -67,9 +74,28 @@ class Motors:
                 memory.told[:, motors] = told[:, motors]
                 memory.since[motors] = memory.step
         drive = self._drive
-        wanted = wanted_effort(drive, (memory.step - memory.since) * self._step_s, position, velocity)
+        elapsed_s = (memory.step - memory.since) * self._step_s
+        wanted = wanted_effort(drive, elapsed_s, position, velocity)
+        if self._networks:
+            self._ask_networks(wanted, position_error(drive, elapsed_s, position), velocity)
         memory.step += 1
         return wanted, *effort_range(drive.limit, velocity, stall_ratio=self._stall_ratio, fall=self._fall)
+
+    def _ask_networks(self, wanted: Float64, error: Float64, velocity: Float64) -> None:
+        """Put networks' efforts in place of those that the drives' equation wants, where positions are held. [M] each.
+
+        Where none is held the error is zero; before the first step all was as in that step.
+        """
+        drive, history = self._drive, self._memory.history
+        holds = drive.kp > 0.0  # [M]
+        now = np.stack([np.where(holds, error, 0.0), velocity])
+        if not history:
+            history.extend([now] * (history.maxlen or 0))
+        history.appendleft(now)
+        for network, motors, late in self._networks:
+            errors, velocities = np.stack([history[lag] for lag in late], axis=1)[:, :, motors]  # [L, K] each
+            effort = drive.effort[motors] + drive.kp[motors] / network.settings.kp * network.effort(errors, velocities)
+            wanted[motors] = np.where(holds[motors], effort, wanted[motors])
 
     def save(self) -> Memory | None:
         """What is remembered now; it stays as it is. None of ideal ones, which remember nothing."""
@@ -80,6 +106,18 @@ class Motors:
         if memory is not None:
             self._memory = copy.deepcopy(memory)
             self._drive = Drive(*self._memory.told)
+
+
+def _networks(actuators: list[Actuator], rate_hz: float) -> list[tuple[ActuatorNetwork, NDArray[np.intp], list[int]]]:
+    """Each network with its motors [K] along M, and its lags in physics steps."""
+    found: dict[ActuatorNetwork, list[int]] = {}
+    for motor, actuator in enumerate(actuators):
+        if actuator.network is not None:
+            found.setdefault(actuator.network, []).append(motor)
+    return [
+        (network, np.array(motors, dtype=np.intp), [delay_steps(lag, rate_hz) for lag in network.settings.lags_s])
+        for network, motors in found.items()
+    ]
 
 
 def _rows(drive: Drive) -> Float64:

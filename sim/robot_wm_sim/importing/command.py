@@ -1,4 +1,4 @@
-"""`robot-wm robot import`: a package with your robot and a first task, from its description."""
+"""`robot-wm robot`: a package with your robot and a first task, from its description, and what its motors are."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from cyclopts import Parameter
 from robot_wm.atomic import atomic_directory
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
+from robot_wm_sim.actuators.command import fit_actuator
 from robot_wm_sim.importing.settings import Kind, Settings
 
 app = cyclopts.App(name="robot", help="Your own robot: a package with it and a first task, from its description.")
+app.command(name="fit-actuator")(fit_actuator)
 
 
 @app.command(name="import")

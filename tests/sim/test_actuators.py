@@ -172,5 +172,8 @@ def test_the_a1_has_its_maker_s_motors_when_it_is_asked_for(build_env, task):
     assert all(motor.actuator.is_ideal for motor in plain.sim.scene.robot.motors)
     assert all(motor.actuator == ACTUATORS["torque_speed"] for motor in curved.sim.scene.robot.motors)
     assert plain.agent_spec == curved.agent_spec
+    robot = SimulatedRobot.of_task(task, {"actuator": "torque_speed"})  # as the ROS node and hil build it
+    assert robot.sim.scene.robot == curved.sim.scene.robot
+    robot.close()
     with pytest.raises(UserError, match=f"task {task}: option actuator: .*'ideal' or 'torque_speed'"):
         build_env(task, actuator="hydraulic")

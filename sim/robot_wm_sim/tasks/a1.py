@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,15 @@ from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
-from robot_wm_sim.fields import CAMERA, camera_field, choose
+from robot_wm_sim.fields import camera_field, choose
 from robot_wm_sim.figures_so_far import FiguresSoFar, StepRows
 from robot_wm_sim.frames import Vector, axes
-from robot_wm_sim.robots.a1 import A1, ACTUATORS, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
-from robot_wm_sim.scene import Camera, Marker, Scene
+from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
-from robot_wm_sim.task import VIDEO, Outcome, Task
+from robot_wm_sim.task import Outcome, Task
+from robot_wm_sim.tasks.a1_scene import PHYSICS_RATE_HZ, POSTS, ActuatorName, a1_scene, stand_posts
 
 CONTROL_RATE_HZ = 50.0
-PHYSICS_RATE_HZ = 500.0
 PERIOD_S = 1 / CONTROL_RATE_HZ
 KEPT = locomotion.kept(PERIOD_S)
 COMMAND_STEPS = 500  # a new command every 10 s
@@ -57,11 +56,6 @@ COMMANDS = (
     CommandField(name="angular_z", unit="rad/s", low=-1.0, high=1.0),
 )
 TERMS = ("linear_velocity", "yaw_rate", "lift", *locomotion.WEIGHTS)  # of the reward; `Outcome.info["terms"]`
-POSTS = 8  # in the agent's pictures, on a ring; without them flat ground shows neither turning nor moving
-POST_RING_M = 4.0
-
-
-ActuatorName = Literal["ideal", "torque_speed"]  # of robots.a1.ACTUATORS
 
 
 class _Motion(NamedTuple):
@@ -123,26 +117,8 @@ class A1Velocity(Task):
             commands=COMMANDS,
             firmware=A1.profile(NAMES),
         )
-        self._posts = [f"post_{index}" for index in range(POSTS)] if observation != "proprio" else []
-        self.scene = Scene(
-            robot=A1.driven_by(ACTUATORS[actuator]),
-            physics_rate_hz=PHYSICS_RATE_HZ,
-            markers=tuple(
-                Marker(name=name, radius=0.15, height=1.0, colour=(index & 1, index >> 1 & 1, index >> 2, 1.0))
-                for index, name in enumerate(self._posts)
-            ),
-            cameras={
-                CAMERA: Camera(eye=(0.28, 0.0, 0.03), target=(1.28, 0.0, -0.27), vertical_fov_deg=75.0, mount=TRUNK),
-                VIDEO: Camera(
-                    eye=(0.0, -1.6, 0.45),
-                    target=(0.0, 0.0, 0.15),
-                    vertical_fov_deg=35.0,
-                    mount=TRUNK,
-                    keep_level=True,
-                    heading_lag_s=1.0,
-                ),
-            },
-        )
+        self._posts = POSTS if observation != "proprio" else ()
+        self.scene = a1_scene(actuator, self._posts)
 
     def draw_commands(self, rng: np.random.Generator) -> NDArray[np.float64]:
         """The operator's wishes of one episode, [changes, 3] m/s, m/s, rad/s."""
@@ -158,9 +134,7 @@ class A1Velocity(Task):
             base_linear_velocity=rng.uniform(-0.5, 0.5, 3),
             base_angular_velocity=rng.uniform(-0.5, 0.5, 3),
         )
-        for index, post in enumerate(self._posts):
-            angle = 2 * math.pi * index / POSTS
-            sim.move_marker(post, (POST_RING_M * math.cos(angle), POST_RING_M * math.sin(angle), 0.5))
+        stand_posts(sim, self._posts)
         wishes = self.draw_commands(rng)  # drawn in any case, so that a seed means one start
         self._commands = (wishes if self._fixed is None else np.array([self._fixed])).tolist()
         self._command = self._commands[0]  # what the operator wants now, [3]

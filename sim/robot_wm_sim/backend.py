@@ -74,7 +74,11 @@ class PhysicsBackend(Protocol):
         """Build the scene. UserError for a joint that the description lacks, and for what the engine cannot do."""
 
     def run(self, drive: Drive, steps: int) -> None:
-        """Advance ``steps`` ≥ 1 physics steps under ``drive``, then refresh ``state`` once."""
+        """Advance ``steps`` ≥ 1 physics steps under ``drive``, then refresh ``state`` once.
+
+        The one place where set-points become efforts: by `Drive`'s equation, and where a motor's `Actuator` is not
+        ideal by `robot_wm_sim.actuators.law`.
+        """
 
     def place(
         self,
@@ -88,7 +92,8 @@ class PhysicsBackend(Protocol):
     ) -> None:
         """Put the robot there: joints [J] (velocity 0 by default) and, unless ``base_position`` is None, its base.
 
-        ValueError for a ``base_position`` where the base is fixed.
+        What motors were told and have not done yet stays under way. ValueError for a ``base_position`` where the base
+        is fixed.
         """
 
     def vary(self, dynamics: Dynamics) -> None:
@@ -100,7 +105,7 @@ class PhysicsBackend(Protocol):
         """
 
     def save(self) -> Any:
-        """Take a snapshot of everything that physics depends on, ``dynamics`` too; it stays valid until close."""
+        """Take a snapshot of all that physics depends on, ``dynamics`` and motors' memory too; valid until close."""
 
     def restore(self, snapshot: Any) -> None:
         """Go back to a snapshot and its ``dynamics``; what follows is bit-equal to what followed it."""

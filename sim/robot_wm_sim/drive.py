@@ -15,7 +15,7 @@ from robot_wm_sim.robot import Robot
 class Drive:
     """Set-points and gains of every motor, held for one control period. All arrays [M], float64, SI.
 
-    At time t after the start of the period a motor's effort is
+    At time t after the start of the period an ideal motor's effort (see `Actuator` for others) is
     ``clip(effort + kp * (position + velocity * t - q) + kd * (velocity - q'), -limit, limit)``.
     """
 

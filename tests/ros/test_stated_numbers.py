@@ -21,6 +21,7 @@ from robot_wm_ros import parameters, qos
 from robot_wm_ros.agent_node import REPORT_S
 from robot_wm_ros.diagnostics import HOT_C
 from robot_wm_ros.heartbeat import SILENCE_S
+from robot_wm_sim.actuators.network import LAGS_S
 from robot_wm_sim.importing.rates import control_rate_hz
 from robot_wm_sim.tasks import a1, cartpole, panda_reach, racecar_goal
 
@@ -50,6 +51,7 @@ def walking_errors():
 
 # (page, the statement with a group for each number, what the code has)
 STATED = [
+    (TOP, r"velocities now, (\d+) and (\d+) ms ago", lambda: [1000 * lag for lag in LAGS_S[1:]]),
     *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz over (\d+) Hz", lambda name=name, module=module: task_row(name, module))
       for name, module in (("panda_reach", panda_reach), ("racecar_goal", racecar_goal), ("a1_stand", a1),
                            ("a1_velocity", a1))),

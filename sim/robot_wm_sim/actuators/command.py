@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from robot_wm.atomic import require_writable
 from robot_wm.console import emit
 from robot_wm.errors import UserError
+from robot_wm_sim.actuators.network import LAGS_S
 
 
 def fit_actuator(
@@ -18,7 +19,7 @@ def fit_actuator(
     /,
     *,
     out: Path,
-    lags_s: tuple[float, ...] = (0.0, 0.01, 0.02),
+    lags_s: tuple[float, ...] = LAGS_S,
     updates: Annotated[int, Parameter(validator=cyclopts.validators.Number(gt=0))] = 4000,
     seed: int = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,

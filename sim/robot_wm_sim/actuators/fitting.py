@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm_sim.actuators.network import ActuatorNetwork, Settings
+from robot_wm_sim.actuators.network import LAGS_S, ActuatorNetwork, Settings
 from robot_wm_sim.sensing.delay import delay_steps
 
 HELD_OUT = 0.2  # share of a log, its end, that only judges
@@ -70,7 +70,7 @@ class JointLog:
 def fit_network(
     log: JointLog,
     *,
-    lags_s: Sequence[float] = (0.0, 0.01, 0.02),
+    lags_s: Sequence[float] = LAGS_S,
     hidden: Sequence[int] = (32, 32, 32),
     updates: int = 4000,
     learning_rate: float = 3e-3,

@@ -21,6 +21,7 @@ from robot_wm.errors import UserError
 
 VERSION = 1
 MOST_LAG_S = 1.0
+LAGS_S = (0.0, 0.01, 0.02)  # unless told otherwise
 _SETTINGS, _LAYERS = "network.json", "network.safetensors"
 Float64 = NDArray[np.float64]
 

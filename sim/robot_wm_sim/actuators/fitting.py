@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm_sim.actuators.network import LAGS_S, ActuatorNetwork, Settings
+from robot_wm_sim.actuators.network import LAGS_S, ActuatorNetwork, Settings, require_lags
 from robot_wm_sim.sensing.delay import delay_steps
 
 HELD_OUT = 0.2  # share of a log, its end, that only judges
@@ -82,6 +82,7 @@ def fit_network(
     the drive's equation, ``rms_effort`` of the efforts. A seed fixes the result on one machine. Raises UserError for a
     log that is too short.
     """
+    require_lags(lags_s)
     late = [delay_steps(lag, log.rate_hz) for lag in lags_s]
     inputs, efforts = _samples(log, late)  # [T', M, 2L], [T', M]
     count = round(len(efforts) * (1.0 - HELD_OUT))

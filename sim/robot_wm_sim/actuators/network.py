@@ -8,7 +8,10 @@ one network serves every joint of a kind. `fitting` fits one to recordings.
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +57,8 @@ class ActuatorNetwork:
 
     def __post_init__(self) -> None:
         """Raise UserError for lags that are none, and for layers that do not fit each other."""
-        lags = self.settings.lags_s
-        if lags[0] != 0.0 or list(lags) != sorted(set(lags)) or lags[-1] > MOST_LAG_S:
-            raise UserError(f"actuator network: lags_s is {lags}, s, but must rise from 0 to at most {MOST_LAG_S:g}")
-        size = 2 * len(lags)
+        require_lags(self.settings.lags_s)
+        size = 2 * len(self.settings.lags_s)
         for number, (weight, bias) in enumerate(self.layers):
             if weight.ndim != 2 or weight.shape[1] != size or bias.shape != weight.shape[:1]:
                 raise UserError(
@@ -115,6 +116,13 @@ class ActuatorNetwork:
             return cls(settings, layers)
         except UserError as error:
             raise UserError(f"{folder}: {error}") from None
+
+
+def require_lags(lags_s: Sequence[float]) -> None:
+    """Raise UserError for lags, s, that are none."""
+    rising = all(before < after for before, after in pairwise((*lags_s, math.inf)))
+    if not (rising and lags_s and lags_s[0] == 0.0 and lags_s[-1] <= MOST_LAG_S):
+        raise UserError(f"actuator network: lags_s is {lags_s}, s, but must rise from 0 to at most {MOST_LAG_S:g}")
 
 
 def _float64(array: NDArray[Any]) -> Float64:

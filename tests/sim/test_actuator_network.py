@@ -225,7 +225,7 @@ def test_logs_that_cannot_be_are_refused(tmp_path, block):
         with pytest.raises(UserError, match=line):
             replace(log, **change)
     for lags in ((0.02, 0.0), (), (0.0, float("nan")), (0.0, 2.0)):
-        with pytest.raises(UserError, match="lags_s is .*, s, but must rise from 0 to at most 1"):
+        with pytest.raises(UserError, match=r"lags_s is .*, s, but must rise from 0 to at most 1"):
             fit_network(log, lags_s=lags)
     with pytest.raises(UserError, match="has 50 samples, which are too few for lags of 100"):
         fit_network(log, lags_s=(0.0, 0.2))

@@ -17,6 +17,8 @@ from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import load_backend
 from robot_wm_sim.chase import Chase
 from robot_wm_sim.drive import CommandDrive
+from robot_wm_sim.randomisation.ranges import NONE, Randomisation
+from robot_wm_sim.randomisation.worlds import Worlds
 from robot_wm_sim.scene import Scene
 from robot_wm_sim.sensing.late_ticks import LateTicks
 from robot_wm_sim.sensing.noise import Noise
@@ -52,11 +54,13 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         render_mode: str | None = None,
         backend: str = DEFAULT_BACKEND,
         sensor_model: SensorModel = EXACT,
+        randomisation: Randomisation = NONE,
     ) -> None:
         """``seed`` is that of the first reset, unless that reset names another. Raises UserError.
 
         With render mode "human" a window of PyBullet's shows the robot of any backend. ``sensor_model`` is that of all
-        episodes whose reset names no other.
+        episodes whose reset names no other. What ``randomisation`` draws for an episode is told by its reset, under
+        ``info["randomisation"]``.
         """
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise UserError(f"render_mode {render_mode!r} is not one of {self.metadata['render_modes']}")
@@ -79,6 +83,10 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._start = self.sim.save()
         self._sensors = Sensors(task, self.sim)
         self.sensor_model = self._checked(sensor_model)
+        self._worlds = Worlds(randomisation, task, self.sim, self._sensors)
+        self.randomisation = randomisation
+        self.randomisation_names = self._worlds.names
+        self._world = self._worlds.as_built
         self._late: LateTicks | None = None  # of this episode, unless all is exact and at once
         self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
         self._first_seed: int | None = seed
@@ -99,25 +107,31 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         """Start an episode; without ``seed`` it follows from the last one's generator.
 
         ``options["sensor_model"]`` is a SensorModel for this episode alone. What it draws comes from a generator of its
-        own and changes nothing that the task draws. Raises UserError for one that is none, or does not fit the task.
+        own and changes nothing that the task draws; so does what is randomised. ``options["randomisation"]`` are the
+        numbers of an earlier episode, in place of new ones: with its seed it is that episode again. Raises UserError
+        for either that is none, or does not fit the task.
         """
         model = self.sensor_model
         if options is not None and "sensor_model" in options:
             model = self._checked(options["sensor_model"])
+        logged = None if options is None else options.get("randomisation")
+        replayed = None if logged is None else self._worlds.checked(logged)
         super().reset(seed=self._first_seed if seed is None else seed, options=options)
         self._first_seed = None
         self.sim.restore(self._start)
+        world = self._world = self._worlds.begin(replayed, self.np_random)
         self.task.reset(self.sim, self.np_random)
         self._commands.reset(self.sim.state.joint_position)
         self._last_command = self._rest
         self._steps = 0
         (rng,) = self.np_random.spawn(1)  # at every reset, so that what others spawn does not depend on the model
+        model = world.sensor_model(model)
         exact = model.is_exact and model.is_prompt
-        self._late = None if exact else LateTicks(self.task, self.sim, self._sensors, model, rng)
+        self._late = None if exact else LateTicks(self.task, self.sim, self._sensors, model, rng, motors=world.motors)
         self._chase.reset()
         if self._window is not None:
             self.render()
-        return self._observe(), {}
+        return self._observe(), world.info
 
     def step(self, action: NDArray[np.float32]) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """One control period under an SI command [A], cut to the action space; ValueError for NaN or another shape."""
@@ -127,9 +141,15 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
             np.minimum(command, self._high, out=command)
         if command.shape != self._shape or math.isnan(sum(command.tolist())):
             raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
+        world = self._world
+        if world.pushes is not None:
+            world.pushes.advance(self.sim, self._steps * self.agent_spec.control_period_s)
         self.task.advance(self.sim, self.np_random)
         if self._late is None:
-            self.sim.run(self._commands.update(command, self.sim.state.joint_position), self._physics_steps)
+            drive = self._commands.update(command, self.sim.state.joint_position)
+            if world.motors is not None:
+                drive = world.motors.driven(drive, self._steps * self.agent_spec.control_period_s)
+            self.sim.run(drive, self._physics_steps)
         else:
             self._late.run(command)
         self._last_command = command

@@ -44,7 +44,8 @@ def test_passes_gymnasiums_checker_without_a_display(build_env, monkeypatch, tas
     monkeypatch.delenv("DISPLAY", raising=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice on SI ranges, which are meant
-        check_env(build_env(task, render=render, observation="both"))
+        for randomisation in ("none", "sim2real"):
+            check_env(build_env(task, render=render, observation="both", randomisation=randomisation))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -49,6 +49,9 @@ class SimulatedRobot:
         self.steps = 0  # physics steps since it was built; a reset does not turn time back
         if sensor_model is not None and env.sensor_model != EXACT:
             raise UserError(f"task {self.spec.task}: its options tell of a sensor model, and so do those of the robot")
+        if not env.randomisation.is_none:
+            told = "give the option randomisation none"
+            raise UserError(f"task {self.spec.task}: the robot in real time randomises nothing; {told}")
         self._model = env.sensor_model if sensor_model is None else sensor_model
         self._sensors = Sensors(self.task, self.sim)
         self._task_rng = seeding.np_random(seed)[0]  # the very episodes that the environment has for this seed

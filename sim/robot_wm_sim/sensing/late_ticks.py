@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.held_drive import HeldDrive
+from robot_wm_sim.randomisation.episode import Motors
 from robot_wm_sim.sensing.channel import SensorChannel
 from robot_wm_sim.sensing.command_channel import CommandChannel
 from robot_wm_sim.sensing.sensed_world import SensedWorld
@@ -25,9 +26,17 @@ class LateTicks:
     """
 
     def __init__(
-        self, task: Task, sim: PhysicsBackend, sensors: Sensors, model: SensorModel, rng: np.random.Generator
+        self,
+        task: Task,
+        sim: PhysicsBackend,
+        sensors: Sensors,
+        model: SensorModel,
+        rng: np.random.Generator,
+        *,
+        motors: Motors | None = None,
     ) -> None:
         """Raises UserError for what the model names and the task's sensors do not read."""
+        self._motors, self._step_s = motors, 1.0 / task.spec.physics_rate_hz
         self._task, self._sim, self._model = task, sim, model
         spec = task.spec
         self._period = steps = spec.physics_steps
@@ -51,7 +60,10 @@ class LateTicks:
             until = min(end, self._step + self._held.steps_left, self._commands.next_step or end, *due[:1])
             steps = until - self._step
             self._sensors.before_run(steps)
-            self._sim.run(self._held.run(self._sim.state.joint_position, steps), steps)
+            drive = self._held.run(self._sim.state.joint_position, steps)
+            if self._motors is not None:
+                drive = self._motors.driven(drive, self._step * self._step_s)
+            self._sim.run(drive, steps)
             self._step = until
             if due and due[0] == until:
                 self._samples.read(due.pop(0), look=True)

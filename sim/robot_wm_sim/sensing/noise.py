@@ -19,15 +19,8 @@ class Noise:
     def __init__(self, model: SensorModel, sensors: Sensors) -> None:
         """Raises UserError for a name that is not read here, and for another count of numbers than elements."""
         self._sensors = sensors
-        joints = sensors.joints
-        sizes = {
-            **{name: joints for name in ("joint_position", "joint_velocity", "joint_effort")},
-            **{name: 3 for name in ("angular_velocity", "linear_acceleration", "base_position", "linear_velocity")},
-            "gravity": 2,
-        }
-        # A task's field that is called as one of these is not meant by its name.
-        self._estimates = {name: size for name, size in sensors.estimates.items() if name not in sizes}
-        sizes |= self._estimates
+        sizes = sensors.elements
+        self._estimates = [name for name in sizes if name in sensors.own_estimates]
         ends = np.cumsum(list(sizes.values())).tolist()
         self._parts = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
         self._std, self._bias = np.zeros(ends[-1]), np.zeros(ends[-1])  # [E] each

@@ -33,6 +33,11 @@ class Sensors:
             self._mix[row, robot.index(members)] = 1.0 / len(members)
         self._is_plain = not robot.couplings
         self.joints = len(robot.joints)  # J
+        self._robot_elements = {
+            **{name: self.joints for name in ("joint_position", "joint_velocity", "joint_effort")},
+            **{name: 3 for name in ("angular_velocity", "linear_acceleration", "base_position", "linear_velocity")},
+            "gravity": 2,
+        }
         self._physics_period_s = 1.0 / task.scene.physics_rate_hz
         self._up = np.array([0.0, 0.0, task.scene.gravity])  # m/s²: what an accelerometer at rest shows
         self._velocity_before = np.zeros(3)  # m/s, world axes, before the latest physics steps
@@ -42,6 +47,16 @@ class Sensors:
         self.estimates = {  # elements of the task's own, by field
             field.name: field.shape[0] for field in sensors if not field.is_image and field.topic not in STATE_TOPICS
         }
+
+    @property
+    def own_estimates(self) -> dict[str, int]:
+        """Elements of the task's own fields; one that is called as a sensor of the robot is not meant by its name."""
+        return {name: size for name, size in self.estimates.items() if name not in self._robot_elements}
+
+    @property
+    def elements(self) -> dict[str, int]:
+        """How many numbers each sensor reads that errs, by the name that a SensorModel has for it."""
+        return self._robot_elements | self.own_estimates
 
     def before_run(self, steps: int = 1) -> None:
         """Call before so many physics steps are taken, and after the robot was put somewhere.
@@ -56,6 +71,8 @@ class Sensors:
         state = self._sim.state
         turn = state.base_quaternion
         acceleration = (state.base_linear_velocity - self._velocity_before) / self._elapsed_s
+        varied = self._sim.dynamics.gravity
+        up = self._up if varied is None else np.negative(varied)
         estimates = {}
         if self.estimates:
             values = self._task.observe(self._sim)
@@ -68,7 +85,7 @@ class Sensors:
             joint_effort=self.mixed(state.joint_effort),
             orientation=turn.copy(),
             angular_velocity=np.array(rotate_inverse(turn, state.base_angular_velocity)),
-            linear_acceleration=np.array(rotate_inverse(turn, acceleration + self._up)),
+            linear_acceleration=np.array(rotate_inverse(turn, acceleration + up)),
             base_position=state.base_position.copy(),
             linear_velocity=np.array(rotate_inverse(turn, state.base_linear_velocity)),
             fields=estimates,

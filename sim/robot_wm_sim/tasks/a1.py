@@ -26,6 +26,7 @@ from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import camera_field, choose
 from robot_wm_sim.figures_so_far import FiguresSoFar, StepRows
 from robot_wm_sim.frames import Vector, axes
+from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import Outcome, Task
@@ -350,6 +351,7 @@ def a1_velocity(
     command: str = "",
     actuator: ActuatorName = "ideal",
     sensor_model: SensorModel = EXACT,
+    randomisation: Randomisation = NONE,
 ) -> RobotEnv:
     """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
 
@@ -362,6 +364,7 @@ def a1_velocity(
         render_mode=render_mode,
         backend=backend,
         sensor_model=sensor_model,
+        randomisation=randomisation,
     )
 
 
@@ -374,6 +377,7 @@ def a1_stand(
     command: str = "",
     actuator: ActuatorName = "ideal",
     sensor_model: SensorModel = EXACT,
+    randomisation: Randomisation = NONE,
 ) -> RobotEnv:
     """Stand an A1 quadruped still on four feet after a start in motion (1000 steps at 50 Hz)."""
     return RobotEnv(
@@ -382,4 +386,5 @@ def a1_stand(
         render_mode=render_mode,
         backend=backend,
         sensor_model=sensor_model,
+        randomisation=randomisation,
     )

@@ -19,6 +19,7 @@ from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
+from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
 from robot_wm_sim.rewards import Number, parabola, tolerance
 from robot_wm_sim.robots.cartpole import CARTPOLE, RAIL_M
@@ -217,10 +218,16 @@ def cartpole_balance(
     observation: str = "proprio",
     backend: str = DEFAULT_BACKEND,
     sensor_model: SensorModel = EXACT,
+    randomisation: Randomisation = NONE,
 ) -> RobotEnv:
     """Keep a pole upright on a cart (500 steps at 50 Hz, perfect return 500)."""
     return RobotEnv(
-        CartpoleBalance(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+        CartpoleBalance(observation),
+        seed=seed,
+        render_mode=render_mode,
+        backend=backend,
+        sensor_model=sensor_model,
+        randomisation=randomisation,
     )
 
 
@@ -231,8 +238,14 @@ def cartpole_swingup(
     observation: str = "proprio",
     backend: str = DEFAULT_BACKEND,
     sensor_model: SensorModel = EXACT,
+    randomisation: Randomisation = NONE,
 ) -> RobotEnv:
     """Swing a hanging pole up and keep it upright (500 steps at 50 Hz, perfect return 500)."""
     return RobotEnv(
-        CartpoleSwingup(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+        CartpoleSwingup(observation),
+        seed=seed,
+        render_mode=render_mode,
+        backend=backend,
+        sensor_model=sensor_model,
+        randomisation=randomisation,
     )

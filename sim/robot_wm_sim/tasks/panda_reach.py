@@ -13,6 +13,7 @@ from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
+from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
 from robot_wm_sim.rewards import Number, halved, parabola
 from robot_wm_sim.robots.panda import ARM, PANDA, TOOL
@@ -178,8 +179,14 @@ def panda_reach(
     observation: str = "proprio",
     backend: str = DEFAULT_BACKEND,
     sensor_model: SensorModel = EXACT,
+    randomisation: Randomisation = NONE,
 ) -> RobotEnv:
     """Bring the tool of a Franka Panda to a target point (100 steps at 20 Hz, joint velocities)."""
     return RobotEnv(
-        PandaReach(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+        PandaReach(observation),
+        seed=seed,
+        render_mode=render_mode,
+        backend=backend,
+        sensor_model=sensor_model,
+        randomisation=randomisation,
     )

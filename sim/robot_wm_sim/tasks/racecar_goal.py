@@ -15,6 +15,7 @@ from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.frames import from_yaw, rotate, rotate_inverse
+from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
 from robot_wm_sim.rewards import Number
 from robot_wm_sim.robots.racecar import HINGES, RACECAR, WHEELS
@@ -202,8 +203,14 @@ def racecar_goal(
     observation: str = "image",
     backend: str = DEFAULT_BACKEND,
     sensor_model: SensorModel = EXACT,
+    randomisation: Randomisation = NONE,
 ) -> RobotEnv:
     """Drive a racecar to a red post seen by its camera (200 steps at 20 Hz, wheel and steering speeds)."""
     return RobotEnv(
-        RacecarGoal(observation), seed=seed, render_mode=render_mode, backend=backend, sensor_model=sensor_model
+        RacecarGoal(observation),
+        seed=seed,
+        render_mode=render_mode,
+        backend=backend,
+        sensor_model=sensor_model,
+        randomisation=randomisation,
     )

@@ -1,0 +1,232 @@
+"""Which quantities of a simulated world are drawn anew for each episode, and from which ranges.
+
+Joint friction, damping and inertia of motors go by the effort limit of the joint's motor, so that one file fits robots
+of any size: the A1's 33.5 N·m times a ``joint_friction`` of 0.02 is 0.67 N·m.
+
+Not here: the drives' torque limit, which hardly ever binds (motor strength and gains are), and restitution, of which
+neither engine has one to be trusted (`robot_wm_sim.dynamics`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from robot_wm.errors import UserError
+from robot_wm.yaml_file import read_mapping
+
+
+class Bounds(NamedTuple):
+    """What a quantity may be: beyond it is a mistake, or no physics."""
+
+    unit: str
+    low: float
+    high: float
+
+    def problem(self, value: float) -> str:
+        """Why ``value`` cannot be, empty where it can."""
+        if math.isfinite(value) and self.low <= value <= self.high:
+            return ""
+        return f"{value:g} is not within [{self.low:g}, {self.high:g}], unit {self.unit}"
+
+
+BOUNDS = {
+    "friction": Bounds("1", 0.0, 10.0),
+    "mass_scale": Bounds("1", 0.05, 20.0),
+    "base_mass_scale": Bounds("1", 0.05, 20.0),
+    "com_offset_m": Bounds("m", -1.0, 1.0),
+    "joint_friction": Bounds("1", 0.0, 1.0),
+    "joint_damping_s": Bounds("s", 0.0, 1.0),
+    "armature_s2": Bounds("s²", 0.0, 1.0),
+    "gravity_offset_m_s2": Bounds("m/s²", -9.8, 20.0),
+    "motor_strength": Bounds("1", 0.0, 5.0),
+    "kp_scale": Bounds("1", 0.0, 10.0),
+    "kd_scale": Bounds("1", 0.0, 10.0),
+    "battery_sag": Bounds("1", 0.0, 0.95),
+    "joint_offset_rad": Bounds("rad", -0.5, 0.5),
+    "observation_latency_s": Bounds("s", 0.0, 1.0),
+    "action_latency_s": Bounds("s", 0.0, 1.0),
+    "jitter_s": Bounds("s", 0.0, 1.0),
+    "drop_probability": Bounds("1", 0.0, 0.95),
+    "push_speed_m_s": Bounds("m/s", 0.0, 10.0),
+    "push_interval_s": Bounds("s", 0.1, 3600.0),
+    "noise_std": Bounds("the sensor's", 0.0, 1e3),
+    "bias": Bounds("the sensor's", -1e3, 1e3),
+}
+# What some engine, or some robot (a base that is fixed, and cannot be pushed), does not have.
+SKIPPABLE = frozenset(
+    {"base_mass_scale", "com_offset_m", "joint_friction", "joint_damping_s", "armature_s2", "push_speed_m_s"}
+)
+
+
+class Range(NamedTuple):
+    """From ``low`` to ``high``, uniform, or uniform in the logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, share: float) -> float:
+        """The value that this share of all draws, in [0, 1), is below."""
+        low, high = self.low, self.high
+        value = low * (high / low) ** share if self.log else low + share * (high - low)
+        return min(max(value, low), high)
+
+
+def _read(given: Any, bounds: Bounds) -> Range:
+    """A range as YAML has it: ``[low, high]``, ``{log: [low, high]}``, ``{plus_minus: x}`` or one number."""
+    if isinstance(given, Range):
+        return given
+    ends, log = given, False
+    if isinstance(given, Mapping):
+        if len(given) != 1 or not {"log", "plus_minus"} & given.keys():
+            raise ValueError("a range is [low, high], {log: [low, high]}, {plus_minus: x} or one number")
+        ((form, ends),) = given.items()
+        log = form == "log"
+        if form == "plus_minus":
+            ends = [-abs(number) for number in _numbers([ends])] + [abs(number) for number in _numbers([ends])]
+    elif not isinstance(given, list | tuple):
+        ends = [given, given]
+    numbers = _numbers(ends)
+    if len(numbers) != 2:
+        raise ValueError("a range has two ends, low and high")
+    for number in numbers:
+        if problem := bounds.problem(number):
+            raise ValueError(problem)
+    low, high = numbers
+    if low > high:
+        raise ValueError(f"the range is inverted: {low:g} is above {high:g}, unit {bounds.unit}")
+    if log and low <= 0.0:
+        raise ValueError(f"a logarithmic range begins above 0, not at {low:g}, unit {bounds.unit}")
+    return Range(low, high, log)
+
+
+def _numbers(given: Any) -> list[float]:
+    if not isinstance(given, list | tuple):
+        raise ValueError("a range has two ends, low and high")
+    for number in given:
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise ValueError(f"{number!r} is not a number")
+    return [float(number) for number in given]
+
+
+def _quantity(name: str) -> BeforeValidator:
+    return BeforeValidator(lambda given: None if given is None else _read(given, BOUNDS[name]))
+
+
+def _by_sensor(name: str) -> BeforeValidator:
+    def read(given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            raise ValueError("ranges by the names of sensors are needed")
+        found = {}
+        for sensor, one in given.items():
+            try:
+                found[sensor] = _read(one, BOUNDS[name])
+            except ValueError as error:
+                raise ValueError(f"{sensor}: {error}") from None
+        return found
+
+    return BeforeValidator(read)
+
+
+class Randomisation(BaseModel):
+    """Ranges by quantity; what has none is as the task has it. A name of a preset or a file stands for one, too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The physics engine's.
+    friction: Annotated[Range | None, _quantity("friction")] = None  # Coulomb coefficient of the robot's links
+    mass_scale: Annotated[Range | None, _quantity("mass_scale")] = None  # of all links, inertia too
+    base_mass_scale: Annotated[Range | None, _quantity("base_mass_scale")] = None  # of the base link, beside it
+    com_offset_m: Annotated[Range | None, _quantity("com_offset_m")] = None  # of the base's centre of mass, each axis
+    joint_friction: Annotated[Range | None, _quantity("joint_friction")] = None  # dry; share of the effort limit
+    joint_damping_s: Annotated[Range | None, _quantity("joint_damping_s")] = None  # added; N·m·s/rad per N·m of it
+    armature_s2: Annotated[Range | None, _quantity("armature_s2")] = None  # motors' inertia; kg·m² per N·m of it
+    gravity_offset_m_s2: Annotated[Range | None, _quantity("gravity_offset_m_s2")] = None  # added, downwards
+    # The drives'.
+    motor_strength: Annotated[Range | None, _quantity("motor_strength")] = None  # all efforts, the limit too
+    kp_scale: Annotated[Range | None, _quantity("kp_scale")] = None
+    kd_scale: Annotated[Range | None, _quantity("kd_scale")] = None
+    battery_sag: Annotated[Range | None, _quantity("battery_sag")] = None  # share of the strength lost in an episode
+    joint_offset_rad: Annotated[Range | None, _quantity("joint_offset_rad")] = None  # of encoders' zeros, each joint
+    # The way to the agent and back; in place of the task's SensorModel, which says what they are.
+    observation_latency_s: Annotated[Range | None, _quantity("observation_latency_s")] = None
+    action_latency_s: Annotated[Range | None, _quantity("action_latency_s")] = None
+    jitter_s: Annotated[Range | None, _quantity("jitter_s")] = None
+    drop_probability: Annotated[Range | None, _quantity("drop_probability")] = None
+    noise_std: Annotated[dict[str, Range], _by_sensor("noise_std")] = {}  # by sensor, SI
+    bias: Annotated[dict[str, Range], _by_sensor("bias")] = {}  # by sensor, each element, SI
+    # From outside: the base's velocity changes by so much, in a direction of its own, every so many seconds.
+    push_speed_m_s: Annotated[Range | None, _quantity("push_speed_m_s")] = None
+    push_interval_s: Annotated[Range | None, _quantity("push_interval_s")] = None
+    # Left out, and told as nothing, where the engine or the robot does not have it; what is not named here is refused.
+    skip_where_impossible: frozenset[str] = frozenset()
+
+    _origin: str = PrivateAttr("randomisation")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_name(cls, given: Any, read: ModelWrapValidatorHandler[Randomisation]) -> Randomisation:
+        return load_randomisation(given) if isinstance(given, str) else read(given)
+
+    @field_validator("skip_where_impossible")
+    @classmethod
+    def _known(cls, names: frozenset[str]) -> frozenset[str]:
+        if unknown := sorted(names - SKIPPABLE):
+            raise ValueError(f"{unknown[0]!r} is not among {', '.join(sorted(SKIPPABLE))}")
+        return names
+
+    @model_validator(mode="after")
+    def _pushes_are_whole(self) -> Randomisation:
+        if (self.push_speed_m_s is None) != (self.push_interval_s is None):
+            raise ValueError("push_speed_m_s (m/s) and push_interval_s (s) go together: give both or neither")
+        return self
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, for who refuses a part of it."""
+        return self._origin
+
+    @property
+    def is_none(self) -> bool:
+        """Whether nothing is drawn."""
+        return not any(getattr(self, name) for name in BOUNDS)
+
+    def range_of(self, name: str) -> Range | None:
+        """The range of a drawn number such as ``friction``, ``joint_offset_rad/elbow`` or ``bias/gravity/0``."""
+        quantity, _, part = name.partition("/")
+        found = getattr(self, quantity)
+        return found.get(part.split("/")[0]) if isinstance(found, dict) else found
+
+
+NONE = Randomisation()
+
+
+def load_randomisation(name: str) -> Randomisation:
+    """A shipped preset by its name, or a YAML file by its path; UserError naming the file, field, value and unit."""
+    folder = Path(str(files("robot_wm_sim.randomisation"))) / "presets"
+    presets = sorted(path.stem for path in folder.glob("*.yaml"))
+    path = folder / f"{name}.yaml" if name in presets else Path(name)
+    if name not in presets and path.suffix not in (".yaml", ".yml"):
+        raise UserError(f"randomisation {name!r} is neither a preset ({', '.join(presets)}) nor a .yaml file")
+    origin = f"randomisation {name}" if name in presets else str(path)
+    try:
+        found = Randomisation.model_validate(read_mapping(path))
+    except ValidationError as error:
+        raise UserError.from_validation(error, origin=origin) from None
+    found._origin = origin
+    return found

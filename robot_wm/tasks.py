@@ -62,9 +62,11 @@ def make_env(
     """Build the environment of ``task``, or of ``gym:<module>:<Id>`` for any other Gymnasium environment.
 
     ``render`` lets it give pictures, or shows it in a window of its own.
-    ``options`` go to the task's factory (``observation="image"``, ``backend="mujoco"``, …). Raises UserError for a
-    task that is not registered and for an option that the task does not take.
+    ``options`` go to the task's factory (``observation="image"``, ``backend="mujoco"``, …); of several engines
+    (`backend_names`) it is built over the first. Raises UserError for a task that is not registered and for an option
+    that the task does not take.
     """
+    options = environment_options(task, options, 0)
     mode = "human" if render == "window" else "rgb_array" if render else None
     arguments = dict(options, seed=seed, render_mode=mode)
     if task.startswith(GYM_PREFIX):
@@ -93,8 +95,28 @@ def reward_function(env: gymnasium.Env[Any, Any]) -> RewardFrom | None:
 
 
 def backend_name(task: str, options: Mapping[str, Any]) -> str:
-    """Name of the physics behind a task: an option of our own tasks; any other environment brings its own."""
+    """Name of the physics behind a task: an option of our own tasks; any other environment brings its own.
+
+    Of several environments there may be several: ``pybullet,mujoco``.
+    """
     return "gymnasium" if task.startswith(GYM_PREFIX) else str(options.get("backend", DEFAULT_BACKEND))
+
+
+def backend_names(task: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The engines that several environments of a task take in turn; UserError for one without a name."""
+    name = backend_name(task, options)
+    names = tuple(part.strip() for part in name.split(","))
+    if "" in names:
+        raise UserError(f"option backend: {name!r} names no engine, or several with a comma between them")
+    return names
+
+
+def environment_options(task: str, options: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """The options of one of several environments: engines alternate from one to the next."""
+    if task.startswith(GYM_PREFIX) or "backend" not in options:
+        return dict(options)
+    names = backend_names(task, options)
+    return {**options, "backend": names[index % len(names)]}
 
 
 def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from robot_wm.errors import UserError
 from robot_wm.evaluation.closed_loop import Env
 from robot_wm.evaluation.task_flags import short_options, task_options
 from robot_wm.runtime.bundle import Bundle
@@ -17,7 +18,7 @@ from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.spec import require_same
-from robot_wm.tasks import agent_spec, backend_name, make_env, parse_options
+from robot_wm.tasks import agent_spec, backend_names, make_env, parse_options
 from robot_wm.zoo.catalog import locate_bundle
 
 
@@ -53,6 +54,8 @@ def driven(
     Both end with the block. Raises UserError for what does not fit, before the controller starts.
     """
     given = dict(option or {})
+    if "," in (backend or str(given.get("backend", ""))):
+        raise UserError(f"backend {backend or given['backend']}: a controller drives one robot, in one engine")
     with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
         name = task or opened.spec.task
         options = task_options(opened.manifest.lineage.config, name) | parse_options(given)
@@ -68,6 +71,6 @@ def driven(
                 noise_seed=noise_seed,
             )
             with controller:
-                yield Driven(controller, env, name, backend_name(name, options), opened.manifest.lineage.steps)
+                yield Driven(controller, env, name, backend_names(name, options)[0], opened.manifest.lineage.steps)
         finally:
             env.close()

@@ -12,7 +12,7 @@ from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.evaluation.seeds import EVALUATION_SEED
-from robot_wm.evaluation.task_flags import sensor_model, short_options, with_latencies
+from robot_wm.evaluation.task_flags import short_options, told_of_world, with_latencies
 from robot_wm.options import NotNegative, Positive, Seed, Which
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.parity_section import Precision
@@ -115,7 +115,7 @@ def evaluate_command(
                 precision=precision,
                 done=done,
             )
-    emit(result | sensor_model(options), as_json=json, title=str(checkpoint or bundle))
+    emit(result | told_of_world(options), as_json=json, title=str(checkpoint or bundle))
     if result["cut_off"]:
         told = f"{result['cut_off']} of {episodes} episodes had not ended after {episode_steps} steps and count as they"
         messages().print(f"{told} stood then; --episode-steps sets this limit, and the task's time_limit ends them")

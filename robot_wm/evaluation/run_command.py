@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
-from robot_wm.evaluation.task_flags import sensor_model, with_latencies
+from robot_wm.evaluation.task_flags import told_of_world, with_latencies
 from robot_wm.options import NotNegative, Positive, Seed
 from robot_wm.runtime.engines import EngineKind
 from robot_wm.runtime.parity_section import Precision
@@ -138,7 +138,7 @@ def run(
         "surprise_unit": it.controller.manifest.surprise_unit,
         "backend": it.backend,
         "bundle": str(bundle),
-        **sensor_model(options),
+        **told_of_world(options),
     }
     if not json:
         figures.pop("latency_histogram")

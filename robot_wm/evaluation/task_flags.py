@@ -44,11 +44,12 @@ def with_latencies(
     return {**(option or {}), "sensor_model": given}
 
 
-def sensor_model(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What a result tells of the task option of that name, where it was given."""
+def told_of_world(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result tells of the task options ``sensor_model`` and ``randomisation``, where they were given."""
     from robot_wm.tasks import parse_options
 
-    return {name: value for name, value in parse_options(options).items() if name == "sensor_model"}
+    told = ("sensor_model", "randomisation")
+    return {name: value for name, value in parse_options(options).items() if name in told}
 
 
 def _flags(latencies: Iterable[str]) -> str:

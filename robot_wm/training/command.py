@@ -140,7 +140,8 @@ def train(
     resume
         Continue the run in --run-dir from its newest checkpoint and with its settings.
     backend
-        Physics engine, short for --task-options.backend: pybullet or mujoco.
+        Physics engine, short for --task-options.backend: pybullet, mujoco, or both in turn by environment:
+        pybullet,mujoco.
     json
         Print the result as one JSON object.
     """

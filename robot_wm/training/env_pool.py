@@ -40,7 +40,8 @@ class EnvPool:
 
     Args:
         task: a name for `robot_wm.tasks.make_env`.
-        options: the task's options; plain values, as they are sent to other processes.
+        options: the task's options; plain values, as they are sent to other processes. Engines alternate from one
+            environment to the next where several are named, ``backend="pybullet,mujoco"``.
         envs: number of environments N.
         processes: worker processes; no more are started than there are environments.
         seed: seed that every environment's own is derived from.

@@ -68,12 +68,13 @@ class Experience:
         store: EpisodeStore,
         *,
         envs: int,
-        backend: str,
+        backends: Sequence[str],
         figure_names: Sequence[str],
         randomisation_names: Sequence[str] = (),
     ) -> None:
+        """``backends`` are the physics of each environment, [N]."""
         self._spec, self._sampler, self._store = spec, sampler, store
-        self._backend, self._figure_names, self._randomisation_names = backend, figure_names, randomisation_names
+        self._backends, self._figure_names, self._randomisation_names = backends, figure_names, randomisation_names
         self._running = _RunningEpisodes(spec, envs)
         self._newest: Transition | None = None
         self.listeners: list[Listener] = []
@@ -127,7 +128,7 @@ class Experience:
                 task=self._spec.task,
                 robot=self._spec.robot,
                 seed=int(transition.seed[n]),
-                backend=self._backend,
+                backend=self._backends[n],
                 policy=transition.policy,
                 first_step=before,
                 goes_on=goes_on,

@@ -20,11 +20,9 @@ from robot_wm import figures
 from robot_wm.agents import agent_kind
 from robot_wm.errors import StoppedError, UserError
 from robot_wm.learning.batch import TensorBatch
-from robot_wm.randomisation import randomisation_names
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.saved import SavedReplay
 from robot_wm.spec import AgentSpec, require_same
-from robot_wm.tasks import agent_spec, backend_name, make_env, reward_function
 from robot_wm.training import checkpoint
 from robot_wm.training.batched_evaluation import evaluate
 from robot_wm.training.checkpoint import RunState
@@ -46,6 +44,7 @@ from robot_wm.training.schedule import whole
 from robot_wm.training.sources import Sources
 from robot_wm.training.stopping import StopRequest
 from robot_wm.training.updates import ReplayedUpdates, Spent
+from robot_wm.training.world import look_at
 
 # An actor process may run this far ahead of the train ratio before it waits, in policy steps an environment.
 _LEAD_STEPS = 64
@@ -70,12 +69,9 @@ class Trainer:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.config, self.run = config, config.folder
-        env = make_env(config.task, seed=config.seed, render=False, **config.task_options)
-        self.spec: AgentSpec = agent_spec(env)
-        self.figure_names = figures.figure_names(env)
-        self._randomisation_names = randomisation_names(env)
-        self._reward_from = reward_function(env)
-        env.close()
+        self._world = look_at(config)
+        self.spec: AgentSpec = self._world.spec
+        self.figure_names = self._world.figure_names
         self.device = place(config.device)
         with only_writer(self.run):
             self._set_up(find_start(self.run, resume=resume))
@@ -102,7 +98,7 @@ class Trainer:
         self.store = open_store(config, self.spec)
         segments = checkpoint.segments_folder(self.run)
         own = SavedReplay(segments, self.sampler, self.store)
-        self.sources = Sources(config, own, self.learner, segments=segments, reward_from=self._reward_from)
+        self.sources = Sources(config, own, self.learner, segments=segments, reward_from=self._world.reward_from)
         self._newest = None if start is None else start.path
         if start is not None:
             self._restore(start)
@@ -114,9 +110,9 @@ class Trainer:
             self.sampler,
             self.store,
             envs=config.envs,
-            backend=backend_name(config.task, config.task_options),
+            backends=self._world.backends(config.envs),
             figure_names=self.figure_names,
-            randomisation_names=self._randomisation_names,
+            randomisation_names=self._world.randomisation_names,
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
         self.stopped_by = "steps"

@@ -14,7 +14,7 @@ import numpy as np
 from robot_wm.errors import UserError
 from robot_wm.figures import episode_figures, figure_names, success
 from robot_wm.randomisation import drawn, randomisation_names
-from robot_wm.tasks import agent_spec, make_env
+from robot_wm.tasks import agent_spec, environment_options, make_env
 from robot_wm.training.pool_slots import Contract, PoolSlots
 
 # Orders to a worker and answers from it: one byte, then text. Arrays travel in shared memory, nothing is pickled.
@@ -31,8 +31,8 @@ class EnvGroup:
         self._seeds = [np.random.default_rng(seed) for seed in seeds]
         self._first = first
         try:
-            for seed in seeds:
-                self._envs.append(make_env(task, seed=seed, **options))
+            for index, seed in enumerate(seeds, first):
+                self._envs.append(make_env(task, seed=seed, **environment_options(task, options, index)))
         except BaseException:
             self.close()
             raise

@@ -23,6 +23,10 @@ def test_json_has_a_row_for_each_engine_in_one_process_and_in_two(capsys):
         assert row["raw_steps_per_s"] > 0
         assert row["env_steps_per_s"] > 0
         assert row["ratio"] > 0
+        assert row["raw_sim2real_steps_per_s"] > 0
+        assert row["env_sim2real_steps_per_s"] > 0
+        assert row["ratio_sim2real"] > 0
+        assert row["sim2real_over_env"] > 0
     assert sorted(result["mujoco_over_pybullet"]) == ["env", "raw"]
     assert (result["task"], result["physics_rate_hz"], result["steps"], result["repeats"]) == (
         "a1_velocity",
@@ -34,8 +38,10 @@ def test_json_has_a_row_for_each_engine_in_one_process_and_in_two(capsys):
 
 def test_ratios_are_medians_over_turns_and_not_ratios_of_medians():
     rates = {("pybullet", "raw"): [1.0, 2.0, 4.0], ("pybullet", "env"): [3.0, 2.0, 1.0]}
+    rates |= {("pybullet", "raw_sim2real"): [1.0, 2.0, 4.0], ("pybullet", "env_sim2real"): [0.5, 0.5, 0.5]}
     row = bench_sim._row(rates, 1, "pybullet")
     assert (row["raw_steps_per_s"], row["env_steps_per_s"], row["ratio"]) == (2.0, 2.0, 1.0)
+    assert (row["ratio_sim2real"], row["sim2real_over_env"]) == (0.25, 0.25)
     rates["pybullet", "env"] = [1.0, 4.0, 2.0]
     assert bench_sim._row(rates, 1, "pybullet")["ratio"] == 1.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +16,11 @@ from robot_wm_sim.robot import Robot
 _STRENGTHS = ("motor_strength", "kp_scale", "kd_scale", "battery_sag")
 
 
-class Motors:
+class VariedMotors:
     """Motors that do something else than their drives were told."""
 
     @classmethod
-    def of(cls, draw: Draw, parts: Parts, robot: Robot, spec: AgentSpec, *, episode_s: float) -> Motors | None:
+    def of(cls, draw: Draw, parts: Parts, robot: Robot, spec: AgentSpec, *, episode_s: float) -> VariedMotors | None:
         """Those of a draw; None where they do as they are told."""
         offsets = np.array(draw.joint_offsets(parts))  # [J]
         is_offset = spec.action.mode == "position" and offsets.any()
@@ -39,7 +38,9 @@ class Motors:
         self._strength, self._sag = number("motor_strength", 1.0), number("battery_sag", 0.0)
         self._kp, self._kd = number("kp_scale", 1.0), number("kd_scale", 1.0)
         self._offset, self._episode_s = offset, episode_s
-        self._drive = replace(drive)
+        self._drive = drive
+        self._latest: Drive | None = None  # that ours follows from
+        self._latest_strength = 1.0
 
     def driven(self, drive: Drive, time_s: float) -> Drive:
         """What comes of a drive at that time of the episode; valid until the next call.
@@ -52,9 +53,11 @@ class Motors:
         np.subtract(drive.position, self._offset, out=ours.position)
         ours.velocity[:] = drive.velocity
         np.multiply(drive.effort, strength, out=ours.effort)
-        np.multiply(drive.kp, strength * self._kp, out=ours.kp)
-        np.multiply(drive.kd, strength * self._kd, out=ours.kd)
-        np.multiply(drive.limit, strength, out=ours.limit)
+        if drive is not self._latest or strength != self._latest_strength:  # a Drive's gains and limits stay
+            self._latest, self._latest_strength = drive, strength
+            np.multiply(drive.kp, strength * self._kp, out=ours.kp)
+            np.multiply(drive.kd, strength * self._kd, out=ours.kd)
+            np.multiply(drive.limit, strength, out=ours.limit)
         return ours
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.randomisation.draw import Draw, Parts, draw, drawn_names
-from robot_wm_sim.randomisation.episode import Motors, Pushes
+from robot_wm_sim.randomisation.episode import Pushes, VariedMotors
 from robot_wm_sim.randomisation.possible import impossible
 from robot_wm_sim.randomisation.ranges import Randomisation
 from robot_wm_sim.sensing.sensor_model import SensorModel
@@ -26,7 +26,7 @@ class World:
 
     parts: Parts | None = None
     draw: Draw | None = None
-    motors: Motors | None = None
+    motors: VariedMotors | None = None
     pushes: Pushes | None = None
 
     @property
@@ -72,7 +72,7 @@ class Worlds:
         return World(
             parts=parts,
             draw=drawn,
-            motors=Motors.of(drawn, parts, robot, spec, episode_s=self._task.step_limit * spec.control_period_s),
+            motors=VariedMotors.of(drawn, parts, robot, spec, episode_s=self._task.step_limit * spec.control_period_s),
             pushes=Pushes.of(drawn),
         )
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.held_drive import HeldDrive
-from robot_wm_sim.randomisation.episode import Motors
+from robot_wm_sim.randomisation.episode import VariedMotors
 from robot_wm_sim.sensing.channel import SensorChannel
 from robot_wm_sim.sensing.command_channel import CommandChannel
 from robot_wm_sim.sensing.sensed_world import SensedWorld
@@ -33,7 +33,7 @@ class LateTicks:
         model: SensorModel,
         rng: np.random.Generator,
         *,
-        motors: Motors | None = None,
+        motors: VariedMotors | None = None,
     ) -> None:
         """Raises UserError for what the model names and the task's sensors do not read."""
         self._motors, self._step_s = motors, 1.0 / task.spec.physics_rate_hz

@@ -22,7 +22,7 @@ class Noise:
         sizes = sensors.elements
         self._estimates = [name for name in sizes if name in sensors.own_estimates]
         ends = np.cumsum(list(sizes.values())).tolist()
-        self._parts = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+        parts = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
         self._std, self._bias = np.zeros(ends[-1]), np.zeros(ends[-1])  # [E] each
         for kind, given, spread in (("noise_std", model.noise_std, self._std), ("bias", model.bias, self._bias)):
             for name, value in given.items():
@@ -30,26 +30,24 @@ class Noise:
                     raise UserError(f"{kind} {name}: no sensor of this task reads it; they read {', '.join(sizes)}")
                 if isinstance(value, tuple) and len(value) != sizes[name]:
                     raise UserError(f"{kind} {name}: {len(value)} numbers for {sizes[name]} elements")
-                spread[self._parts[name]] = value
-        self._is_none = not (self._std.any() or self._bias.any())
+                spread[parts[name]] = value
+        # Those that err at all: to add nothing costs as much as to add something.
+        self._erring = [(n, where) for n, where in parts.items() if self._std[where].any() or self._bias[where].any()]
 
     def add_to(self, sample: Sample, rng: np.random.Generator) -> None:
         """Change a sample in place; always the same count of draws, so that a seed fixes a whole run."""
         draws = rng.standard_normal(self._std.size)
-        if self._is_none:
+        if not self._erring:
             return
-        errors, mixed = self._bias + self._std * draws, self._sensors.mixed
-        part = {name: errors[where] for name, where in self._parts.items()}
-        sample.joint_position += mixed(part["joint_position"])
-        sample.joint_velocity += mixed(part["joint_velocity"])
-        sample.joint_effort += mixed(part["joint_effort"])
-        sample.angular_velocity += part["angular_velocity"]
-        sample.linear_acceleration += part["linear_acceleration"]
-        sample.base_position += part["base_position"]
-        sample.linear_velocity += part["linear_velocity"]
-        x, y = (part["gravity"] / 2).tolist()  # half angles of a tilt about the base's x and y
-        if x or y:
-            norm = math.sqrt(1.0 + x * x + y * y)
-            sample.orientation[:] = multiply(sample.orientation, (x / norm, y / norm, 0.0, 1.0 / norm))
-        for name in self._estimates:
-            sample.fields[name] += part[name]
+        errors = self._bias + self._std * draws
+        for name, where in self._erring:
+            error = errors[where]
+            if name in self._estimates:
+                sample.fields[name] += error
+            elif name == "gravity":
+                x, y = (error / 2).tolist()  # half angles of a tilt about the base's x and y
+                norm = math.sqrt(1.0 + x * x + y * y)
+                sample.orientation[:] = multiply(sample.orientation, (x / norm, y / norm, 0.0, 1.0 / norm))
+            else:
+                told = getattr(sample, name)
+                told += self._sensors.mixed(error) if name.startswith("joint_") else error

@@ -8,6 +8,7 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm_sim.drive import Drive
+from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.randomisation.draw import Parts
 from robot_wm_sim.randomisation.episode import Pushes
@@ -120,6 +121,7 @@ def test_what_is_told_to_be_skipped_is_told_as_nothing_and_changes_no_other(buil
     told = {}
     for backend in ("pybullet", "mujoco"):
         env = build_env("a1_velocity", backend=backend, randomisation="sim2real")
+        assert env.sim.dynamics == Dynamics()  # to ask what can be has left nothing
         told[backend] = env.reset(seed=4)[1]["randomisation"]
         assert set(told[backend]) <= set(env.randomisation_names)
     missing = {"armature_s2", "com_offset_m/x", "com_offset_m/y", "com_offset_m/z"}

@@ -83,10 +83,9 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._start = self.sim.save()
         self._sensors = Sensors(task, self.sim)
         self.sensor_model = self._checked(sensor_model)
-        self._worlds = Worlds(randomisation, task, self.sim, self._sensors)
-        self.randomisation = randomisation
-        self.randomisation_names = self._worlds.names
-        self._world = self._worlds.as_built
+        self.worlds = Worlds(randomisation, task, self.sim, self._sensors)
+        self.randomisation_names = self.worlds.names
+        self._world = self.worlds.as_built
         self._late: LateTicks | None = None  # of this episode, unless all is exact and at once
         self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
         self._first_seed: int | None = seed
@@ -115,11 +114,11 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         if options is not None and "sensor_model" in options:
             model = self._checked(options["sensor_model"])
         logged = None if options is None else options.get("randomisation")
-        replayed = None if logged is None else self._worlds.checked(logged)
+        replayed = None if logged is None else self.worlds.checked(logged)
         super().reset(seed=self._first_seed if seed is None else seed, options=options)
         self._first_seed = None
         self.sim.restore(self._start)
-        world = self._world = self._worlds.begin(replayed, self.np_random)
+        world = self._world = self.worlds.begin(replayed, self.np_random)
         self.task.reset(self.sim, self.np_random)
         self._commands.reset(self.sim.state.joint_position)
         self._last_command = self._rest

@@ -100,12 +100,13 @@ def fields_of(sample, spec):
     return found
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("seed", "randomisation"), [(0, "none"), (1, "none"), (0, "harsh")])
 @pytest.mark.parametrize("task", TASKS)
-def test_an_environment_and_the_robot_in_real_time_tell_the_same(build_env, task, seed):
-    """One seed, one model: latencies of both ways, jitter, losses, noise and bias, over two episodes."""
-    env = build_env(task, observation="proprio", sensor_model=EVERYTHING)
-    robot = SimulatedRobot.of_task(task, {"observation": "proprio"}, seed=seed, sensor_model=EVERYTHING)
+def test_an_environment_and_the_robot_in_real_time_tell_the_same(build_env, task, seed, randomisation):
+    """One seed, one model, one world: latencies of both ways, jitter, losses, noise and bias, over two episodes."""
+    options = {"observation": "proprio", "randomisation": randomisation}
+    env = build_env(task, **options, sensor_model=EVERYTHING)
+    robot = SimulatedRobot.of_task(task, options, seed=seed, sensor_model=EVERYTHING)
     spec = env.agent_spec
     try:
         for episode in range(2):

@@ -13,7 +13,6 @@ from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.randomisation.draw import Parts
 from robot_wm_sim.randomisation.episode import Pushes
 from robot_wm_sim.randomisation.ranges import Randomisation
-from robot_wm_sim.realtime.simulated_robot import SimulatedRobot
 from robot_wm_sim.sensing.sensor_model import SensorModel
 from robot_wm_sim.tasks.a1 import A1Velocity
 
@@ -146,11 +145,6 @@ def test_what_is_told_to_be_skipped_is_told_as_nothing_and_changes_no_other(buil
 def test_what_cannot_be_is_refused_unless_it_may_be_skipped(build_env, task, ranges, message):
     with pytest.raises(UserError, match=rf"^randomisation: {message}"):
         build_env(task, backend="pybullet", randomisation=ranges)
-
-
-def test_a_robot_in_real_time_refuses_what_it_would_leave_out(build_env):
-    with pytest.raises(UserError, match="in real time randomises nothing; give the option randomisation none"):
-        SimulatedRobot(build_env("cartpole_balance", randomisation="mild"))
 
 
 # -- what each quantity does -------------------------------------------------------------------------------------------

@@ -28,7 +28,8 @@ class SimulatedRobot:
     """One robot. Physics moves in ``advance`` only; a seed fixes everything that follows from the same calls.
 
     The drives, gains and limits are those of the task's scene. Samples and commands are late and noisy as the
-    SensorModel says, through the very code, and with the very draws, of an environment that is reset with this seed.
+    SensorModel says, through the very code, and with the very draws, of an environment that is reset with this seed. So
+    is its world, where the task's options randomise it.
     """
 
     def __init__(
@@ -49,9 +50,6 @@ class SimulatedRobot:
         self.steps = 0  # physics steps since it was built; a reset does not turn time back
         if sensor_model is not None and env.sensor_model != EXACT:
             raise UserError(f"task {self.spec.task}: its options tell of a sensor model, and so do those of the robot")
-        if not env.randomisation.is_none:
-            told = "give the option randomisation none"
-            raise UserError(f"task {self.spec.task}: the robot in real time randomises nothing; {told}")
         self._model = env.sensor_model if sensor_model is None else sensor_model
         self._sensors = Sensors(self.task, self.sim)
         self._task_rng = seeding.np_random(seed)[0]  # the very episodes that the environment has for this seed
@@ -93,17 +91,19 @@ class SimulatedRobot:
     def reset(self) -> None:
         """Put the robot where the task starts, with everything forgotten that was said to it, the e-stop included."""
         self.sim.restore(self._start)
+        self._world = self._env.worlds.begin(None, self._task_rng)
+        model = self._world.sensor_model(self._model)
         self.task.reset(self.sim, self._task_rng)
         self.firmware.reset()
         (rng,) = self._task_rng.spawn(1)  # as RobotEnv does
         sample_rng, command_rng = rng.spawn(2)
         rate_hz = self.spec.physics_rate_hz
         self._commands: CommandChannel[tuple[tuple[str, ...], Sequence[float]]] = CommandChannel(
-            self._model, rate_hz, command_rng
+            model, rate_hz, command_rng
         )
         self._pictures: DelayLine[dict[str, NDArray[np.uint8]]] = DelayLine()
-        self._picture_steps = delay_steps(self._model.observation_latency_s, rate_hz)
-        self._samples = SensorChannel(self._sensors, self._model, rate_hz, sample_rng)
+        self._picture_steps = delay_steps(model.observation_latency_s, rate_hz)
+        self._samples = SensorChannel(self._sensors, model, rate_hz, sample_rng)
         self._steps_in_episode = 0
         self._sensors.before_run()
         self._samples.read(self.steps)
@@ -119,10 +119,16 @@ class SimulatedRobot:
                 refusal = self.firmware.take(names, values)
                 if refusal:
                     self.refused, self.refusal = self.refused + 1, refusal
+            world, time_s = self._world, self._steps_in_episode / self.spec.physics_rate_hz
             if self._steps_in_episode % self.spec.physics_steps == 0:
+                if world.pushes is not None:
+                    world.pushes.advance(self.sim, time_s)
                 self.task.advance(self.sim, self._task_rng)
             self._sensors.before_run()
-            self.sim.run(self.firmware.step(self.sim.state.joint_position), 1)
+            drive = self.firmware.step(self.sim.state.joint_position)
+            if world.motors is not None:
+                drive = world.motors.driven(drive, time_s)
+            self.sim.run(drive, 1)
             self.steps += 1
             self._steps_in_episode += 1
             if self._samples.most_steps:

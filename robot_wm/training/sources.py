@@ -298,9 +298,10 @@ def with_rewards(episode: Episode, reward_from: RewardFrom | None) -> Episode:
     if reward_from is None or episode.reward_known.all():
         return episode
     reward, known = reward_from(episode.obs, episode.action)  # [L] each
+    known = known & (episode.is_first | (np.arange(episode.length) > 0))  # it takes a later piece's first for a reset
     newly = known & ~episode.reward_known
     return replace(
         episode,
         reward=np.where(newly, reward, episode.reward).astype(np.float32),
-        reward_known=episode.reward_known | known,
+        reward_known=episode.reward_known | newly,
     )

@@ -17,7 +17,8 @@ from robot_wm.replay.store import EpisodeStore
 from robot_wm.tasks import make_env
 from robot_wm.training import checkpoint, loop, scalars
 from robot_wm.training.checkpoint import load_agent
-from robot_wm.training.loop import Trainer, TrainingDivergedError, _device
+from robot_wm.training.device import place
+from robot_wm.training.loop import Trainer, TrainingDivergedError
 
 
 def test_a_run_keeps_its_train_ratio_and_leaves_everything_behind(tiny):
@@ -63,7 +64,7 @@ def test_a_run_takes_the_threads_and_the_device_that_were_asked_for(tiny, monkey
     for there, chosen in ((True, ["cuda", "cuda", "cpu"]), (False, ["cpu", "cpu"])):
         monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
         names = ("auto", "cuda", "cpu") if there else ("auto", "cpu")
-        assert [_device(name).type for name in names] == chosen
+        assert [place(name).type for name in names] == chosen
     with pytest.raises(UserError, match="'cuda' was asked for, but torch sees no CUDA device"):
         Trainer(tiny(device="cuda"))
 

@@ -2,11 +2,12 @@
 
 import itertools
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from robot_episodes import robot_store
+from robot_episodes import recorded, robot_store
 from test_exact_resume import arrays, differing, killed, resumed
 
 from robot_wm.cli import run as robot_wm
@@ -14,7 +15,7 @@ from robot_wm.errors import UserError
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env, reward_function
-from robot_wm.training import loop, scalars, sources
+from robot_wm.training import scalars, sources, world
 from robot_wm.training.loop import Trainer
 
 MARK = 7.0  # of the first field of what a robot recorded; nothing in the simulator comes near
@@ -232,7 +233,7 @@ def test_rewards_are_the_tasks_own_where_recorded_fields_tell_them(tiny, robot, 
         step = np.arange(len(action))
         return np.where(step % 2, 0.5, np.nan).astype(np.float32), step % 2 == 1
 
-    monkeypatch.setattr(loop, "reward_function", lambda env: reward_from if told else None)
+    monkeypatch.setattr(world, "reward_function", lambda env: reward_from if told else None)
     trainer = Trainer(tiny(replay=[f"{robot.path}=0.5"]))
     rows = trainer.sources.mixture.parts["robot"].sampler.rings.rows
     step = rows["age"][:100]
@@ -243,6 +244,17 @@ def test_rewards_are_the_tasks_own_where_recorded_fields_tell_them(tiny, robot, 
     for name in ("reward", "reward_known"):
         again_rows = again.sources.mixture.parts["robot"].sampler.rings.rows
         np.testing.assert_array_equal(again_rows[name][:100], rows[name][:100])
+
+
+def test_the_first_step_of_a_later_piece_is_no_reset_whose_reward_is_known(spec):
+    def reward_from(obs, action):
+        return np.zeros(len(action), np.float32), np.ones(len(action), np.bool_)
+
+    whole = recorded(spec, 6, 0)
+    source = whole.source.model_copy(update={"first_step": 3})
+    later = replace(whole, source=source, is_first=np.zeros(6, np.bool_), reward_known=np.zeros(6, np.bool_))
+    assert sources.with_rewards(whole, reward_from).reward_known.all()
+    assert sources.with_rewards(later, reward_from).reward_known.tolist() == [False] + [True] * 5
 
 
 def test_the_poles_own_reward_is_what_its_recorded_fields_tell(tiny, tmp_path, spec):

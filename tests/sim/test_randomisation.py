@@ -21,6 +21,7 @@ PARTS = Parts(
     gravity=9.81,
     effort={"hinge": 10.0, "rail": 40.0},
     damping={"hinge": 0.5, "rail": 0.0},
+    friction={"hinge": 0.0, "rail": 0.25},
     joints=("hinge", "rail", "loose"),
     rotating=("hinge", "loose"),
     elements={
@@ -192,7 +193,7 @@ def test_physics_is_told_absolute_values():
     assert dynamics.friction == 0.4
     assert dynamics.mass_scale == {"body": pytest.approx(1.65), "arm": 1.1}
     assert dynamics.com_offset == {"body": (0.01, -0.02, 0.03)}
-    assert dynamics.joint_friction == {"hinge": pytest.approx(0.2), "rail": pytest.approx(0.8)}
+    assert dynamics.joint_friction == {"hinge": pytest.approx(0.2), "rail": pytest.approx(1.05)}
     assert dynamics.joint_damping == {"hinge": pytest.approx(0.51), "rail": pytest.approx(0.04)}
     assert dynamics.armature == {"hinge": pytest.approx(0.005), "rail": pytest.approx(0.02)}
     assert dynamics.gravity == (0.0, 0.0, pytest.approx(-10.0))

@@ -34,6 +34,7 @@ class Parts:
     gravity: float  # m/s², downwards, as the scene has it
     effort: Mapping[str, float]  # limit of each motor, N·m or N
     damping: Mapping[str, float]  # of the same joints as the scene has it, N·m·s/rad or N·s/m
+    friction: Mapping[str, float]  # dry, of the same joints as the scene has it, N·m or N
     joints: tuple[str, ...]  # J, in the order of the sensors
     rotating: tuple[str, ...]  # of them, those with an angle
     elements: Mapping[str, int]  # numbers that a sensor reads, by its name
@@ -49,6 +50,7 @@ class Parts:
             gravity=scene.gravity,
             effort={motor.name: motor.limits.effort or 0.0 for motor in robot.motors},
             damping={motor.name: motor.damping for motor in robot.motors},
+            friction={motor.name: motor.friction for motor in robot.motors},
             joints=robot.joint_names,
             rotating=tuple(name for name in robot.joint_names if joints[name].get("type") in _ROTATING),
             elements=sensors.elements,
@@ -118,10 +120,8 @@ class Draw:
             gravity=None if down is None else (0.0, 0.0, -(parts.gravity + down)),
             mass_scale=scale,
             com_offset=offset,
-            joint_damping={
-                name: parts.damping[name] + share for name, share in self._efforts("joint_damping_s", parts).items()
-            },
-            joint_friction=self._efforts("joint_friction", parts),
+            joint_damping=self._added("joint_damping_s", parts.damping, parts),
+            joint_friction=self._added("joint_friction", parts.friction, parts),
             armature=self._efforts("armature_s2", parts),
         )
 
@@ -149,6 +149,10 @@ class Draw:
     def joint_offsets(self, parts: Parts) -> list[float]:
         """How far the encoder's zero of each joint [J] is off, rad; 0 for one that slides."""
         return [self.numbers.get(f"joint_offset_rad/{name}", 0.0) for name in parts.joints]
+
+    def _added(self, quantity: str, built: Mapping[str, float], parts: Parts) -> dict[str, float]:
+        """What the scene's joints have, and a share of each motor's effort limit beside it."""
+        return {name: built[name] + share for name, share in self._efforts(quantity, parts).items()}
 
     def _efforts(self, quantity: str, parts: Parts) -> dict[str, float]:
         """A share of each motor's effort limit, by joint; empty where it was not drawn."""

@@ -242,7 +242,7 @@ def write(run_dir: Path, report: dict[str, Any], pictures: list[Picture]) -> Non
     summary = _summary(report, run_dir)
     write_report(
         run_dir / "report.html",
-        task=report["task"],
+        title=f"{report['task']}: learned, exported, run",
         subtitle="DreamerV3 learned it in simulation; ONNX Runtime and the robot's controller ran it.",
         headline=[
             (f"mean return of {report['episodes']} episodes", f"{report['return_mean']:.0f} / {PERFECT_RETURN:.0f}"),

@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained page that shows whether an agent learned, imagines well and keeps its deadlines."""
+"""One self-contained page of figures and pictures: whether an agent learned, imagines well and keeps its deadlines."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def latency_histogram(latency_us: NDArray[np.float64], period_us: float) -> Figu
 def write_report(
     path: Path,
     *,
-    task: str,
+    title: str,
     subtitle: str,
     headline: Sequence[tuple[str, str]],
     pictures: Sequence[Picture],
@@ -109,7 +109,7 @@ def write_report(
 
     environment = jinja2.Environment(loader=jinja2.PackageLoader("robot_wm_export"), autoescape=True)
     page = environment.get_template("report.html.j2").render(
-        task=task, subtitle=subtitle, headline=headline, pictures=pictures, rows=list(rows.items())
+        title=title, subtitle=subtitle, headline=headline, pictures=pictures, rows=list(rows.items())
     )
     with atomic_file(path) as temporary:
         temporary.write_text(page)

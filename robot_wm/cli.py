@@ -6,10 +6,13 @@ import codecs
 import errno
 import locale
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
+from types import FrameType
 from typing import Annotated
 
 import cyclopts
@@ -57,6 +60,16 @@ def _unusable(reason: str) -> Callable[..., None]:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code. Bad input ends in one line on stderr and code 2."""
+    with _interrupts() as came:
+        try:
+            return _run(arguments)
+        except Exception:
+            if not came:
+                raise
+    return _interrupted()
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         build_app()(list(arguments), exit_on_error=False, print_error=False)
     except cyclopts.CycloptsError as error:
@@ -72,8 +85,7 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _refuse(f"this command needs {error.name}, which is not installed: pip install 'robot-wm[all]'")
     except KeyboardInterrupt:
-        messages().print("interrupted")
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:  # the reader of our output has gone: robot-wm … | head
         sys.stderr.close()
         return 0
@@ -87,6 +99,34 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _refuse(f"{error.filename or 'cannot write'}: {error.strerror}")
     return 0
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """The interrupts that have come, for what they break may raise something else than KeyboardInterrupt.
+
+    Where one comes while C++ converts an argument, pybind11 tells of an argument that cannot be converted.
+    """
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        signal.default_int_handler(number, frame)
+
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield came
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupted() -> int:
+    messages().print("interrupted")
+    return INTERRUPTED
 
 
 def _refuse(message: str) -> int:

@@ -3,22 +3,53 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 
 import pytest
 
+from robot_wm import cli
 from robot_wm.console import emit
 
 COMMANDS = (
     "bench", "bundle", "doctor", "engine", "eval", "export",
-    "firmware", "quickstart", "replay", "run", "tasks", "train", "zoo",
+    "firmware", "quickstart", "replay", "robot", "robustness", "run", "tasks", "train", "zoo",
 )  # fmt: skip
 
 
 def robot_wm(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "robot_wm", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **kwargs)
+
+
+@pytest.mark.parametrize("told", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_is_one_whatever_it_has_broken(monkeypatch, capsys, told):
+    """As pybind11 does: where Ctrl-C comes while it converts an argument, that argument cannot be converted."""
+
+    def command(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise told("Unable to convert call argument '0' to Python object") from None
+
+    monkeypatch.setattr(cli, "build_app", lambda: command)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.run(["hil"]) == cli.INTERRUPTED
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_a_defect_without_an_interrupt_is_not_hidden(monkeypatch):
+    def command(*_, **__):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(cli, "build_app", lambda: command)
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.run(["hil"])
 
 
 def test_help_names_every_command_and_needs_no_heavy_import():

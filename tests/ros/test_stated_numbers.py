@@ -17,6 +17,8 @@ from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.yaml_file import MAX_DEPTH, MAX_NODES
 from robot_wm.zoo.catalog import Zoo
+from robot_wm_export.robustness.grid import LATE_S
+from robot_wm_export.robustness.summary import LEAST_IN_OTHER_ENGINE, LEAST_LATE, MOST_FALLS
 from robot_wm_ros import parameters, qos
 from robot_wm_ros.agent_node import REPORT_S
 from robot_wm_ros.diagnostics import HOT_C
@@ -64,6 +66,8 @@ STATED = [
     (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `a1_velocity`", lambda: (a1.SUCCESS_ERROR,)),
     (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `gym:", lambda: (a1.SUCCESS_ERROR,)),
     (TOP, r"more than (\d+) values`, `nested more than (\d+) deep`", lambda: (MAX_NODES, MAX_DEPTH)),
+    (TOP, r"falls below (\d+) % in `sim2real`, (\d+) % of .{0,60}? other, (\d+) % with observations (\d+) ms late",
+     lambda: (100 * MOST_FALLS, 100 * LEAST_IN_OTHER_ENGINE, 100 * LEAST_LATE, 1e3 * LATE_S)),
     (TOP, r"under (\d+) MB in all", lambda: (constant("tests/zoo/test_shipped.py", "MOST_BYTES") / 1e6,)),
     (TOP, r"errors of ([\d.]+) m/s and ([\d.]+) rad/s at commands", lambda: walking_errors()),
     (ROS, r"`sensor_wait_s` \((\d+) s\)", lambda: (DEFAULTS["sensor_wait_s"],)),

@@ -97,8 +97,7 @@ def _grid(
         task = opened.spec.task
     if task.startswith(GYM_PREFIX):
         raise UserError(f"{bundle}: its task {task} is not ours: its worlds cannot be randomised")
-    # Asked of the engine that can do most: what another cannot is left blank there.
-    with make_env(task, backend="mujoco", randomisation=ranges) as env:
+    with make_env(task, backend=backends[0], randomisation=ranges) as env:
         names = [name for name in randomisation_names(env) if not quantities or name.split("/")[0] in quantities]
     for name in quantities:
         if not any(known.split("/")[0] == name for known in names):

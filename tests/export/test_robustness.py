@@ -120,3 +120,10 @@ def test_a_quantity_without_a_range_is_named(tmp_path):
     with pytest.raises(UserError, match="--quantity weather: mild has no range of it"):
         robustness(POLE, out=tmp_path / "out", ranges="mild", quantity=("weather",))
     assert not (tmp_path / "out").exists()
+
+
+def test_ranges_without_latencies_need_no_pair(tmp_path, capsys):
+    ranges = tmp_path / "grip.yaml"
+    ranges.write_text("motor_strength: [0.9, 1.1]\n")
+    robustness(POLE, out=tmp_path / "out", ranges=str(ranges), points=2, episodes=1, joint_episodes=1, backend="mujoco")
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == ["overview.png", "singles.png"]

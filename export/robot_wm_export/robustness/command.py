@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from robot_wm_export.robustness.grid import Cell
     from robot_wm_export.robustness.measure import Outcome
 
+_LATENCIES = ("observation_latency_s", "action_latency_s")
+
 
 def robustness(
     bundle: Path,
@@ -22,7 +24,7 @@ def robustness(
     out: Path,
     ranges: str = "sim2real",
     quantity: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    pair: Annotated[tuple[str, ...], Parameter(negative="")] = ("observation_latency_s:action_latency_s",),
+    pair: Annotated[tuple[str, ...] | None, Parameter(negative="")] = None,
     points: Annotated[int, Positive] = 5,
     episodes: Annotated[int, Positive] = 5,
     joint_episodes: Annotated[int, Positive] = 20,
@@ -48,7 +50,8 @@ def robustness(
     quantity
         Quantities to move, by default all that have a range, such as --quantity friction.
     pair
-        Two quantities to move at once, such as --pair friction:kp_scale.
+        Two quantities to move at once, such as --pair friction:kp_scale; by default the two latencies, where both are
+        moved.
     points
         Values of each quantity, from the low end of its range to its high end.
     episodes
@@ -82,7 +85,7 @@ def _grid(
     public_key: Path | None,
     ranges: str,
     quantities: tuple[str, ...],
-    pairs: tuple[str, ...],
+    pairs: tuple[str, ...] | None,
     points: int,
     backends: tuple[str, ...],
 ) -> list[Cell]:
@@ -104,12 +107,10 @@ def _grid(
             raise UserError(f"--quantity {name}: {ranges} has no range of it")
     if "push_speed_m_s" in quantities:
         names += ["push_interval_s", "push_seed"]
-    chosen = []
-    for text in pairs:
-        first, _, second = text.partition(":")
-        if quantities and not {first, second} <= set(quantities):
-            continue
-        chosen.append((first, second))
+    told = (text.partition(":") for text in pairs or ())
+    chosen = [(first, second) for first, _, second in told]
+    if pairs is None and set(_LATENCIES) <= set(names):
+        chosen = [_LATENCIES]
     return cells(load_randomisation(ranges), names, backends=backends, points=points, pairs=chosen)
 
 

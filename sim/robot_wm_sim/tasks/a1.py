@@ -19,16 +19,13 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.evaluation.overlay import Gauge, Panel
 from robot_wm.spec import ActionSpec, AgentSpec, CommandField, JointRole, ObservationField, Source
-from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
-from robot_wm_sim.env import RobotEnv
+from robot_wm_sim.environment import environment
 from robot_wm_sim.fields import camera_field, choose
 from robot_wm_sim.figures_so_far import FiguresSoFar, StepRows
 from robot_wm_sim.frames import Vector, axes
-from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEGS, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
-from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import Outcome, Task
 from robot_wm_sim.tasks.a1_scene import PHYSICS_RATE_HZ, POSTS, ActuatorName, a1_scene, stand_posts
 
@@ -342,49 +339,17 @@ def _joint_fields() -> tuple[ObservationField, ...]:
     )
 
 
-def a1_velocity(
-    *,
-    seed: int = 0,
-    render_mode: str | None = None,
-    observation: str = "proprio",
-    backend: str = DEFAULT_BACKEND,
-    command: str = "",
-    actuator: ActuatorName = "ideal",
-    sensor_model: SensorModel = EXACT,
-    randomisation: Randomisation = NONE,
-) -> RobotEnv:
+@environment
+def a1_velocity(*, observation: str = "proprio", command: str = "", actuator: ActuatorName = "ideal") -> Task:
     """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
 
     ``command`` fixes the operator's wish for whole episodes: ``0.5,0,0`` is 0.5 m/s ahead, not sideways, not turning.
     ``actuator`` is one of `robots.a1.ACTUATORS`.
     """
-    return RobotEnv(
-        A1Velocity(observation, command, actuator),
-        seed=seed,
-        render_mode=render_mode,
-        backend=backend,
-        sensor_model=sensor_model,
-        randomisation=randomisation,
-    )
+    return A1Velocity(observation, command, actuator)
 
 
-def a1_stand(
-    *,
-    seed: int = 0,
-    render_mode: str | None = None,
-    observation: str = "proprio",
-    backend: str = DEFAULT_BACKEND,
-    command: str = "",
-    actuator: ActuatorName = "ideal",
-    sensor_model: SensorModel = EXACT,
-    randomisation: Randomisation = NONE,
-) -> RobotEnv:
+@environment
+def a1_stand(*, observation: str = "proprio", command: str = "", actuator: ActuatorName = "ideal") -> Task:
     """Stand an A1 quadruped still on four feet after a start in motion (1000 steps at 50 Hz)."""
-    return RobotEnv(
-        A1Stand(observation, command, actuator),
-        seed=seed,
-        render_mode=render_mode,
-        backend=backend,
-        sensor_model=sensor_model,
-        randomisation=randomisation,
-    )
+    return A1Stand(observation, command, actuator)

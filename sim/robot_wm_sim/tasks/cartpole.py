@@ -15,16 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.spec import ActionSpec, AgentSpec, JointRole, ObservationField
-from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
-from robot_wm_sim.env import RobotEnv
+from robot_wm_sim.environment import environment
 from robot_wm_sim.fields import CAMERA, camera_field, choose
-from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
 from robot_wm_sim.rewards import Number, parabola, tolerance
 from robot_wm_sim.robots.cartpole import CARTPOLE, RAIL_M
 from robot_wm_sim.scene import Camera, Scene
-from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
 CONTROL_RATE_HZ = 50.0
@@ -211,41 +208,13 @@ def _field(
     )
 
 
-def cartpole_balance(
-    *,
-    seed: int = 0,
-    render_mode: str | None = None,
-    observation: str = "proprio",
-    backend: str = DEFAULT_BACKEND,
-    sensor_model: SensorModel = EXACT,
-    randomisation: Randomisation = NONE,
-) -> RobotEnv:
+@environment
+def cartpole_balance(*, observation: str = "proprio") -> Task:
     """Keep a pole upright on a cart (500 steps at 50 Hz, perfect return 500)."""
-    return RobotEnv(
-        CartpoleBalance(observation),
-        seed=seed,
-        render_mode=render_mode,
-        backend=backend,
-        sensor_model=sensor_model,
-        randomisation=randomisation,
-    )
+    return CartpoleBalance(observation)
 
 
-def cartpole_swingup(
-    *,
-    seed: int = 0,
-    render_mode: str | None = None,
-    observation: str = "proprio",
-    backend: str = DEFAULT_BACKEND,
-    sensor_model: SensorModel = EXACT,
-    randomisation: Randomisation = NONE,
-) -> RobotEnv:
+@environment
+def cartpole_swingup(*, observation: str = "proprio") -> Task:
     """Swing a hanging pole up and keep it upright (500 steps at 50 Hz, perfect return 500)."""
-    return RobotEnv(
-        CartpoleSwingup(observation),
-        seed=seed,
-        render_mode=render_mode,
-        backend=backend,
-        sensor_model=sensor_model,
-        randomisation=randomisation,
-    )
+    return CartpoleSwingup(observation)

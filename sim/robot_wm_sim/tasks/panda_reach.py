@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.spec import ActionSpec, AgentSpec, CommandField, JointRole, ObservationField, Source
-from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
-from robot_wm_sim.env import RobotEnv
+from robot_wm_sim.environment import environment
 from robot_wm_sim.fields import CAMERA, camera_field, choose
-from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
 from robot_wm_sim.rewards import Number, halved, parabola
 from robot_wm_sim.robots.panda import ARM, PANDA, TOOL
 from robot_wm_sim.scene import Camera, Marker, Scene
-from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
 CONTROL_RATE_HZ = 20.0
@@ -172,21 +169,7 @@ def _field(
     )
 
 
-def panda_reach(
-    *,
-    seed: int = 0,
-    render_mode: str | None = None,
-    observation: str = "proprio",
-    backend: str = DEFAULT_BACKEND,
-    sensor_model: SensorModel = EXACT,
-    randomisation: Randomisation = NONE,
-) -> RobotEnv:
+@environment
+def panda_reach(*, observation: str = "proprio") -> Task:
     """Bring the tool of a Franka Panda to a target point (100 steps at 20 Hz, joint velocities)."""
-    return RobotEnv(
-        PandaReach(observation),
-        seed=seed,
-        render_mode=render_mode,
-        backend=backend,
-        sensor_model=sensor_model,
-        randomisation=randomisation,
-    )
+    return PandaReach(observation)

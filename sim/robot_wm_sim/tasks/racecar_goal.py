@@ -10,17 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.spec import ActionSpec, AgentSpec, JointRole, ObservationField
-from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import PhysicsBackend
-from robot_wm_sim.env import RobotEnv
+from robot_wm_sim.environment import environment
 from robot_wm_sim.fields import CAMERA, camera_field, choose
 from robot_wm_sim.frames import from_yaw, rotate, rotate_inverse
-from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.recorded import Fields, StepRewards, step_rewards
 from robot_wm_sim.rewards import Number
 from robot_wm_sim.robots.racecar import HINGES, RACECAR, WHEELS
 from robot_wm_sim.scene import Box, Camera, Marker, Scene
-from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.task import VIDEO, Outcome, Task
 
 CONTROL_RATE_HZ = 20.0
@@ -196,21 +193,7 @@ def _field(
     )
 
 
-def racecar_goal(
-    *,
-    seed: int = 0,
-    render_mode: str | None = None,
-    observation: str = "image",
-    backend: str = DEFAULT_BACKEND,
-    sensor_model: SensorModel = EXACT,
-    randomisation: Randomisation = NONE,
-) -> RobotEnv:
+@environment
+def racecar_goal(*, observation: str = "image") -> Task:
     """Drive a racecar to a red post seen by its camera (200 steps at 20 Hz, wheel and steering speeds)."""
-    return RobotEnv(
-        RacecarGoal(observation),
-        seed=seed,
-        render_mode=render_mode,
-        backend=backend,
-        sensor_model=sensor_model,
-        randomisation=randomisation,
-    )
+    return RacecarGoal(observation)

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+from foreign import install as install_foreign
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.shipped import known
@@ -50,10 +51,7 @@ def foreign(tmp_path: Path) -> dict[str, str]:
     """Environment in which such a distribution is installed."""
     (tmp_path / "brokenplug.py").write_text(ERRORS["import"][0])
     (tmp_path / "goodplug.py").write_text(GOOD)
-    info = tmp_path / "brokenplug-1.2.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: brokenplug\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text("\n".join(f"[{group}]\n{lines}\n" for group, lines in GROUPS.items()))
+    install_foreign(tmp_path, "brokenplug", "1.2", GROUPS)
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from agent_rig import PROMPT, AgentRig
+from foreign import install as install_foreign
 from geometry_msgs.msg import Vector3Stamped
 from planted_bundle import write_planted_bundle
 from small_specs import XYZ, field, spec_of
@@ -61,10 +62,7 @@ def install(tmp_path, monkeypatch):
 
     def make(entries: str) -> None:
         (tmp_path / "theirmessages.py").write_text(MODULE)
-        info = tmp_path / "theirmessages-2.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirmessages\nVersion: 2.0\n")
-        (info / "entry_points.txt").write_text(f"[robot_wm.bindings]\n{entries}")
+        install_foreign(tmp_path, "theirmessages", "2.0", {"robot_wm.bindings": entries})
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "theirmessages", raising=False)
 

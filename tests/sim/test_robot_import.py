@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tomllib
+from foreign import install as install_foreign
 from imported_robots import arm, car, dog, hinge, joint, link, run_import, slider, written
 
 from robot_wm.firmware.loading import load_robot
@@ -81,12 +82,11 @@ def test_what_is_written_is_as_tidy_as_what_is_ours(kind, imported, tmp_path):
 def test_installed_it_is_found_by_its_names(imported, tmp_path):
     imported(arm())
     project = tomllib.loads((tmp_path / "out/pyproject.toml").read_text())["project"]
-    info = tmp_path / "out/src/bot-0.1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    groups = project["entry-points"]
-    text = "\n".join(f"[{group}]\n" + "\n".join(f"{k} = {v}" for k, v in of.items()) for group, of in groups.items())
-    (info / "entry_points.txt").write_text(text)
+    groups = {
+        group: "\n".join(f"{name} = {value}" for name, value in entries.items())
+        for group, entries in project["entry-points"].items()
+    }
+    install_foreign(tmp_path / "out/src", project["name"], project["version"], groups)
     paths = os.pathsep.join([str(tmp_path / "out/src"), os.environ.get("PYTHONPATH", "")])
 
     def answer(*arguments: str) -> dict:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from foreign import install as install_foreign
 
 from robot_wm.errors import UserError
 from robot_wm.firmware.loading import load_board, load_robot, robot_yaml
@@ -31,10 +32,7 @@ ENTRIES = (
 def robot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """``robot(drive_type)``: the robot of moteus drives with others, where that distribution is installed."""
     (tmp_path / "theirdrives.py").write_text(MODULE)
-    info = tmp_path / "theirdrives-3.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirdrives\nVersion: 3.1\n")
-    (info / "entry_points.txt").write_text(f"[robot_wm.drives]\n{ENTRIES}")
+    install_foreign(tmp_path, "theirdrives", "3.1", {"robot_wm.drives": ENTRIES})
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "theirdrives", raising=False)
 

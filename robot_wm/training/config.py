@@ -46,6 +46,10 @@ class RunSettings(BaseModel):
     )
     run_dir: Path | None = Field(default=None, description="folder of the run [default: runs/<task>]")
     steps: PositiveInt = Field(default=500_000, description="policy steps to collect in all")
+    init: str | None = Field(
+        default=None,
+        description="trained agent whose weights to begin with: a run's folder, a checkpoint or zoo:NAME [none]",
+    )
     seed: int = Field(default=0, ge=0, le=MOST_SEED, description="seeds networks, environments, noise and sampling")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to learn; auto takes CUDA if any")
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of the learner; 0 leaves it to torch")

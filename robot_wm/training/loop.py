@@ -33,6 +33,7 @@ from robot_wm.training.device import place
 from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.film import write_film
 from robot_wm.training.git import git_commit
+from robot_wm.training.initial import take_weights
 from robot_wm.training.offline import updates_to_next_mark
 from robot_wm.training.peers import PeerTerminatedError
 from robot_wm.training.replay_memory import replay_capacity
@@ -80,6 +81,8 @@ class Trainer:
         torch.manual_seed(self.config.seed)
         kind, settings = agent_kind(self.config.agent), self.config.settings
         agent = kind.make_agent(settings, self.spec)
+        if start is None and self.config.init is not None:
+            take_weights(agent, self.config.init, self.config, self.spec)
         saved = None if start is None else start.state.config
         capacity = replay_capacity(self.config, self.spec, agent.stored, saved=saved)
         config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})

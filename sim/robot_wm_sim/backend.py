@@ -19,6 +19,7 @@ from robot_wm_sim.drive import Drive
 from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import Floats, Vector
 from robot_wm_sim.scene import Camera, Scene
+from robot_wm_sim.terrain import Ground
 
 GROUP = "robot_wm.backends"
 
@@ -69,6 +70,7 @@ class PhysicsBackend(Protocol):
     scene: Scene
     state: RobotState  # refreshed by run, place and restore
     dynamics: Dynamics  # in what the world differs from the scene as built; set by vary and restore
+    ground: Ground  # how high it is where; changed by vary and restore
 
     def __init__(self, scene: Scene) -> None:
         """Build the scene. UserError for a joint that the description lacks, and for what the engine cannot do."""
@@ -98,6 +100,8 @@ class PhysicsBackend(Protocol):
 
     def vary(self, dynamics: Dynamics) -> None:
         """Make physics what ``dynamics`` says, whatever it was before; the robot stays where it is, as it moves.
+
+        Where another terrain rises through it, contacts push it out: place it anew.
 
         Gravity compensation (`Robot.gravity_compensation`) goes on believing in the masses as built, and knows of
         today's gravity. Raises UserError for a link or joint that is not there and for what this engine cannot change;

@@ -21,7 +21,8 @@ from typing import Any
 
 from robot_wm.errors import UserError
 from robot_wm_sim.frames import Vector
-from robot_wm_sim.robot import Robot
+from robot_wm_sim.scene import Scene
+from robot_wm_sim.terrain import Terrain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Dynamics:
     joint_damping: Mapping[str, float] = field(default_factory=dict)  # N·m·s/rad or N·s/m, in place of Joint.damping
     joint_friction: Mapping[str, float] = field(default_factory=dict)  # dry (Coulomb), N·m or N, for Joint.friction
     armature: Mapping[str, float] = field(default_factory=dict)  # inertia of motors at the joint, kg·m² or kg
+    terrain: Terrain | None = None  # of the ground in place of the plane, where `Scene.height_field` has room for one
 
     def __post_init__(self) -> None:
         """Make all numbers floats and all mappings ours; raises UserError for a value that physics does not have."""
@@ -52,8 +54,11 @@ class Dynamics:
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
-    def require_parts(self, robot: Robot, links: Collection[str]) -> None:
-        """Raise UserError for a link that is not among ``links``, or a joint that the robot does not list."""
+    def require_parts(self, scene: Scene, links: Collection[str]) -> None:
+        """Raise UserError for a link that is not among ``links``, or a joint or ground that the scene does not have."""
+        robot = scene.robot
+        if self.terrain is not None and scene.height_field is None:
+            raise UserError(f"dynamics: terrain: the scene of robot {robot.name} has no height field")
         for kind, fields, known in (
             ("link", ("mass_scale", "com_offset"), links),
             ("joint", tuple(_JOINT_UNITS), robot.joint_names),

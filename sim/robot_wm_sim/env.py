@@ -25,7 +25,7 @@ from robot_wm_sim.sensing.noise import Noise
 from robot_wm_sim.sensing.sensor_model import EXACT, SensorModel
 from robot_wm_sim.sensing.sensors import Sensors
 from robot_wm_sim.spaces import action_space, command_bounds, observation_space
-from robot_wm_sim.task import VIDEO, Task, Vector
+from robot_wm_sim.task import VIDEO, Outcome, Task, Vector
 
 if TYPE_CHECKING:
     from robot_wm_sim.window import Window
@@ -97,6 +97,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._rest = np.broadcast_to(np.array(task.spec.action.offset), (task.spec.action_dim,))  # [A]
         self._last_command = self._rest
         self._steps = 0
+        self._ended: Outcome | None = None  # of the episode's last step, once it was made
         self._window_steps = max(1, round(task.spec.control_rate_hz / WINDOW_RATE_HZ))
         self._chase = Chase(replace(task.scene.cameras[VIDEO], for_people=True))
 
@@ -115,10 +116,13 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
             model = self._checked(options["sensor_model"])
         logged = None if options is None else options.get("randomisation")
         replayed = None if logged is None else self.worlds.checked(logged)
-        super().reset(seed=self._first_seed if seed is None else seed, options=options)
+        seed = self._first_seed if seed is None else seed
+        super().reset(seed=seed, options=options)
         self._first_seed = None
         self.sim.restore(self._start)
-        world = self._world = self.worlds.begin(replayed, self.np_random)
+        is_seeded, after = seed is not None, self._ended
+        world = self._world = self.worlds.begin(replayed, self.np_random, is_seeded=is_seeded, after=after)
+        self._ended = None
         self.task.reset(self.sim, self.np_random)
         self._commands.reset(self.sim.state.joint_position)
         self._last_command = self._rest
@@ -155,6 +159,8 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self._steps += 1
         outcome = self.task.outcome(self.sim, command)
         truncated = self._steps >= self.task.step_limit and not outcome.terminated
+        if outcome.terminated or truncated:
+            self._ended = outcome
         if self._window is not None and self._steps % self._window_steps == 0:
             self.render()
         return self._observe(), float(outcome.reward), bool(outcome.terminated), truncated, dict(outcome.info)

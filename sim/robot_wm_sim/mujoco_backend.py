@@ -25,6 +25,7 @@ from robot_wm_sim.drive import Drive
 from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import Floats, Vector, rotate, rotate_inverse
 from robot_wm_sim.mujoco_dynamics import MuJoCoDynamics
+from robot_wm_sim.mujoco_ground import MuJoCoGround
 from robot_wm_sim.mujoco_model import build_model, marker_body
 from robot_wm_sim.mujoco_picture import Painter
 from robot_wm_sim.scene import Camera, Scene
@@ -60,8 +61,8 @@ class MuJoCoBackend(PhysicsBackend):
         self._markers = {
             marker.name: int(model.body_mocapid[self._bodies.pop(marker_body(marker.name))]) for marker in scene.markers
         }
-        self.dynamics = Dynamics()
-        self._dynamics_of = MuJoCoDynamics(model, scene, links=self._bodies)
+        self.dynamics, self.ground = Dynamics(), MuJoCoGround(model, scene.height_field)
+        self._dynamics_of = MuJoCoDynamics(model, scene, links=self._bodies, ground=self.ground)
         self._link_bodies: dict[tuple[str, ...], NDArray[np.int64]] = {}
         self._contact_places: dict[tuple[str, ...], dict[int, int]] = {}  # shape → place in the answer
         self._motors = Motors(scene.robot, rate_hz=scene.physics_rate_hz)
@@ -247,7 +248,9 @@ class MuJoCoBackend(PhysicsBackend):
         data = self._derive()
         if self._painter is None:
             self._painter = Painter(self._model)
-        return self._painter.picture(data, camera, *camera.viewpoint(*mount), height=height, width=width)
+        return self._painter.picture(
+            data, camera, *camera.viewpoint(*mount), ground=self.ground, height=height, width=width
+        )
 
     def close(self) -> None:
         """See PhysicsBackend.close."""

@@ -6,6 +6,7 @@ import mujoco
 
 from robot_wm.errors import UserError
 from robot_wm_sim.dynamics import Dynamics
+from robot_wm_sim.mujoco_ground import MuJoCoGround
 from robot_wm_sim.mujoco_model import set_frictions
 from robot_wm_sim.scene import Scene
 
@@ -26,16 +27,16 @@ ARRAYS = (
 class MuJoCoDynamics:
     """Writes Dynamics into the model of one scene."""
 
-    def __init__(self, model: mujoco.MjModel, scene: Scene, *, links: dict[str, int]) -> None:
+    def __init__(self, model: mujoco.MjModel, scene: Scene, *, links: dict[str, int], ground: MuJoCoGround) -> None:
         """``links`` are MuJoCo's bodies by name."""
-        self._model, self._scene, self._links = model, scene, links
+        self._model, self._scene, self._links, self._ground = model, scene, links, ground
         self._built = {name: getattr(model, name).copy() for name in ARRAYS}
         self._scratch = mujoco.MjData(model)
 
     def write(self, dynamics: Dynamics) -> None:
         """Make the model so. Raises UserError for what is not there or cannot be changed, before anything is."""
         model, robot = self._model, self._scene.robot
-        dynamics.require_parts(robot, self._links)
+        dynamics.require_parts(self._scene, self._links)
         if robot.gravity_compensation and dynamics.com_offset:
             # MuJoCo compensates at the centre of mass where it is, not where the firmware believes it to be.
             raise UserError(f"dynamics: com_offset: not of robot {robot.name}, which has gravity_compensation")
@@ -44,6 +45,7 @@ class MuJoCoDynamics:
                 raise UserError(
                     f"dynamics: com_offset of {link}: backend mujoco has compiled it as centred in its origin"
                 )
+        self._ground.change(dynamics.terrain)
         for name, built in self._built.items():
             getattr(model, name)[:] = built
         model.opt.gravity[:] = dynamics.gravity or (0.0, 0.0, -self._scene.gravity)

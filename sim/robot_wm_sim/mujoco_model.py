@@ -19,6 +19,7 @@ import mujoco
 import numpy as np
 
 from robot_wm.errors import UserError
+from robot_wm_sim.mujoco_ground import CHECKERED_GROUND, PLAIN_GROUND, add_field
 from robot_wm_sim.robot import Robot
 from robot_wm_sim.scene import GROUND_COLOUR, SURFACE_FRICTION, Marker, Scene, combined_friction
 from robot_wm_sim.urdf_tree import loadable
@@ -31,8 +32,6 @@ SLIP_S = 0.01  # friction
 # Friction's stiffness over the normal force's, with an elliptic cone: no creep under a steady load (MuJoCo Menagerie's
 # quadrupeds have the same).
 IMPEDANCE_RATIO = 100.0
-# Groups of shapes that one picture shows and another does not.
-PLAIN_GROUND, CHECKERED_GROUND = 1, 2
 GROUND_EXTENT_M = 40.0  # half the drawn side; contacts have none
 WORLD = "world"
 BACKGROUND = (1.0, 1.0, 1.0)
@@ -154,6 +153,8 @@ def _add_surroundings(spec: mujoco.MjSpec, scene: Scene) -> None:
         plane = {"type": mujoco.mjtGeom.mjGEOM_PLANE, "size": [extent, extent, 10.0], **untouched}
         world.add_geom(name="ground", group=PLAIN_GROUND, rgba=GROUND_COLOUR, **plane)
         world.add_geom(name="checker", group=CHECKERED_GROUND, material="checker", **plane)
+    if scene.height_field is not None:
+        add_field(spec, scene.height_field)
     for box in scene.boxes:
         shape = {"type": mujoco.mjtGeom.mjGEOM_BOX, "size": box.half_extents, **untouched}
         world.add_geom(name=f"box/{box.name}", pos=box.position, rgba=box.colour, **shape)
@@ -170,7 +171,11 @@ def _marker_shape(marker: Marker) -> dict[str, object]:
 
 def _declare_contacts(spec: mujoco.MjSpec, scene: Scene, shapes: list[mujoco.MjsGeom]) -> None:
     """The robot touches the ground and the boxes, and parts of it each other where it says so."""
-    surroundings = [*(["ground"] if scene.ground else []), *(f"box/{box.name}" for box in scene.boxes)]
+    surroundings = [
+        *(["ground"] if scene.ground else []),
+        *(["terrain"] if scene.height_field is not None else []),
+        *(f"box/{box.name}" for box in scene.boxes),
+    ]
     for shape in shapes:
         for other in surroundings:
             _declare_contact(spec, shape.name, other)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm_sim import opengl
 from robot_wm_sim.frames import Vector
-from robot_wm_sim.mujoco_model import CHECKERED_GROUND, PLAIN_GROUND
+from robot_wm_sim.mujoco_ground import CHECKERED_GROUND, CHECKERED_TERRAIN, PLAIN_GROUND, PLAIN_TERRAIN
 from robot_wm_sim.scene import Camera, light_from_behind
+from robot_wm_sim.terrain import Ground, Terrain
 
 # Brightness of a side in the shade, how much more a side has that faces the light, and whence light comes in an agent's
 # picture: as in Bullet's TinyRenderer, so that a policy's pictures look alike in both engines.
@@ -31,6 +32,7 @@ class Painter:
         """Raises UserError where nothing can draw without a display."""
         self._model = model
         self._size = (0, 0)  # height, width in pixels
+        self._terrain: Terrain | None = None  # whose heights the context has
         self._gl: Any = _gl_context()
         self._gl.make_current()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
@@ -51,16 +53,23 @@ class Painter:
         target: Vector,
         up: Vector,
         *,
+        ground: Ground,
         height: int,
         width: int,
     ) -> NDArray[np.uint8]:
         """What ``camera`` sees from ``eye``: uint8 [height, width, 3]. ``data`` must hold where the shapes are."""
         self._gl.make_current()
+        is_rough = ground.terrain is not None
+        if is_rough and ground.terrain != self._terrain:
+            mujoco.mjr_uploadHField(self._model, self._context, 0)
+            self._terrain = ground.terrain
         if (height, width) != self._size:
             mujoco.mjr_resizeOffscreen(width, height, self._context)
             self._size = (height, width)
         self._options.geomgroup[PLAIN_GROUND] = not camera.for_people
         self._options.geomgroup[CHECKERED_GROUND] = camera.for_people
+        self._options.geomgroup[PLAIN_TERRAIN] = is_rough and not camera.for_people
+        self._options.geomgroup[CHECKERED_TERRAIN] = is_rough and camera.for_people
         mujoco.mjv_updateScene(
             self._model, data, self._options, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )

@@ -26,7 +26,8 @@ from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import Floats, Vector, cross, multiply, rotate
 from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
 from robot_wm_sim.pybullet_dynamics import BASE, BulletDynamics
-from robot_wm_sim.pybullet_picture import CheckerTiles, take_picture
+from robot_wm_sim.pybullet_ground import BulletGround
+from robot_wm_sim.pybullet_picture import DrawnSurface, take_picture
 from robot_wm_sim.pybullet_world import build_surroundings, load_robot
 from robot_wm_sim.scene import Camera, Scene
 
@@ -64,17 +65,17 @@ class PyBulletBackend(PhysicsBackend):
             client.setPhysicsEngineParameter(
                 fixedTimeStep=self._dt, numSubSteps=0, deterministicOverlappingPairs=1, enableFileCaching=0
             )
-            self._markers = build_surroundings(client, scene)
+            plane, self._markers = build_surroundings(client, scene)
             self._robot = load_robot(client, scene.robot)
-            # Now, though only pictures for people show them: Bullet restores no snapshot of a world with fewer bodies.
-            self._tiles = CheckerTiles(client, scene.checker) if scene.ground else None
+            self._surface = DrawnSurface(client, scene.checker) if scene.ground else None
+            self.ground = ground = BulletGround(client, scene, plane)
         self._actuators = Motors(scene.robot, rate_hz=scene.physics_rate_hz)
         moving = self._name_parts(client)
         self._paint(client)
         self._find_inertial_frame(client)
         self._bind_calls(client._client)
         self.dynamics = Dynamics()
-        self._dynamics_of = BulletDynamics(client, scene, self._robot, links=self._links, joints=moving)
+        self._dynamics_of = BulletDynamics(client, scene, self._robot, links=self._links, joints=moving, ground=ground)
         self._dynamics_of.write(client, self.dynamics)
         self.state = RobotState.zeros(len(self._joints))
         self.state.base_position[:] = scene.robot.base_position  # for ever, if the base is fixed
@@ -335,11 +336,14 @@ class PyBulletBackend(PhysicsBackend):
     def render(self, camera: Camera, *, height: int, width: int) -> NDArray[np.uint8]:
         """See PhysicsBackend.render."""
         eye, target, up = camera.viewpoint(*(NOWHERE if camera.mount is None else self.link_pose(camera.mount)))
-        if self._tiles is not None and camera.for_people:
-            self._tiles.show(target)
-        elif self._tiles is not None:
-            self._tiles.hide()
-        return take_picture(self._world, camera, eye, target, up, height=height, width=width)
+        world, surface = self._world, self._surface
+        if surface is not None:
+            surface.show(self.ground, target, for_people=camera.for_people)
+        try:
+            return take_picture(world, camera, eye, target, up, height=height, width=width)
+        finally:
+            if surface is not None:
+                surface.clear()
 
     def close(self) -> None:
         """See PhysicsBackend.close."""

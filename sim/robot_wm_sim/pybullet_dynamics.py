@@ -8,6 +8,7 @@ import pybullet
 from pybullet_utils.bullet_client import BulletClient
 
 from robot_wm_sim.dynamics import Dynamics
+from robot_wm_sim.pybullet_ground import BulletGround
 from robot_wm_sim.scene import Scene
 
 BASE = -1  # Bullet's link index of the base
@@ -19,10 +20,17 @@ class BulletDynamics:
     """Writes Dynamics into the world of one robot."""
 
     def __init__(
-        self, client: BulletClient, scene: Scene, body: int, *, links: Mapping[str, int], joints: Mapping[str, int]
+        self,
+        client: BulletClient,
+        scene: Scene,
+        body: int,
+        *,
+        links: Mapping[str, int],
+        joints: Mapping[str, int],
+        ground: BulletGround,
     ) -> None:
         """``links`` are Bullet's indices by name, ``joints`` those of all that move; a joint has its link's."""
-        self._scene, self._body, self._links, self._joints = scene, body, links, joints
+        self._scene, self._body, self._links, self._joints, self._ground = scene, body, links, joints, ground
         found = {name: client.getDynamicsInfo(body, index) for name, index in links.items()}
         self._built = {name: (info[0], info[2]) for name, info in found.items()}  # mass kg, inertia [3] kg·m²
         self._scaled: set[str] = set()  # links whose mass is not as built
@@ -31,7 +39,8 @@ class BulletDynamics:
         """Make the world so. Raises UserError for what is not there or cannot be changed, before anything is."""
         body, robot = self._body, self._scene.robot
         dynamics.refuse("pybullet", FIXED_FIELDS)
-        dynamics.require_parts(robot, self._links)
+        dynamics.require_parts(self._scene, self._links)
+        self._ground.change(dynamics.terrain)
         client.setGravity(*(dynamics.gravity or (0.0, 0.0, -self._scene.gravity)))
         listed = {joint.name: joint.damping for joint in robot.joints} | dict(dynamics.joint_damping)
         damping = {self._joints[name]: value for name, value in listed.items()}

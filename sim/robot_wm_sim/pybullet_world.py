@@ -17,17 +17,18 @@ from robot_wm_sim.scene import GROUND_COLOUR, SURFACE_FRICTION, Scene
 from robot_wm_sim.urdf_tree import loadable
 
 
-def build_surroundings(client: BulletClient, scene: Scene) -> dict[str, int]:
-    """The ground, boxes and markers; Bullet's numbers of the markers by name.
+def build_surroundings(client: BulletClient, scene: Scene) -> tuple[int | None, dict[str, int]]:
+    """The ground's plane, boxes and markers; Bullet's numbers of the plane, and of the markers by name.
 
     Raises UserError for a rule of friction that Bullet does not follow.
     """
     if scene.friction_combine != "multiply":
         rule = f"friction_combine is {scene.friction_combine!r}"
         raise UserError(f"scene: {rule}, but backend pybullet knows 'multiply' only: Bullet takes the product")
+    plane = None
     if scene.ground:
         # Contacts with a plane cost a fraction of those with a box; the renderer draws no plane, so it gets a slab.
-        _fixed_body(
+        plane = _fixed_body(
             client,
             collision={"shapeType": pybullet.GEOM_PLANE},
             visual={"shapeType": pybullet.GEOM_BOX, "halfExtents": (40.0, 40.0, 0.5)},
@@ -46,7 +47,7 @@ def build_surroundings(client: BulletClient, scene: Scene) -> dict[str, int]:
         )
         visual = client.createVisualShape(rgbaColor=marker.colour, **shape)
         markers[marker.name] = client.createMultiBody(baseVisualShapeIndex=visual)
-    return markers
+    return plane, markers
 
 
 def _fixed_body(
@@ -57,14 +58,15 @@ def _fixed_body(
     colour: Sequence[float],
     position: Sequence[float] = (0.0, 0.0, 0.0),
     visual_position: Sequence[float] = (0.0, 0.0, 0.0),
-) -> None:
-    body = client.createMultiBody(
+) -> int:
+    body: int = client.createMultiBody(
         baseMass=0.0,
         baseCollisionShapeIndex=client.createCollisionShape(**collision),
         baseVisualShapeIndex=client.createVisualShape(rgbaColor=colour, visualFramePosition=visual_position, **visual),
         basePosition=position,
     )
     client.changeDynamics(body, BASE, lateralFriction=SURFACE_FRICTION)
+    return body
 
 
 def load_robot(client: BulletClient, robot: Robot) -> int:

@@ -13,11 +13,12 @@ from typing import Literal, get_args
 from robot_wm.errors import UserError
 from robot_wm_sim.frames import Floats, Vector, rotate
 from robot_wm_sim.robot import Robot
+from robot_wm_sim.terrain import HeightField
 
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha in [0, 1]
 GROUND_COLOUR: Colour = (0.62, 0.66, 0.62, 1.0)
 UP: Vector = (0.0, 0.0, 1.0)
-SURFACE_FRICTION = 1.0  # Coulomb coefficient of the ground and of boxes
+SURFACE_FRICTION = 1.0  # Coulomb coefficient of the ground, rough or not, and of boxes
 FrictionCombine = Literal["multiply", "average", "min", "max"]  # as PhysX and USD call them
 
 
@@ -102,6 +103,7 @@ class Scene:
     robot: Robot
     physics_rate_hz: float
     ground: bool = True
+    height_field: HeightField | None = None  # of the ground, which is flat until `Dynamics.terrain` says otherwise
     checker: Checker = field(default_factory=Checker)
     gravity: float = 9.81  # m/s², downwards
     friction_combine: FrictionCombine = "multiply"
@@ -110,7 +112,9 @@ class Scene:
     cameras: Mapping[str, Camera] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Raise UserError for a rule that is none."""
+        """Raise UserError for a rule that is none, and a height field of no ground."""
+        if self.height_field is not None and not self.ground:
+            raise UserError("scene: height_field is that of a ground, and ground is False")
         if self.friction_combine not in get_args(FrictionCombine):
             known = ", ".join(get_args(FrictionCombine))
             raise UserError(f"scene: friction_combine is {self.friction_combine!r}, but must be one of {known}")

@@ -21,10 +21,11 @@ from pybullet_utils.bullet_client import BulletClient
 
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend
+from robot_wm_sim.dynamics import Dynamics
 from robot_wm_sim.frames import Floats, Vector
 from robot_wm_sim.native_output import native_output_discarded
 from robot_wm_sim.pybullet_backend import PyBulletBackend
-from robot_wm_sim.pybullet_picture import CheckerTiles
+from robot_wm_sim.pybullet_picture import DrawnSurface
 from robot_wm_sim.scene import Camera, Scene
 
 WIDTH, HEIGHT = 1280, 720  # pixels
@@ -47,7 +48,7 @@ class Window:
                 for part in (pybullet.COV_ENABLE_GUI, pybullet.COV_ENABLE_SHADOWS):
                     self._client.configureDebugVisualizer(part, 0)
                 self._world = PyBulletBackend(scene, client=self._client)
-                self._tiles = CheckerTiles(self._client, scene.checker) if scene.ground else None
+                self._surface = DrawnSurface(self._client, scene.checker) if scene.ground else None
                 eye, target, _ = camera.viewpoint(scene.robot.base_position, (0.0, 0.0, 0.0, 1.0))
                 self._look(*orbit(eye, target, camera.vertical_fov_deg), target)
                 self._await_first_picture(target)
@@ -59,6 +60,7 @@ class Window:
         Raises UserError once somebody has closed the window.
         """
         with self._told_when_closed():
+            self._world.vary(Dynamics(terrain=sim.dynamics.terrain))
             self._world.place(
                 joint_position=sim.state.joint_position,
                 base_position=None if sim.scene.robot.fixed_base else sim.state.base_position,
@@ -91,8 +93,8 @@ class Window:
 
     def _look(self, yaw_deg: float, pitch_deg: float, distance_m: float, target: Vector) -> None:
         self._client.resetDebugVisualizerCamera(distance_m, yaw_deg, pitch_deg, target)
-        if self._tiles is not None:
-            self._tiles.show(target)
+        if self._surface is not None:
+            self._surface.show(self._world.ground, target, for_people=True)
 
     def _await_first_picture(self, target: Vector) -> None:
         """Until then Bullet goes on talking, and tells of another view than it was asked for."""

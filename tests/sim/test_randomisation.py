@@ -14,7 +14,7 @@ from robot_wm_sim.randomisation.ranges import BOUNDS, NONE, Randomisation, Range
 from robot_wm_sim.scene import Scene
 from robot_wm_sim.sensing.sensor_model import SensorModel
 
-PRESETS = ("none", "mild", "sim2real", "harsh")
+PRESETS = ("none", "mild", "sim2real", "harsh", "rough")
 PARTS = Parts(
     links=("body", "arm"),
     base="body",
@@ -149,7 +149,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path, text, message
 
 
 def test_what_is_no_preset_and_no_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"randomisation 'hard' is neither a preset \(harsh, mild, none, sim2real\)"):
+    with pytest.raises(UserError, match=r"randomisation 'hard' is neither a preset \(harsh, mild, none, rough, sim2real\)"):
         load_randomisation("hard")
     with pytest.raises(UserError, match=r"absent\.yaml: cannot read it: No such file"):
         load_randomisation(str(tmp_path / "absent.yaml"))

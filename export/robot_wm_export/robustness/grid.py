@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Kind = Literal["plain", "single", "pair", "joint"]
 DRAWN_TOGETHER = ("mild", "sim2real", "harsh")
 LATE_S = 0.04  # beside the grid: the latency that a goal of the field is stated at
-_PUSH_SEED = 1.0
+_SEED = 1.0  # of pushes and terrains
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,8 @@ def _by_quantity(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[str]] = {}
     for name in names:
         head, *rest = name.split("/")
-        if head in ("push_interval_s", "push_seed"):
-            continue  # they come with push_speed_m_s
+        if head in ("push_interval_s", "push_seed", "terrain_seed", "terrain_level"):
+            continue  # they come with push_speed_m_s and terrain_height_m
         found.setdefault(f"{head}/{rest[0]}" if head in ("noise_std", "bias") else head, []).append(name)
     return {quantity: tuple(members) for quantity, members in found.items()}
 
@@ -95,5 +95,7 @@ def _cell(
 ) -> Cell:
     draw = {name: value for quantity, value in zip(quantities, values, strict=True) for name in parts[quantity]}
     if "push_speed_m_s" in draw and ranges.push_interval_s is not None:
-        draw |= {"push_interval_s": ranges.push_interval_s.at(0.5), "push_seed": _PUSH_SEED}
+        draw |= {"push_interval_s": ranges.push_interval_s.at(0.5), "push_seed": _SEED}
+    if "terrain_height_m" in draw:
+        draw["terrain_seed"] = _SEED
     return Cell(kind=kind, backend=backend, quantities=quantities, values=values, draw=draw)

@@ -12,16 +12,20 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm_sim.dynamics import Dynamics
-from robot_wm_sim.randomisation.ranges import BOUNDS, Bounds, Randomisation
+from robot_wm_sim.randomisation.ranges import BOUNDS, MOST_LEVELS, Bounds, Randomisation
 from robot_wm_sim.scene import Scene
 from robot_wm_sim.sensing.sensor_model import SensorModel
 from robot_wm_sim.sensing.sensors import Sensors
+from robot_wm_sim.terrain import SEEDS, Terrain
 from robot_wm_sim.urdf_tree import loadable, tree_of
 
 AXES = ("x", "y", "z")
 PUSH_SEED = "push_seed"  # a whole number, below 2³²
 PUSH = ("push_speed_m_s", "push_interval_s", PUSH_SEED)
-_SEEDS = 2**32
+TERRAIN_SEED = "terrain_seed"  # a whole number, below 2³²
+TERRAIN_LEVEL = "terrain_level"  # of the curriculum; told only, as the height says what there is
+TERRAIN_HEIGHT = "terrain_height_m"
+TERRAIN = (TERRAIN_HEIGHT, TERRAIN_SEED, TERRAIN_LEVEL)
 _ROTATING = ("revolute", "continuous")
 
 
@@ -66,9 +70,9 @@ class Parts:
             "bias": tuple(f"{name}/{index}" for name, count in self.elements.items() for index in range(count)),
         }
         found: list[str] = []
-        for quantity in BOUNDS:
+        for quantity in (name for name in BOUNDS if name not in TERRAIN):
             found += [f"{quantity}/{part}" for part in several[quantity]] if quantity in several else [quantity]
-        return (*found, PUSH_SEED)
+        return (*found, PUSH_SEED, *TERRAIN)  # those last that came last: of a seed, others stay what they were
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class Draw:
             found[str(name)] = float(value)
         if 0 < len(pushes := found.keys() & PUSH) < len(PUSH):
             raise UserError(f"randomisation: {', '.join(sorted(pushes))}: pushes need {', '.join(PUSH)}")
+        if (TERRAIN_HEIGHT in found) != (TERRAIN_SEED in found):
+            raise UserError(f"randomisation: a terrain needs {TERRAIN_HEIGHT} and {TERRAIN_SEED}")
         return cls(found)
 
     def without(self, quantities: frozenset[str]) -> Draw:
@@ -123,7 +129,15 @@ class Draw:
             joint_damping=self._added("joint_damping_s", parts.damping, parts),
             joint_friction=self._added("joint_friction", parts.friction, parts),
             armature=self._efforts("armature_s2", parts),
+            terrain=self.terrain,
         )
+
+    @property
+    def terrain(self) -> Terrain | None:
+        """The ground; None where it is flat."""
+        if TERRAIN_HEIGHT not in self.numbers:
+            return None
+        return Terrain(height_m=self.numbers[TERRAIN_HEIGHT], seed=int(self.numbers.get(TERRAIN_SEED, 0.0)))
 
     def sensor_model(self, base: SensorModel, parts: Parts) -> SensorModel:
         """What becomes of the way to the agent and back: drawn numbers in place of those of ``base``."""
@@ -161,8 +175,10 @@ class Draw:
         return {name: self.numbers[quantity] * effort for name, effort in parts.effort.items()}
 
 
-def draw(randomisation: Randomisation, rng: np.random.Generator, parts: Parts) -> Draw:
-    """Draw an episode's world.
+def draw(
+    randomisation: Randomisation, rng: np.random.Generator, parts: Parts, *, terrain_level: int | None = None
+) -> Draw:
+    """Draw an episode's world; on a level of the terrain's curriculum from that share of its range, by default of all.
 
     Each number has a share of the generator's own, in an order that the ranges do not change: of one seed, what a wider
     range makes of friction is a wider friction, and no other quantity differs.
@@ -172,10 +188,24 @@ def draw(randomisation: Randomisation, rng: np.random.Generator, parts: Parts) -
     for name, share in zip(names, rng.random(len(names)).tolist(), strict=True):
         if name == PUSH_SEED:
             if randomisation.push_speed_m_s is not None:
-                found[name] = float(math.floor(share * _SEEDS))
+                found[name] = float(math.floor(share * SEEDS))
+        elif name in TERRAIN:
+            if randomisation.terrain_height_m is not None:
+                found |= _terrain_number(name, share, randomisation, terrain_level)
         elif (given := randomisation.range_of(name)) is not None:
             found[name] = given.at(share)
     return Draw(found)
+
+
+def _terrain_number(name: str, share: float, randomisation: Randomisation, level: int | None) -> dict[str, float]:
+    heights, levels = randomisation.terrain_height_m, randomisation.terrain_levels
+    assert heights is not None
+    level = levels if level is None else level
+    if name == TERRAIN_SEED:
+        return {name: float(math.floor(share * SEEDS))}
+    if levels is None or level is None:
+        return {name: heights.at(share)} if name == TERRAIN_HEIGHT else {}
+    return {name: heights.at(share * level / levels) if name == TERRAIN_HEIGHT else float(level)}
 
 
 def drawn_names(randomisation: Randomisation, parts: Parts) -> tuple[str, ...]:
@@ -184,4 +214,6 @@ def drawn_names(randomisation: Randomisation, parts: Parts) -> tuple[str, ...]:
 
 
 def _bounds(name: str) -> Bounds:
-    return Bounds("1", 0, _SEEDS - 1) if name == PUSH_SEED else BOUNDS[name.split("/")[0]]
+    if name in (PUSH_SEED, TERRAIN_SEED):
+        return Bounds("1", 0, SEEDS - 1)
+    return Bounds("1", 0, MOST_LEVELS) if name == TERRAIN_LEVEL else BOUNDS[name.split("/")[0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.dynamics import Dynamics
-from robot_wm_sim.randomisation.draw import AXES, PUSH, Draw, Parts
+from robot_wm_sim.randomisation.draw import AXES, PUSH, TERRAIN, TERRAIN_HEIGHT, Draw, Parts
 from robot_wm_sim.randomisation.ranges import BOUNDS, Randomisation
 
 _NEEDS_FREE_BASE = ("base_mass_scale", "com_offset_m", "push_speed_m_s")
@@ -32,6 +32,8 @@ def impossible(randomisation: Randomisation, sim: PhysicsBackend, parts: Parts) 
     sim.vary(before)
     if "push_speed_m_s" in found:
         found.update(PUSH)
+    if TERRAIN_HEIGHT in found:
+        found.update(TERRAIN)
     return frozenset(found)
 
 

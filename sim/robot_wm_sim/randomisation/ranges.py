@@ -19,6 +19,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
     ValidationError,
@@ -28,6 +29,7 @@ from pydantic import (
 
 from robot_wm.errors import UserError
 from robot_wm.yaml_file import read_mapping
+from robot_wm_sim.terrain import LARGEST_HEIGHT_M
 
 
 class Bounds(NamedTuple):
@@ -66,10 +68,20 @@ BOUNDS = {
     "push_interval_s": Bounds("s", 0.1, 3600.0),
     "noise_std": Bounds("the sensor's", 0.0, 1e3),
     "bias": Bounds("the sensor's", -1e3, 1e3),
+    "terrain_height_m": Bounds("m", 0.0, LARGEST_HEIGHT_M),
 }
-# What some engine, or some robot (a base that is fixed, and cannot be pushed), does not have.
+MOST_LEVELS = 1000
+# What some engine, or some robot (a base that is fixed, and cannot be pushed) or its task, does not have.
 SKIPPABLE = frozenset(
-    {"base_mass_scale", "com_offset_m", "joint_friction", "joint_damping_s", "armature_s2", "push_speed_m_s"}
+    {
+        "base_mass_scale",
+        "com_offset_m",
+        "joint_friction",
+        "joint_damping_s",
+        "armature_s2",
+        "push_speed_m_s",
+        "terrain_height_m",
+    }
 )
 
 
@@ -173,6 +185,10 @@ class Randomisation(BaseModel):
     # From outside: the base's velocity changes by so much, in a direction of its own, every so many seconds.
     push_speed_m_s: Annotated[Range | None, _quantity("push_speed_m_s")] = None
     push_interval_s: Annotated[Range | None, _quantity("push_interval_s")] = None
+    # Of the ground: from its deepest valley to its highest peak; see `robot_wm_sim.terrain`. With levels, episodes that
+    # follow from one another are drawn from a share of the range; see `robot_wm_sim.randomisation.curriculum`.
+    terrain_height_m: Annotated[Range | None, _quantity("terrain_height_m")] = None
+    terrain_levels: Annotated[int, Field(ge=1, le=MOST_LEVELS)] | None = None
     # Left out, and told as nothing, where the engine or the robot does not have it; what is not named here is refused.
     skip_where_impossible: frozenset[str] = frozenset()
 
@@ -181,7 +197,9 @@ class Randomisation(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _by_name(cls, given: Any, read: ModelWrapValidatorHandler[Randomisation]) -> Randomisation:
-        return load_randomisation(given) if isinstance(given, str) else read(given)
+        if isinstance(given, str):
+            return load_randomisation(given)
+        return read(_extended(given) if isinstance(given, Mapping) and "extends" in given else given)
 
     @field_validator("skip_where_impossible")
     @classmethod
@@ -194,6 +212,12 @@ class Randomisation(BaseModel):
     def _pushes_are_whole(self) -> Randomisation:
         if (self.push_speed_m_s is None) != (self.push_interval_s is None):
             raise ValueError("push_speed_m_s (m/s) and push_interval_s (s) go together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _levels_are_of_something(self) -> Randomisation:
+        if self.terrain_levels is not None and self.terrain_height_m is None:
+            raise ValueError("terrain_levels are those of terrain_height_m (m), which is not given")
         return self
 
     @property
@@ -216,11 +240,28 @@ class Randomisation(BaseModel):
 NONE = Randomisation()
 
 
+def _presets() -> dict[str, Path]:
+    folder = Path(str(files("robot_wm_sim.randomisation"))) / "presets"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _extended(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Ranges over those of the preset that they extend; what may be left out adds up."""
+    name = given["extends"]
+    if name not in _presets():
+        raise ValueError(f"extends: {name!r} is not a preset ({', '.join(_presets())})")
+    base = load_randomisation(name)
+    own = {key: value for key, value in given.items() if key != "extends"}
+    found = {key: getattr(base, key) for key in base.model_fields_set} | own
+    if isinstance(skipped := found.get("skip_where_impossible"), list):
+        found["skip_where_impossible"] = [*base.skip_where_impossible, *skipped]
+    return found
+
+
 def load_randomisation(name: str) -> Randomisation:
     """A shipped preset by its name, or a YAML file by its path; UserError naming the file, field, value and unit."""
-    folder = Path(str(files("robot_wm_sim.randomisation"))) / "presets"
-    presets = sorted(path.stem for path in folder.glob("*.yaml"))
-    path = folder / f"{name}.yaml" if name in presets else Path(name)
+    presets = _presets()
+    path = presets.get(name, Path(name))
     if name not in presets and path.suffix not in (".yaml", ".yml"):
         raise UserError(f"randomisation {name!r} is neither a preset ({', '.join(presets)}) nor a .yaml file")
     origin = f"randomisation {name}" if name in presets else str(path)

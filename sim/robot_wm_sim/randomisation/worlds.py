@@ -9,13 +9,14 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm_sim.backend import PhysicsBackend
+from robot_wm_sim.randomisation.curriculum import Curriculum
 from robot_wm_sim.randomisation.draw import Draw, Parts, draw, drawn_names
 from robot_wm_sim.randomisation.episode import Pushes, VariedMotors
 from robot_wm_sim.randomisation.possible import impossible
 from robot_wm_sim.randomisation.ranges import Randomisation
 from robot_wm_sim.sensing.sensor_model import SensorModel
 from robot_wm_sim.sensing.sensors import Sensors
-from robot_wm_sim.task import Task
+from robot_wm_sim.task import Outcome, Task
 
 _BRANCH = 0x52414E44  # of an episode's seed; far from the branches 0, 1, ... of those who spawn in order
 
@@ -50,6 +51,8 @@ class Worlds:
         self._parts: Parts | None = None  # known once they are needed: to read a description takes time
         self.names: tuple[str, ...] = ()
         self._left_out: frozenset[str] = frozenset()
+        levels = randomisation.terrain_levels
+        self._curriculum = None if levels is None else Curriculum(levels)
         if not randomisation.is_none:
             self.names = drawn_names(randomisation, self._known_parts())
             self._left_out = impossible(randomisation, sim, self._known_parts())
@@ -59,14 +62,23 @@ class Worlds:
         """A logged draw's numbers as a draw; UserError for what is none."""
         return Draw.from_numbers(logged, self._known_parts())
 
-    def begin(self, replayed: Draw | None, rng: np.random.Generator) -> World:
-        """The world of an episode with that generator, of which nothing is drawn; physics is as built."""
+    def begin(
+        self, replayed: Draw | None, rng: np.random.Generator, *, is_seeded: bool = True, after: Outcome | None = None
+    ) -> World:
+        """The world of an episode with that generator, of which nothing is drawn; physics is as built.
+
+        ``is_seeded`` and ``after`` are for `Curriculum.begin`.
+        """
         if replayed is None and self._randomisation.is_none:
             return self.as_built
         parts = self._known_parts()
-        drawn = replayed
-        if drawn is None:
-            drawn = draw(self._randomisation, _branch(rng), parts).without(self._left_out)
+        if replayed is None:
+            level = None if self._curriculum is None else self._curriculum.begin(after, is_seeded=is_seeded)
+            drawn = draw(self._randomisation, _branch(rng), parts, terrain_level=level).without(self._left_out)
+        else:
+            drawn = replayed
+            if self._curriculum is not None:
+                self._curriculum.pause()
         self._sim.vary(drawn.dynamics(parts))
         spec, robot = self._task.spec, self._task.scene.robot
         return World(

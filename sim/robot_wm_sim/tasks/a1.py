@@ -128,7 +128,7 @@ class A1Velocity(Task):
         """legged_gym's start: joints at 0.5 to 1.5 times their default, trunk moving by ±0.5 m/s and ±0.5 rad/s."""
         sim.place(
             joint_position=np.clip(HOME * rng.uniform(0.5, 1.5, HOME.size), LOW, HIGH),
-            base_position=(0.0, 0.0, STAND_HEIGHT_M),
+            base_position=(0.0, 0.0, sim.ground.height(0.0, 0.0) + STAND_HEIGHT_M),
             base_linear_velocity=rng.uniform(-0.5, 0.5, 3),
             base_angular_velocity=rng.uniform(-0.5, 0.5, 3),
         )
@@ -171,7 +171,8 @@ class A1Velocity(Task):
             locomotion.averaged(self._speed[2], motion.rate[2], kept=KEPT),
         )
         feet = sim.link_positions(FEET)
-        heights = [foot[2] - FOOT_RADIUS_M for foot in feet]  # [4] m, of the soles
+        height = sim.ground.height
+        heights = [z - FOOT_RADIUS_M - height(x, y) for x, y, z in feet]  # [4] m, of the soles over the ground below
         torque, velocity = sim.state.joint_effort.tolist(), sim.state.joint_velocity.tolist()  # [12] N·m, rad/s
         terms = self._terms(torque, velocity, command, feet, heights, limbs_n)
         self._term_rows.add(list(terms.values()))

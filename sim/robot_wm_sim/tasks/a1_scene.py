@@ -1,4 +1,4 @@
-"""The world of the A1's tasks: the robot on flat ground, its cameras, and posts where an agent sees."""
+"""The world of the A1's tasks: the robot on flat or rough ground, its cameras, and posts where an agent sees."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from robot_wm_sim.fields import CAMERA
 from robot_wm_sim.robots.a1 import A1, ACTUATORS, TRUNK
 from robot_wm_sim.scene import Camera, Marker, Scene
 from robot_wm_sim.task import VIDEO
+from robot_wm_sim.terrain import HeightField
 
 PHYSICS_RATE_HZ = 500.0
 POSTS = tuple(f"post_{index}" for index in range(8))  # without them flat ground shows no motion
@@ -23,6 +24,7 @@ def a1_scene(actuator: ActuatorName, posts: Sequence[str]) -> Scene:
     return Scene(
         robot=A1.driven_by(ACTUATORS[actuator]),
         physics_rate_hz=PHYSICS_RATE_HZ,
+        height_field=HeightField(),
         markers=tuple(
             Marker(name=name, radius=0.15, height=1.0, colour=(index & 1, index >> 1 & 1, index >> 2, 1.0))
             for index, name in enumerate(posts)

@@ -65,6 +65,8 @@ def _range(field: HeightField) -> np.ndarray:
 def _shape(client: BulletClient, field: HeightField, heights: np.ndarray, *, replaced: int = -1) -> int:
     shape: int = client.createCollisionShape(
         pybullet.GEOM_HEIGHTFIELD,
+        # Else a box that slides over a flat field is caught by the edges within it, after 3 cm.
+        flags=pybullet.GEOM_CONCAVE_INTERNAL_EDGE,
         meshScale=(field.cell_m, field.cell_m, 1.0),
         heightfieldData=heights.ravel().tolist(),
         numHeightfieldRows=heights.shape[1],

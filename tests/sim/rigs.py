@@ -29,6 +29,18 @@ SLEDGE = f"""<robot name="sledge">
   <joint name="up" type="prismatic"><parent link="floor"/><child link="lift"/><axis xyz="0 0 1"/>{LIMIT}</joint>
   <joint name="along" type="prismatic"><parent link="lift"/><child link="block"/><axis xyz="1 0 0"/>{LIMIT}</joint>
 </robot>"""
+# A ball of 1 kg that is put anywhere over the ground and falls.
+BALL_M = 0.05  # its radius
+BALL = f"""<robot name="ball">
+  <link name="stand">{INERTIAL.format(mass=1)}</link>
+  <link name="beam">{INERTIAL.format(mass=0.1)}</link>
+  <link name="trolley">{INERTIAL.format(mass=0.1)}</link>
+  <link name="ball">{INERTIAL.format(mass=1)}<collision>
+    <geometry><sphere radius="{BALL_M}"/></geometry></collision></link>
+  <joint name="x" type="prismatic"><parent link="stand"/><child link="beam"/><axis xyz="1 0 0"/>{LIMIT}</joint>
+  <joint name="y" type="prismatic"><parent link="beam"/><child link="trolley"/><axis xyz="0 1 0"/>{LIMIT}</joint>
+  <joint name="z" type="prismatic"><parent link="trolley"/><child link="ball"/><axis xyz="0 0 1"/>{LIMIT}</joint>
+</robot>"""
 # Two blocks on one rail, 0.6 m from middle to middle.
 PAIR = f"""<robot name="pair">
   <link name="rail">{INERTIAL.format(mass=1)}</link>

@@ -56,7 +56,10 @@ def test_every_number_of_a_preset_is_within_its_range_and_within_physics(preset,
     randomisation = load_randomisation(preset)
     numbers = drawn(randomisation, seed)
     for name, value in numbers.items():
-        if name == "push_seed":
+        if name == "terrain_level":
+            assert value == randomisation.terrain_levels
+            continue
+        if name in ("push_seed", "terrain_seed"):
             assert value == int(value)
             assert 0 <= value < 2**32
             continue
@@ -135,6 +138,11 @@ def test_presets_widen_from_none_to_harsh():
         ("noise_std: {gravity: [-0.1, 0.1]}", "noise_std: gravity: -0.1 is not within [0, 1000], unit the sensor's"),
         ("noise_std: 0.1", "noise_std: ranges by the names of sensors are needed"),
         ("push_speed_m_s: [0.5, 1]", "push_speed_m_s (m/s) and push_interval_s (s) go together"),
+        ("terrain_height_m: [0, 2]", "terrain_height_m: 2 is not within [0, 0.5], unit m"),
+        ("terrain_levels: 3", "terrain_levels are those of terrain_height_m (m), which is not given"),
+        ("terrain_height_m: 0.1\nterrain_levels: 0", "terrain_levels: Input should be greater than or equal to 1"),
+        ("extends: gentle", "extends: 'gentle' is not a preset (harsh, mild, none, rough, sim2real)"),
+        ("extends: mild\nfriction: [1, 0]", "friction: the range is inverted"),
         ("skip_where_impossible: [friction]", "skip_where_impossible: 'friction' is not among armature_s2"),
     ],
 )
@@ -149,7 +157,8 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path, text, message
 
 
 def test_what_is_no_preset_and_no_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"randomisation 'hard' is neither a preset \(harsh, mild, none, rough, sim2real\)"):
+    presets = r"\(harsh, mild, none, rough, sim2real\)"
+    with pytest.raises(UserError, match=f"randomisation 'hard' is neither a preset {presets}"):
         load_randomisation("hard")
     with pytest.raises(UserError, match=r"absent\.yaml: cannot read it: No such file"):
         load_randomisation(str(tmp_path / "absent.yaml"))
@@ -165,6 +174,12 @@ def test_what_is_no_preset_and_no_file_is_refused(tmp_path):
         ({"mass_scale": -1.0}, r"mass_scale: -1 is not within \[0.05, 20\], unit 1"),
         ({"friction": True}, "friction: True is not a number"),
         ({"push_speed_m_s": 1.0}, "push_speed_m_s: pushes need push_speed_m_s, push_interval_s, push_seed"),
+        ({"terrain_height_m": 0.1}, "a terrain needs terrain_height_m and terrain_seed"),
+        ({"terrain_seed": 1.0, "terrain_level": 1.0}, "a terrain needs terrain_height_m and terrain_seed"),
+        (
+            {"terrain_seed": -1.0, "terrain_height_m": 0.1},
+            r"terrain_seed: -1 is not within \[0, 4.2",
+        ),
     ],
 )
 def test_a_logged_draw_that_cannot_be_is_refused(numbers, message):
@@ -231,3 +246,33 @@ def test_a_robot_s_parts_are_those_of_its_description(build_env):
     arm = Parts.of(panda.task.scene, panda._sensors)
     assert arm.base is None
     assert len(arm.joints) - len(arm.rotating) == 2  # its fingers slide
+
+
+def test_an_extended_preset_has_its_ranges_and_leaves_out_what_either_leaves_out(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: mild\nfriction: [0.5, 0.7]\nskip_where_impossible: [terrain_height_m]\n")
+    found, mild = load_randomisation(str(path)), load_randomisation("mild")
+    assert found.friction == Range(0.5, 0.7)
+    assert found.skip_where_impossible == mild.skip_where_impossible | {"terrain_height_m"}
+    own = {"friction", "skip_where_impossible"}
+    assert found.model_dump(exclude=own) == mild.model_dump(exclude=own)
+    assert found.kp_scale is not None
+
+
+def test_a_terrain_changes_no_other_number_of_a_seed():
+    rough, sim2real = drawn(load_randomisation("rough"), 7), drawn(load_randomisation("sim2real"), 7)
+    assert rough.items() >= sim2real.items()
+    assert rough.keys() - sim2real.keys() == {"terrain_height_m", "terrain_seed", "terrain_level"}
+
+
+@given(seed=st.integers(0, 2**32 - 1), level=st.integers(0, 8))
+def test_a_level_is_a_share_of_the_range_and_changes_nothing_else(seed, level):
+    ranges = Randomisation(terrain_height_m=[0.01, 0.09], terrain_levels=8, friction=[0.1, 0.9])
+    whole = drawn(ranges, seed)
+    found = draw(ranges, np.random.default_rng(seed), PARTS, terrain_level=level).numbers
+    assert found["terrain_level"] == level
+    assert whole["terrain_level"] == 8
+    share = (whole["terrain_height_m"] - 0.01) / 0.08
+    assert found["terrain_height_m"] == pytest.approx(0.01 + 0.08 * share * level / 8, abs=1e-12)
+    for name in ("terrain_seed", "friction"):
+        assert found[name] == whole[name]

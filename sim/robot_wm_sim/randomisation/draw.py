@@ -134,8 +134,8 @@ class Draw:
 
     @property
     def terrain(self) -> Terrain | None:
-        """The ground; None where it is flat."""
-        if TERRAIN_HEIGHT not in self.numbers:
+        """The ground; None where it is flat, as a plane is cheaper than a flat field."""
+        if not self.numbers.get(TERRAIN_HEIGHT):
             return None
         return Terrain(height_m=self.numbers[TERRAIN_HEIGHT], seed=int(self.numbers.get(TERRAIN_SEED, 0.0)))
 

@@ -77,6 +77,8 @@ class CommandDrive:
         kp = self.drive.kp[self._motor]
         self._lead = np.divide(self.drive.limit[self._motor], kp, out=np.zeros_like(kp), where=kp > 0)  # [K], rad or m
         self._followers = _Followers(robot, commanded=set(self._motor.tolist()))
+        # Else a drive hangs on its command alone, and stays what it is until the next.
+        self.moves = action.mode == "velocity" or len(self._followers) > 0
 
     def reset(self, joint_position: NDArray[np.float64]) -> None:
         """Start an episode: set-points stand where the joints [J] are."""
@@ -131,6 +133,9 @@ class _Followers:
         ranges = [motor.limits.position or (-np.inf, np.inf) for _, motor, _ in led]
         self._low, self._high = np.array(ranges, dtype=np.float64).reshape(-1, 2).T  # [F] each
         self._last = np.zeros(len(led))  # [F] where it had to be an update ago
+
+    def __len__(self) -> int:
+        return len(self._motor)
 
     def reset(self, drive: Drive, joint_position: NDArray[np.float64]) -> None:
         """An episode begins with the joints [J] there, and at rest."""

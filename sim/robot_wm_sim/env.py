@@ -16,7 +16,7 @@ from robot_wm.spec import AgentSpec, Source
 from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import load_backend
 from robot_wm_sim.chase import Chase
-from robot_wm_sim.drive import CommandDrive
+from robot_wm_sim.held_drive import HeldDrive
 from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.randomisation.worlds import Worlds
 from robot_wm_sim.scene import Scene
@@ -87,7 +87,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         self.randomisation_names = self.worlds.names
         self._world = self.worlds.as_built
         self._late: LateTicks | None = None  # of this episode, unless all is exact and at once
-        self._commands = CommandDrive(task.scene.robot, task.spec.action, period_s=task.spec.control_period_s)
+        self._held = HeldDrive(task.scene.robot, task.spec)
         self._first_seed: int | None = seed
         vectors = [field for field in task.spec.observations if not field.is_image]
         ends = np.cumsum([field.shape[0] for field in vectors]).tolist()
@@ -124,13 +124,13 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         world = self._world = self.worlds.begin(replayed, self.np_random, is_seeded=is_seeded, after=after)
         self._ended = None
         self.task.reset(self.sim, self.np_random)
-        self._commands.reset(self.sim.state.joint_position)
+        self._held.begin(world.motors)
         self._last_command = self._rest
         self._steps = 0
         (rng,) = self.np_random.spawn(1)  # at every reset, so that what others spawn does not depend on the model
         model = world.sensor_model(model)
         exact = model.is_exact and model.is_prompt
-        self._late = None if exact else LateTicks(self.task, self.sim, self._sensors, model, rng, motors=world.motors)
+        self._late = None if exact else LateTicks(self.task, self.sim, self._sensors, self._held, model, rng)
         self._chase.reset()
         if self._window is not None:
             self.render()
@@ -149,10 +149,8 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
             world.pushes.advance(self.sim, self._steps * self.agent_spec.control_period_s)
         self.task.advance(self.sim, self.np_random)
         if self._late is None:
-            drive = self._commands.update(command, self.sim.state.joint_position)
-            if world.motors is not None:
-                drive = world.motors.driven(drive, self._steps * self.agent_spec.control_period_s)
-            self.sim.run(drive, self._physics_steps)
+            self._held.take(command)
+            self.sim.run(self._held.run(self.sim.state.joint_position, self._physics_steps), self._physics_steps)
         else:
             self._late.run(command)
         self._last_command = command

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.spec import ActionSpec
+from robot_wm.spec import AgentSpec
 from robot_wm_sim.drive import CommandDrive, Drive
+from robot_wm_sim.randomisation.episode import VariedMotors
 from robot_wm_sim.robot import Robot
 
 
@@ -16,17 +17,24 @@ class HeldDrive:
     """A CommandDrive that is told of commands at any physics step, on the beat of control or off it.
 
     Before the first command the motors brake with kd alone; it then finds them where they are. A command that nothing
-    follows begins anew after each control period: a moving set-point moves on.
+    follows begins anew after each control period: a moving set-point moves on. What the motors make of all that is the
+    episode's world.
     """
 
-    def __init__(self, robot: Robot, action: ActionSpec, *, period_s: float, physics_steps: int) -> None:
-        """``physics_steps`` are in a control period of ``period_s``."""
-        self._commands = CommandDrive(robot, action, period_s=period_s)
-        self._step_s = period_s / physics_steps
-        self._period_steps = physics_steps
+    def __init__(self, robot: Robot, spec: AgentSpec) -> None:
+        self._commands = CommandDrive(robot, spec.action, period_s=spec.control_period_s)
+        self._rate_hz = spec.physics_rate_hz
+        self._step_s = spec.control_period_s / spec.physics_steps
+        self._period_steps = spec.physics_steps
         self._brake = Drive.braking(robot)
         # The commanded drive as it stands within the control period; only its position is an array of its own.
         self._now = replace(self._commands.drive, position=self._commands.drive.position.copy())
+        self.begin()
+
+    def begin(self, motors: VariedMotors | None = None) -> None:
+        """An episode begins, whose motors these are; None do as they are told."""
+        self._motors = motors
+        self._steps = 0  # physics steps in the episode
         self.release()
 
     def release(self) -> None:
@@ -40,28 +48,42 @@ class HeldDrive:
         """Whether no command has come since."""
         return self._command is None
 
+    @property
+    def moves(self) -> bool:
+        """Whether set-points move between commands, or depend on where the joints are."""
+        return self._commands.moves
+
     def take(self, command: NDArray[np.float64]) -> None:
         """From now on follow a command [A], SI."""
         self._command, self._is_new = command, True
 
     @property
     def steps_left(self) -> int:
-        """Physics steps for which the next drive will do."""
-        held_steps = 0 if self._is_new or self._held_steps is None else self._held_steps
+        """Physics steps for which the next drive will do; a control period where it would do for ever."""
+        held_steps = 0 if self._is_new or self._held_steps is None or not self.moves else self._held_steps
         return self._period_steps - held_steps % self._period_steps
 
     def run(self, joint_position: NDArray[np.float64], steps: int = 1) -> Drive:
         """The drive for the next ``steps``, at most ``steps_left``; valid until the next call. Joints [J] are there."""
-        if self._command is None:
-            return self._brake
-        if self._held_steps is None:
+        drive = self._brake if self._command is None else self._following(self._command, joint_position, steps)
+        if self._motors is not None:
+            drive = self._motors.driven(drive, self._steps / self._rate_hz)
+        self._steps += steps
+        return drive
+
+    def _following(self, command: NDArray[np.float64], joint_position: NDArray[np.float64], steps: int) -> Drive:
+        held_steps, period = self._held_steps, self._period_steps
+        if held_steps is None:
             self._commands.reset(joint_position)
-            self._held_steps = 0
-        if self._is_new or self._held_steps == self._period_steps:
-            self._commands.update(self._command, joint_position, elapsed_s=self._held_steps * self._step_s)
-            self._held_steps, self._is_new = 0, False
+            held_steps = 0
+        if self._is_new or held_steps == period:
+            elapsed_s = None if held_steps == period else held_steps * self._step_s
+            self._commands.update(command, joint_position, elapsed_s=elapsed_s)
+            held_steps, self._is_new = 0, False
+        self._held_steps = held_steps + steps
         drive = self._commands.drive
-        np.multiply(drive.velocity, self._held_steps * self._step_s, out=self._now.position)
+        if held_steps == 0 or not self.moves:
+            return drive
+        np.multiply(drive.velocity, held_steps * self._step_s, out=self._now.position)
         self._now.position += drive.position
-        self._held_steps += steps
         return self._now

@@ -39,7 +39,7 @@ class VariedMotors:
         self._kp, self._kd = number("kp_scale", 1.0), number("kd_scale", 1.0)
         self._offset, self._episode_s = offset, episode_s
         self._drive = drive
-        self._latest: Drive | None = None  # that ours follows from
+        self._latest_kp: NDArray[np.float64] | None = None  # of the drive that ours follows from
         self._latest_strength = 1.0
 
     def driven(self, drive: Drive, time_s: float) -> Drive:
@@ -53,8 +53,8 @@ class VariedMotors:
         np.subtract(drive.position, self._offset, out=ours.position)
         ours.velocity[:] = drive.velocity
         np.multiply(drive.effort, strength, out=ours.effort)
-        if drive is not self._latest or strength != self._latest_strength:  # a Drive's gains and limits stay
-            self._latest, self._latest_strength = drive, strength
+        if drive.kp is not self._latest_kp or strength != self._latest_strength:  # a Drive's gains and limits stay
+            self._latest_kp, self._latest_strength = drive.kp, strength
             np.multiply(drive.kp, strength * self._kp, out=ours.kp)
             np.multiply(drive.kd, strength * self._kd, out=ours.kd)
             np.multiply(drive.limit, strength, out=ours.limit)

@@ -29,6 +29,7 @@ from robot_wm.runtime.limits import command_limits
 from robot_wm.spec import AgentSpec
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.held_drive import HeldDrive
+from robot_wm_sim.randomisation.episode import VariedMotors
 from robot_wm_sim.robot import Robot
 
 WATCHDOG_PERIODS = 5  # control periods without a command, unless told otherwise
@@ -60,17 +61,17 @@ class Firmware:
         self._watchdog_steps = round(watchdog_s * spec.physics_rate_hz)
         limits = command_limits(spec)
         self._low, self._high = limits.low.astype(np.float64), limits.high.astype(np.float64)  # [A]
-        self._held = HeldDrive(robot, spec.action, period_s=spec.control_period_s, physics_steps=spec.physics_steps)
+        self._held = HeldDrive(robot, spec)
         self._names: tuple[str, ...] = self.joints  # of the last message, and where its values belong
         self._order: list[int] | None = list(range(len(self.joints)))
         self._damp = False
         self.reset()
 
-    def reset(self) -> None:
-        """Forget every command and the e-stop; what the agent asks of ``damp`` stands."""
+    def reset(self, motors: VariedMotors | None = None) -> None:
+        """Forget every command and the e-stop; what the agent asks of ``damp`` stands. The motors are now these."""
         self._command: NDArray[np.float64] | None = None  # [A]
         self._age_steps = 0  # since a command was taken
-        self._held.release()
+        self._held.begin(motors)
         self._stopped = False
         self._decide()
 

@@ -94,7 +94,7 @@ class SimulatedRobot:
         self._world = self._env.worlds.begin(None, self._task_rng)
         model = self._world.sensor_model(self._model)
         self.task.reset(self.sim, self._task_rng)
-        self.firmware.reset()
+        self.firmware.reset(self._world.motors)
         (rng,) = self._task_rng.spawn(1)  # as RobotEnv does
         sample_rng, command_rng = rng.spawn(2)
         rate_hz = self.spec.physics_rate_hz
@@ -119,16 +119,12 @@ class SimulatedRobot:
                 refusal = self.firmware.take(names, values)
                 if refusal:
                     self.refused, self.refusal = self.refused + 1, refusal
-            world, time_s = self._world, self._steps_in_episode / self.spec.physics_rate_hz
             if self._steps_in_episode % self.spec.physics_steps == 0:
-                if world.pushes is not None:
-                    world.pushes.advance(self.sim, time_s)
+                if (pushes := self._world.pushes) is not None:
+                    pushes.advance(self.sim, self._steps_in_episode / self.spec.physics_rate_hz)
                 self.task.advance(self.sim, self._task_rng)
             self._sensors.before_run()
-            drive = self.firmware.step(self.sim.state.joint_position)
-            if world.motors is not None:
-                drive = world.motors.driven(drive, time_s)
-            self.sim.run(drive, 1)
+            self.sim.run(self.firmware.step(self.sim.state.joint_position), 1)
             self.steps += 1
             self._steps_in_episode += 1
             if self._samples.most_steps:

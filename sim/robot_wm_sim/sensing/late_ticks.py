@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.held_drive import HeldDrive
-from robot_wm_sim.randomisation.episode import VariedMotors
 from robot_wm_sim.sensing.channel import SensorChannel
 from robot_wm_sim.sensing.command_channel import CommandChannel
 from robot_wm_sim.sensing.sensed_world import SensedWorld
@@ -30,20 +29,17 @@ class LateTicks:
         task: Task,
         sim: PhysicsBackend,
         sensors: Sensors,
+        held: HeldDrive,
         model: SensorModel,
         rng: np.random.Generator,
-        *,
-        motors: VariedMotors | None = None,
     ) -> None:
-        """Raises UserError for what the model names and the task's sensors do not read."""
-        self._motors, self._step_s = motors, 1.0 / task.spec.physics_rate_hz
+        """``held`` has begun. Raises UserError for what the model names and the task's sensors do not read."""
         self._task, self._sim, self._model = task, sim, model
         spec = task.spec
-        self._period = steps = spec.physics_steps
+        self._period = spec.physics_steps
         self._step = 0  # physics steps in the episode
-        self._sensors = sensors
+        self._sensors, self._held = sensors, held
         self._world = SensedWorld(sim)
-        self._held = HeldDrive(task.scene.robot, spec.action, period_s=spec.control_period_s, physics_steps=steps)
         sample_rng, command_rng = rng.spawn(2)
         self._samples = SensorChannel(sensors, model, spec.physics_rate_hz, sample_rng)
         self._samples.read(0, look=True)
@@ -60,10 +56,7 @@ class LateTicks:
             until = min(end, self._step + self._held.steps_left, self._commands.next_step or end, *due[:1])
             steps = until - self._step
             self._sensors.before_run(steps)
-            drive = self._held.run(self._sim.state.joint_position, steps)
-            if self._motors is not None:
-                drive = self._motors.driven(drive, self._step * self._step_s)
-            self._sim.run(drive, steps)
+            self._sim.run(self._held.run(self._sim.state.joint_position, steps), steps)
             self._step = until
             if due and due[0] == until:
                 self._samples.read(due.pop(0), look=True)

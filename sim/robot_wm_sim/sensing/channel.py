@@ -48,14 +48,18 @@ class SensorChannel:
         return sorted(at for at in wanted if step < at <= step + period)
 
     def sample(self, step: int) -> Sample:
-        """What has arrived by ``step``: at first the reading of the start, however late it is. The caller's own."""
+        """What has arrived by ``step``, as `latest` has it; the caller's own."""
+        return self.latest(step).copy()
+
+    def latest(self, step: int) -> Sample:
+        """What has arrived by ``step``: at first the reading of the start, however late it is. Ours: leave it be."""
         late_steps, is_lost = self._fate(0)
         self._fates.popleft()
         if self._sample is None or not is_lost:
             self._forget(step - late_steps)  # so that no sample is older than one before it
             self._sample = self._readings[0][1].copy()
             self._noise.add_to(self._sample, self._noise_rng)
-        return self._sample.copy()
+        return self._sample
 
     def _fate(self, ahead: int) -> tuple[int, bool]:
         while len(self._fates) <= ahead:

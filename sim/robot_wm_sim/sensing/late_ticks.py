@@ -55,7 +55,6 @@ class LateTicks:
                 self._held.take(arrived)
             until = min(end, self._step + self._held.steps_left, self._commands.next_step or end, *due[:1])
             steps = until - self._step
-            self._sensors.before_run(steps)
             self._sim.run(self._held.run(self._sim.state.joint_position, steps), steps)
             self._step = until
             if due and due[0] == until:
@@ -65,7 +64,7 @@ class LateTicks:
         """What the agent is told at this tick: vectors and pictures, by field. Called once a tick."""
         if self._model.is_exact:
             return dict(self._task.observe(self._sim)), self._sensors.pictures()
-        sample = self._samples.sample(self._step)
+        sample = self._samples.latest(self._step)
         self._world.show(sample)
         pictures = {name: picture.copy() for name, picture in sample.images.items()}  # samples share them
         return {**self._task.observe(cast(PhysicsBackend, self._world)), **sample.fields}, pictures

@@ -47,7 +47,7 @@ class Noise:
             elif name == "gravity":
                 x, y = (error / 2).tolist()  # half angles of a tilt about the base's x and y
                 norm = math.sqrt(1.0 + x * x + y * y)
-                sample.orientation[:] = multiply(sample.orientation, (x / norm, y / norm, 0.0, 1.0 / norm))
+                sample.orientation[:] = multiply(sample.orientation.tolist(), (x / norm, y / norm, 0.0, 1.0 / norm))
             else:
                 told = getattr(sample, name)
                 told += self._sensors.mixed(error) if name.startswith("joint_") else error

@@ -23,7 +23,8 @@ class Sample:
     joint_effort: Float64  # [N] N·m or N
     orientation: Float64  # [4] x, y, z, w: of the base in the world
     angular_velocity: Float64  # [3] rad/s, axes of the base
-    linear_acceleration: Float64  # [3] m/s², axes of the base; at rest it points up with 9.81, as accelerometers do
+    # [3] m/s², axes of the base; at rest it points up with 9.81, as accelerometers do. NaN where there is none.
+    linear_acceleration: Float64
     base_position: Float64  # [3] m, world
     linear_velocity: Float64  # [3] m/s, axes of the base
     fields: dict[str, Float64] = field(default_factory=dict)  # the spec's other sensor fields by name, as the task has

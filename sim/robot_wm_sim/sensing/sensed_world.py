@@ -21,13 +21,11 @@ class SensedWorld:
 
     def show(self, sample: Sample) -> None:
         """Make ``state`` what this sample says."""
-        state, turn = self.state, sample.orientation
+        state, turn = self.state, sample.orientation.tolist()
         joints = len(state.joint_position)
         # A sample's joints are followed by couplings.
         state.joint_position[:] = sample.joint_position[:joints]
         state.joint_velocity[:] = sample.joint_velocity[:joints]
         state.joint_effort[:] = sample.joint_effort[:joints]
-        state.base_position[:] = sample.base_position
-        state.base_quaternion[:] = turn
-        state.base_linear_velocity[:] = rotate(turn, sample.linear_velocity)
-        state.base_angular_velocity[:] = rotate(turn, sample.angular_velocity)
+        linear, angular = rotate(turn, sample.linear_velocity.tolist()), rotate(turn, sample.angular_velocity.tolist())
+        state.base[:] = (*sample.base_position.tolist(), *turn, *linear, *angular)

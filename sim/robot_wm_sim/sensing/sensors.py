@@ -6,17 +6,20 @@ pose, a goal in the robot's frame) is taken from the task. Shape letters: J join
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.spec import ObservationField, Source
 from robot_wm_sim.backend import PhysicsBackend
-from robot_wm_sim.frames import rotate_inverse
+from robot_wm_sim.frames import Floats, Vector, rotate_inverse
 from robot_wm_sim.sensing.sample import Sample
 from robot_wm_sim.task import Task
 
 # Topics that say what the physics state says.
 STATE_TOPICS = ("joint_states", "imu/data", "odom")
+_UNKNOWN = (math.nan, math.nan, math.nan)
 
 
 class Sensors:
@@ -41,7 +44,7 @@ class Sensors:
         self._physics_period_s = 1.0 / task.scene.physics_rate_hz
         self._up = np.array([0.0, 0.0, task.scene.gravity])  # m/s²: what an accelerometer at rest shows
         self._velocity_before = np.zeros(3)  # m/s, world axes, before the latest physics steps
-        self._elapsed_s = self._physics_period_s  # in those
+        self._elapsed_s: float | None = None  # in those
         sensors = [field for field in task.spec.observations if field.source is Source.SENSOR]
         self.images: list[ObservationField] = [field for field in sensors if field.is_image]
         self.estimates = {  # elements of the task's own, by field
@@ -61,7 +64,8 @@ class Sensors:
     def before_run(self, steps: int = 1) -> None:
         """Call before so many physics steps are taken, and after the robot was put somewhere.
 
-        Accelerations are differences: an accelerometer tells the mean of the latest steps.
+        Accelerations are differences: an accelerometer tells the mean of the latest steps. It tells NaN to who never
+        calls this, as environments need not: no task observes what it tells.
         """
         self._velocity_before[:] = self._sim.state.base_linear_velocity
         self._elapsed_s = steps * self._physics_period_s
@@ -69,10 +73,8 @@ class Sensors:
     def read(self, time_s: float) -> Sample:
         """A reading of now, without pictures."""
         state = self._sim.state
-        turn = state.base_quaternion
-        acceleration = (state.base_linear_velocity - self._velocity_before) / self._elapsed_s
-        varied = self._sim.dynamics.gravity
-        up = self._up if varied is None else np.negative(varied)
+        base = state.base.tolist()  # once: to turn arrays' elements into floats costs more than to turn vectors
+        turn, linear, angular = base[3:7], base[7:10], base[10:]
         estimates = {}
         if self.estimates:
             values = self._task.observe(self._sim)
@@ -83,13 +85,21 @@ class Sensors:
             joint_position=self.mixed(state.joint_position),
             joint_velocity=self.mixed(state.joint_velocity),
             joint_effort=self.mixed(state.joint_effort),
-            orientation=turn.copy(),
-            angular_velocity=np.array(rotate_inverse(turn, state.base_angular_velocity)),
-            linear_acceleration=np.array(rotate_inverse(turn, acceleration + up)),
+            orientation=state.base_quaternion.copy(),
+            angular_velocity=np.array(rotate_inverse(turn, angular)),
+            linear_acceleration=np.array(self._acceleration(turn)),
             base_position=state.base_position.copy(),
-            linear_velocity=np.array(rotate_inverse(turn, state.base_linear_velocity)),
+            linear_velocity=np.array(rotate_inverse(turn, linear)),
             fields=estimates,
         )
+
+    def _acceleration(self, turn: Floats) -> Vector:
+        """What an accelerometer tells of the steps since ``before_run``, m/s² in axes of the base; NaN without one."""
+        if self._elapsed_s is None:
+            return _UNKNOWN
+        acceleration = (self._sim.state.base_linear_velocity - self._velocity_before) / self._elapsed_s
+        varied = self._sim.dynamics.gravity
+        return rotate_inverse(turn, acceleration + (self._up if varied is None else np.negative(varied)))
 
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """What the spec's cameras see now, by field: uint8 [H, W, 3]."""

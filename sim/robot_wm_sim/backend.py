@@ -68,15 +68,18 @@ class PhysicsBackend(Protocol):
 
     name: ClassVar[str]
     scene: Scene
-    state: RobotState  # refreshed by run, place and restore
+    state: RobotState  # refreshed by run (unless told not to), place and restore
     dynamics: Dynamics  # in what the world differs from the scene as built; set by vary and restore
     ground: Ground  # how high it is where; changed by vary and restore
 
     def __init__(self, scene: Scene) -> None:
         """Build the scene. UserError for a joint that the description lacks, and for what the engine cannot do."""
 
-    def run(self, drive: Drive, steps: int) -> None:
+    def run(self, drive: Drive, steps: int, *, refresh: bool = True) -> None:
         """Advance ``steps`` ≥ 1 physics steps under ``drive``, then refresh ``state`` once.
+
+        Who runs on at once and looks at nothing between goes without ``refresh``: to read a state takes as long as to
+        tell the drives.
 
         The one place where set-points become efforts: by `Drive`'s equation, and where a motor's `Actuator` is not
         ideal by `robot_wm_sim.actuators.law`.

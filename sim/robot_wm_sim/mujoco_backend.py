@@ -99,15 +99,16 @@ class MuJoCoBackend(PhysicsBackend):
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
-    def run(self, drive: Drive, steps: int) -> None:
+    def run(self, drive: Drive, steps: int, *, refresh: bool = True) -> None:
         """See PhysicsBackend.run."""
         if self._motors.are_ideal:
             self._run_ideal(drive, steps)
         else:
             self._run_motors(drive, steps)
         self._derived = False
-        self._refresh()
-        self.state.joint_effort[self._motor_rows] = self._applied[self._motor_freedoms]
+        if refresh:
+            self._refresh()
+            self.state.joint_effort[self._motor_rows] = self._applied[self._motor_freedoms]
 
     def _run_ideal(self, drive: Drive, steps: int) -> None:
         """The drives' equation by MuJoCo's own actuators.

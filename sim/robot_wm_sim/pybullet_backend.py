@@ -78,6 +78,7 @@ class PyBulletBackend(PhysicsBackend):
         self._dynamics_of = BulletDynamics(client, scene, self._robot, links=self._links, joints=moving, ground=ground)
         self._dynamics_of.write(client, self.dynamics)
         self.state = RobotState.zeros(len(self._joints))
+        self._rows: Sequence[tuple[float, ...]] | None = None  # Bullet's, of the joints [J] as they are now, once read
         self.state.base_position[:] = scene.robot.base_position  # for ever, if the base is fixed
         self._refresh()
         if self._compensating:
@@ -141,7 +142,7 @@ class PyBulletBackend(PhysicsBackend):
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
-    def run(self, drive: Drive, steps: int) -> None:
+    def run(self, drive: Drive, steps: int, *, refresh: bool = True) -> None:
         """See PhysicsBackend.run."""
         kp, kd, limits = drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist()  # [M] each
         if not self._actuators.are_ideal:
@@ -154,6 +155,9 @@ class PyBulletBackend(PhysicsBackend):
                 # Bullet forgets an effort after the step that used it.
                 self._set_efforts(forces=efforts)
                 self._step()
+        if not refresh:
+            self._rows = None
+            return
         self._refresh()
         self.state.joint_effort[slice(None) if self._motors_are_joints else self._motor_rows] = efforts
 
@@ -214,8 +218,9 @@ class PyBulletBackend(PhysicsBackend):
         return efforts
 
     def _motor_rows_now(self) -> Sequence[tuple[float, ...]]:
-        """Position and velocity of each motor [M] at the last refresh."""
-        return self._rows if self._motors_are_joints else [self._rows[row] for row in self._motor_rows]
+        """Position and velocity of each motor [M] now."""
+        rows = self._rows or self._states()
+        return rows if self._motors_are_joints else [rows[row] for row in self._motor_rows]
 
     def _gravity_efforts(self) -> list[float]:
         """What each motor [M] must give to hold a robot with a fixed base still against gravity."""

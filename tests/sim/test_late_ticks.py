@@ -171,9 +171,9 @@ def test_the_step_response_of_a_late_command(build_env, monkeypatch, late_steps)
     forces = []  # of each physics step, N
     run = env.sim.run
 
-    def spy(drive, steps):
+    def spy(drive, steps, **how):
         forces.extend([float(drive.effort[0])] * steps)
-        run(drive, steps)
+        run(drive, steps, **how)
 
     monkeypatch.setattr(env.sim, "run", spy)
     for force in (3.0, -2.0, 5.0, 5.0):

@@ -51,9 +51,9 @@ def drives(monkeypatch):
     def of(env):
         told, run = [], env.sim.run
 
-        def note(drive, steps):
+        def note(drive, steps, **how):
             told.append(Drive(**{name: value.copy() for name, value in vars(drive).items()}))
-            run(drive, steps)
+            run(drive, steps, **how)
 
         monkeypatch.setattr(env.sim, "run", note)
         return told

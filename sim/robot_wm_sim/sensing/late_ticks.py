@@ -55,16 +55,18 @@ class LateTicks:
                 self._held.take(arrived)
             until = min(end, self._step + self._held.steps_left, self._commands.next_step or end, *due[:1])
             steps = until - self._step
-            self._sim.run(self._held.run(self._sim.state.joint_position, steps), steps)
+            is_read = bool(due) and due[0] == until
+            drive = self._held.run(self._sim.state.joint_position, steps)
+            self._sim.run(drive, steps, refresh=is_read or until == end or self._held.moves)
             self._step = until
-            if due and due[0] == until:
+            if is_read:
                 self._samples.read(due.pop(0), look=True)
 
     def observe(self) -> tuple[dict[str, Vector], dict[str, NDArray[np.uint8]]]:
         """What the agent is told at this tick: vectors and pictures, by field. Called once a tick."""
         if self._model.is_exact:
             return dict(self._task.observe(self._sim)), self._sensors.pictures()
-        sample = self._samples.latest(self._step)
-        self._world.show(sample)
-        pictures = {name: picture.copy() for name, picture in sample.images.items()}  # samples share them
-        return {**self._task.observe(cast(PhysicsBackend, self._world)), **sample.fields}, pictures
+        reading = self._samples.latest(self._step)
+        self._world.show(reading)
+        pictures = {name: picture.copy() for name, picture in reading.images.items()}  # readings share them
+        return {**self._task.observe(cast(PhysicsBackend, self._world)), **reading.fields}, pictures

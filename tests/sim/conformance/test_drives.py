@@ -82,6 +82,22 @@ def test_a_motor_of_another_strength_is_a_drive_of_which_all_is_scaled(slider, s
     np.testing.assert_allclose(sim.state.joint_velocity, v, atol=1e-9)
 
 
+@pytest.mark.parametrize("kp", [0.0, 40.0])
+def test_a_run_that_refreshes_nothing_is_the_first_part_of_a_longer_one(build_sim, kp):
+    """Of a robot whose motors are not all its joints."""
+    left, right = (build_sim(Scene(robot=UNDAMPED, physics_rate_hz=RATE_HZ, ground=False)) for _ in range(2))
+    drive = free(UNDAMPED)
+    drive.position[:], drive.effort[:], drive.kp[:], drive.limit[:] = 0.5, 2.0, kp, 100.0
+    for sim in (left, right):
+        sim.place(joint_position=np.array([0.1, 1.0]))
+    before = left.state.block.copy()
+    left.run(drive, 7, refresh=False)
+    np.testing.assert_array_equal(left.state.block, before)
+    left.run(drive, 5)
+    right.run(drive, 12)
+    np.testing.assert_array_equal(left.state.block, right.state.block)
+
+
 @pytest.mark.parametrize("ahead", [0.01, 5.0, -5.0])  # rad; the last two ask for more than the motors have
 def test_drives_follow_their_equation(build_sim, ahead):
     sim = build_sim(Scene(robot=PANDA, physics_rate_hz=RATE_HZ))

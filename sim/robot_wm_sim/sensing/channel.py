@@ -8,6 +8,7 @@ import numpy as np
 
 from robot_wm_sim.sensing.delay import delay_steps
 from robot_wm_sim.sensing.noise import Noise
+from robot_wm_sim.sensing.reading import Reading
 from robot_wm_sim.sensing.sample import Sample
 from robot_wm_sim.sensing.sensor_model import SensorModel
 from robot_wm_sim.sensing.sensors import Sensors
@@ -26,9 +27,9 @@ class SensorChannel:
         self._noise = Noise(model, sensors)
         self._noise_rng, self._fate_rng = rng.spawn(2)
         self.most_steps = delay_steps(model.observation_latency_s + model.jitter_s, rate_hz)  # that a sample is late
-        self._readings: deque[tuple[int, Sample]] = deque()  # oldest first
+        self._readings: deque[tuple[int, Reading]] = deque()  # oldest first
         self._fates: deque[tuple[int, bool]] = deque()  # of samples to come: steps late, whether lost
-        self._sample: Sample | None = None  # the last that arrived
+        self._latest: Reading | None = None  # the last that arrived, with its noise
 
     def read(self, step: int, *, look: bool = False) -> None:
         """Read the sensors as they are now, at ``step``, and with ``look`` the cameras. The first is of the start."""
@@ -49,17 +50,17 @@ class SensorChannel:
 
     def sample(self, step: int) -> Sample:
         """What has arrived by ``step``, as `latest` has it; the caller's own."""
-        return self.latest(step).copy()
+        return self._sensors.sample(self.latest(step))
 
-    def latest(self, step: int) -> Sample:
+    def latest(self, step: int) -> Reading:
         """What has arrived by ``step``: at first the reading of the start, however late it is. Ours: leave it be."""
         late_steps, is_lost = self._fate(0)
         self._fates.popleft()
-        if self._sample is None or not is_lost:
+        if self._latest is None or not is_lost:
             self._forget(step - late_steps)  # so that no sample is older than one before it
-            self._sample = self._readings[0][1].copy()
-            self._noise.add_to(self._sample, self._noise_rng)
-        return self._sample
+            self._latest = self._readings[0][1].copy()
+            self._noise.add_to(self._latest, self._noise_rng)
+        return self._latest
 
     def _fate(self, ahead: int) -> tuple[int, bool]:
         while len(self._fates) <= ahead:

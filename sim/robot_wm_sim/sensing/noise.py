@@ -1,4 +1,4 @@
-"""What a SensorModel adds to a sample: white noise, and a bias."""
+"""What a SensorModel adds to a reading: white noise, and a bias."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm_sim.frames import multiply
-from robot_wm_sim.sensing.sample import Sample
+from robot_wm_sim.sensing.reading import Reading
 from robot_wm_sim.sensing.sensor_model import SensorModel
 from robot_wm_sim.sensing.sensors import Sensors
 
@@ -18,9 +18,7 @@ class Noise:
 
     def __init__(self, model: SensorModel, sensors: Sensors) -> None:
         """Raises UserError for a name that is not read here, and for another count of numbers than elements."""
-        self._sensors = sensors
         sizes = sensors.elements
-        self._estimates = [name for name in sizes if name in sensors.own_estimates]
         ends = np.cumsum(list(sizes.values())).tolist()
         parts = {name: slice(end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
         self._std, self._bias = np.zeros(ends[-1]), np.zeros(ends[-1])  # [E] each
@@ -31,23 +29,29 @@ class Noise:
                 if isinstance(value, tuple) and len(value) != sizes[name]:
                     raise UserError(f"{kind} {name}: {len(value)} numbers for {sizes[name]} elements")
                 spread[parts[name]] = value
-        # Those that err at all: to add nothing costs as much as to add something.
-        self._erring = [(n, where) for n, where in parts.items() if self._std[where].any() or self._bias[where].any()]
+        self._errs = bool(self._std.any() or self._bias.any())
+        self._tilt = parts["gravity"]
+        self._robot = slice(0, self._tilt.start)  # elements before it, in a reading's order
+        self._erring = [  # to add nothing costs as much as to add something
+            (name, where) for name, where in parts.items() if name in sensors.own_estimates and self._errs_at(where)
+        ]
+        self._tilts = self._errs_at(self._tilt)
 
-    def add_to(self, sample: Sample, rng: np.random.Generator) -> None:
-        """Change a sample in place; always the same count of draws, so that a seed fixes a whole run."""
+    def _errs_at(self, where: slice) -> bool:
+        return bool(self._std[where].any() or self._bias[where].any())
+
+    def add_to(self, reading: Reading, rng: np.random.Generator) -> None:
+        """Change a reading in place; always the same count of draws, so that a seed fixes a whole run."""
         draws = rng.standard_normal(self._std.size)
-        if not self._erring:
+        if not self._errs:
             return
-        errors = self._bias + self._std * draws
+        draws *= self._std
+        draws += self._bias
+        numbers = reading.numbers
+        numbers[self._robot] += draws[self._robot]
         for name, where in self._erring:
-            error = errors[where]
-            if name in self._estimates:
-                sample.fields[name] += error
-            elif name == "gravity":
-                x, y = (error / 2).tolist()  # half angles of a tilt about the base's x and y
-                norm = math.sqrt(1.0 + x * x + y * y)
-                sample.orientation[:] = multiply(sample.orientation.tolist(), (x / norm, y / norm, 0.0, 1.0 / norm))
-            else:
-                told = getattr(sample, name)
-                told += self._sensors.mixed(error) if name.startswith("joint_") else error
+            reading.fields[name] += draws[where]
+        if self._tilts:
+            x, y = (draws[self._tilt] / 2).tolist()  # half angles of a tilt about the base's x and y
+            norm = math.sqrt(1.0 + x * x + y * y)
+            numbers[-4:] = multiply(numbers[-4:].tolist(), (x / norm, y / norm, 0.0, 1.0 / norm))

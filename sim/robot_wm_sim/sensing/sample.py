@@ -1,4 +1,4 @@
-"""What a robot's sensors read at one moment, before it becomes messages or an observation."""
+"""What a robot's sensors say at one moment, before it becomes messages."""
 
 from __future__ import annotations
 
@@ -29,19 +29,3 @@ class Sample:
     linear_velocity: Float64  # [3] m/s, axes of the base
     fields: dict[str, Float64] = field(default_factory=dict)  # the spec's other sensor fields by name, as the task has
     images: dict[str, NDArray[Any]] = field(default_factory=dict)  # new pictures by field, uint8 [H, W, 3]
-
-    def copy(self) -> Sample:
-        """A sample with arrays of its own; pictures are shared."""
-        twin = object.__new__(Sample)  # twice a control period: dataclasses.replace takes several times as long
-        twin.__dict__.update(self.__dict__)
-        twin.joint_position = self.joint_position.copy()
-        twin.joint_velocity = self.joint_velocity.copy()
-        twin.joint_effort = self.joint_effort.copy()
-        twin.orientation = self.orientation.copy()
-        twin.angular_velocity = self.angular_velocity.copy()
-        twin.linear_acceleration = self.linear_acceleration.copy()
-        twin.base_position = self.base_position.copy()
-        twin.linear_velocity = self.linear_velocity.copy()
-        twin.fields = {name: value.copy() for name, value in self.fields.items()}
-        twin.images = dict(self.images)
-        return twin

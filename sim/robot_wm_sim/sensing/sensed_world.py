@@ -6,11 +6,11 @@ from typing import Any
 
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.frames import rotate
-from robot_wm_sim.sensing.sample import Sample
+from robot_wm_sim.sensing.reading import Reading
 
 
 class SensedWorld:
-    """A backend whose ``state`` is what a sample says; everything else is the backend's own."""
+    """A backend whose ``state`` is what a reading says; everything else is the backend's own."""
 
     def __init__(self, sim: PhysicsBackend) -> None:
         self._sim = sim
@@ -19,13 +19,12 @@ class SensedWorld:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sim, name)
 
-    def show(self, sample: Sample) -> None:
-        """Make ``state`` what this sample says."""
-        state, turn = self.state, sample.orientation.tolist()
+    def show(self, reading: Reading) -> None:
+        """Make ``state`` what this reading says."""
+        state, numbers = self.state, reading.numbers
         joints = len(state.joint_position)
-        # A sample's joints are followed by couplings.
-        state.joint_position[:] = sample.joint_position[:joints]
-        state.joint_velocity[:] = sample.joint_velocity[:joints]
-        state.joint_effort[:] = sample.joint_effort[:joints]
-        linear, angular = rotate(turn, sample.linear_velocity.tolist()), rotate(turn, sample.angular_velocity.tolist())
-        state.base[:] = (*sample.base_position.tolist(), *turn, *linear, *angular)
+        state.block[: 2 * joints] = numbers[: 2 * joints]
+        state.joint_effort[:] = numbers[2 * joints : 3 * joints]
+        rest = numbers[3 * joints :].tolist()
+        angular, position, linear, turn = rest[:3], rest[6:9], rest[9:12], rest[12:]
+        state.base[:] = (*position, *turn, *rotate(turn, linear), *rotate(turn, angular))

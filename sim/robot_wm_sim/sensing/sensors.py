@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robot_wm.spec import ObservationField, Source
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.frames import Floats, Vector, rotate_inverse
+from robot_wm_sim.sensing.reading import Reading
 from robot_wm_sim.sensing.sample import Sample
 from robot_wm_sim.task import Task
 
@@ -70,27 +71,38 @@ class Sensors:
         self._velocity_before[:] = self._sim.state.base_linear_velocity
         self._elapsed_s = steps * self._physics_period_s
 
-    def read(self, time_s: float) -> Sample:
+    def read(self, time_s: float) -> Reading:
         """A reading of now, without pictures."""
-        state = self._sim.state
+        state, joints = self._sim.state, self.joints
         base = state.base.tolist()  # once: to turn arrays' elements into floats costs more than to turn vectors
-        turn, linear, angular = base[3:7], base[7:10], base[10:]
-        estimates = {}
+        turn, linear, angular = base[3:7], rotate_inverse(base[3:7], base[7:10]), rotate_inverse(base[3:7], base[10:])
+        numbers = np.empty(3 * joints + 16)
+        numbers[: 2 * joints] = state.block[: 2 * joints]
+        numbers[2 * joints : 3 * joints] = state.joint_effort
+        numbers[3 * joints :] = (*angular, *self._acceleration(turn), *base[:3], *linear, *turn)
+        fields = {}
         if self.estimates:
             values = self._task.observe(self._sim)
-            estimates = {name: np.array(values[name], dtype=np.float64) for name in self.estimates}
+            fields = {name: np.array(values[name], dtype=np.float64) for name in self.estimates}
+        return Reading(time_s, numbers, fields, {})
+
+    def sample(self, reading: Reading) -> Sample:
+        """A reading as messages tell it, with arrays of its own; pictures are shared."""
+        q, v, effort = reading.numbers[: 3 * self.joints].reshape(3, self.joints)
+        angular, acceleration, position, linear = reading.numbers[3 * self.joints : -4].reshape(4, 3).copy()
         return Sample(
-            time_s=time_s,
+            time_s=reading.time_s,
             joint_names=self.joint_names,
-            joint_position=self.mixed(state.joint_position),
-            joint_velocity=self.mixed(state.joint_velocity),
-            joint_effort=self.mixed(state.joint_effort),
-            orientation=state.base_quaternion.copy(),
-            angular_velocity=np.array(rotate_inverse(turn, angular)),
-            linear_acceleration=np.array(self._acceleration(turn)),
-            base_position=state.base_position.copy(),
-            linear_velocity=np.array(rotate_inverse(turn, linear)),
-            fields=estimates,
+            joint_position=self._mixed(q),
+            joint_velocity=self._mixed(v),
+            joint_effort=self._mixed(effort),
+            orientation=reading.numbers[-4:].copy(),
+            angular_velocity=angular,
+            linear_acceleration=acceleration,
+            base_position=position,
+            linear_velocity=linear,
+            fields={name: value.copy() for name, value in reading.fields.items()},
+            images=dict(reading.images),
         )
 
     def _acceleration(self, turn: Floats) -> Vector:
@@ -109,6 +121,6 @@ class Sensors:
             for field in self.images
         }
 
-    def mixed(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _mixed(self, joints: NDArray[np.float64]) -> NDArray[np.float64]:
         """Values of joints and couplings [N], an array of their own, for those of the joints [J]."""
         return joints.copy() if self._is_plain else self._mix @ joints

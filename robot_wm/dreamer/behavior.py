@@ -10,6 +10,7 @@ from torch import Tensor
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.cells import begin, imagined_step
 from robot_wm.dreamer.noise import Noise
+from robot_wm.dreamer.pessimism import Pessimism
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.compiled import fused
 from robot_wm.nn.packed_gru import pack
@@ -48,20 +49,36 @@ class BehaviorLoss(NamedTuple):
 
 
 def behavior_loss(
-    agent: DreamerAgent, batch: TensorBatch, feature: Tensor, noise: Noise, scale: PercentileScale
+    agent: DreamerAgent,
+    batch: TensorBatch,
+    feature: Tensor,
+    noise: Noise,
+    scale: PercentileScale,
+    pessimism: Pessimism | None = None,
 ) -> BehaviorLoss:
     """Policy loss, critic loss on imagined steps and critic loss on replayed steps.
 
     feature [T, B, F] float32 are the posterior's, with their gradients: the replayed critic loss trains the world
-    model too, while imagination starts from a detached copy.
+    model too, while imagination starts from a detached copy. ``pessimism`` takes off what imagined rewards are not sure
+    of.
     """
     imagined = imagine(agent, feature.detach().flatten(0, 1), noise)
-    return fused(_terms, feature.device)(agent, batch, feature, imagined, scale)
+    if pessimism is None:
+        return fused(_terms, feature.device)(agent, batch, feature, imagined, scale)
+    doubt = pessimism.doubt(imagined.feature[:-1], imagined.action)  # [H, N]
+    found = fused(_terms, feature.device)(agent, batch, feature, imagined, scale, doubt * pessimism.scale)
+    return BehaviorLoss(found.losses, found.metrics | {"pessimism/imagined_nats": doubt.mean()})
 
 
 def _terms(
-    agent: DreamerAgent, batch: TensorBatch, feature: Tensor, imagined: Imagined, scale: PercentileScale
+    agent: DreamerAgent,
+    batch: TensorBatch,
+    feature: Tensor,
+    imagined: Imagined,
+    scale: PercentileScale,
+    penalty: Tensor | None = None,
 ) -> BehaviorLoss:
+    """``penalty`` [H, N] comes off the rewards of imagined steps 1..H."""
     config = agent.config
     twohot = agent.critic.twohot
     logits = agent.critic.even_logits(imagined.feature[:-1])  # [H, N, bins + 1]; gradients reach the critic only
@@ -71,7 +88,8 @@ def _terms(
         probs = torch.softmax(logits, -1)
         value = torch.cat([twohot.expectation(probs), agent.critic.mean(imagined.feature[-1:])])  # [H+1, N]
         slow = agent.slow_critic.mean(imagined.feature[:-1])  # [H, N]
-        returns = lambda_return(reward, goes_on, None, value, mix=config.return_lambda)  # [H, N]
+        earned = reward if penalty is None else torch.cat([reward[:1], reward[1:] - penalty])  # [H+1, N]
+        returns = lambda_return(earned, goes_on, None, value, mix=config.return_lambda)  # [H, N]
         weight = goes_on.cumprod(0)[:-1]  # [H, N]
         spread = scale.update(returns)
         advantage = (returns - value[:-1]) / spread  # [H, N]

@@ -87,6 +87,12 @@ class DreamerConfig(AgentConfig):
     return_low: float = Field(default=5.0, ge=0, le=100, description="lower percentile of returns, %")
     return_high: float = Field(default=95.0, ge=0, le=100, description="upper percentile of returns, %")
     return_limit: float = Field(default=1.0, gt=0, description="least scale that returns are divided by, reward units")
+    pessimism: float = Field(
+        default=0.0,
+        ge=0,
+        description="off an imagined reward for a nat that an ensemble disagrees by, reward units; 0: no ensemble",
+    )
+    pessimism_members: int = Field(default=5, ge=2, description="K: predictors of that ensemble")
 
     # Optimiser, beside what every kind has
     actor_start: int = Field(default=0, ge=0, description="updates of model and critic before the actor's first")

@@ -11,6 +11,7 @@ from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.behavior import behavior_loss
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.noise import Noise
+from robot_wm.dreamer.pessimism import Pessimism
 from robot_wm.dreamer.prediction import ObservedSequences, OpenLoop, observe_sequences, open_loop
 from robot_wm.dreamer.world_model import world_model_loss
 from robot_wm.errors import UserError
@@ -69,6 +70,9 @@ class DreamerLearner:
         self.return_scale = PercentileScale(
             rate=config.return_rate, low=config.return_low, high=config.return_high, limit=config.return_limit
         ).to(self.device)
+        self._pessimism: Pessimism | None = None
+        if config.pessimism > 0:
+            self._pessimism = Pessimism(config, agent.action_dim, self.device, seed=seed)
         self._first_of_actor = next(n for n, name in enumerate(self._flat.trained.named) if _acts(name))
         self._loss_scales = self._scales_by_loss()
         self._scale_values = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
@@ -123,19 +127,22 @@ class DreamerLearner:
         noise = self.draw_noise(batch) if noise is None else noise
         self._copy.refresh()
         model = world_model_loss(self._copy.agent, batch, noise.posterior)
-        behavior = behavior_loss(self._copy.agent, batch, model.posterior.feature, noise, self.return_scale)
+        behavior = behavior_loss(
+            self._copy.agent, batch, model.posterior.feature, noise, self.return_scale, self._pessimism
+        )
         losses = {**model.losses, **behavior.losses}
         terms = torch.stack([losses[name] for name in self._loss_scales])  # [L]
         gradients = torch.autograd.grad(terms @ self._scale_values, self._copy.parameters)
         self.optimiser.step(gradients)
         self._flat.average_slow(self.config.slow_rate)
+        doubts = {} if self._pessimism is None else self._pessimism.update(batch, model.posterior, self.compute_dtype)
         with torch.no_grad():
             names = [f"loss/{name}" for name in self._loss_scales]
             metrics = dict(zip(names, terms.detach().unbind(0), strict=True))
             # Of the rewards that are known; the loss has all T*B steps below the line.
             known = batch.reward_known[:, 1:].float()
             metrics["loss/reward"] = metrics["loss/reward"] / known.mean().clamp(min=1.0 / known.numel())
-            metrics.update(behavior.metrics)
+            metrics.update(behavior.metrics | doubts)
             metrics["model/prior_entropy"] = model.prior_entropy
             metrics["model/posterior_entropy"] = model.posterior_entropy
             metrics["optimiser/gradient_norm"] = self.optimiser.gradient_norms.norm()
@@ -179,7 +186,7 @@ class DreamerLearner:
         """Everything that the next update depends on, as a flat dict of copies on the device.
 
         Keys: ``agent/*`` (with the slow critic), ``optimiser/momentum/*``, ``optimiser/rms/*``, ``optimiser/steps``,
-        ``return_scale/*``, ``generator`` (uint8, on the CPU).
+        ``return_scale/*``, ``pessimism/*`` where there is any, ``generator`` (uint8, on the CPU).
         """
         state = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
         state["generator"] = self.generator.get_state()
@@ -206,6 +213,8 @@ class DreamerLearner:
             out.update({f"optimiser/{key}/{n}": v for n, v in zip(trained.named, trained.views(flat), strict=True)})
         out["optimiser/steps"] = optimiser.steps
         out.update({f"return_scale/{name}": tensor for name, tensor in self.return_scale.state_dict().items()})
+        if self._pessimism is not None:
+            out.update({f"pessimism/{name}": tensor for name, tensor in self._pessimism.tensors().items()})
         return out
 
     def _scales_by_loss(self) -> dict[str, float]:

@@ -1,0 +1,86 @@
+"""A trained agent goes on with recordings of a robot that has changed: offline, in a run of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from robot_wm.console import messages
+from robot_wm.errors import UserError
+from robot_wm.replay.mcap_import import import_recording
+from robot_wm.replay.store import EpisodeStore
+from robot_wm.spec import AgentSpec
+from robot_wm.training.config import TrainConfig
+from robot_wm.training.initial import load_source
+
+# The optimiser's moments, and the running scale of returns, are not kept with weights and begin at zero: an actor that
+# moved at once would take steps as large as its advantages were undivided. They settle within this many updates.
+SETTLING_UPDATES = 300
+REPLAY_CAPACITY_STEPS = 200_000  # of each store, the newest: more than an hour at 50 Hz
+
+
+def recorded(replay: Sequence[str], run_dir: Path, spec: AgentSpec) -> list[str]:
+    """What ``--replay`` names as stores: MCAP files are imported into one of the new run's folder.
+
+    Raises UserError for a recording that cannot be read, or of another agent's ``spec``.
+    """
+    files = [Path(text) for text in replay if text.endswith(".mcap")]
+    stores = [text for text in replay if not text.endswith(".mcap")]
+    if files:
+        folder = run_dir / "recorded"
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            EpisodeStore.create(folder, spec)
+        for file in files:
+            messages().print(import_recording(file, folder).line())
+        stores.append(str(folder))
+    return stores
+
+
+def adaptation(
+    source: str,
+    replay: Sequence[str],
+    *,
+    run_dir: Path,
+    updates: int,
+    log_every_updates: int = 1000,
+    seed: int = 0,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    threads: int = 0,
+    changes: Mapping[str, Any] | None = None,
+) -> TrainConfig:
+    """The run that adapts ``source`` to the stores ``replay``, with the source's settings but for ``changes``.
+
+    ``changes`` are settings of the agent's kind, such as ``{"pessimism": 1.0}``. The run takes no step of any
+    environment; the source's task is asked for its spec only. Raises UserError where settings do not make sense.
+    """
+    theirs = load_source(source).state.config
+    settings = {
+        **theirs.settings.model_dump(exclude_unset=True),
+        "warmup": SETTLING_UPDATES // 3,
+        "actor_start": SETTLING_UPDATES,
+        "actor_warmup": SETTLING_UPDATES,
+        **(changes or {}),
+    }
+    try:
+        return TrainConfig(
+            agent=theirs.agent,
+            task=theirs.task,
+            task_options=theirs.task_options,
+            init=source,
+            run_dir=run_dir,
+            steps=updates,
+            log_every_steps=log_every_updates,
+            offline=True,
+            replay=tuple(replay),
+            replay_capacity_steps=REPLAY_CAPACITY_STEPS,
+            seed=seed,
+            device=device,
+            threads=threads,
+            settings=type(theirs.settings)(**settings),
+        )
+    except ValidationError as error:
+        raise UserError.from_validation(error, origin="adapt") from None

@@ -13,6 +13,7 @@ from robot_wm.dreamer.noise import Noise
 from robot_wm.dreamer.pessimism import Pessimism
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.nn.compiled import fused
+from robot_wm.nn.heads import PolicyHead
 from robot_wm.nn.packed_gru import pack
 from robot_wm.nn.percentile import PercentileScale
 from robot_wm.nn.returns import lambda_return
@@ -55,18 +56,20 @@ def behavior_loss(
     noise: Noise,
     scale: PercentileScale,
     pessimism: Pessimism | None = None,
+    first_actor: PolicyHead | None = None,
 ) -> BehaviorLoss:
     """Policy loss, critic loss on imagined steps and critic loss on replayed steps.
 
     feature [T, B, F] float32 are the posterior's, with their gradients: the replayed critic loss trains the world
     model too, while imagination starts from a detached copy. ``pessimism`` takes off what imagined rewards are not sure
-    of.
+    of; ``first_actor``, the one that learning began with, is what the policy is held near to.
     """
     imagined = imagine(agent, feature.detach().flatten(0, 1), noise)
+    terms = fused(_terms, feature.device)
     if pessimism is None:
-        return fused(_terms, feature.device)(agent, batch, feature, imagined, scale)
+        return terms(agent, batch, feature, imagined, scale, first_actor)
     doubt = pessimism.doubt(imagined.feature[:-1], imagined.action)  # [H, N]
-    found = fused(_terms, feature.device)(agent, batch, feature, imagined, scale, doubt * pessimism.scale)
+    found = terms(agent, batch, feature, imagined, scale, first_actor, doubt * pessimism.scale)
     return BehaviorLoss(found.losses, found.metrics | {"pessimism/imagined_nats": doubt.mean()})
 
 
@@ -76,6 +79,7 @@ def _terms(
     feature: Tensor,
     imagined: Imagined,
     scale: PercentileScale,
+    first_actor: PolicyHead | None,
     penalty: Tensor | None = None,
 ) -> BehaviorLoss:
     """``penalty`` [H, N] comes off the rewards of imagined steps 1..H."""
@@ -96,6 +100,13 @@ def _terms(
     policy = agent.actor(imagined.feature[:-1])
     entropy = policy.entropy()  # [H, N]
     surrogate = policy.log_prob(imagined.action) * advantage + config.entropy_scale * entropy
+    kept: dict[str, Tensor] = {}
+    if first_actor is not None:
+        with torch.no_grad():
+            first = first_actor(imagined.feature[:-1])
+        distance = policy.kl(first)  # [H, N]
+        surrogate = surrogate - config.anchor * distance
+        kept["policy/distance"] = distance.detach().mean()
     scales = (1.0, config.slow_scale)
     critic = twohot.loss(logits, returns, slow, scales=scales, probs=probs)  # [H, N]
 
@@ -128,5 +139,6 @@ def _terms(
             "imagined/return_scale": spread,
             "policy/entropy": entropy.mean(),
             "replay/return": replay_returns.mean(),
+            **kept,
         }
     return BehaviorLoss(losses, metrics)

@@ -87,6 +87,9 @@ class DreamerConfig(AgentConfig):
     return_low: float = Field(default=5.0, ge=0, le=100, description="lower percentile of returns, %")
     return_high: float = Field(default=95.0, ge=0, le=100, description="upper percentile of returns, %")
     return_limit: float = Field(default=1.0, gt=0, description="least scale that returns are divided by, reward units")
+    anchor: float = Field(
+        default=0.0, ge=0, description="weight of the policy's distance from the one that learning began with, per nat"
+    )
     pessimism: float = Field(
         default=0.0,
         ge=0,

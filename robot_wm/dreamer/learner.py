@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -73,6 +74,8 @@ class DreamerLearner:
         self._pessimism: Pessimism | None = None
         if config.pessimism > 0:
             self._pessimism = Pessimism(config, agent.action_dim, self.device, seed=seed)
+        # In the compute dtype, and apart from what is trained.
+        self._first_actor = copy.deepcopy(self._copy.agent.actor).requires_grad_(False) if config.anchor > 0 else None
         self._first_of_actor = next(n for n, name in enumerate(self._flat.trained.named) if _acts(name))
         self._loss_scales = self._scales_by_loss()
         self._scale_values = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
@@ -127,8 +130,9 @@ class DreamerLearner:
         noise = self.draw_noise(batch) if noise is None else noise
         self._copy.refresh()
         model = world_model_loss(self._copy.agent, batch, noise.posterior)
+        feature = model.posterior.feature
         behavior = behavior_loss(
-            self._copy.agent, batch, model.posterior.feature, noise, self.return_scale, self._pessimism
+            self._copy.agent, batch, feature, noise, self.return_scale, self._pessimism, self._first_actor
         )
         losses = {**model.losses, **behavior.losses}
         terms = torch.stack([losses[name] for name in self._loss_scales])  # [L]
@@ -186,7 +190,7 @@ class DreamerLearner:
         """Everything that the next update depends on, as a flat dict of copies on the device.
 
         Keys: ``agent/*`` (with the slow critic), ``optimiser/momentum/*``, ``optimiser/rms/*``, ``optimiser/steps``,
-        ``return_scale/*``, ``pessimism/*`` where there is any, ``generator`` (uint8, on the CPU).
+        ``return_scale/*``, ``pessimism/*`` and ``first_actor/*`` where there is any, ``generator`` (uint8, on the CPU).
         """
         state = {name: tensor.detach().clone() for name, tensor in self._tensors().items()}
         state["generator"] = self.generator.get_state()
@@ -215,6 +219,8 @@ class DreamerLearner:
         out.update({f"return_scale/{name}": tensor for name, tensor in self.return_scale.state_dict().items()})
         if self._pessimism is not None:
             out.update({f"pessimism/{name}": tensor for name, tensor in self._pessimism.tensors().items()})
+        if self._first_actor is not None:
+            out.update({f"first_actor/{name}": tensor for name, tensor in self._first_actor.state_dict().items()})
         return out
 
     def _scales_by_loss(self) -> dict[str, float]:

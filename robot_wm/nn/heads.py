@@ -73,6 +73,14 @@ class Policy(NamedTuple):
             return -(log_probs.exp() * log_probs).sum(-1)
         return self.std.log().sum(-1) + 0.5 * math.log(2 * math.pi * math.e) * self.std.shape[-1]
 
+    def kl(self, other: Policy) -> Tensor:
+        """KL(self || other) of two policies of one kind [...], nats."""
+        if self.std is None or other.std is None:
+            own, theirs = F.log_softmax(self.first, -1), F.log_softmax(other.first, -1)
+            return (own.exp() * (own - theirs)).sum(-1)
+        ratio, off = self.std / other.std, (self.first - other.first) / other.std
+        return 0.5 * (ratio.square() + off.square() - 1.0 - 2.0 * ratio.log()).sum(-1)
+
 
 class PolicyHead(nn.Module):
     """Normal(tanh(mean), bounded std) for continuous actions, categorical for discrete ones.

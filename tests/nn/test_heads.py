@@ -1,8 +1,10 @@
 """Heads on the latent feature."""
 
+import pytest
 import torch
+from torch import distributions
 
-from robot_wm.nn.heads import ScalarHead
+from robot_wm.nn.heads import Policy, ScalarHead
 from robot_wm.nn.layers import initialise
 
 
@@ -20,3 +22,23 @@ def test_even_logits_add_a_bin_of_no_probability():
     (grad,) = torch.autograd.grad(head.twohot.loss(even, torch.ones(5)).sum(), head.out.weight, retain_graph=True)
     (want,) = torch.autograd.grad(head.twohot.loss(head(feature), torch.ones(5)).sum(), head.out.weight)
     torch.testing.assert_close(grad, want)
+
+
+def policies(discrete):
+    generator = torch.Generator().manual_seed(1)
+    first, other = (torch.randn(2, 5, 3, generator=generator) for _ in range(2))
+    std = [None if discrete else torch.rand(5, 3, generator=generator) + 0.1 for _ in range(2)]
+    return Policy(first[0], std[0]), Policy(other[0], std[1])
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_the_distance_of_two_policies_is_torchs(discrete):
+    def distribution(policy):
+        if discrete:
+            return distributions.Categorical(logits=policy.first)
+        return distributions.Independent(distributions.Normal(policy.first, policy.std), 1)
+
+    one, two = policies(discrete)
+    torch.testing.assert_close(one.kl(two), distributions.kl_divergence(distribution(one), distribution(two)))
+    assert not torch.allclose(one.kl(two), two.kl(one))
+    assert one.kl(one).abs().max() < 1e-6

@@ -95,6 +95,27 @@ class Walker(Counter):
         return observation, reward, terminated, truncated, info
 
 
+class Drift(gymnasium.Env):
+    """A point moves by ``gain`` times the action, and its observation says where it is; nearer to 0 is better."""
+
+    metadata = {"render_modes": [], "render_fps": 10}  # noqa: RUF012
+
+    def __init__(self, gain=0.5, length=20):
+        self.observation_space = spaces.Dict({"at": spaces.Box(-np.inf, np.inf, (1,), np.float32)})
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        self.gain, self.length = gain, length
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count, self.at = 0, self.np_random.uniform(-1, 1, 1)
+        return {"at": self.at.astype(np.float32)}, {}
+
+    def step(self, action):
+        self.count += 1
+        self.at = self.at + self.gain * np.asarray(action)
+        return {"at": self.at.astype(np.float32)}, -float(abs(self.at[0])), False, self.count >= self.length, {}
+
+
 class Quarrel(Counter):
     """Tells another figure in every process."""
 
@@ -120,6 +141,7 @@ class Unlike(Counter):
 
 gymnasium.register("toys/Counter-v0", Counter)
 gymnasium.register("toys/Drawn-v0", Drawn)
+gymnasium.register("toys/Drift-v0", Drift)
 gymnasium.register("toys/Unlike-v0", Unlike)
 gymnasium.register("toys/Walker-v0", Walker)
 gymnasium.register("toys/Quarrel-v0", Quarrel)

@@ -43,9 +43,9 @@ def train(config: TrainConfig, *, curve: Curve, trials: WalkingTrials | None) ->
     return trainer.state.env_steps, trainer.stopped_by
 
 
-def greedy(agent: Agent, spec: AgentSpec) -> Policy:
-    """The agent without noise, for one trial."""
-    actor = Actor(agent, spec, envs=STARTS, seed=TRIAL_SEED, greedy=True)
+def greedy(agent: Agent, spec: AgentSpec, *, envs: int = STARTS) -> Policy:
+    """The agent without noise, for one trial of ``envs`` robots side by side."""
+    actor = Actor(agent, spec, envs=envs, seed=TRIAL_SEED, greedy=True)
 
     def act(obs: dict[str, NDArray[Any]], is_first: NDArray[np.bool_]) -> NDArray[np.float32]:
         return actor.act(obs, is_first).command

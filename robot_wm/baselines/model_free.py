@@ -51,7 +51,7 @@ def train(
         place = algorithm.device if algorithm.device != "auto" else device
         model = make("MlpPolicy", envs, seed=seed, device=place, **algorithm.keywords(spec.action_dim))
         model.set_logger(Logger(folder=None, output_formats=[]))  # its own makes a folder for temporary files each time
-        record = _Record(curve, trials, time_limit_s, lambda: _greedy(model, normalizer, spec, history))
+        record = _Record(curve, trials, time_limit_s, lambda: greedy(model, normalizer, spec, history=history))
         try:
             model.learn(steps, callback=record, log_interval=None)
         except DivergedError:
@@ -83,8 +83,9 @@ class _Record(BaseCallback):
         return not self.out_of_time
 
 
-def _greedy(model: Any, normalizer: VecNormalize | None, spec: AgentSpec, history: int) -> Policy:
-    view = ModelView(spec, history=history, envs=STARTS)
+def greedy(model: Any, normalizer: VecNormalize | None, spec: AgentSpec, *, history: int, envs: int = STARTS) -> Policy:
+    """What ``model`` does without noise, for one trial of ``envs`` robots side by side."""
+    view = ModelView(spec, history=history, envs=envs)
 
     def act(raw: dict[str, NDArray[Any]], is_first: NDArray[np.bool_]) -> NDArray[np.float32]:
         seen: Any = view.see(raw, is_first)

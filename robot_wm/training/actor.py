@@ -66,6 +66,11 @@ class Actor:
             surprise=out.outputs["surprise"].float().cpu().numpy(),
         )
 
+    def executed(self, action: NDArray[np.float32]) -> None:
+        """Tell that ``action`` [N, A], in the model's unit, was executed in place of what `act` has just chosen."""
+        if "action" in self._state:
+            self._state = self._state | {"action": torch.from_numpy(action).to(self._device)}
+
     def rng_state(self) -> Tensor:
         """State of the noise, a uint8 vector: the generator's, and behind it that of held random actions."""
         return torch.cat([self._generator.get_state(), self._random.state()])

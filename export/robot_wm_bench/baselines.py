@@ -51,7 +51,8 @@ def bench_baselines(
     task
         Task to learn, see `robot-wm tasks`; without a velocity command, returns are compared only.
     option
-        Options of the task, such as --option.backend pybullet.
+        Options of the task, such as --option.backend mujoco or --option.randomisation sim2real; the walking trials
+        are held in the same world, and every row of the results names it.
     steps
         Control steps of a run, all its environments together.
     seeds
@@ -122,8 +123,15 @@ def bench_baselines(
 
     results = run_all(plans, out, jobs=jobs, on_result=tell)
     rows = summarise(results)
-    picture = draw(results, out, title=f"{task}, {steps} steps")
-    whole = {"task": task, "steps": steps, "history": history, "picture": str(picture)}
+    world = "".join(f", {name} {value}" for name, value in plans[0].task_options.items())
+    picture = draw(results, out, title=f"{task}{world}, {steps} steps")
+    whole = {
+        "task": task,
+        "task_options": plans[0].task_options,
+        "steps": steps,
+        "history": history,
+        "picture": str(picture),
+    }
     _write(out / "results.json", {**whole, "rows": rows, "unfair": UNFAIR, "runs": results})
     emit({**whole, "rows": rows if json else [_short(row) for row in rows]}, as_json=json, title="Baselines")
 

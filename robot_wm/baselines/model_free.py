@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.callbacks import BaseCallback
@@ -18,7 +19,7 @@ from robot_wm.baselines.settings import Algorithm
 from robot_wm.baselines.trial import STARTS, Policy, WalkingTrials
 from robot_wm.baselines.view import DivergedError, ModelEnv, ModelView
 from robot_wm.spec import AgentSpec
-from robot_wm.tasks import make_env
+from robot_wm.tasks import environment_options, make_env
 
 
 def train(
@@ -97,9 +98,9 @@ def greedy(model: Any, normalizer: VecNormalize | None, spec: AgentSpec, *, hist
 
 
 def _environments(task: str, options: dict[str, Any], *, history: int, envs: int, processes: int) -> VecEnv:
-    def make() -> ModelEnv:
-        return ModelEnv(make_env(task, **options), history=history)
+    def maker(index: int) -> Callable[[], gymnasium.Env[Any, Any]]:
+        return lambda: ModelEnv(make_env(task, **environment_options(task, options, index)), history=history)
 
+    makers = [maker(index) for index in range(envs)]
     # spawn: what is forked from a process with torch's and XLA's threads may hang.
-    together = processes > 0 and envs > 1
-    return SubprocVecEnv([make] * envs, start_method="spawn") if together else DummyVecEnv([make] * envs)
+    return SubprocVecEnv(makers, start_method="spawn") if processes > 0 and envs > 1 else DummyVecEnv(makers)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
 from robot_wm.baselines.curve import EPISODES, read_rows
+from robot_wm.tasks import backend_name
 
 _SMOOTHED = 20  # episodes of the running mean of returns
 _MANY = 200  # falls: with more, those who fall ten times would lie on the axis
@@ -37,7 +38,9 @@ def summarise(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     rows = []
     for name in dict.fromkeys(result["name"] for result in results):
         runs = [result for result in results if result["name"] == name]
+        task, options = (runs[0]["plan"][key] for key in ("task", "task_options"))
         row: dict[str, Any] = {"algorithm": name, "envs": runs[0]["envs"], "seeds": len(runs)}
+        row |= {"backend": backend_name(task, options), "randomisation": options.get("randomisation", "none")}
         for mark, key in (("walk", "first_walk"), ("steady", "steady_walk")):
             row[f"{mark}_seeds"] = sum(run[key] is not None for run in runs)
             row[f"{mark}_robot_minutes"] = median([run[key] and run[key]["robot_minutes"] for run in runs])

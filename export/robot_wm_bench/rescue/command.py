@@ -86,10 +86,8 @@ def bench_rescue(
         console.print(f"{plan.label}: {_line(result)}")
     done = [results[plan.label] for plan in plans]
     if source_only:
-        rows = [
-            {name: result[name] for name in ("name", "seed", "source_return", "source_look_falls")} for result in done
-        ]
-        emit({"rows": rows}, as_json=json, title="At the source")
+        shown = ("name", "seed", "source_return", "source_look_falls", "source_steps", "source_falls")
+        emit({"rows": [{name: result[name] for name in shown} for result in done]}, as_json=json, title="At the source")
         return
     rows = summarise(done)
     told = {"task": plans[0].task, "source": plans[0].source, "target": plans[0].target, "goal": goal, "rows": rows}

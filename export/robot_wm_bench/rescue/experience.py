@@ -43,6 +43,5 @@ class Experience:
     @classmethod
     def joined(cls, parts: Sequence[Experience]) -> Experience:
         """All transitions of ``parts``."""
-        return cls(
-            **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)}
-        )
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

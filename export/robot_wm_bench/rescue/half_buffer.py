@@ -32,6 +32,7 @@ class HalfBuffer(ReplayBuffer):
         batch = [column[drawn] for column in self._prior]
         if fresh:
             mixed = torch.from_numpy(self._rng.permutation(batch_size))
-            new = super().sample(fresh, env)[: len(batch)]
-            batch = [torch.cat([old, one])[mixed] for old, one in zip(batch, new, strict=True)]
+            new = super().sample(fresh, env)
+            columns = (new.observations, new.actions, new.next_observations, new.dones, new.rewards)
+            batch = [torch.cat([old, one])[mixed] for old, one in zip(batch, columns, strict=True)]
         return ReplayBufferSamples(*batch)

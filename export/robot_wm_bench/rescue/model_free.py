@@ -98,5 +98,6 @@ class _Watch(BaseCallback):
                 self._record.episode(info["ended"]["figures"].get(FALL, 0.0))
         if self._record.due(now):
             self._record.look(now, self._method.greedy(self._spec, self._record.robots))
-        self.model.gradient_steps = self._learns if now >= self._rest else 0
+        model: Any = self.model
+        model.gradient_steps = self._learns if now >= self._rest else 0
         return not self._record.over

@@ -111,7 +111,7 @@ def build(
     envs: VecEnv | None = None,
     prior: Experience | None = None,
 ) -> Any:
-    """A new model of ``algorithm``; without ``envs`` it has a stand-in of the right shapes, without ``prior`` no replay.
+    """A new model of ``algorithm``; without ``envs`` it has a stand-in for them, and without ``prior`` no replay.
 
     It takes no random steps, and does not learn by itself (``gradient_steps`` is 0) until it is told to.
     """

@@ -74,16 +74,15 @@ class Record:
         found = self._evaluate(policy)
         mean = float(found.returns.mean())
         seconds = step / self._rate_hz
-        wall_s = time.monotonic() - self._started
         row = Look(
-            seconds,
-            self.falls,
-            self.episodes,
-            mean,
-            float(found.returns.std()),
-            mean / self._source,
-            found.falls,
-            wall_s,
+            target_s=seconds,
+            falls=self.falls,
+            episodes=self.episodes,
+            return_mean=mean,
+            return_std=float(found.returns.std()),
+            share=mean / self._source,
+            look_falls=found.falls,
+            wall_s=time.monotonic() - self._started,
         )
         self.looks.append(row)
         self._rows.writerow(row)

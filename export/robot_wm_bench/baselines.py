@@ -95,7 +95,7 @@ def bench_baselines(
     from robot_wm.tasks import parse_options
 
     declared = load_algorithms(settings)
-    names = choose(_list(algorithms), declared)
+    names = choose(listed(algorithms), declared)
     plans = [
         RunPlan(
             name=name,
@@ -112,7 +112,7 @@ def bench_baselines(
             threads=threads,
             time_limit_s=time_limit_s,
         )
-        for seed in _seeds(seeds)
+        for seed in listed_seeds(seeds)
         for name in names
     ]
     _check(plans)
@@ -136,13 +136,15 @@ def bench_baselines(
     emit({**whole, "rows": rows if json else [_short(row) for row in rows]}, as_json=json, title="Baselines")
 
 
-def _list(text: str) -> list[str]:
+def listed(text: str) -> list[str]:
+    """The parts of an option that are separated by commas."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _seeds(text: str) -> list[int]:
+def listed_seeds(text: str) -> list[int]:
+    """The seeds that ``--seeds`` names, without repeats; UserError for anything else."""
     try:
-        seeds = [int(part) for part in _list(text)]
+        seeds = [int(part) for part in listed(text)]
     except ValueError:
         raise UserError(f"--seeds: {text!r} is not whole numbers separated by commas") from None
     if not seeds or min(seeds) < 0:

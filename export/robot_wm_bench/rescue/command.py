@@ -40,8 +40,7 @@ def bench_rescue(
     """Fine-tune agents that walk at the source on one changed robot, and count robot time and falls until they walk.
 
     A look is ten greedy episodes on the changed robot; rescued is who reaches 90 % of its own source return in two
-    looks running. Every run is a process of its own; a finished one, and the lessons of an unfinished one, are not done
-    again. The folder gets results.json, rescue.csv and, for each run, looks.csv and result.json.
+    looks running. A finished run, and the lessons of an unfinished one, are not done again. The folder gets results.json, rescue.csv and, for each run, looks.csv and result.json.
 
     Parameters
     ----------
@@ -115,11 +114,11 @@ def _plans(
     from robot_wm.tasks import agent_spec, make_env, parse_options
     from robot_wm.training import checkpoint
     from robot_wm.zoo.catalog import PREFIX, Zoo
-    from robot_wm_bench.baselines import _list, _seeds
+    from robot_wm_bench.baselines import listed, listed_seeds
 
     here = Path(str(files("robot_wm_bench.rescue")))
     declared = load_algorithms(settings or here / "settings.yaml")
-    names = choose(_list(methods), declared)
+    names = choose(listed(methods), declared)
     teacher = Zoo.shipped().require(agent.removeprefix(PREFIX)) if agent.startswith(PREFIX) else Path(agent)
     config = checkpoint.read_state(checkpoint.find(teacher)).config
     changed = parse_options(target or {"backend": "mujoco", "randomisation": str(here / "target.yaml")})
@@ -144,7 +143,7 @@ def _plans(
                 processes=processes,
                 device=device,
             )
-            for seed in _seeds(seeds)
+            for seed in listed_seeds(seeds)
             for name in names
         ]
     except ValidationError as error:
@@ -164,12 +163,17 @@ def _all(plans: list[Plan], out: Path, *, jobs: int, source_only: bool) -> Itera
     if not waiting:
         return
     spawn = multiprocessing.get_context("spawn")  # what is forked from a process with XLA's threads may hang
-    with ProcessPoolExecutor(
-        jobs, mp_context=spawn, max_tasks_per_child=1, initializer=begin, initargs=(plans[0].device,)
-    ) as pool:
+    device = plans[0].device
+    with ProcessPoolExecutor(jobs, mp_context=spawn, initializer=begin, initargs=(device,)) as pool:
         futures = {pool.submit(execute, plan, out / plan.label, source_only=source_only): plan for plan in waiting}
+        failed = []
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            if error := future.exception():
+                failed.append(f"{futures[future].label}: {type(error).__name__}: {error}")
+            else:
+                yield futures[future], future.result()
+    if failed:  # after all others have been done
+        raise UserError("; ".join(failed))
 
 
 def _line(result: dict[str, Any]) -> str:
@@ -179,7 +183,9 @@ def _line(result: dict[str, Any]) -> str:
         if result["rescued_s"] is None:
             parts.append(f"not rescued in {result['target_s']:.0f} s")
         else:
-            parts.append(f"rescued after {result['rescued_s']:.0f} s and {result['falls_until_rescued']:g} falls")
+            falls = result["falls_until_rescued"]
+            told = "" if falls is None else f" and {falls:g} falls"
+            parts.append(f"rescued after {result['rescued_s']:.0f} s{told}")
     return ", ".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training import checkpoint
 from robot_wm_bench.rescue import pupil
+from robot_wm_bench.rescue.lessons import Lessons
 from robot_wm_bench.rescue.method import World
 from robot_wm_bench.rescue.record import Record
 
@@ -33,7 +35,7 @@ class ModelFree:
         algorithm: Algorithm,
         teacher: Path,
         *,
-        lessons: pupil.Lessons,
+        lessons: Lessons,
         seed: int,
         processes: int = 0,
         rest_s: float = 10.0,
@@ -95,7 +97,7 @@ class _Watch(BaseCallback):
         now = self.num_timesteps
         for info in self.locals["infos"]:
             if "ended" in info:
-                self._record.episode(info["ended"]["figures"].get(FALL, 0.0))
+                self._record.episode(info["ended"]["figures"].get(FALL, math.nan))
         if self._record.due(now):
             self._record.look(now, self._method.greedy(self._spec, self._record.robots))
         model: Any = self.model

@@ -15,7 +15,6 @@ import numpy as np
 from flax import serialization
 from gymnasium import spaces
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
@@ -29,29 +28,12 @@ from robot_wm.training.env_pool import EnvPool
 from robot_wm_bench.rescue.cloning import Cloning
 from robot_wm_bench.rescue.experience import Experience
 from robot_wm_bench.rescue.half_buffer import HalfBuffer
+from robot_wm_bench.rescue.lessons import Lessons
 from robot_wm_bench.rescue.teaching import gather
 
 _EXPERIENCE, _STATES, _TOLD = "source.npz", "source.msgpack", "source.json"
 _NEVER = 10**9  # updates of the critic for one of the actor: the actor rests
 _CRITIC_CHUNK = 100  # updates in one call of the library
-
-
-class Lessons(BaseModel):
-    """How a pupil is taught."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    history: PositiveInt = 6  # frames that it sees at once
-    robots: PositiveInt = 16
-    rounds: PositiveInt = 5  # the first is driven by the teacher
-    round_steps: PositiveInt = 1000  # of each robot
-    noise: NonNegativeFloat = 0.2  # standard deviation, of what is added to actions in [-1, 1]
-    clone_updates: PositiveInt = 4000  # after each round, on all that there is by then
-    clone_batch: PositiveInt = 512
-    clone_rate: PositiveFloat = 5e-4
-    policy_noise: PositiveFloat = 0.1  # the Gaussian's before the tanh, that it is to explore by
-    critic_updates: PositiveInt = 10000
-    replay_steps: PositiveInt = 200_000  # of the target world
 
 
 def teach(

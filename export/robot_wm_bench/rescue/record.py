@@ -29,6 +29,10 @@ class Look(NamedTuple):
     look_falls: float
     wall_s: float
 
+    def told(self) -> dict[str, float | None]:
+        """For JSON, which has no NaN."""
+        return {name: known(value) for name, value in self._asdict().items()}
+
 
 class Record:
     """Keeps the looks of one run, and says when it is over; a context manager.

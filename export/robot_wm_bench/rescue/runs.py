@@ -12,7 +12,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveFloat, PositiveInt
 
 from robot_wm.atomic import atomic_file
+from robot_wm.baselines.curve import known
 from robot_wm.baselines.settings import Algorithm
+from robot_wm.errors import UserError
+from robot_wm_bench.rescue.lessons import Lessons
 from robot_wm_bench.rescue.method import Method, World
 
 RESULT = "result.json"
@@ -30,7 +33,7 @@ class Plan(BaseModel):
     task: str
     source: dict[str, Any]  # task options
     target: dict[str, Any]
-    lessons: dict[str, Any]
+    lessons: Lessons
     episodes: PositiveInt  # of a look
     goal: PositiveFloat
     limit_s: PositiveFloat
@@ -45,12 +48,11 @@ class Plan(BaseModel):
     def method(self) -> Method:
         """What is to be run; imports its libraries."""
         from robot_wm_bench.rescue.model_free import ModelFree
-        from robot_wm_bench.rescue.pupil import Lessons
 
         return ModelFree(
             self.algorithm,
             self.teacher,
-            lessons=Lessons.model_validate(self.lessons),
+            lessons=self.lessons,
             seed=self.seed,
             processes=self.processes,
         )
@@ -86,10 +88,12 @@ def execute(plan: Plan, folder: Path, *, source_only: bool) -> dict[str, Any]:
     told = method.prepare(source, folder)
     with Evaluation(plan.task, plan.source, episodes=plan.episodes, processes=plan.processes) as evaluation:
         at_home = evaluation.run(method.greedy(evaluation.spec, plan.episodes))
-    home = {"source_return": float(at_home.returns.mean()), "source_look_falls": at_home.falls, **told}
+    home = {"source_return": float(at_home.returns.mean()), "source_look_falls": known(at_home.falls), **told}
     named = {"name": plan.name, "seed": plan.seed}
     if source_only:
         return {**named, **home}
+    if home["source_return"] <= 0.0:
+        raise UserError(f"{plan.label}: a return of {home['source_return']:g} at the source has no share to be reached")
     with Evaluation(plan.task, plan.target, episodes=plan.episodes, processes=plan.processes) as evaluation:
         with Record(
             folder,
@@ -101,7 +105,7 @@ def execute(plan: Plan, folder: Path, *, source_only: bool) -> dict[str, Any]:
             goal=plan.goal,
         ) as record:
             method.rescue(target, record)
-        result = {**named, **home, **record.summary(), "looks": [look._asdict() for look in record.looks]}
+        result = {**named, **home, **record.summary(), "looks": [look.told() for look in record.looks]}
     result["plan"] = plan.model_dump(mode="json")
     with atomic_file(folder / RESULT) as temporary:
         temporary.write_text(json.dumps(result, indent=2))

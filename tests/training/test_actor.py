@@ -66,3 +66,16 @@ def test_random_choices_of_a_discrete_task_are_uniform(actor_of, discrete):
     acted = actor_of(discrete).act(observed(discrete), np.ones(ENVS, np.bool_), random=True)
     assert (acted.command.sum(axis=1) == 1).all()
     assert acted.command.mean(axis=0) == pytest.approx(1 / discrete.action_dim, abs=0.04)
+
+
+def test_another_action_that_was_executed_takes_the_place_of_the_chosen_one(actor_of, spec):
+    told, untold = actor_of(spec, envs=3, greedy=True), actor_of(spec, envs=3, greedy=True)
+    first, then = np.ones(3, np.bool_), np.zeros(3, np.bool_)
+    for actor in (told, untold):
+        actor.act(observed(spec, 3), first)
+    other = np.full((3, spec.action_dim), 0.7, np.float32)
+    told.executed(other)
+    np.testing.assert_array_equal(told._state["action"].numpy(), other)
+    assert not np.array_equal(
+        told.act(observed(spec, 3), then).stored["deter"], untold.act(observed(spec, 3), then).stored["deter"]
+    )

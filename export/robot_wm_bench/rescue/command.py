@@ -40,7 +40,8 @@ def bench_rescue(
     """Fine-tune agents that walk at the source on one changed robot, and count robot time and falls until they walk.
 
     A look is ten greedy episodes on the changed robot; rescued is who reaches 90 % of its own source return in two
-    looks running. A finished run, and the lessons of an unfinished one, are not done again. The folder gets results.json, rescue.csv and, for each run, looks.csv and result.json.
+    looks running. A finished run, and the lessons of an unfinished one, are not done again. The folder gets
+    results.json, rescue.csv and, for each run, looks.csv and result.json.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Terms of the A1's velocity-tracking reward, each a pure function.
+"""Terms of the velocity-tracking reward of legged robots, each a pure function.
 
 The penalties are legged_gym's (Rudin et al. 2021, "Learning to Walk in Minutes Using Massively Parallel Deep
 Reinforcement Learning"). What is added up there is multiplied here, as by Margolis & Agrawal 2022 ("Walk These Ways"):
@@ -26,14 +26,17 @@ FORGIVEN = 1.3
 LEAST_SPEED_M_S = 0.3  # slower commands are judged like this one
 LEAST_TURN_RAD_S = 0.5
 LIFT_WEIGHT = 0.3  # of feet that move above the ground, beside 1 of the speed that they bring
-CLEARANCE_M = 0.06  # sole over ground that a moving foot should reach
+CLEARANCE_SHARE = 0.15  # of a leg, sole over ground that a moving foot should reach
+# Weight times leg of the robot that WEIGHTS are for, an A1. legged_gym itself weighs torque of an ANYmal, heavier and
+# on longer legs, a twentieth as much: squares of torques are to be taken relative to this.
+REFERENCE_TORQUE_N_M = 12.458 * 9.81 * 0.4
 SLOW_FOOT_M_S = 0.2  # feet that together move slower than this are at rest
 
 # Per second; the values that they weigh are those of `penalties`' callers.
 WEIGHTS: Mapping[str, float] = {
     "vertical_velocity": -2.0,  # (m/s)²
     "tilting_rate": -0.05,  # (rad/s)²
-    "torque": -2e-4,  # (N·m)²
+    "torque": -2e-4,  # (N·m)² of the reference robot
     "joint_acceleration": -2.5e-7,  # (rad/s²)²
     "action_rate": -0.01,  # policy units²
     "collision": -1.0,  # links
@@ -93,13 +96,13 @@ def collisions(forces: Sequence[float]) -> float:
     return count
 
 
-def lift(heights_m: Sequence[float], speeds_m_s: Sequence[float]) -> float:
-    """How much of the way of feet [K] over ground is made in the air: 0 where they slide or rest, 1 at `CLEARANCE_M`.
+def lift(heights_m: Sequence[float], speeds_m_s: Sequence[float], *, clearance_m: float) -> float:
+    """How much of the way of feet [K] over ground is made in the air: 0 where they slide or rest, 1 at ``clearance_m``.
 
     ``heights_m`` are those of the soles, ``speeds_m_s`` the feet's horizontal speeds. Every foot counts by its speed.
     """
     way = 0.0
     for height, speed in zip(heights_m, speeds_m_s):  # noqa: B905  strict costs time
         if height > 0.0:
-            way += speed if height >= CLEARANCE_M else speed * (height / CLEARANCE_M)
+            way += speed if height >= clearance_m else speed * (height / clearance_m)
     return way / (sum(speeds_m_s) + SLOW_FOOT_M_S)

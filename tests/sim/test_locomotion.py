@@ -103,4 +103,4 @@ def test_collisions_counts_links_that_touch(found):
     ],
 )
 def test_lift(heights, speeds, lifted):
-    assert locomotion.lift(heights, speeds) == pytest.approx(lifted)
+    assert locomotion.lift(heights, speeds, clearance_m=0.06) == pytest.approx(lifted)

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from robot_wm.errors import UserError
 from robot_wm_sim.realtime.firmware import Firmware, FirmwareMode
-from robot_wm_sim.tasks.a1 import HIGH, HOME, LOW, A1Velocity
+from robot_wm_sim.tasks.a1 import LEGGED, A1Velocity
 from robot_wm_sim.tasks.cartpole import CartpoleBalance
 from robot_wm_sim.tasks.panda_reach import PandaReach
 
 A1, PANDA, CARTPOLE = (task("proprio") for task in (A1Velocity, PandaReach, CartpoleBalance))
 NAMES = A1.spec.action.joints
+HOME, (LOW, HIGH) = LEGGED.home, LEGGED.stops
 PANDA_HOME = np.array([joint.home for joint in PANDA.scene.robot.joints])  # [9] rad, m
 STEP_S = 1 / PANDA.spec.physics_rate_hz
 

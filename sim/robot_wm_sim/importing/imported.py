@@ -10,9 +10,10 @@ from xml.etree.ElementTree import Element
 from robot_wm.errors import UserError
 from robot_wm.firmware.urdf import read_urdf
 from robot_wm.spec import JointLimits
-from robot_wm_sim.importing.gains import gains
+from robot_wm_sim.importing.gains import gains, leg_gains
 from robot_wm_sim.importing.joints import MovingJoint, mimics_of, moving_joints, write_limits
 from robot_wm_sim.importing.kinds import Plan, guess_kind, plan, plan_base
+from robot_wm_sim.importing.legs import homes_of, legs_of
 from robot_wm_sim.importing.measure import Measured
 from robot_wm_sim.importing.mending import gather_meshes, mend_masses
 from robot_wm_sim.importing.ros2_control import Controllers
@@ -24,6 +25,7 @@ from robot_wm_sim.urdf_tree import tree_of, write_out
 
 MESHES = "meshes"
 DESCRIPTION = "robot.urdf"
+GRAVITY_M_S2 = 9.81
 _CLEARANCE_M = 0.005  # above the ground, of what stands on it or hangs over it when an episode starts
 
 
@@ -113,25 +115,36 @@ def build_robot(imported: Imported, name: str, description: Path) -> Robot:
     bare = Robot(
         name=name,
         description=description,
-        joints=tuple(_joint(joint, 0.0, 0.0) for joint in imported.motors),
+        joints=tuple(_joint(joint) for joint in imported.motors),
         firmware=f"{name}_import",
         fixed_base=imported.is_fixed,
         gravity_compensation=imported.is_fixed,
         couplings=imported.plan.couplings,
     )
     measured = Measured(bare)
+    load = None
+    if imported.plan.kind == "legged":
+        legs = list(legs_of(imported.tree, imported.plan.feet, measured))
+        homes = homes_of(legs, imported.tree.joints)
+        measured = Measured(
+            replace(bare, joints=tuple(replace(j, home=homes.get(j.name, j.home)) for j in bare.joints))
+        )
+        load = measured.mass_kg() * GRAVITY_M_S2 * max(leg.length_m for leg in legs) / len(legs)
     inertia = measured.inertia()
     wheels = {joint for action in imported.plan.drives for joint in imported.plan.joints_of(action)}
-    joints = [
-        _joint(one, *gains(one, inertia[one.name], imported.plan.kind, is_wheel=one.name in wheels))
-        for one in imported.motors
-    ]
+    joints = []
+    for one in imported.motors:
+        if load is not None and one.unit == "rad":
+            kp, kd = leg_gains(one, inertia[one.name], load)
+        else:
+            kp, kd = gains(one, inertia[one.name], imported.plan.kind, is_wheel=one.name in wheels)
+        joints.append(replace(measured.robot.joint(one.name), kp=kp, kd=kd))
     height_m = round(_CLEARANCE_M - measured.lowest_m(), 3)
     if imported.is_fixed and height_m < 2 * _CLEARANCE_M:  # it stands on its foot
         height_m = 0.0
     return replace(bare, joints=tuple(joints), base_position=(0.0, 0.0, height_m))
 
 
-def _joint(joint: MovingJoint, kp: float, kd: float) -> Joint:
+def _joint(joint: MovingJoint) -> Joint:
     limits = JointLimits(position=joint.position, velocity=joint.velocity, effort=joint.effort)
-    return Joint(name=joint.name, home=joint.home, kp=kp, kd=kd, limits=limits, mimics=joint.mimics)
+    return Joint(name=joint.name, home=joint.home, limits=limits, mimics=joint.mimics)

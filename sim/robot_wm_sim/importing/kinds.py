@@ -11,12 +11,13 @@ from robot_wm.errors import UserError
 from robot_wm_sim.importing.ros2_control import DiffDrive
 from robot_wm_sim.importing.settings import Kind
 from robot_wm_sim.importing.tree import Tree
-from robot_wm_sim.urdf_parts import ends
+from robot_wm_sim.urdf_parts import ends, numbers_of
 
 _ARM_JOINTS = 3  # a chain of fewer is no arm by itself
 _LEG_JOINTS = 2
 _BELOW = 0.5  # of how far feet are, the share that is downwards
 _ODD_SHARE = 0.2  # of a wheel separation, between the controller's and the description's
+_LEANING = 0.02  # of the feet's distance from each other sideways
 _LEVEL_M = 1e-3  # of a wheel beside the middle
 
 
@@ -141,7 +142,7 @@ def _legged(tree: Tree, commanded: tuple[str, ...], origin: str) -> Plan:
     chosen = commanded or tuple(name for limb in limbs for name in limb)
     actions, unit, notes = _of_one_unit(tree, chosen, origin, must=bool(commanded))
     feet = tuple(tree.foot(limb) for limb in limbs)
-    notes = (f"the feet are {', '.join(feet)}", *_odd_upright(tree, feet), *notes)
+    notes = (f"the feet are {', '.join(feet)}", *_odd_upright(tree, feet), *_lopsided(tree, feet), *notes)
     return Plan("legged", actions, unit, feet=feet, notes=notes)
 
 
@@ -152,6 +153,31 @@ def _odd_upright(tree: Tree, feet: tuple[str, ...]) -> Iterator[str]:
     if middle[2] > -_BELOW * float(np.linalg.norm(middle)):
         where = ", ".join(f"{value:.2g}" for value in middle)
         yield f"the feet are not below the base but at ({where}) m of it: is its z axis up, as REP 103 has it?"
+
+
+def _lopsided(tree: Tree, feet: tuple[str, ...]) -> Iterator[str]:
+    """A line where the robot leans to a side, with all joints at zero: a leg may have been copied without mirroring."""
+    hung = {ends(joint)[1]: tree.places[name] for name, joint in tree.elements.items()}
+    masses, sides = [], []  # kg, and m to the left
+    for name, link in tree.links.items():
+        inertial = link.find("inertial")
+        mass = None if inertial is None else inertial.find("mass")
+        if inertial is None or mass is None:
+            continue
+        origin = inertial.find("origin")
+        centre = numbers_of("0 0 0" if origin is None else origin.get("xyz", "0 0 0"))
+        place = hung.get(name, np.eye(4)) @ (*centre, 1.0)
+        masses.append(numbers_of(mass.get("value", "0"))[0])
+        sides.append(float(place[1]))
+    across = [float(hung[foot][1, 3]) for foot in feet]
+    if not sum(masses) > 0.0:
+        return
+    left_m = float(np.average(sides, weights=masses)) - float(np.mean(across))
+    if abs(left_m) > _LEANING * (max(across) - min(across)) > 0.0:
+        yield (
+            f"the centre of mass is {abs(left_m) * 1e3:.2g} mm to the {'left' if left_m > 0 else 'right'} of the middle"
+            " of the feet: are the masses of one side's legs those of the other, not mirrored?"
+        )
 
 
 def _empty(tree: Tree, commanded: tuple[str, ...], origin: str) -> Plan:

@@ -5,7 +5,7 @@ Measured in MuJoCo at the home pose, without ground.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import mujoco
@@ -51,6 +51,31 @@ class Measured:
         corners = self._corners(link)
         return float(corners[:, 2].min()) if len(corners) else 0.0
 
+    def lowest_between_m(self, share: float) -> float:
+        """`lowest_m` with every joint at that share of its home."""
+        joints = tuple(replace(joint, home=share * joint.home) for joint in self.robot.joints)
+        return Measured(replace(self.robot, joints=joints)).lowest_m()
+
+    def mass_kg(self) -> float:
+        """Of all links."""
+        return float(self._model.body_mass.sum())
+
+    def end_of(self, link: str, origin: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """The end of a link's shapes that lies furthest from ``origin`` [3], m in the link's frame.
+
+        A ball's centre and its radius, m; of any other shape the middle of its box's furthest side, and 0. Without
+        shapes: the link's origin, and 0.
+        """
+        model, body = self._model, self._model.body(link).id
+        found: list[tuple[float, NDArray[np.float64], float]] = []
+        for shape in map(int, np.flatnonzero(model.geom_bodyid == body)):
+            corners = self._box(shape, model.geom_pos[shape], _matrix(model.geom_quat[shape]))
+            away = np.linalg.norm(corners - origin, axis=1)
+            is_ball = model.geom_type[shape] == mujoco.mjtGeom.mjGEOM_SPHERE
+            centre = model.geom_pos[shape] if is_ball else corners[np.argsort(away)[-4:]].mean(axis=0)
+            found.append((float(away.max()), centre, float(model.geom_size[shape, 0]) if is_ball else 0.0))
+        return max(found, key=lambda one: one[0])[1:] if found else (np.zeros(3), 0.0)
+
     def extent_m(self) -> float:
         """The longest side of the box around what can move, m."""
         corners = self._corners(None)
@@ -94,8 +119,19 @@ class Measured:
             body = model.geom_bodyid[shape]
             if model.body_weldid[body] == 0 or link not in (None, model.body(body).name):
                 continue
-            centre, half = model.geom_aabb[shape, :3], model.geom_aabb[shape, 3:]
-            signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * 3)).reshape(3, -1).T  # [8, 3]
-            turn = data.geom_xmat[shape].reshape(3, 3)
-            found.append(data.geom_xpos[shape] + (centre + signs * half) @ turn.T)
+            found.append(self._box(shape, data.geom_xpos[shape], data.geom_xmat[shape].reshape(3, 3)))
         return np.concatenate(found) - self.robot.base_position if found else np.zeros((0, 3))
+
+    def _box(self, shape: int, place: NDArray[np.float64], turn: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Corners [8, 3] of the box around a shape, m, in the frame that ``place`` [3] and ``turn`` [3, 3] are in."""
+        centre, half = self._model.geom_aabb[shape, :3], self._model.geom_aabb[shape, 3:]
+        signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * 3)).reshape(3, -1).T  # [8, 3]
+        corners: NDArray[np.float64] = place + (centre + signs * half) @ turn.T
+        return corners
+
+
+def _matrix(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of a quaternion (w, x, y, z), [3, 3]."""
+    flat = np.zeros(9)
+    mujoco.mju_quat2Mat(flat, quaternion)
+    return flat.reshape(3, 3)

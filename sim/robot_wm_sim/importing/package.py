@@ -12,9 +12,18 @@ from robot_wm.errors import UserError
 from robot_wm.firmware.loading import parse
 from robot_wm.firmware.rendered import fill_template
 from robot_wm.firmware.robot_model import RobotConfig
-from robot_wm_sim.importing.gains import SHARES, STIFFEST_RAD_S, rounded
+from robot_wm_sim.importing.gains import (
+    LEG_DAMPING_S,
+    LEG_ERROR_RAD,
+    LEG_STIFFNESS,
+    SHARES,
+    STIFFEST_LEG_RAD_S,
+    STIFFEST_RAD_S,
+    rounded,
+)
 from robot_wm_sim.importing.imported import Imported
 from robot_wm_sim.importing.joints import MovingJoint
+from robot_wm_sim.importing.legs import legs_of
 from robot_wm_sim.importing.measure import Measured
 from robot_wm_sim.importing.names import class_name
 from robot_wm_sim.importing.rates import control_rate_hz, physics_rate_hz, timeout
@@ -33,6 +42,10 @@ _SUMMARIES: dict[Kind, str] = {
 }
 _SPREAD_SHARE, _SPREAD_RAD = 0.3, 1.0  # of a range; of a joint without stops
 _LEG_UNIT_RAD, _LEG_SHARE = 0.25, 0.15  # legged_gym's, and at most that share of a range
+_ROLL_SHARE = 0.5  # legged_gym's, of hinges that swing a leg sideways
+_ALONG = 0.7  # least |cosine| of their axis with the base's x axis
+_SHIN_CLEAR_M = 0.01  # over the sole at home: a shin that is lower touches the ground with it
+_START_CLEAR = 0.02  # of a leg, over the ground when an episode starts
 _CALM = 1.0  # rad/s, m/s
 _STEERING_RAD_S = 2.0
 _EFFORT_SHARE = 0.3
@@ -108,6 +121,10 @@ def template_values(imported: Imported, robot: Robot, task: str, controllers: Co
         "base_height": robot.base_position[2],
         "share": SHARES[kind],
         "stiffest": f"{STIFFEST_RAD_S:g}",
+        "stiffest_leg": f"{STIFFEST_LEG_RAD_S:g}",
+        "leg_error": LEG_ERROR_RAD,
+        "leg_stiffness": f"{LEG_STIFFNESS:g}",
+        "leg_damping": LEG_DAMPING_S,
         "joints": [_joint_values(joint, robot) for joint in imported.motors],
         "actions": plan.actions,
         "couplings": plan.couplings,
@@ -162,7 +179,7 @@ def _spread(joint: MovingJoint) -> float:
 
 def _spread_text(kind: Kind) -> str:
     if kind == "legged":
-        return f"{_LEG_UNIT_RAD} rad, at most {_LEG_SHARE} of the range"
+        return f"{_LEG_UNIT_RAD} rad, half of it where it swings a leg sideways, at most {_LEG_SHARE} of the range"
     return f"{_SPREAD_SHARE} of the range, {_SPREAD_RAD:g} where there is none"
 
 
@@ -174,7 +191,9 @@ def _scale(action: str, joint: MovingJoint, mode: Interface, imported: Imported,
         return rounded(effort if is_wheel else _EFFORT_SHARE * effort)
     if mode == "position":
         if plan.kind == "legged":
-            return rounded(min(_LEG_UNIT_RAD, _LEG_SHARE * (joint.range or np.inf)))
+            is_roll = abs(float(imported.tree.axis(joint.name)[0])) > _ALONG
+            unit = _LEG_UNIT_RAD * (_ROLL_SHARE if is_roll else 1.0)
+            return rounded(min(unit, _LEG_SHARE * (joint.range or np.inf)))
         return _spread(joint)
     if is_wheel:
         radius_m = measured.height_m(joint.child) - measured.lowest_m(joint.child)
@@ -184,8 +203,30 @@ def _scale(action: str, joint: MovingJoint, mode: Interface, imported: Imported,
     return rounded(min(velocity / 2.0, _CALM))
 
 
+def _legs(imported: Imported, measured: Measured) -> dict[str, Any]:
+    """What `robot_wm_sim.legged.body.Legged` wants to know: m and kg."""
+    legs = list(legs_of(imported.tree, imported.plan.feet, measured))
+    feet = {leg.foot.link for leg in legs}
+    members = [imported.tree.joints[name].child for limb in imported.tree.limbs() for name in limb]
+    hinged = {hinge.child for leg in legs for hinge in leg.hinges}
+    limbs = [link for link in members if link in hinged and link not in feet]
+    ground_m = min(measured.lowest_m(foot) for foot in feet)
+    hung = [link for link in limbs if measured.lowest_m(link) > ground_m + _SHIN_CLEAR_M]
+    leg_m = max(leg.length_m for leg in legs)
+    return {
+        "feet": [leg.foot.link for leg in legs],
+        "foot_centres": [tuple(round(float(value), 4) for value in leg.foot.centre) for leg in legs],
+        "limbs": hung,
+        "shins_stand": len(hung) < len(limbs),
+        "sole": rounded(max(leg.foot.radius_m for leg in legs)),
+        "mass": round(measured.mass_kg(), 3),
+        "leg": rounded(leg_m),
+        "start_height": round(_START_CLEAR * leg_m - measured.lowest_between_m(0.5), 3),
+    }
+
+
 def _places(imported: Imported, measured: Measured, spread: list[float], size_m: float) -> dict[str, Any]:
-    """Where an arm's targets, or a vehicle's goals, are: m."""
+    """Where an arm's targets, or a vehicle's goals, are, and what a legged robot stands on: m."""
     plan = imported.plan
     if plan.kind == "wheeled":
         return {
@@ -193,6 +234,8 @@ def _places(imported: Imported, measured: Measured, spread: list[float], size_m:
             "far": rounded(max(3.0, 4.0 * size_m)),
             "success": rounded(max(size_m / 2.0, 0.2)),
         }
+    if plan.kind == "legged":
+        return _legs(imported, measured)
     if plan.kind != "arm":
         return {}
     places = measured.workspace(plan.tool, plan.actions, np.array(spread))

@@ -14,6 +14,7 @@ LIMBS = tuple(f"{leg}_{link}" for leg in LEGS for link in ("upper", "lower"))
 TRUNK = "trunk"
 FOOT_RADIUS_M = 0.02  # of the ball around a toe link's origin
 MASS_KG = 12.458  # of all links
+LEG_M = 0.4  # thigh and calf, stretched
 STAND_HEIGHT_M = 0.42  # of the trunk where an episode starts: legs clear of the ground
 
 # The maker's own (unitree_ros, robots/a1_description/xacro/const.xacro) for all twelve motors. pybullet_data's a1.urdf

@@ -65,9 +65,10 @@ class HeldDrive:
 
     def run(self, joint_position: NDArray[np.float64], steps: int = 1) -> Drive:
         """The drive for the next ``steps``, at most ``steps_left``; valid until the next call. Joints [J] are there."""
+        is_same = not (self._is_new or self._held_steps is None or self.moves)  # as at the last call
         drive = self._brake if self._command is None else self._following(self._command, joint_position, steps)
         if self._motors is not None:
-            drive = self._motors.driven(drive, self._steps / self._rate_hz)
+            drive = self._motors.driven(drive, self._steps / self._rate_hz, is_same=is_same)
         self._steps += steps
         return drive
 

@@ -4,34 +4,13 @@ Two traps teach a learner something else than the task. *Ending pays*: whoever e
 whoever lives. *Doing nothing is a barrier*: idling earns more than an honest attempt that is not good yet.
 """
 
-from collections.abc import Mapping
-from itertools import pairwise
-from types import MappingProxyType
-from typing import Any, NamedTuple
-
 import numpy as np
 import pytest
-from scripted import Policy, clumsy, constant, episode, hold_upright, pursue, reach, stand, swing_up, trot, uniform
+from reward_order import Row, check
+from scripted import constant, hold_upright, pursue, reach, stand, swing_up, trot
 
 # rad: the right legs fold and the left ones stretch, so that the A1 rolls over within a second
 TOPPLE = constant(np.array([*(-0.35, 1.3, -1.84), *(-0.15, 0.3, -1.0)] * 2))
-
-
-class Row(NamedTuple):
-    """A task, who earns more than whom in it, and by how much.
-
-    ``order`` runs from the best policy to the worst; between two of them stands how much more the first must return,
-    as a mean over seeds 0 to ``seeds`` - 1. *good* does the task, *clumsy* is ``share`` of its commands and uniform
-    noise for the rest, *idle* is the zero action in policy units, *random* is uniform, *suicide* ends episodes early.
-    """
-
-    task: str
-    good: Policy
-    order: tuple[str | float, ...]
-    share: float = 0.5
-    seeds: int = 4
-    suicide: Policy | None = None  # None where no state but success ends an episode
-    options: Mapping[str, Any] = MappingProxyType({})
 
 
 ROWS = (
@@ -84,32 +63,6 @@ ROWS = (
         suicide=TOPPLE,
     ),
 )
-
-
-def check(row, env):
-    """Run every policy of the row on its task's environment and assert the order."""
-    action = env.agent_spec.action
-    idle = constant(np.broadcast_to(np.array(action.offset), len(action.joints)))
-
-    def random(seed):
-        return uniform(env.action_space.low, env.action_space.high, seed=seed)
-
-    policies = {
-        "good": lambda seed: row.good,
-        "clumsy": lambda seed: clumsy(row.good, random(seed), share=row.share),
-        "idle": lambda seed: idle,
-        "random": random,
-        "suicide": lambda seed: row.suicide,
-    }
-    names, margins = row.order[::2], row.order[1::2]
-    episodes = {name: [episode(env, policies[name](seed), seed=seed) for seed in range(row.seeds)] for name in names}
-    returns = {name: float(np.mean([one.total for one in episodes[name]])) for name in names}
-    for (better, worse), margin in zip(pairwise(names), margins, strict=True):
-        assert returns[better] > returns[worse] + margin, f"{better} against {worse} of {returns}"
-    if "suicide" not in names:
-        return
-    assert all(one.terminated for one in episodes["suicide"])
-    assert all(early.steps < idle.steps for early, idle in zip(episodes["suicide"], episodes["idle"], strict=True))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.task for row in ROWS])

@@ -5,7 +5,7 @@ Measured in MuJoCo at the home pose, without ground.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import mujoco
@@ -32,9 +32,13 @@ class Measured:
 
     @cached_property
     def _data(self) -> mujoco.MjData:
+        return self._posed(1.0)
+
+    def _posed(self, share: float) -> mujoco.MjData:
+        """With every joint at that share of its home."""
         data = mujoco.MjData(self._model)
         for joint in self.robot.joints:
-            data.qpos[self._model.joint(joint.name).qposadr[0]] = joint.home
+            data.qpos[self._model.joint(joint.name).qposadr[0]] = share * joint.home
         mujoco.mj_forward(self._model, data)
         return data
 
@@ -48,13 +52,11 @@ class Measured:
 
     def lowest_m(self, link: str | None = None) -> float:
         """Height of the lowest point of what can move, or of a link, over the base's origin, m."""
-        corners = self._corners(link)
-        return float(corners[:, 2].min()) if len(corners) else 0.0
+        return _lowest(self._corners(link, self._data))
 
-    def lowest_between_m(self, share: float) -> float:
+    def lowest_at_m(self, share: float) -> float:
         """`lowest_m` with every joint at that share of its home."""
-        joints = tuple(replace(joint, home=share * joint.home) for joint in self.robot.joints)
-        return Measured(replace(self.robot, joints=joints)).lowest_m()
+        return _lowest(self._corners(None, self._posed(share)))
 
     def mass_kg(self) -> float:
         """Of all links."""
@@ -78,7 +80,7 @@ class Measured:
 
     def extent_m(self) -> float:
         """The longest side of the box around what can move, m."""
-        corners = self._corners(None)
+        corners = self._corners(None, self._data)
         return float(np.ptp(corners, axis=0).max()) if len(corners) else _NO_SHAPES_M
 
     def height_m(self, link: str) -> float:
@@ -111,9 +113,9 @@ class Measured:
         place: NDArray[np.float64] = data.body(link).xpos - self.robot.base_position
         return place
 
-    def _corners(self, link: str | None) -> NDArray[np.float64]:
+    def _corners(self, link: str | None, data: mujoco.MjData) -> NDArray[np.float64]:
         """Corners [8G, 3] of the boxes around collision shapes that can move, m from the base's origin."""
-        model, data = self._model, self._data
+        model = self._model
         found = []
         for shape in range(model.ngeom):
             body = model.geom_bodyid[shape]
@@ -128,6 +130,10 @@ class Measured:
         signs = np.array(np.meshgrid(*[(-1.0, 1.0)] * 3)).reshape(3, -1).T  # [8, 3]
         corners: NDArray[np.float64] = place + (centre + signs * half) @ turn.T
         return corners
+
+
+def _lowest(corners: NDArray[np.float64]) -> float:
+    return float(corners[:, 2].min()) if len(corners) else 0.0
 
 
 def _matrix(quaternion: NDArray[np.float64]) -> NDArray[np.float64]:

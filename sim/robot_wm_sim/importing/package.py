@@ -221,7 +221,7 @@ def _legs(imported: Imported, measured: Measured) -> dict[str, Any]:
         "sole": rounded(max(leg.foot.radius_m for leg in legs)),
         "mass": round(measured.mass_kg(), 3),
         "leg": rounded(leg_m),
-        "start_height": round(_START_CLEAR * leg_m - measured.lowest_between_m(0.5), 3),
+        "start_height": round(_START_CLEAR * leg_m - measured.lowest_at_m(0.5), 3),
     }
 
 

@@ -116,7 +116,7 @@ def test_settings_are_the_source_s_but_for_what_is_told(source, target, tmp_path
     same = {"warmup", "actor_start", "actor_warmup"}
     assert made().model_dump(exclude=same) == theirs.model_dump(exclude=same)
     assert made(learning_rate=1e-5).learning_rate == 1e-5
-    with pytest.raises(UserError, match="adapt: .*learning_rte"):
+    with pytest.raises(UserError, match=r"adapt: .*learning_rte"):
         made(learning_rte=1e-5)
 
 

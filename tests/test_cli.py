@@ -13,7 +13,7 @@ from robot_wm import cli
 from robot_wm.console import emit
 
 COMMANDS = (
-    "bench", "bundle", "doctor", "engine", "eval", "export",
+    "adapt", "bench", "bundle", "doctor", "engine", "eval", "export",
     "firmware", "quickstart", "replay", "robot", "robustness", "run", "tasks", "train", "zoo",
 )  # fmt: skip
 

@@ -47,7 +47,8 @@ def bench_baselines(
     Parameters
     ----------
     algorithms
-        Separated by commas: dreamer, and names of the settings (sac, ppo, crossq, crossq_gait8, droq).
+        Separated by commas: dreamer, and names of the settings (sac, ppo, crossq, crossq_16,
+        crossq_gait8, droq).
     task
         Task to learn, see `robot-wm tasks`; without a velocity command, returns are compared only.
     option

@@ -102,7 +102,7 @@ def test_a_time_limit_ends_a_run_which_leaves_no_temporary_files(learn, tmp_path
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["sac", "ppo", "crossq", "crossq_gait8", "droq"])
+@pytest.mark.parametrize("name", ["sac", "ppo", "crossq", "crossq_16", "crossq_gait8", "droq"])
 def test_every_setting_that_ships_is_one_that_its_library_knows(name):
     algorithm = load_algorithms()[name]
     if algorithm.library == "sbx" and no_sbx:
@@ -117,10 +117,11 @@ def test_every_setting_that_ships_is_one_that_its_library_knows(name):
 def test_the_update_ratios_are_the_papers():
     declared = load_algorithms()
     ratio = {
-        name: a.settings.get("gradient_steps", 0) / a.settings.get("train_freq", 1) for name, a in declared.items()
+        name: a.settings.get("gradient_steps", 0) / a.settings.get("train_freq", 1) / a.envs
+        for name, a in declared.items()
     }
-    assert ratio == {"sac": 1, "ppo": 0, "crossq": 1, "crossq_gait8": 1, "droq": 20}
-    assert {name: a.envs for name, a in declared.items() if a.envs > 1} == {"ppo": 16}
+    assert ratio == {"sac": 1, "ppo": 0, "crossq": 1, "crossq_16": 1, "crossq_gait8": 1, "droq": 20}
+    assert {name: a.envs for name, a in declared.items() if a.envs > 1} == {"ppo": 16, "crossq_16": 16}
     assert declared["crossq"].settings["policy_delay"] == 3
     assert declared["droq"].keywords(joints=12)["target_entropy"] == -6.0
 

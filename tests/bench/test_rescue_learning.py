@@ -78,18 +78,27 @@ def test_a_clone_does_what_its_teacher_did_with_the_noise_it_is_to_explore_by(sp
     assert model.policy.predict(middle, deterministic=False)[0].std() == pytest.approx(0.2, rel=0.3)
 
 
-def test_critics_are_judged_while_the_actor_rests(spec):
+@pytest.mark.parametrize("name", ["SAC", "CrossQ"])
+def test_critics_are_judged_while_the_actor_rests_and_all_of_it_is_kept(spec, tmp_path, name):
     import jax
+    from flax import serialization
 
     prior = experience(np.random.default_rng(0), 300, spec, mark=1.0)
-    model = pupil.build(algorithm(), spec, LESSONS, seed=0, prior=prior)
-    actor, critics = model.policy.actor_state.params, model.policy.qf_state.params
+    model = pupil.build(algorithm(name), spec, LESSONS, seed=0, prior=prior)
+    before = pupil.states_of(model)
     pupil.judge_critics(model, 100)
-    same = jax.tree.map(lambda a, b: bool((a == b).all()), actor, model.policy.actor_state.params)
-    assert all(jax.tree.leaves(same))
-    changed = jax.tree.map(lambda a, b: bool((a != b).any()), critics, model.policy.qf_state.params)
-    assert all(jax.tree.leaves(changed))
     assert model.policy_delay == 2
+    states = pupil.states_of(model)
+    resting, learning = ((states[part].params, before[part].params) for part in ("actor", "critics"))
+    jax.tree.map(np.testing.assert_array_equal, *resting)
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a != b).any()), *learning)))
+    pupil.save(tmp_path, prior, states, {"falls": 1})
+    loaded = pupil.load(tmp_path, algorithm(name), spec, LESSONS, seed=5)
+    kept, found = (serialization.to_state_dict(one) for one in (states, pupil.states_of(loaded)))
+    jax.tree.map(np.testing.assert_array_equal, kept, found)
+    pupil.judge_critics(loaded, 100)  # and it goes on
+    assert (loaded.replay_buffer.sample(8).rewards.numpy() == 1.0).all()
+    assert pupil.saved(tmp_path) == {"falls": 1}
 
 
 def test_half_of_every_batch_is_the_sources_and_all_of_it_while_nothing_is_new(spec):

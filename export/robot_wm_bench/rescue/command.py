@@ -15,6 +15,7 @@ from cyclopts.validators import Number
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
 from robot_wm.options import NotNegative, Positive
+from robot_wm_bench.rescue.lessons import Lessons
 from robot_wm_bench.rescue.runs import Plan, begin, execute, finished, summarise
 
 
@@ -137,7 +138,7 @@ def _plans(
                 teacher=teacher,
                 task=config.task,
                 **worlds,
-                lessons=parse_options(lessons or {}),
+                lessons=Lessons.model_validate(parse_options(lessons or {})),
                 episodes=episodes,
                 goal=goal,
                 limit_s=limit_s,
@@ -148,7 +149,7 @@ def _plans(
             for name in names
         ]
     except ValidationError as error:
-        raise UserError.from_validation(error, origin="bench rescue") from None
+        raise UserError.from_validation(error, origin="--lessons") from None
 
 
 def _all(plans: list[Plan], out: Path, *, jobs: int, source_only: bool) -> Iterator[tuple[Plan, dict[str, Any]]]:

@@ -115,6 +115,7 @@ def test_the_changed_robot_is_heavier_weaker_and_later_and_the_same_in_every_epi
     ("options", "message"),
     [
         ({"methods": "td3"}, "unknown 'td3'"),
+        ({"methods": "sac,dreamer"}, "dreamer is not among sac, crossq"),
         ({"seeds": "one"}, "--seeds"),
         ({"agent": "zoo:nobody"}, "zoo:nobody"),
         ({"target": {"backend": "mujoco", "colour": "red"}}, "colour"),

@@ -1,1 +1,1 @@
-"""``robot-wm bench rescue``: a walking agent on a robot that is not as it was, and what it takes to walk again."""
+"""What rescues an agent on a robot that has changed (`target.yaml`): a world model, and what is learned without one."""

@@ -28,7 +28,7 @@ def bench_rescue(
     target: dict[str, str] | None = None,
     lessons: dict[str, str] | None = None,
     settings: Path | None = None,
-    episodes: Annotated[int, Positive] = 10,
+    episodes: Annotated[int, Positive] = 16,
     goal: Annotated[float, Parameter(validator=Number(gt=0, lte=2))] = 0.9,
     limit_s: Annotated[float, Positive] = 600.0,
     source_only: bool = False,
@@ -40,7 +40,7 @@ def bench_rescue(
 ) -> None:
     """Fine-tune agents that walk at the source on one changed robot, and count robot time and falls until they walk.
 
-    A look is ten greedy episodes on the changed robot; rescued is who reaches 90 % of its own source return in two
+    A look is 16 greedy episodes on the changed robot; rescued is who reaches 90 % of its own source return in two
     looks running. A finished run, and the lessons of an unfinished one, are not done again. The folder gets
     results.json, rescue.csv and, for each run, looks.csv and result.json.
 
@@ -112,7 +112,7 @@ def _plans(
 ) -> list[Plan]:
     from pydantic import ValidationError
 
-    from robot_wm.baselines.settings import choose, load_algorithms
+    from robot_wm.baselines.settings import DREAMER, choose, load_algorithms
     from robot_wm.tasks import agent_spec, make_env, parse_options
     from robot_wm.training import checkpoint
     from robot_wm.zoo.catalog import PREFIX, Zoo
@@ -121,6 +121,8 @@ def _plans(
     here = Path(str(files("robot_wm_bench.rescue")))
     declared = load_algorithms(settings or here / "settings.yaml")
     names = choose(listed(methods), declared)
+    if DREAMER in names:
+        raise UserError(f"--methods: {DREAMER} is not among {', '.join(declared)}")
     teacher = Zoo.shipped().require(agent.removeprefix(PREFIX)) if agent.startswith(PREFIX) else Path(agent)
     config = checkpoint.read_state(checkpoint.find(teacher)).config
     changed = parse_options(target or {"backend": "mujoco", "randomisation": str(here / "target.yaml")})

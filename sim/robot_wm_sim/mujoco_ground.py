@@ -47,11 +47,9 @@ class MuJoCoGround(Ground):
         if field is not None:
             self._planes = [model.geom(name).id for name in PLANES]
             self._fields = [model.geom(name).id for name in FIELDS]
-            # MuJoCo takes a shape that was compiled at the world's origin to be there for ever.
-            model.geom_sameframe[self._planes] = mujoco.mjtSameFrame.mjSAMEFRAME_NONE
 
     def change(self, terrain: Terrain | None) -> None:
-        """Make it so; the scene must have a field for a terrain."""
+        """Make it so; the scene must have a field for a terrain. What MuJoCo derives from it is left to the caller."""
         if terrain == self.terrain:
             return
         super().change(terrain)

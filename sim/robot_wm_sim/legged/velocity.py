@@ -108,7 +108,7 @@ class LeggedVelocity(Task):
         low, high = legged.stops
         sim.place(
             joint_position=np.clip(legged.home * rng.uniform(0.5, 1.5, legged.home.size), low, high),
-            base_position=(0.0, 0.0, sim.ground.height(0.0, 0.0) + legged.start_height_m),
+            base_position=(0.0, 0.0, legged.start_height_m),
             base_linear_velocity=rng.uniform(-0.5, 0.5, 3),
             base_angular_velocity=rng.uniform(-0.5, 0.5, 3),
         )
@@ -139,9 +139,10 @@ class LeggedVelocity(Task):
         }
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
-        """See `robot_wm_sim.locomotion` for the terms; ``info["terms"]`` holds them unweighted.
+        """Reward of 0 to 1.7: speeds as asked and feet lifted over the ground, times what the penalties leave.
 
-        Success so far: the trunk is upright, and the episode's mean errors of velocity and yaw rate are below 0.25.
+        See `robot_wm_sim.locomotion` for the terms; ``info["terms"]`` holds them unweighted. Success so far: the trunk
+        is upright, and the episode's mean errors of velocity and yaw rate are below 0.25.
         """
         self._motion = motion = self._motion_now(sim)
         trunk, *contacts = sim.contact_forces(self._contact_links)

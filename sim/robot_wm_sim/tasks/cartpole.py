@@ -87,7 +87,10 @@ class _Cartpole(Task):
         self._steps = self._upright_steps = 0
 
     def outcome(self, sim: PhysicsBackend, command: NDArray[np.float64]) -> Outcome:
-        """Reward in [0, 1]; the figure ``upright_share`` is the share of steps within 0.2 rad of upright."""
+        """Reward in [0, 1]: how upright, centred, slow and gently pushed it is, each in [0, 1], all multiplied.
+
+        The figure ``upright_share`` is the share of steps within 0.2 rad of upright.
+        """
         position, velocity = sim.state.joint_position.tolist(), sim.state.joint_velocity.tolist()
         cosine = math.cos(position[HINGE])
         self._steps += 1
@@ -147,9 +150,9 @@ class CartpoleBalance(_Cartpole):
 
 
 class CartpoleSwingup(_Cartpole):
-    """Swing the pole up from hanging and keep it there; only the end stops bound the cart.
+    """Swing the pole up from hanging and keep it there; end stops bound the cart, and beyond 1.8 m nothing is earned.
 
-    Beyond 1.8 m nothing is earned. With dm_control's reward alone, a cart that is pressed against an end stop under a
+    With dm_control's reward alone, a cart that is pressed against an end stop under a
     whirling pole earns 0.12 a step, three times what random forces do, and a small agent learnt that and nothing more.
     """
 

@@ -19,19 +19,18 @@ class Curriculum:
         self._level = 0
         self._counts = False  # whether the latest episode was of this level
 
-    def begin(self, after: Outcome | None, *, is_seeded: bool) -> int:
-        """Level of the episode that begins; ``after`` is the last step of the one before it, None if that broke off."""
-        if is_seeded:
-            self._level, self._counts = 0, False
-            return self.levels
+    def begin(self, after: Outcome | None, *, is_seeded: bool, is_replayed: bool = False) -> int:
+        """Level of the episode that begins; ``after`` is the last step of the one before it, None if that broke off.
+
+        What is replayed has its own numbers, and says nothing of a level.
+        """
         if self._counts and after is not None:
             if after.info.get("success", False):
                 self._level = min(self._level + 1, self.levels)
             elif after.terminated:
                 self._level = max(self._level - 1, 0)
-        self._counts = True
+        self._counts = not (is_seeded or is_replayed)
+        if is_seeded:
+            self._level = 0
+            return self.levels
         return self._level
-
-    def pause(self) -> None:
-        """An episode begins that has nothing to do with the level."""
-        self._counts = False

@@ -72,13 +72,12 @@ class Worlds:
         if replayed is None and self._randomisation.is_none:
             return self.as_built
         parts = self._known_parts()
-        if replayed is None:
-            level = None if self._curriculum is None else self._curriculum.begin(after, is_seeded=is_seeded)
+        level = None
+        if self._curriculum is not None:
+            level = self._curriculum.begin(after, is_seeded=is_seeded, is_replayed=replayed is not None)
+        drawn = replayed
+        if drawn is None:
             drawn = draw(self._randomisation, _branch(rng), parts, terrain_level=level).without(self._left_out)
-        else:
-            drawn = replayed
-            if self._curriculum is not None:
-                self._curriculum.pause()
         self._sim.vary(drawn.dynamics(parts))
         spec, robot = self._task.spec, self._task.scene.robot
         return World(

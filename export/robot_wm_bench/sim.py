@@ -17,6 +17,11 @@ from robot_wm.console import emit, progress
 from robot_wm.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from robot_wm_sim.backend import PhysicsBackend
+    from robot_wm_sim.drive import Drive
     from robot_wm_sim.env import RobotEnv
 
 TASK = "a1_velocity"
@@ -154,53 +159,62 @@ def _loop(backend: str, layer: str) -> Callable[[int], int]:
     preset = PRESET if layer in (RAW_VARIED, ENV_VARIED) else "none"
     env = make_env(TASK, backend=backend, randomisation=preset).unwrapped
     assert isinstance(env, RobotEnv)
-    env.reset(seed=SEED)
-    if layer in (ENV, ENV_VARIED):
-        return _env_loop(env)
-    return _raw_loop(env, _pybullet_steps(env) if backend == "pybullet" else _mujoco_steps(env))
+    return _env_loop(env) if layer in (ENV, ENV_VARIED) else _raw_loop(env)
 
 
-def _raw_loop(env: RobotEnv, take: Callable[[int], None]) -> Callable[[int], int]:
+def _raw_loop(env: RobotEnv) -> Callable[[int], int]:
     """The least that a PD torque loop over an engine needs in Python.
 
-    It holds the robot's home pose from the same start and for as long as the environment's episode, so that the engine
-    has the same motion and the same contacts to compute. Nothing is read for a policy, and no reward is computed.
+    It holds the robot's home pose from the same start and for as long as the environment's episode, with the motors of
+    the same world, so that the engine has the same motion and the same contacts to compute; but nobody pushes, and a
+    battery that sags does so between two calls. Nothing is read for a policy, and no reward is computed.
     """
-    world, tick = env.sim, env.agent_spec.physics_steps
+    import numpy as np
+
+    from robot_wm_sim.held_drive import HeldDrive
+
+    _, info = env.reset(seed=SEED)
+    motors = None
+    if "randomisation" in info:
+        motors = env.worlds.begin(env.worlds.checked(info["randomisation"]), env.np_random).motors
+    world, spec = env.sim, env.agent_spec
+    take = _pybullet_steps(world) if world.name == "pybullet" else _mujoco_steps(world, spec.physics_steps)
+    held, home = HeldDrive(env.task.scene.robot, spec), _home(env).astype(np.float64)
     start = world.save()
-    period = env.task.step_limit * tick  # physics steps of an episode
-    taken = 0
+    period = taken = env.task.step_limit * spec.physics_steps  # physics steps of an episode
+    gains = b""  # that the drives were told last in this episode
 
     def run(steps: int) -> int:
-        nonlocal taken
+        nonlocal taken, gains
         if taken >= period:
             world.restore(start)
-            taken = 0
-        whole = -(-steps // tick) * tick
-        take(whole)
+            held.begin(motors)
+            held.take(home)
+            taken, gains = 0, b""
+        whole = -(-steps // spec.physics_steps) * spec.physics_steps
+        drive = held.run(world.state.joint_position, whole)
+        take(drive, whole, drive.kp.tobytes() != gains)
+        gains = drive.kp.tobytes()
         taken += whole
         return whole
 
     return run
 
 
-def _pybullet_steps(env: RobotEnv) -> Callable[[int], None]:
-    """Two batched calls and one step at each physics step."""
+def _pybullet_steps(world: PhysicsBackend) -> Callable[[Drive, int, bool], None]:
+    """Two batched calls and one step at each physics step; all motors have the gains of the first, as the A1's do."""
     import pybullet
 
     from robot_wm_sim.pybullet_backend import PyBulletBackend
-    from robot_wm_sim.robots.a1 import A1
 
-    world = env.sim
     assert isinstance(world, PyBulletBackend)
     client, body, joints = world.bullet_ids
-    limits = [motor.limits.effort or 0.0 for motor in A1.motors]
-    kp, kd = A1.motors[0].kp, A1.motors[0].kd
-    targets = [kp * motor.home for motor in A1.motors]
 
-    def take(steps: int) -> None:
+    def take(drive: Drive, steps: int, is_new: bool) -> None:
         states, control, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
         torque, unused = pybullet.TORQUE_CONTROL, [0.0] * len(joints)
+        kp, kd = float(drive.kp[0]), float(drive.kd[0])
+        targets, limits = (kp * drive.position).tolist(), drive.limit.tolist()
         for _ in range(steps):
             efforts = [
                 hi if (u := target - kp * state[0] - kd * state[1]) > hi else -hi if u < -hi else u
@@ -212,24 +226,30 @@ def _pybullet_steps(env: RobotEnv) -> Callable[[int], None]:
     return take
 
 
-def _mujoco_steps(env: RobotEnv) -> Callable[[int], None]:
-    """One call a control period: the drives are in the model, and keep what the last run told them."""
+def _mujoco_steps(world: PhysicsBackend, tick: int) -> Callable[[Drive, int, bool], None]:
+    """One call a control period of ``tick`` steps: the drives are in the model, and are told of a new drive only."""
     import mujoco
 
-    from robot_wm_sim.drive import Drive
     from robot_wm_sim.mujoco_backend import MuJoCoBackend
-    from robot_wm_sim.robots.a1 import A1
 
-    world, tick = env.sim, env.agent_spec.physics_steps
     assert isinstance(world, MuJoCoBackend)
     model, data = world.mujoco_parts
-    world.run(Drive.holding_home(A1), tick)
 
-    def take(steps: int) -> None:
+    def take(drive: Drive, steps: int, is_new: bool) -> None:
+        if is_new:
+            world.run(drive, tick)
+            steps -= tick
         for _ in range(steps // tick):
             mujoco.mj_step(model, data, tick)
 
     return take
+
+
+def _home(env: RobotEnv) -> NDArray[np.float32]:
+    """The command that holds the home pose, [A] rad, rounded as an agent's is."""
+    import numpy as np
+
+    return np.array(env.agent_spec.action.offset, np.float32)
 
 
 def _env_loop(env: RobotEnv) -> Callable[[int], int]:
@@ -237,10 +257,8 @@ def _env_loop(env: RobotEnv) -> Callable[[int], int]:
 
     Every episode has the same start: another might end on the robot's side, where its contacts cost more.
     """
-    import numpy as np
-
-    spec = env.agent_spec
-    action = np.array(spec.action.offset, np.float32)
+    spec, action = env.agent_spec, _home(env)
+    env.reset(seed=SEED)
 
     def run(steps: int) -> int:
         ticks = -(-steps // spec.physics_steps)

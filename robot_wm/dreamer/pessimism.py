@@ -33,14 +33,19 @@ class Ensemble(Initialised):
     def __init__(self, features: int, action: int, *, members: int, units: int, groups: int, classes: int) -> None:
         super().__init__()
         self.groups, self.classes = groups, classes
-        self.weight = torch.nn.Parameter(torch.empty(members, units, features + action))
+        self.weight = torch.nn.Parameter(torch.empty(members, units, features))
+        self.action_weight = torch.nn.Parameter(torch.empty(members, units, action))
         self.bias = torch.nn.Parameter(torch.zeros(members, units))
         self.out_weight = torch.nn.Parameter(torch.empty(members, groups * classes, units))
         self.out_bias = torch.nn.Parameter(torch.zeros(members, 1, groups * classes))
 
     def initialise(self, generator: torch.Generator | None) -> None:
-        """Draw the weights of each member, no two alike."""
-        for weight in (self.weight, self.out_weight):
+        """Draw the weights of each member, no two alike.
+
+        A dozen actions weigh as much as a thousand features: with one fan-in for both, members hardly differed about
+        actions that were never taken.
+        """
+        for weight in (self.weight, self.action_weight, self.out_weight):
             fan_in_normal_(weight, weight.shape[-1], 1.0, generator)
 
     def forward(self, feature: Tensor, action: Tensor) -> Tensor:
@@ -50,7 +55,8 @@ class Ensemble(Initialised):
         """
         dtype = feature.dtype
         inputs = torch.cat([feature, action.clamp(-1.0, 1.0).to(dtype)], -1)  # as executed: commands are clipped
-        unit = F.silu(F.linear(inputs, self.weight.flatten(0, 1).to(dtype), self.bias.flatten().to(dtype)))  # [N, K*U]
+        weight = torch.cat([self.weight, self.action_weight], -1).flatten(0, 1).to(dtype)  # [K*U, F+A]
+        unit = F.silu(F.linear(inputs, weight, self.bias.flatten().to(dtype)))  # [N, K*U]
         unit = unit.unflatten(-1, self.bias.shape).transpose(0, 1)  # [K, N, U]
         logits = torch.baddbmm(self.out_bias.to(dtype), unit, self.out_weight.transpose(1, 2).to(dtype))  # [K, N, Z]
         return torch.log_softmax(logits.float().unflatten(-1, (self.groups, self.classes)), -1)

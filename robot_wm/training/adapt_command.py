@@ -22,7 +22,7 @@ def adapt(
     updates: Annotated[int, Positive] = 2000,
     rehearse: Annotated[int, NotNegative] = 20_000,
     rehearse_share: Annotated[float, Positive] = 0.5,
-    pessimism: Annotated[float, NotNegative] = 0.0,
+    pessimism: Annotated[float | None, NotNegative] = None,
     agent: dict[str, str] | None = None,
     seed: Seed = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -53,7 +53,8 @@ def adapt(
     rehearse_share
         Of every batch, of what was rehearsed.
     pessimism
-        What a nat of an ensemble's disagreement takes off an imagined reward, reward units; 0 for no ensemble.
+        What a nat of an ensemble's disagreement takes off an imagined reward, reward units; 0 for no ensemble
+        [default: 0.5].
     agent
         Other settings of the agent, such as --agent.learning-rate 5e-5 [default: the source's].
     seed
@@ -88,7 +89,7 @@ def adapt(
         seed=seed,
         device=device,
         threads=threads,
-        changes={"pessimism": pessimism, **parse_options(agent or {})},
+        changes=parse_options(agent or {}) | ({} if pessimism is None else {"pessimism": pessimism}),
     )
     trainer = Trainer(config)
     with progress() as bar:

@@ -113,7 +113,7 @@ def test_settings_are_the_source_s_but_for_what_is_told(source, target, tmp_path
         return adaptation(str(source), replay, run_dir=tmp_path / "run", updates=7, changes=changes).settings
 
     theirs = load_agent(source).state.config.settings
-    same = {"warmup", "actor_start", "actor_warmup"}
+    same = {"warmup", "actor_start", "actor_warmup", "pessimism"}
     assert made().model_dump(exclude=same) == theirs.model_dump(exclude=same)
     assert made(learning_rate=1e-5).learning_rate == 1e-5
     with pytest.raises(UserError, match=r"adapt: .*learning_rte"):

@@ -20,6 +20,7 @@ from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.faults import Fault, fault_names
 from robot_wm.runtime.following import FollowingMonitor
 from robot_wm.runtime.latency import LatencyRing
+from robot_wm.runtime.live.check import LiveCheck
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
 from robot_wm.runtime.noise import NoiseSource
@@ -33,7 +34,7 @@ from robot_wm.spec import Source
 Float32 = NDArray[np.float32]
 
 _ENGINE, _OUTPUT, _SURPRISE = int(Fault.ENGINE), int(Fault.OUTPUT_NOT_FINITE), int(Fault.SURPRISE)
-_STALE, _FOLLOWING = int(Fault.STALE), int(Fault.FOLLOWING)
+_STALE, _FOLLOWING, _LIVE = int(Fault.STALE), int(Fault.FOLLOWING), int(Fault.LIVE_CHECK)
 _ACKNOWLEDGED = int(Fault.DEADLINE | Fault.STALLED)
 _RESTING = (Mode.INACTIVE, Mode.ESTOP)  # the engine is not asked
 
@@ -78,6 +79,7 @@ class Controller:
 
     ``agent`` is an open, verified ``Bundle``; ``engine`` computes its graph (default: ONNX Runtime, one thread).
     ``noise_seed`` makes the agent draw its latents and actions as it did in training; None makes it greedy.
+    ``live`` judges the robot that ``look`` showed it at rest, then and while it is driven; None: nobody does.
     One thread steps; ``enable``, ``disable``, ``estop`` and ``reset`` may be called from any.
     Raises UserError for limits that cannot be kept. ``latency`` records every tick's ``total_us``; ``unwatched`` tells
     in words, from activation on, what of the joints nothing watches.
@@ -90,12 +92,14 @@ class Controller:
         engine: Engine | None = None,
         config: SafetyConfig | None = None,
         noise_seed: int | None = None,
+        live: LiveCheck | None = None,
     ) -> None:
         self.manifest = agent.manifest
         self.spec = agent.manifest.spec
         self.config = config or SafetyConfig()
         self.engine: Engine = engine or OnnxEngine(agent.read(), agent.manifest.state)
         self._safety = Safety(self.spec, self.config)
+        self.live = live
         self._noise_seed = noise_seed
         deadline_s = self.spec.control_period_s if self.config.deadline_s is None else self.config.deadline_s
         self.latency = LatencyRing(deadline_us=deadline_s * 1e6)
@@ -147,6 +151,8 @@ class Controller:
         self._has_action_state = any(state.name == "action" for state in self.manifest.state)
         self._transform = ObservationTransform(spec, out={f.name: inputs[f"obs/{f.name}"] for f in spec.observations})
         self._sensors = Sensors(spec, self._transform)
+        if self.live is not None:
+            self.live.watch(self._transform)
         self._last_actions = [
             self._transform.raw[field.name][0] for field in spec.observations if field.source is Source.LAST_ACTION
         ]
@@ -207,6 +213,21 @@ class Controller:
         self._goes_on = False
         self._standing = 0
         self._sensors.forget_clock()
+        if self.live is not None:
+            self.live.forget()
+
+    def look(
+        self,
+        observation: Mapping[str, NDArray[Any] | None],
+        now_s: float,
+        stamps_s: Mapping[str, float] | None = None,
+    ) -> None:
+        """Show a frame of a robot that nobody drives to ``live``, once per control period; arguments as of ``step``."""
+        if not self._active:
+            raise RuntimeError("the controller is not active: call activate() first")
+        if self.live is not None:
+            faults = self._sensors.read(observation, now_s, stamps_s)
+            self.live.look(now_s, stamps_s, self._sensors.detail if faults else "")
 
     def step(
         self,
@@ -242,6 +263,8 @@ class Controller:
                 measured = joints.position
             if self._following is not None:
                 faults |= self._judge_following(self._following)
+        if self.live is not None:
+            faults |= self._judge_live(self.live, now_s, stamps_s, faults)
         command.detail = f"{why}; {sensors.detail}" if why and sensors.detail else why or sensors.detail
         if safety.mode is Mode.GO_TO_START:
             self._goes_on = (
@@ -283,6 +306,22 @@ class Controller:
             sensors.detail = f"{sensors.detail}; {problem}" if sensors.detail else problem
             return _FOLLOWING
         return 0
+
+    def _judge_live(self, live: LiveCheck, now_s: float, stamps_s: Mapping[str, float] | None, faults: int) -> int:
+        safety, sensors = self._safety, self._sensors
+        if faults:
+            live.lose_track()
+        problem = live.judge(
+            now_s,
+            safety.command,
+            stamps_s,
+            is_driven=not (faults or safety.damp),
+            is_slow=safety.mode is Mode.GO_TO_START,
+            excitation=safety.excitation,
+        )
+        if told := problem or (live.passed if safety.mode is Mode.GO_TO_START else ""):
+            sensors.detail = f"{sensors.detail}; {told}" if sensors.detail else told
+        return _LIVE if problem else 0
 
     def _infer(self) -> int:
         """Ask the graph; ``_target`` holds its SI command unless the bits returned say why not."""

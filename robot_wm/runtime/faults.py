@@ -23,6 +23,7 @@ class Fault(IntFlag):
     RANGE = 2048  # a joint reads a position outside its range
     STALLED = 4096  # whoever calls the controller did not for longer than a sensor may be silent
     FOLLOWING = 8192  # a joint has been too far from its command for too long
+    LIVE_CHECK = 16384  # what comes from the robot contradicts the spec, the training data or itself
 
 
 def fault_names(bits: int) -> tuple[str, ...]:

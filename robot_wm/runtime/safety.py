@@ -37,6 +37,7 @@ from robot_wm.runtime.end_stops import EndStops
 from robot_wm.runtime.go_to_start import GoToStart, start_pose
 from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.limits import CommandLimits, command_limits, limit_command
+from robot_wm.runtime.live.excitation import StandExcitation
 from robot_wm.runtime.modes import Event, Mode, transition
 from robot_wm.runtime.transform import to_command
 from robot_wm.spec import AgentSpec
@@ -55,6 +56,7 @@ class SafetyConfig:
     start_speed: float = 0.0
     start_tolerance: float = 0.3  # rad (m); where no joint is further from that pose, the robot is there
     start_pose: Mapping[str, float] = field(default_factory=dict)  # rad (m) by joint, in place of the zero action's
+    check_on_stand: bool = False  # at the start pose each joint in turn is moved a little, and that is all
     hold_s: float = 0.5  # faulty ticks may add up to this while holding; then damp
     hold_when_stopped: bool = False  # stopped position joints keep their command: an arm that follows itself sinks
     following_s: float = 1.0  # a joint may be too far from its command for so long; inf: for ever
@@ -138,14 +140,24 @@ class Safety:
         self._end_stops = EndStops(spec, self.limits) if spec.action.mode in ("velocity", "effort") else None
         self._must_place = self._is_position and not unplaced_joints(spec)
         self._placed = not self._must_place
+        if config.check_on_stand and not (self._must_place and config.start_speed):
+            raise UserError(
+                "check_on_stand: only joints that take positions can be moved a little, after the way to the start pose"
+                f" (start_speed {config.start_speed:g} rad/s, commands of {spec.action.mode})"
+            )
         self._go = self._go_to_start(spec, config) if self._must_place and config.start_speed else None
+        self.excitation = self._go if isinstance(self._go, StandExcitation) else None
         self._has_begun = False  # whether there was a sound tick since the last enable
 
     def _go_to_start(self, spec: AgentSpec, config: SafetyConfig) -> GoToStart:
         pose = start_pose(spec.action, config.start_pose, self._rest, self.limits)
         # No faster than what the rate limits let through: else the way would end before the robot does.
         speed = np.minimum(np.float32(config.start_speed), self.limits.step * np.float32(spec.control_rate_hz))
-        return GoToStart(pose, speed, tolerance=config.start_tolerance, period_s=spec.control_period_s)
+        tolerance, period_s = config.start_tolerance, spec.control_period_s
+        if config.check_on_stand:
+            unit, limits = spec.action.unit, self.limits
+            return StandExcitation(pose, speed, tolerance=tolerance, period_s=period_s, limits=limits, unit=unit)
+        return GoToStart(pose, speed, tolerance=tolerance, period_s=period_s)
 
     def _restart(self) -> None:
         self._ticks_in_mode = 0
@@ -237,7 +249,8 @@ class Safety:
             assert self._go is not None
             if self._go.has_arrived:
                 self._go.is_due = False
-                self._enter(transition(self.mode, Event.ARRIVED))
+                # A robot that hangs is no place for a policy.
+                self._enter(transition(self.mode, Event.ARRIVED if self.excitation is None else Event.DISABLE))
         elif self.mode is Mode.SOFT_START and self._has_begun and self._sets_out():
             self._enter(transition(self.mode, Event.FAR))
         elif self.mode is Mode.SOFT_START and self._ticks_in_mode > self._soft_ticks:

@@ -9,6 +9,9 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engine import Engine
 from robot_wm.runtime.engines import make_engine
+from robot_wm.runtime.history_order import require_history_order
+from robot_wm.runtime.live.check import LiveCheck, LiveConfig
+from robot_wm.runtime.live.trained import trained_ranges
 from robot_wm.runtime.parity import check_parity, free_run
 from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.safety import SafetyConfig
@@ -24,13 +27,15 @@ def start_controller(
     config: SafetyConfig | None = None,
     noise_seed: int | None = None,
     threads: int = 1,
+    live: LiveConfig | None = None,
     tell: Callable[[str], object] = _log.info,
 ) -> Controller:
     """Activate an engine (default: ONNX Runtime on ``threads``), check it, and return the active controller.
 
     ``Bundle.open`` has checked hashes and signature; here the engine replays the ticks that were recorded at export,
     and must be as near to them as its ``precision`` is. Raises UserError for an engine that computes anything else;
-    nothing stays active then. ``tell`` gets how near it came, step by step and with a state of its own.
+    nothing stays active then. With ``live`` the controller also judges the robot that it is shown (its ``look``).
+    ``tell`` gets how near it came, step by step and with a state of its own.
     The caller owns the controller and deactivates it (or uses it as a context manager).
     """
     engine = engine or make_engine("onnx", bundle, precision=precision, threads=threads)
@@ -40,8 +45,10 @@ def start_controller(
             _log.warning("ticks are queued call by call, which is slower: no CUDA graph was captured: %s", reason)
         recording = bundle.recording()
         found = check_parity(engine, bundle, precision, recording)
+        require_history_order(bundle.spec, recording, origin=str(bundle.path))
         tell(f"{precision} engine: {found}; {free_run(engine, bundle, recording)}")
-        controller = Controller(bundle, engine=engine, config=config, noise_seed=noise_seed)
+        check = None if live is None else LiveCheck(bundle.spec, trained_ranges(bundle.spec, recording), live)
+        controller = Controller(bundle, engine=engine, config=config, noise_seed=noise_seed, live=check)
         controller.activate()
     except BaseException:
         engine.deactivate()

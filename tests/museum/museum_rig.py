@@ -1,7 +1,7 @@
 """A simulated robot, its drives and the controller that runs on a real one, with a fault planted between them.
 
-Physics steps when it is told to: no test waits for a clock. Between robot and controller stand two hands of a ``Fault``,
-one on what the sensors say and one on what the drives are told, as a wrong driver does.
+Physics steps when it is told to: no test waits for a clock. Between robot and controller stands a ``Fault``, which
+changes what the sensors say and what the drives are told, as a wrong driver does.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.spec import AgentSpec, Source
 from robot_wm.zoo.catalog import locate_bundle
+from robot_wm_sim.drive import Drive
 from robot_wm_sim.realtime.simulated_robot import SimulatedRobot
 from robot_wm_sim.sensing.sample import Sample
 from robot_wm_sim.sensing.sensed_world import SensedWorld
@@ -40,6 +41,7 @@ class Fault:
     sample: Callable[[Sample], Sample] = lambda sample: sample  # on its way from the sensors
     observation: Callable[[Told], Told] = lambda told: told  # the same, once it is an observation
     command: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda command: command  # on its way to the drives
+    drives: Callable[[Drive], None] = lambda drive: None  # changes gains and limits [M] of the motors in place
     ticks_late: int = 0  # samples come so many ticks late, and are stamped when they come
     rate: float = 1.0  # of the ticks, of the agent's own
 
@@ -59,6 +61,13 @@ class Outcome:
         for word in words:
             assert word in self.detail, self.detail
         assert self.ticks < MOST_TICKS or self.moved_m < MOST_M, (self.ticks, self.moved_m)
+
+
+def with_gains(bundle: Bundle, kp: tuple[float, ...], kd: tuple[float, ...]) -> Bundle:
+    """The same as if it had been trained with these gains."""
+    profile = bundle.spec.firmware.model_copy(update={"kp": kp, "kd": kd})
+    manifest = bundle.manifest.model_copy(update={"spec": bundle.spec.model_copy(update={"firmware": profile})})
+    return Bundle(bundle.path, manifest, bundle.manifest_sha256, signature_checked=bundle.signature_checked)
 
 
 @cache
@@ -83,7 +92,9 @@ class Museum:
     ) -> None:
         self.fault = fault or Fault()
         self.robot = SimulatedRobot.of_task(bundle.spec.task, options, seed=seed)
-        self.on_stand = on_stand
+        held = self.robot.firmware._held
+        for drive in (held._commands.drive, held._brake):
+            self.fault.drives(drive)
         given = {"start_speed": 0.5, "hold_s": 0.1} if bundle.spec.action.mode == "position" else {"hold_s": 0.1}
         self.controller: Controller = start_controller(
             bundle,
@@ -95,6 +106,7 @@ class Museum:
         self._late: list[Told] = []
         self._now_s = 0.0
         self._pose: NDArray[np.float32] | None = None
+        self._is_held = False
         if on_stand:
             self._hang()
 
@@ -124,13 +136,6 @@ class Museum:
             physicsClientId=sim._client_id,
         )
 
-    def __enter__(self) -> Museum:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.controller.deactivate()
-        self.robot.close()
-
     # -- the robot -----------------------------------------------------------------------------------------------------
 
     def _hang(self) -> None:
@@ -151,9 +156,12 @@ class Museum:
         )
 
     def advance(self, ticks: float = 1.0) -> None:
-        """Let physics go on for so many control periods; on a stand the trunk is where it hangs."""
-        for _ in range(round(ticks * self.spec.physics_steps)):
-            self.robot.advance()
+        """Let physics go on for so many control periods, unless somebody holds the robot."""
+        steps = round(ticks * self.spec.physics_steps)
+        if self._is_held:
+            self.robot.stand(steps)
+        else:
+            self.robot.advance(steps)
         self._now_s += ticks * self.spec.control_period_s
 
     def settle(self, seconds: float = 1.5, pose: NDArray[np.float32] | None = None) -> None:
@@ -163,12 +171,38 @@ class Museum:
             self._stay()
             self.advance()
 
+    def tilt_deg(self, *, pitch: float) -> None:
+        """Hold the robot with its nose down by so much, as somebody's hands would; nothing moves then."""
+        self._hold(np.radians(pitch), 0.0)
+
+    def rock(self, seconds: float = 1.0) -> list[str]:
+        """Show the agent its robot while somebody rocks it by 10° about its y axis; what is found wrong at the end."""
+        assert self.controller.live is not None
+        reach, rate = np.radians(10.0), 2.0 * np.pi
+        begin_s = self._now_s
+        while self._now_s < begin_s + seconds:
+            phase = rate * (self._now_s - begin_s)
+            self._hold(reach * np.sin(phase), reach * rate * np.cos(phase))
+            self.controller.look(self.observe(), self._now_s)
+            self.advance()
+        return self.controller.live.rest_problems()
+
+    def _hold(self, pitch: float, pitch_rate: float) -> None:
+        sim = self.robot.sim
+        sim.place(
+            joint_position=sim.state.joint_position.copy(),
+            base_position=(0.0, 0.0, 1.0),
+            base_quaternion=(0.0, float(np.sin(pitch / 2)), 0.0, float(np.cos(pitch / 2))),
+            base_angular_velocity=(0.0, pitch_rate, 0.0),
+        )
+        self._is_held = True
+
     def _stay(self) -> None:
         if self._pose is not None:
             self.robot.command(self.spec.action.joints, self._pose.tolist())
 
     def observe(self) -> Told:
-        """What reaches the agent now: exact readings, or those of the robot's sensor model, and what the fault makes."""
+        """What reaches the agent now: what the robot's sensor model reads, and what the fault makes of it."""
         if self.robot.has_cameras:
             self.robot.look()
         sample = self.fault.sample(self.robot.sample())

@@ -23,7 +23,8 @@ Float64 = NDArray[np.float64]
 
 WRONG_SHARE = 0.5
 RIGHT_SHARE = 0.25
-MOVED = 0.03  # rad (m), rms in a window, with sensors without noise
+MOVED = 0.03  # rad (m), rms in a window, that joints must have moved, with sensors without noise
+TURNED = 0.012  # rad, rms in a window, that a body must have turned; a gyroscope is never as far off as joints' speeds
 STANDARD_ERRORS = 4.0
 
 
@@ -38,12 +39,12 @@ class Agreement:
 
 
 def agreement(
-    steps: Float64, rates: Float64, times_s: Float64, *, level_noise: Float64, rate_noise: Float64
+    steps: Float64, rates: Float64, times_s: Float64, *, level_noise: Float64, rate_noise: Float64, moved: float = MOVED
 ) -> Agreement:
     """Compare.
 
     ``steps`` [W - 1, G, C] are the changes of levels between samples, ``rates`` [W, G, C] what is told, ``times_s``
-    [W]; the noises [G] are standard deviations of one component.
+    [W]; the noises [G] are standard deviations of one component; ``moved`` is the least motion that proves anything.
     """
     lapse_s = np.diff(times_s)[:, None, None]
     level = _centred(np.cumsum(steps, axis=0))  # [W - 1, G, C]
@@ -55,7 +56,7 @@ def agreement(
     # A sum of independent errors wanders: by the noise of one, times the time of one, times the root of their number.
     wander = rate_noise * math.sqrt(window_s * float(np.mean(lapse_s)))
     components = math.sqrt(steps.shape[2])
-    needed = MOVED + STANDARD_ERRORS * components * (level_noise + wander)
+    needed = moved + STANDARD_ERRORS * components * (level_noise + wander)
     most = np.maximum(of_level, of_rates)
     has_moved = most > np.square(needed)
     return Agreement(

@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.joints import joint_limits, without_turns, wraps
-from robot_wm.runtime.live.agreement import agreement, turned
+from robot_wm.runtime.live.agreeing import LiveAgreement
 from robot_wm.runtime.live.excitation import StandExcitation
 from robot_wm.runtime.live.fields import LiveFields
 from robot_wm.runtime.live.frozen import FrozenWatch
@@ -70,11 +69,6 @@ class LiveCheck:
         self._fault = ""  # of the latest sample that was looked at
         timed = {fields.position.field, *(() if fields.gravity is None else (fields.gravity.field.name,))} - {""}
         self._stamps = {name: StampCount() for name in timed}
-        limits = joint_limits(spec)
-        self._is_turning = np.array(
-            [wraps(limits[j], fields.position.units[fields.position.joints.index(int(j))]) for j in fields.joints],
-            dtype=np.float32,
-        )  # [K]
         gains = (spec.firmware.kp, spec.firmware.kd)
         told_gains = all(gains) and spec.action.mode == "position"
         self._lag_s = np.array(
@@ -88,6 +82,7 @@ class LiveCheck:
         self._places = np.array(fields.position.places, dtype=np.intp)  # [P]
         self._flat = np.zeros(fields.elements, dtype=np.float32)  # [O]
         self._views: Mapping[str, NDArray[np.generic]] = {}
+        self._by_hand, self._moved_by_hand = LiveAgreement(spec, fields), ""
         self.forget()
 
     def watch(self, transform: ObservationTransform) -> None:
@@ -101,8 +96,7 @@ class LiveCheck:
         self._has_begun = False
         self._drive.clear()
         self._ticks = 0
-        self._are_right = np.zeros(len(self._fields.joints), dtype=np.bool_)  # [K]
-        self._turns_right = self._fields.gyro is None
+        self._agreement = LiveAgreement(self._spec, self._fields)
         for watch in self._frozen.values():
             watch.forget()
         self._last_stamps: dict[str, float] = {}
@@ -123,6 +117,10 @@ class LiveCheck:
         self._rest.add(self._flat, now_s)
         for name, count in self._stamps.items():
             count.add(stamps_s, name)
+        if self._rest.is_full and not self._rest.count % self._stride:
+            # Whoever carries the robot, or bends its joints, shows whether rates and levels agree.
+            found = self._by_hand.judge(self._rest, noise_of(self._rest.values), is_slow=True)
+            self._moved_by_hand = found or ("" if self._by_hand.is_right else self._moved_by_hand)
 
     @property
     def is_decided(self) -> bool:
@@ -135,7 +133,8 @@ class LiveCheck:
             return [self._fault]
         if not self.is_decided:
             return []
-        return rest_problems(self._spec, self._fields, self._rest, self._stamps, self._trained, self._told)
+        found = rest_problems(self._spec, self._fields, self._rest, self._stamps, self._trained, self._told)
+        return [*found, self._moved_by_hand] if self._moved_by_hand else found
 
     # -- driven -------------------------------------------------------------------------------------------------------
 
@@ -215,54 +214,13 @@ class LiveCheck:
         return problem
 
     def _agree(self, now_s: float, is_slow: bool) -> str:
-        fields, ring = self._fields, self._drive
-        if self._are_right.all() and self._turns_right:
-            return ""
+        ring = self._drive
         if ring.count and not now_s > ring.times_s[-1]:
             return ""  # a tick out of turn
         ring.add(self._flat, now_s)
         if not ring.is_full or ring.count % self._stride:
             return ""
-        values, times_s, noise = ring.values.astype(np.float64), ring.times_s, self._noise.astype(np.float64)
-        if not self._are_right.all():
-            steps = np.diff(ring.values[:, fields.position_places], axis=0)  # [W - 1, K]
-            found = agreement(
-                without_turns(steps, self._is_turning).astype(np.float64)[:, :, None],
-                values[:, fields.velocity_places][:, :, None],
-                times_s,
-                level_noise=noise[fields.position_places],
-                rate_noise=noise[fields.velocity_places],
-            )
-            self._are_right |= found.is_right
-            is_wrong = found.is_wrong & ~self._are_right
-            # Driven by a policy, feet strike: what speeds do between two ticks is lost, of some joints.
-            if is_wrong.any() and (is_slow or is_wrong.sum() > 0.5 * len(is_wrong)):
-                worst = int(is_wrong.argmax())
-                joint = self._spec.action.joints[fields.joints[worst]]
-                return (
-                    f"{fields.velocity.field}: of {joint} does not agree with {fields.position.field}: in"
-                    f" {WINDOW_S:g} s the speeds add up to {found.rate_moved[worst]:.3g}, the positions moved by"
-                    f" {found.level_moved[worst]:.3g} (rms): sign, unit or order"
-                )
-        if not self._turns_right:
-            assert fields.gravity is not None
-            assert fields.gyro is not None
-            gravity, turning = values[:, fields.gravity.where], values[:, fields.gyro.where]
-            found = agreement(
-                np.diff(gravity, axis=0)[:, None, :],
-                turned(gravity, turning)[:, None, :],
-                times_s,
-                level_noise=noise[fields.gravity.where].max(keepdims=True),
-                rate_noise=noise[fields.gyro.where].max(keepdims=True),
-            )
-            self._turns_right = bool(found.is_right[0])
-            if found.is_wrong[0]:
-                return (
-                    f"{fields.gyro.field.name}: does not agree with {fields.gravity.field.name}: in {WINDOW_S:g} s it"
-                    f" tells of {found.rate_moved[0]:.3g} rad, gravity turned by {found.level_moved[0]:.3g} rad (rms):"
-                    " sign, unit, axes, or the order of a quaternion"
-                )
-        return ""
+        return self._agreement.judge(ring, self._noise, is_slow)
 
     def _repeat(self, command: Float32, stamps_s: Mapping[str, float] | None) -> str:
         moved = float(np.abs(command - self._last_command).max())

@@ -14,9 +14,9 @@ from robot_wm.runtime.limits import CommandLimits
 
 Float32 = NDArray[np.float32]
 
-REACH = {"rad": 0.15, "m": 0.02}
-REST_S = 0.4  # before each joint's motion, so that the one before has come to rest
-WAY_S = 0.3  # out, and as long back; longer where a joint may not move as fast
+REACH = {"rad": 0.25, "m": 0.02}
+REST_S = 0.3  # before each joint's motion, so that the one before has come to rest
+WAY_S = 0.35  # out, and as long back; longer where a joint may not move as fast
 
 
 class StandExcitation(GoToStart):

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
-MOVES = 0.3  # of what it was told, and a joint counts as moving
-LEAST_GAIN, MOST_GAIN = 0.55, 1.6
+DEAD = 0.1  # of what it was told: less is none
+MOVES = 0.3  # of it, and a joint counts as moving
+LEAST_GAIN, MOST_GAIN = 0.5, 1.6  # with as much friction as motors have, and noise, 0.6 to 1.2 were seen
 OFFSET = 0.15  # rad (m): between where a joint rests and where it was told to, on a stand
 LATE_S = 0.12  # beyond what the drive's gains make
-LATER_S = 0.1  # beyond the other joints
+LATER_S = 0.08  # beyond the other joints
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def response(told: Float64, positions: Float64, own: int, rest_ticks: int, perio
     gains = went[moving].sum(axis=0) / area
     ticks = np.arange(len(told))[moving] * period_s
     lag_s = np.nan
-    if abs(gains[own]) >= MOVES:
+    if abs(gains[own]) >= LEAST_GAIN:
         centre = (ticks * went[moving, own]).sum() / went[moving, own].sum()
         lag_s = float(centre - (ticks * out[moving]).sum() / area)
     return Response(gains, float(base[own] - told[quiet].mean()), lag_s)
@@ -68,7 +69,7 @@ def response_problem(found: Response, own: int, names: Sequence[str], field: str
         )
     if gain <= -MOVES:
         return f"{field}: {name} moved by {gain:.2f} of what it was told: its sign is wrong, in commands or measured"
-    if gain < MOVES:
+    if abs(gain) < DEAD:
         return (
             f"{field}: {name} moved by {gain:.2f} of what it was told, expected 1: a motor without power, or commands"
             " that reach no drive"
@@ -78,7 +79,7 @@ def response_problem(found: Response, own: int, names: Sequence[str], field: str
             f"{field}: {name} moved by {gain:.2f} of what it was told, expected 1: a scale that is applied twice, or"
             " not, or the drive's gains"
         )
-    if others[other] >= MOVES:
+    if others[other] >= LEAST_GAIN:
         return f"{field}: {name} was moved and {names[other]} moved, too, by {found.gains[other]:.2f} of it"
     if abs(found.offset) > OFFSET:
         return (

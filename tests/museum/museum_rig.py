@@ -52,7 +52,7 @@ class Outcome:
 
     detail: str = ""  # the first fault in words, "" if there was none
     ticks: int = 0  # that the robot was driven before
-    moved_m: float = 0.0  # how far the trunk had gone when the robot was damped
+    moved_m: float = 0.0  # how far the trunk had gone when that was told; a robot that is damped then sinks
     modes: list[Mode] = field(default_factory=list)  # of every tick
 
     def require_stopped(self, *words: str) -> None:
@@ -104,6 +104,7 @@ class Museum:
         self.spec: AgentSpec = self.controller.spec
         self._sensed = SensedWorld(self.robot.sim)
         self._late: list[Told] = []
+        self._pictures: Told = {}
         self._now_s = 0.0
         self._pose: NDArray[np.float32] | None = None
         self._is_held = False
@@ -208,7 +209,8 @@ class Museum:
         sample = self.fault.sample(self.robot.sample())
         self._sensed.show(sample)
         told = dict(self.robot.task.observe(self._sensed))
-        told |= sample.fields | sample.images
+        self._pictures |= sample.images  # the newest that have come
+        told |= sample.fields | self._pictures
         wanted = [entry for entry in self.spec.observations if entry.source is not Source.LAST_ACTION]
         observation = {entry.name: np.asarray(told[entry.name], dtype=entry.dtype) for entry in wanted}
         self._late.append(self.fault.observation(observation))
@@ -247,7 +249,8 @@ class Museum:
             self.robot.firmware.damp(command.damp)
             if not command.damp:
                 self.robot.command(self.spec.action.joints, self.fault.command(command.command).tolist())
-            outcome.moved_m = max(outcome.moved_m, float(np.linalg.norm(self.trunk - begin)))
+            if not outcome.detail:
+                outcome.moved_m = max(outcome.moved_m, float(np.linalg.norm(self.trunk - begin)))
             if command.mode in (Mode.DAMP, Mode.INACTIVE):
                 break
             self.advance(1.0 / self.fault.rate)

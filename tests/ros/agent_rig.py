@@ -35,7 +35,7 @@ CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEA
 ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
 PATIENCE_S = 60.0  # for what should take a moment: these machines are busy, and stand still at times
 # Soft starts and holds as short as they may be, for tests that are about something else.
-PROMPT = {"start_speed": 0.0, "soft_start_s": 0.1, "hold_s": 0.2}
+PROMPT = {"start_speed": 0.0, "soft_start_s": 0.1, "hold_s": 0.2, "live_check": False}
 
 
 class Rig(ABC):

@@ -105,6 +105,7 @@ class FaultRig:
             "robot_wm_ros.agent",
             bundle=self._bundle,
             allow_unsigned=True,
+            live_check=False,  # a robot that lies where it fell is not what these are about
             start_speed=0.0,  # what follows from a fault is told apart from a way to go
             soft_start_s=SOFT_START_S,
             **self._parameters,

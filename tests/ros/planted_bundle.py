@@ -31,8 +31,25 @@ TICKS = 256
 SURPRISE_NATS = 1000.0
 
 
-def write_planted_bundle(out: Path, change: Callable[[AgentSpec], AgentSpec] = lambda spec: spec) -> Path:
-    """Write the bundle to ``out`` and return it; ``change`` makes its spec of the task's."""
+def noise(spec: AgentSpec) -> dict[str, np.ndarray]:
+    """Numbers of no robot, one tick without regard to another."""
+    rng = np.random.default_rng(0)
+    recorded = {
+        f"obs/{name}": rng.uniform(-0.5, 0.5, (TICKS, 1, *entry.shape)).astype(np.float32)
+        for name, entry in spec.model_inputs().items()
+    }
+    return recorded | {"is_first": np.zeros((TICKS, 1), np.float32)}
+
+
+def write_planted_bundle(
+    out: Path,
+    change: Callable[[AgentSpec], AgentSpec] = lambda spec: spec,
+    observe: Callable[[AgentSpec], dict[str, np.ndarray]] = noise,
+) -> Path:
+    """Write the bundle to ``out`` and return it; ``change`` makes its spec of the task's.
+
+    ``observe`` gives what was recorded: every input but the state, [256, 1, ...].
+    """
     env = make_env(TASK)
     spec = change(agent_spec(env))
     env.close()
@@ -73,16 +90,11 @@ def write_planted_bundle(out: Path, change: Callable[[AgentSpec], AgentSpec] = l
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "planted", inputs, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
-    return _write(out, spec, model)
+    return _write(out, spec, model, observe(spec))
 
 
-def _write(out, spec, model):
-    rng = np.random.default_rng(0)
-    recorded = {
-        f"obs/{name}": rng.uniform(-0.5, 0.5, (TICKS, 1, *entry.shape)).astype(np.float32)
-        for name, entry in spec.model_inputs().items()
-    }
-    recorded |= {"is_first": np.zeros((TICKS, 1), np.float32), "state/ticks": np.zeros((TICKS, 1), np.float32)}
+def _write(out, spec, model, recorded):
+    recorded = recorded | {"state/ticks": np.zeros((TICKS, 1), np.float32)}
     session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     rows = [session.run(names, {name: value[tick] for name, value in recorded.items()}) for tick in range(TICKS)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-REPEATS = 5  # samples that must be the same
+REPEATS = 4  # samples that must be as the one before them
 _PIXELS = 16384  # of a picture, at most, that are looked at
 
 

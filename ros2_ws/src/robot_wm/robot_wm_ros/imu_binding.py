@@ -8,10 +8,9 @@ from typing import ClassVar
 
 from sensor_msgs.msg import Imu
 
+from robot_wm.runtime.live.fields import GRAVITY
 from robot_wm_ros.binding import Target, refusal
 from robot_wm_ros.component_binding import ComponentBinding
-
-GRAVITY = "projected_gravity"
 
 
 class ImuBinding(ComponentBinding):

@@ -68,6 +68,7 @@ def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str
         engine=engine,
         precision=parameters.precision,
         config=_of_robot(parameters.safety_for(spec.action), robot, spec),
+        live=parameters.live,
         tell=tell,
     )
     undo.callback(controller.deactivate)

@@ -12,6 +12,7 @@ from rclpy.parameter import Parameter
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.engines import ENGINES, EngineKind
+from robot_wm.runtime.live.check import LiveConfig
 from robot_wm.runtime.manifest import POLICY_OF
 from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.realtime import RealtimeConfig
@@ -158,6 +159,25 @@ _DECLARATIONS = (
         "s after activation that sensors have to come, nothing moving before; then hold, and damp",
         limits=_SECONDS,
     ),
+    _row(
+        "live_check",
+        True,
+        "compare the robot at rest, and in the first seconds of a drive, with the spec and the training data; what"
+        " contradicts them keeps the agent from driving",
+        read_only=True,
+    ),
+    _row(
+        "check_on_stand",
+        False,
+        "for a robot on a stand: from the start pose each joint in turn is moved by 0.25 rad (0.02 m) and judged, and no"
+        " policy drives. Only where joints take positions",
+    ),
+    _row(
+        "rest_gravity",
+        Parameter.Type.DOUBLE_ARRAY,
+        "where gravity points at rest in the base's axes (x, y, z, any length), for a robot that is tilted on purpose;"
+        " empty: as in the training data",
+    ),
     _row("hold_s", _SAFETY.hold_s, "s, a fault may last before the robot is damped", limits=_SECONDS),
     _row("recover_ticks", _SAFETY.recover_ticks, "sound ticks in a row that end a hold", limits=_SOME),
     _row(
@@ -223,6 +243,7 @@ class AgentParameters:
     recording: RecordingLimits
     robot_serial: str
     sensor_wait_s: float
+    live: LiveConfig | None
     deadline_s: float
     deadline_miss_limit: int
     threads: int
@@ -243,6 +264,7 @@ class AgentParameters:
             raise UserError(f"parameter soft_start_s: {soft_start_s:g} s is less than none; -1 is as the task has it")
         safety = SafetyConfig(
             start_pose=_pose(rest.pop("start_pose")),
+            check_on_stand=rest.pop("check_on_stand"),
             surprise_limit=rest.pop("surprise_limit") or None,
             deadline_s=given["deadline_s"] or None,
             **{
@@ -258,6 +280,11 @@ class AgentParameters:
             **{name: rest.pop(f"record_{name}") for name in ("file_mib", "folder_mib", "max_age_days", "idle_s")}
         )
         joints, topics = tuple(rest.pop("controller_joints")), tuple(rest.pop("record_topics"))
+        gravity = tuple(rest.pop("rest_gravity"))
+        is_live = rest.pop("live_check")
+        if given["check_on_stand"] and not is_live:
+            raise UserError("parameter check_on_stand: judges nothing without live_check")
+        rest["live"] = LiveConfig(rest_gravity=gravity or None) if is_live else None
         rest["soft_start_s"] = None if soft_start_s < 0.0 else soft_start_s
         return cls(
             safety=safety,

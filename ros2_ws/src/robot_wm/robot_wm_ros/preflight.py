@@ -40,8 +40,8 @@ class Preflight:
         self._inputs = [entry for entry in inputs if any(frame.needs_message(name) for name in entry.fields)]
 
     def require_clear(self, *, allow_sensors: bool, allow_commanders: bool) -> None:
-        """Refuse (UserError) to drive where two sensors would be believed in turns, two would command, or other joints
-        would move.
+        """Refuse (UserError) to drive where two sensors would be believed in turns, two would command, other joints
+        would move, or what the robot shows at rest is not what the agent knows.
         """
         rivals = () if allow_sensors else self._publishers.rivals()
         if rivals:
@@ -50,6 +50,9 @@ class Preflight:
             raise UserError(f"{others}: stop the others, or set allow_rival_commanders")
         if self._watch.mismatch:
             raise UserError(self._watch.mismatch)
+        live = self._controller.live
+        if live is not None and live.is_decided and (found := live.rest_problems()):
+            raise UserError(f"the robot is not as the agent knows it: {'; '.join(found)}")
 
     def doubts(self) -> tuple[str, ...]:
         """What is wrong around the agent, whether or not it drives."""
@@ -84,4 +87,6 @@ class Preflight:
                 found.append(f"{entry.topic}: silent, the last message is {age_s:.3g} s old")
             elif entry.is_trigger and trigger_rate_hz < SLOW * self._wanted_rate_hz:
                 found.append(f"{entry.topic} comes at {trigger_rate_hz:.3g} Hz, {self._wanted_rate_hz:g} Hz wanted")
+        if not found and self._controller.live is not None:
+            found = self._controller.live.rest_problems()
         return tuple(found)

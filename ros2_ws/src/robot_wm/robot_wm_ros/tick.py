@@ -98,6 +98,8 @@ class Ticker:
             return  # of other joints
         self.arrivals.add(info)
         if not self.driving:
+            if self._controller.live is not None and self._decimator.due(stamp_s):
+                self._look(now_s)
             return
         if not (self._decimator.due(stamp_s) and self._cap.allows(now_s)):
             self.arrivals.decimated += 1
@@ -118,14 +120,27 @@ class Ticker:
         self.lateness.add((self._published_ns - receipt_ns + queue_ns) * 1e-3)
 
     def _awaits_sensors(self, now_s: float) -> bool:
-        """Whether the first tick can still wait for a field that no message has filled: no command, ``~/damp`` true."""
+        """Whether the first tick can still wait: no command, ``~/damp`` true.
+
+        For a field that no message has filled, and for a robot that the agent has not looked at for long enough.
+        """
         if self._wait_until_s == float("-inf"):
             return False
         self._frame.refresh(now_s)
         is_complete = all(value is not None for value in self._frame.observation.values())
+        live = self._controller.live
+        if is_complete and live is not None and not live.is_decided:
+            self._look(now_s)
+            is_complete = False
         if is_complete or time.monotonic() >= self._wait_until_s:
             self._wait_until_s = float("-inf")
         return self._wait_until_s != float("-inf")
+
+    def _look(self, now_s: float) -> None:
+        """Show the agent the robot that nobody drives, as far as sensors have told of it."""
+        self._frame.refresh(now_s)
+        if all(value is not None for value in self._frame.observation.values()):
+            self._controller.look(self._frame.observation, now_s, self._frame.stamps_s)
 
     def patience_s(self) -> float:
         """How long nothing but messages matters."""

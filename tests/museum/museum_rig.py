@@ -104,7 +104,7 @@ class Museum:
         self.spec: AgentSpec = self.controller.spec
         self._sensed = SensedWorld(self.robot.sim)
         self._late: list[Told] = []
-        self._pictures: Told = {}
+        self._pictures: Told = dict(self.robot._sensors.pictures()) if self.robot.has_cameras else {}
         self._now_s = 0.0
         self._pose: NDArray[np.float32] | None = None
         self._is_held = False
@@ -172,6 +172,10 @@ class Museum:
             self._stay()
             self.advance()
 
+    def hold(self) -> None:
+        """Hold the robot where its task starts until it is driven, as somebody holds a pole upright."""
+        self._is_held = True
+
     def tilt_deg(self, *, pitch: float) -> None:
         """Hold the robot with its nose down by so much, as somebody's hands would; nothing moves then."""
         self._hold(np.radians(pitch), 0.0)
@@ -236,6 +240,7 @@ class Museum:
         """Enable the agent and let it drive, until it damps the robot, has done with the stand, or time is over."""
         outcome = Outcome()
         controller = self.controller
+        self._is_held = False
         controller.start_episode()
         controller.enable()
         begin = self.trunk

@@ -167,6 +167,7 @@ class Rig(ABC):
         clock: bool = False,
         joints: list[str] | None = None,
         topic: str = "joint_states",
+        orientation: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0),
     ) -> None:
         """Publish the robot's sensors at a rate until ``be_silent``; ``clock`` also publishes their time as /clock."""
         node = self.peer
@@ -177,7 +178,8 @@ class Rig(ABC):
         outputs: list[tuple[Any, Any]] = [(node.create_publisher(JointState, topic, 10), message)]
         if any(field.topic == "imu/data" for field in self.spec.observations):
             imu = Imu()
-            imu.orientation.w = 1.0
+            turn = imu.orientation
+            turn.x, turn.y, turn.z, turn.w = orientation
             outputs.insert(0, (node.create_publisher(Imu, "imu/data", 10), imu))
             outputs.append((node.create_publisher(Twist, "cmd_vel", 10), Twist()))
         clocks = node.create_publisher(Clock, "/clock", 10) if clock else None

@@ -34,6 +34,7 @@ Float32 = NDArray[np.float32]
 
 WINDOW_S = 0.5
 LEAST_SAMPLES = 10
+FAULTY_SAMPLES = 3  # in a row; a single one is nobody's fault
 DRIVEN_S = 30.0  # of each drive that are watched, at most
 # How far the robot goes before a sensor that stands still is a frozen one: rad (m) of its joints' commands.
 ENOUGH = {"rad": 0.3, "m": 0.05, "rad/s": 0.3, "m/s": 0.05}
@@ -67,6 +68,7 @@ class LiveCheck:
         self._stride = max(1, samples // 5)
         self._samples = samples
         self._fault = ""  # of the latest sample that was looked at
+        self._faulty = 0  # such samples in a row
         timed = {fields.position.field, *(() if fields.gravity is None else (fields.gravity.field.name,))} - {""}
         self._stamps = {name: StampCount() for name in timed}
         gains = (spec.firmware.kp, spec.firmware.kd)
@@ -109,7 +111,7 @@ class LiveCheck:
 
     def look(self, now_s: float, stamps_s: Mapping[str, float] | None, fault: str) -> None:
         """Take one more sample of a robot that nobody drives; ``fault`` is what is wrong with it, "" if nothing is."""
-        self._fault = fault
+        self._fault, self._faulty = fault, self._faulty + 1 if fault else 0
         if fault:
             return
         if self._rest.count and not now_s > self._rest.times_s[-1]:
@@ -124,14 +126,14 @@ class LiveCheck:
 
     @property
     def is_decided(self) -> bool:
-        """Whether there were enough samples at rest."""
-        return self._rest.is_full
+        """Whether there were enough samples at rest, or as many that are none."""
+        return self._rest.is_full or self._faulty >= self._samples
 
     def rest_problems(self) -> list[str]:
         """What is wrong with the robot at rest, as far as it is known."""
-        if self._fault:
+        if self._faulty >= FAULTY_SAMPLES:
             return [self._fault]
-        if not self.is_decided:
+        if not self._rest.is_full:
             return []
         found = rest_problems(self._spec, self._fields, self._rest, self._stamps, self._trained, self._told)
         return [*found, self._moved_by_hand] if self._moved_by_hand else found
@@ -153,7 +155,7 @@ class LiveCheck:
         ``is_slow``: the robot is led to its start pose, and no policy drives it.
         Nothing is judged of a robot that was not looked at while at rest: how noisy its sensors are is not known.
         """
-        if self._problem or not self.is_decided:
+        if self._problem or not self._rest.is_full:
             return self._problem
         if not self._has_begun:
             self._has_begun = True

@@ -20,8 +20,8 @@ DEAD = 0.1  # of what it was told: less is none
 MOVES = 0.3  # of it, and a joint counts as moving
 LEAST_GAIN, MOST_GAIN = 0.5, 1.6  # with as much friction as motors have, and noise, 0.6 to 1.2 were seen
 OFFSET = 0.15  # rad (m): between where a joint rests and where it was told to, on a stand
-LATE_S = 0.12  # beyond what the drive's gains make
-LATER_S = 0.08  # beyond the other joints
+LATE_S = 0.1  # beyond what the drive's gains make
+LATER_S = 0.06  # beyond the other joints
 
 
 @dataclass(frozen=True)

@@ -169,8 +169,8 @@ _DECLARATIONS = (
     _row(
         "check_on_stand",
         False,
-        "for a robot on a stand: from the start pose each joint in turn is moved by 0.25 rad (0.02 m) and judged, and no"
-        " policy drives. Only where joints take positions",
+        "for a robot on a stand: from the start pose each joint in turn is moved by 0.25 rad (0.02 m) and judged, and"
+        " no policy drives. Only where joints take positions",
     ),
     _row(
         "rest_gravity",

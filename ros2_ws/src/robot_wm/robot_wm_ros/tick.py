@@ -26,6 +26,7 @@ from robot_wm_ros.sensor_frame import SensorFrame
 from robot_wm_ros.watchdog import Watchdog
 
 DAMP_TICKS = 5  # the damping command is published so often at the least before the agent falls silent
+LOOK_S = 2.0  # an agent has at least so long to look at its robot before it drives it
 SETTLE_S = 2.0  # so long a speed may take to come down to zero under its rate limit
 
 _STALE, _STALLED = int(Fault.STALE), int(Fault.STALLED)
@@ -82,7 +83,9 @@ class Ticker:
         self._decimator.restart()
         self.arrivals.clear()
         self.lateness.clear()
-        self._wait_until_s = time.monotonic() + self._sensor_wait_s
+        live = self._controller.live
+        wait_s = self._sensor_wait_s if live is None or live.is_decided else max(self._sensor_wait_s, LOOK_S)
+        self._wait_until_s = time.monotonic() + wait_s
         self._watchdog.feed(self._wait_until_s)
         self._controller.start_episode()
         # What was commanded before is no command for a robot that may be elsewhere by now.

@@ -1,0 +1,61 @@
+"""A node that looks at its robot before it drives it: the binding's part of the misdeployment museum (tests/museum)."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import pytest
+from agent_rig import ACTIVATE, CONFIGURE, AgentRig
+from diagnostic_msgs.msg import DiagnosticArray
+
+from robot_wm.zoo.catalog import Zoo
+
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)  # x, y, z, w
+REAL_PART_FIRST = (1.0, 0.0, 0.0, 0.0)  # the same, by a driver that has w, x, y, z
+ON_ITS_SIDE = (0.7071, 0.0, 0.0, 0.7071)  # an IMU that is mounted so
+
+
+@contextmanager
+def configured(domain):
+    """The zoo's A1, with all that a robot's agent does by default; entered within the test, as its log is."""
+    with AgentRig(Zoo.shipped().bundle("a1_velocity"), domain, namespace="", hold_s=0.2, start_speed=1.0) as rig:
+        reports = []
+        rig.peer.create_subscription(DiagnosticArray, "/diagnostics", reports.append, 10)
+        rig.told = lambda: next((r.status[0].message for r in reversed(reports) if r.status[0].name == "agent"), "")
+        assert rig.change(CONFIGURE), rig.lines
+        yield rig
+
+
+@pytest.mark.parametrize("orientation", [REAL_PART_FIRST, ON_ITS_SIDE])
+def test_an_agent_whose_imu_tells_of_another_frame_is_not_activated(domain, orientation):
+    with configured(domain) as rig:
+        rig.sense(200.0, orientation=orientation)
+        rig.until(lambda: "not ready: projected_gravity: points along" in rig.told())
+        assert not rig.change(ACTIVATE)
+        assert rig.state() == "inactive"
+        line = rig.wait_for_line(
+            "activate failed: the robot is not as the agent knows it: projected_gravity: points along"
+        )
+        assert "the IMU's mounting, gravity's sign, or the order of a quaternion" in line
+        assert rig.commands == []
+
+
+def test_one_that_was_activated_before_its_sensors_came_stays_damped_and_says_why(domain):
+    with configured(domain) as rig:
+        assert rig.change(ACTIVATE)
+        rig.sense(200.0, orientation=REAL_PART_FIRST)
+        rig.wait_for_line("hold -> damp")
+        assert "LIVE_CHECK" in rig.wait_for_line("-> hold")
+        assert "projected_gravity: points along" in rig.wait_for_line("-> hold")
+        assert False not in rig.damp
+        answer = rig.enable()
+        assert not answer.success
+        assert "projected_gravity" in answer.message
+
+
+def test_one_whose_robot_is_sound_drives(domain):
+    with configured(domain) as rig:
+        assert rig.change(ACTIVATE)
+        rig.sense(200.0, orientation=UPRIGHT)
+        rig.until(lambda: False in rig.damp, "the agent to let go of the brake")
+        assert not any("LIVE_CHECK" in line for line in rig.lines)

@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from museum_rig import Fault, Museum, Told, zoo_bundle
+from museum_rig import Fault, Museum, Told, changed, zoo_bundle
+
+from robot_wm_sim.frames import multiply
+from robot_wm_sim.sensing.sample import Sample
 
 WALK = {"command": "0.5,0,0", "backend": "mujoco"}
 HOME = np.array(zoo_bundle("a1_velocity").spec.action.offset, dtype=np.float32)  # [A] rad
@@ -64,6 +67,17 @@ def test_a_gyroscope_shows_in_the_hands_of_who_brings_the_robot(what, change):
         outcome = museum.drive()
         outcome.require_stopped("angular_velocity: does not agree with projected_gravity")
         assert outcome.ticks == 0
+
+
+def test_a_quaternion_with_its_real_part_first_at_the_one_heading_where_it_looks_level():
+    def sample(reading: Sample) -> Sample:
+        x, y, z, w = multiply((0.0, 0.0, 1.0, 0.0), reading.orientation)
+        return changed(reading, orientation=np.array([w, x, y, z]))
+
+    with Museum(zoo_bundle("a1_velocity"), Fault(sample=sample), options=WALK) as museum:
+        museum.settle(1.0)
+        assert museum.look() == []
+        assert "angular_velocity: does not agree with projected_gravity" in "; ".join(museum.rock())
 
 
 def test_a_sound_robot_may_be_rocked():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from agent_rig import ACTIVATE, CONFIGURE, AgentRig
 from diagnostic_msgs.msg import DiagnosticArray
 
+from robot_wm.runtime.controller import Command
+from robot_wm.runtime.modes import Mode
 from robot_wm.zoo.catalog import Zoo
+from robot_wm_ros.event_log import EventLog
 
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)  # x, y, z, w
 REAL_PART_FIRST = (1.0, 0.0, 0.0, 0.0)  # the same, by a driver that has w, x, y, z
@@ -59,3 +64,12 @@ def test_one_whose_robot_is_sound_drives(domain):
         rig.sense(200.0, orientation=UPRIGHT)
         rig.until(lambda: False in rig.damp, "the agent to let go of the brake")
         assert not any("LIVE_CHECK" in line for line in rig.lines)
+
+
+def test_a_check_that_was_passed_is_told_with_the_change_of_mode():
+    lines = []
+    log = EventLog(SimpleNamespace(info=lines.append, warning=lines.append))
+    zeros = np.zeros(1, dtype=np.float32)
+    for mode, detail in ((Mode.GO_TO_START, ""), (Mode.INACTIVE, "check on a stand passed: 12 joints")):
+        log.add(Command(command=zeros, action=zeros, raw_action=zeros, mode=mode, detail=detail), "", 0.0)
+    assert lines == ["inactive -> go_to_start", "go_to_start -> inactive: check on a stand passed: 12 joints"]

@@ -22,6 +22,7 @@ from robot_wm.runtime.live.trained import trained_ranges
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.safety import Safety, SafetyConfig
 from robot_wm.runtime.transform import ObservationTransform
+from robot_wm.spec import ObservationField
 
 PERIOD_S = 0.02
 TIMES_S = np.arange(26) * PERIOD_S
@@ -91,7 +92,7 @@ def test_turning_about_the_vertical_moves_no_gravity():
 
 def test_noise_is_found_beside_a_motion_and_a_jolt():
     rng = np.random.default_rng(0)
-    values = (np.sin(np.arange(400) * 0.05) + rng.normal(0.0, 0.02, 400)).astype(np.float32)
+    values = (0.5 * np.sin(np.arange(400) * 0.1) + rng.normal(0.0, 0.02, 400)).astype(np.float32)
     values[200:] += 3.0
     assert noise_of(values[:, None])[0] == pytest.approx(0.02, rel=0.2)
 
@@ -120,8 +121,8 @@ def test_a_ring_holds_the_latest_in_their_order(count, capacity):
 
 def test_a_sensors_rate_is_that_of_its_new_stamps():
     count = StampCount()
-    for tick in range(21):
-        count.add({"joint_position": (tick // 2) * 0.04}, "joint_position")  # each stamp is seen twice
+    for stamp_s in (0.0, 0.0, 0.03, 0.03, 0.08, 0.08):  # each is seen twice
+        count.add({"joint_position": stamp_s}, "joint_position")
     assert count.interval_s == pytest.approx(0.04)
 
 
@@ -151,13 +152,15 @@ def limits(*, low: float = -1.0, high: float = 1.0, step: float = 0.4) -> Comman
     return CommandLimits(*(np.full(3, value, dtype=np.float32) for value in (low, high, step)))
 
 
-def excited(pose: tuple[float, ...]) -> tuple[StandExcitation, np.ndarray, list[int | None]]:
+def excited(
+    pose: tuple[float, ...], ends: CommandLimits | None = None
+) -> tuple[StandExcitation, np.ndarray, list[int | None]]:
     excitation = StandExcitation(
         np.array(pose, dtype=np.float32),
         np.full(3, 0.5, dtype=np.float32),
         tolerance=0.3,
         period_s=PERIOD_S,
-        limits=limits(),
+        limits=ends or limits(),
         unit="rad",
     )
     assert excitation.begin(np.array(pose, dtype=np.float32))
@@ -180,6 +183,12 @@ def test_each_joint_goes_out_and_back_alone_and_within_its_range(pose):
         assert turn.sum() == excitation.pulse_ticks
         assert away[turn, joint].max() == pytest.approx(REACH["rad"], abs=1e-6)
         assert away[~turn, joint].max() == 0.0
+
+
+def test_a_joint_with_hardly_any_range_goes_as_far_as_it_can():
+    _, commands, _ = excited((0.0, 0.0, 0.0), limits(low=-0.1, high=0.05))
+    assert commands.min() == pytest.approx(-0.1)
+    assert commands.max() <= 0.05
 
 
 def shown(gain: float, delay_ticks: int, offset: float = 0.0) -> tuple[np.ndarray, np.ndarray, int]:
@@ -255,12 +264,24 @@ def test_a_picture_is_frozen_once_it_repeats_and_the_robot_has_moved():
 
 
 def test_a_robot_that_was_not_looked_at_is_not_judged(make_spec):
-    spec = make_spec()
+    camera = ObservationField(name="camera", shape=(4, 4, 3), dtype="uint8", unit="1")
+    spec = make_spec(observations=(*make_spec().observations, camera))
     check = LiveCheck(spec)
     check.watch(ObservationTransform(spec))
-    command = np.zeros(2, dtype=np.float32)
-    assert check.judge(0.0, command, None, is_driven=True, is_slow=False, excitation=None) == ""
+
+    def driven() -> str:
+        """What is found of a camera that shows nothing while the robot is told to move."""
+        told = [np.full(2, 0.1 * tick, dtype=np.float32) for tick in range(20)]
+        return max(
+            check.judge(tick * 0.02, command, None, is_driven=True, is_slow=False, excitation=None)
+            for tick, command in enumerate(told)
+        )
+
+    assert driven() == ""
     assert not check.is_decided
+    for tick in range(30):
+        check.look(tick * 0.02, None, "")
+    assert "camera: is frozen" in driven()
 
 
 def test_what_was_found_stands_until_a_new_drive(make_spec):

@@ -44,6 +44,8 @@ class EventLog:
         if bits:
             told = "; ".join(part for part in (command.detail, problem) if part)
             text += f": {' '.join(fault_names(bits))}: {told}"
+        elif changed and command.detail:
+            text += f": {command.detail}"
         elif is_over:
             text += ": no fault any more"
         if self._faulty_ticks > bool(bits):

@@ -92,7 +92,7 @@ def test_turning_about_the_vertical_moves_no_gravity():
 
 def test_noise_is_found_beside_a_motion_and_a_jolt():
     rng = np.random.default_rng(0)
-    values = (0.5 * np.sin(np.arange(400) * 0.1) + rng.normal(0.0, 0.02, 400)).astype(np.float32)
+    values = (2.0 * np.sin(np.arange(400) * 0.1) + rng.normal(0.0, 0.02, 400)).astype(np.float32)
     values[200:] += 3.0
     assert noise_of(values[:, None])[0] == pytest.approx(0.02, rel=0.2)
 

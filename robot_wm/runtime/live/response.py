@@ -69,7 +69,7 @@ def response_problem(found: Response, own: int, names: Sequence[str], field: str
         )
     if gain <= -MOVES:
         return f"{field}: {name} moved by {gain:.2f} of what it was told: its sign is wrong, in commands or measured"
-    if abs(gain) < DEAD:
+    if gain < DEAD:
         return (
             f"{field}: {name} moved by {gain:.2f} of what it was told, expected 1: a motor without power, or commands"
             " that reach no drive"

@@ -126,7 +126,7 @@ def test_a_joint_whose_zero_is_off(offset):
 
 
 def test_sensors_that_are_late_and_stamped_when_they_come():
-    require_found(Fault(ticks_late=7), "joint_position: is 1", "ms later behind commands", "are delayed")
+    require_found(Fault(ticks_late=6), "joint_position: is 1", "ms later behind commands", "are delayed")
 
 
 def test_gains_that_stand_in_another_order():

@@ -168,12 +168,16 @@ class Rig(ABC):
         joints: list[str] | None = None,
         topic: str = "joint_states",
         orientation: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0),
+        at: dict[str, float] | None = None,
     ) -> None:
-        """Publish the robot's sensors at a rate until ``be_silent``; ``clock`` also publishes their time as /clock."""
+        """Publish the robot's sensors at a rate until ``be_silent``; ``clock`` also publishes their time as /clock.
+
+        ``at``: where joints are, by name, in place of ``rest``.
+        """
         node = self.peer
         names = joints or self.joints()
         count = len(names)
-        position = [self.rest().get(name, 0.0) for name in names]
+        position = [(at or self.rest()).get(name, 0.0) for name in names]
         message = JointState(name=names, position=position, velocity=[0.0] * count, effort=[0.0] * count)
         outputs: list[tuple[Any, Any]] = [(node.create_publisher(JointState, topic, 10), message)]
         if any(field.topic == "imu/data" for field in self.spec.observations):

@@ -15,15 +15,17 @@ from robot_wm.runtime.modes import Mode
 from robot_wm.zoo.catalog import Zoo
 from robot_wm_ros.event_log import EventLog
 
+HOME = [0.0, 0.8, -1.5] * 4  # rad, near the start pose
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)  # x, y, z, w
 REAL_PART_FIRST = (1.0, 0.0, 0.0, 0.0)  # the same, by a driver that has w, x, y, z
 ON_ITS_SIDE = (0.7071, 0.0, 0.0, 0.7071)  # an IMU that is mounted so
 
 
 @contextmanager
-def configured(domain):
+def configured(domain, **parameters):
     """The zoo's A1, with all that a robot's agent does by default; entered within the test, as its log is."""
-    with AgentRig(Zoo.shipped().bundle("a1_velocity"), domain, namespace="", hold_s=0.2, start_speed=1.0) as rig:
+    given = {"hold_s": 0.2, "start_speed": 2.0} | parameters
+    with AgentRig(Zoo.shipped().bundle("a1_velocity"), domain, namespace="", **given) as rig:
         reports = []
         rig.peer.create_subscription(DiagnosticArray, "/diagnostics", reports.append, 10)
         rig.told = lambda: next((r.status[0].message for r in reversed(reports) if r.status[0].name == "agent"), "")
@@ -64,6 +66,33 @@ def test_one_whose_robot_is_sound_drives(domain):
         rig.sense(200.0, orientation=UPRIGHT)
         rig.until(lambda: False in rig.damp, "the agent to let go of the brake")
         assert not any("LIVE_CHECK" in line for line in rig.lines)
+
+
+def test_on_a_stand_a_joint_that_does_not_answer_is_named_and_no_policy_drives(domain):
+    with configured(domain, check_on_stand=True) as rig:
+        rig.sense(200.0, at={joint: position for joint, position in zip(rig.spec.action.joints, HOME, strict=True)})
+        rig.listen(1.0)
+        assert rig.change(ACTIVATE), rig.lines
+        line = rig.wait_for_line("go_to_start -> hold")
+        assert "LIVE_CHECK: joint_position: FR_hip_joint moved by" in line
+        assert "a motor without power" in line
+        rig.wait_for_line("hold -> damp")
+        assert not any("-> active" in each for each in rig.lines)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"live_check": False, "check_on_stand": True}, "check_on_stand: judges nothing without live_check"),
+        ({"check_on_stand": True, "start_speed": 0.0}, "check_on_stand: only joints that take positions"),
+        ({"rest_gravity": [0.0, 0.0]}, "rest_gravity must be a direction of three numbers"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_at_configure(domain, given, reason):
+    bundle = Zoo.shipped().bundle("a1_velocity")
+    with AgentRig(bundle, domain, namespace="", **given) as rig:
+        assert not rig.change(CONFIGURE)
+        assert reason in rig.wait_for_line("configure failed")
 
 
 def test_a_check_that_was_passed_is_told_with_the_change_of_mode():

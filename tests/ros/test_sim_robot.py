@@ -303,7 +303,7 @@ def test_the_demo_s_agent_balances_its_pole_in_all_but_a_twentieth_of_its_ticks(
         lifecycle.deactivate()
         robot.wait_for("the agent is inactive")
         lifecycle.bring_up()
-    assert not any("damp" in line for line in agent.lines if "hold" in line)
+    assert not [line for line in agent.lines if "hold" in line and "damp" in line], agent.lines
 
 
 def test_a_racecar_shows_its_pictures_at_the_camera_s_rate(start, peer):

@@ -13,6 +13,8 @@ from robot_wm.runtime.end_stops import STOP_S
 from robot_wm.runtime.following import LIMIT_SHARE, SATURATED_SHARE
 from robot_wm.runtime.go_to_start import PEAK
 from robot_wm.runtime.installed_command import install
+from robot_wm.runtime.live import excitation, response
+from robot_wm.runtime.live.check import DRIVEN_S
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.yaml_file import MAX_DEPTH, MAX_NODES
@@ -92,6 +94,10 @@ STATED = [
     (ROS, r"e-stop, after max\(([\d.]+) s, max_age_s \+ hold_s\)", lambda: (SILENCE_S,)),
     (ROS, r"the drives' watchdog \((\d+) ms\)", lambda: (1e3 * load_robot("a1").command_timeout_s,)),
     (ROS, r"from its speed limit within ([\d.]+) s\)", lambda: (STOP_S,)),
+    (ROS, r"the first (\d+) s of each drive", lambda: (DRIVEN_S,)),
+    (ROS, r"goes out by ([\d.]+) rad \(([\d.]+) m\) and back in ([\d.]+) s",
+     lambda: (*excitation.REACH.values(), 2 * excitation.WAY_S)),
+    (ROS, r"delays below ([\d.]+) s, offsets below ([\d.]+) rad", lambda: (response.LATE_S, response.OFFSET)),
     (ROS, r"`record_file_mib` \((\d+)\)", lambda: (DEFAULTS["record_file_mib"],)),
     (ROS, r"`record_idle_s` \((\d+)\)", lambda: (DEFAULTS["record_idle_s"],)),
 ]  # fmt: skip

@@ -16,6 +16,8 @@ from robot_wm.spec import AgentSpec
 
 Float32 = NDArray[np.float32]
 
+LONGEST_GAP = 2.5  # control periods between two samples of a window
+
 
 class LiveAgreement:
     """Of one robot; what once moved far enough and agreed is not asked again."""
@@ -40,6 +42,8 @@ class LiveAgreement:
         ``is_slow``: no policy drives. Where one does, feet strike, and what speeds do between two ticks is lost of some
         joints: then most of them must be wrong.
         """
+        if np.diff(ring.times_s).max() > LONGEST_GAP * self._spec.control_period_s:
+            return ""  # what happened meanwhile nobody knows
         return self._speeds(ring, noise, is_slow) or self._turns(ring, noise)
 
     def _speeds(self, ring: SampleRing, noise: Float32, is_slow: bool) -> str:

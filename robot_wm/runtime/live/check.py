@@ -114,15 +114,25 @@ class LiveCheck:
         self._fault, self._faulty = fault, self._faulty + 1 if fault else 0
         if fault:
             return
-        if self._rest.count and not now_s > self._rest.times_s[-1]:
+        time_s = self._measured_s(now_s, stamps_s)
+        if self._rest.count and time_s == self._rest.times_s[-1]:
+            return  # the same sample again
+        if self._rest.count and not time_s > self._rest.times_s[-1]:
             self._rest.clear()  # the clock was set
-        self._rest.add(self._flat, now_s)
+        self._rest.add(self._flat, time_s)
         for name, count in self._stamps.items():
             count.add(stamps_s, name)
         if self._rest.is_full and not self._rest.count % self._stride:
             # Whoever carries the robot, or bends its joints, shows whether rates and levels agree.
             found = self._by_hand.judge(self._rest, noise_of(self._rest.values), is_slow=True)
             self._moved_by_hand = found or ("" if self._by_hand.is_right else self._moved_by_hand)
+
+    def forget_rest(self) -> None:
+        """The robot was driven: how it rests now is to be seen anew."""
+        self._rest.clear()
+        self._faulty = 0
+        for count in self._stamps.values():
+            count.clear()
 
     @property
     def is_decided(self) -> bool:
@@ -174,7 +184,9 @@ class LiveCheck:
             self._problem = self._respond(command, excitation)
         if not self._problem and self._ticks < DRIVEN_S * self._spec.control_rate_hz:
             self._ticks += 1
-            self._problem = self._agree(now_s, is_slow) or ("" if on_stand else self._repeat(command, stamps_s))
+            self._problem = self._agree(self._measured_s(now_s, stamps_s), is_slow) or (
+                "" if on_stand else self._repeat(command, stamps_s)
+            )
         self._last_command[:] = command
         return self._problem
 
@@ -215,11 +227,16 @@ class LiveCheck:
         self.passed = "" if problem else summary(every, self._lag_s, unit)
         return problem
 
-    def _agree(self, now_s: float, is_slow: bool) -> str:
+    def _measured_s(self, now_s: float, stamps_s: Mapping[str, float] | None) -> float:
+        """When joints or IMU were measured, as far as stamps tell: ticks come as late as a busy computer lets them."""
+        told = (math.nan if stamps_s is None else stamps_s.get(name, math.nan) for name in self._stamps)
+        return next((stamp_s for stamp_s in told if math.isfinite(stamp_s)), now_s)
+
+    def _agree(self, time_s: float, is_slow: bool) -> str:
         ring = self._drive
-        if ring.count and not now_s > ring.times_s[-1]:
-            return ""  # a tick out of turn
-        ring.add(self._flat, now_s)
+        if ring.count and not time_s > ring.times_s[-1]:
+            return ""  # the same sample again
+        ring.add(self._flat, time_s)
         if not ring.is_full or ring.count % self._stride:
             return ""
         return self._agreement.judge(ring, self._noise, is_slow)

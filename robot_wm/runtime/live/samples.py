@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
@@ -57,26 +58,25 @@ class SampleRing:
 
 
 class StampCount:
-    """How often a field was measured anew, by its stamps."""
+    """How often a field was measured anew, by its latest stamps."""
 
-    def __init__(self) -> None:
-        self.clear()
+    def __init__(self, stamps: int = 25) -> None:
+        self._stamps: deque[float] = deque(maxlen=stamps)
 
     def clear(self) -> None:
         """Forget every stamp."""
-        self._last_s, self._first_s, self.fresh = math.nan, math.nan, 0
+        self._stamps.clear()
 
     def add(self, stamps_s: Mapping[str, float] | None, field: str) -> None:
         """Take the field's stamp of one more tick."""
         stamp_s = math.nan if stamps_s is None else stamps_s.get(field, math.nan)
-        if not math.isfinite(stamp_s) or stamp_s == self._last_s:
+        if not math.isfinite(stamp_s) or (self._stamps and stamp_s == self._stamps[-1]):
             return
-        if not stamp_s > self._last_s:  # the first, or a clock that was set
-            self._first_s, self.fresh = stamp_s, 0
-        self._last_s = stamp_s
-        self.fresh += 1
+        if self._stamps and stamp_s < self._stamps[-1]:
+            self._stamps.clear()  # the clock was set
+        self._stamps.append(stamp_s)
 
     @property
     def interval_s(self) -> float:
-        """Mean time between two measurements; NaN where it is not known."""
-        return (self._last_s - self._first_s) / (self.fresh - 1) if self.fresh > 1 else math.nan
+        """Median time between two measurements; NaN where it is not known."""
+        return float(np.median(np.diff(self._stamps))) if len(self._stamps) > 1 else math.nan

@@ -132,9 +132,11 @@ class Ticker:
         self._frame.refresh(now_s)
         is_complete = all(value is not None for value in self._frame.observation.values())
         live = self._controller.live
-        if is_complete and live is not None and not live.is_decided:
+        if is_complete and live is not None:
+            self._wait_until_s = min(self._wait_until_s, time.monotonic() + LOOK_S)
             self._look(now_s)
-            is_complete = False
+            # What was seen while the robot was still put down, or its world reset, may be over.
+            is_complete = live.is_decided and not live.rest_problems()
         if is_complete or time.monotonic() >= self._wait_until_s:
             self._wait_until_s = float("-inf")
         return self._wait_until_s != float("-inf")
@@ -240,6 +242,8 @@ class Ticker:
         finally:
             # Also where a command could not be sent.
             self._controller.disable()
+            if self._controller.live is not None:
+                self._controller.live.forget_rest()
             self._events.mode = self._controller.mode
             self._damp.insist()
         self.commanding = False

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.limits import CommandLimits
+from robot_wm.runtime.live.agreeing import LiveAgreement
 from robot_wm.runtime.live.agreement import agreement, turned
 from robot_wm.runtime.live.check import LiveCheck, LiveConfig
 from robot_wm.runtime.live.excitation import REACH, StandExcitation
+from robot_wm.runtime.live.fields import LiveFields
 from robot_wm.runtime.live.frozen import REPEATS, FrozenWatch
 from robot_wm.runtime.live.response import LATE_S, OFFSET, lag_problem, response, response_problem
 from robot_wm.runtime.live.rest import angles_deg, noise_of
@@ -22,7 +24,7 @@ from robot_wm.runtime.live.trained import trained_ranges
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.safety import Safety, SafetyConfig
 from robot_wm.runtime.transform import ObservationTransform
-from robot_wm.spec import ObservationField
+from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 
 PERIOD_S = 0.02
 TIMES_S = np.arange(26) * PERIOD_S
@@ -300,3 +302,46 @@ def test_what_was_found_stands_until_a_new_drive(make_spec):
     for tick in range(30):
         check.look(10.0 + tick * 0.02, None, "")
     assert check.judge(11.0, command, None, is_driven=False, is_slow=False, excitation=None) == ""
+
+
+def test_how_a_robot_rests_is_seen_anew_after_a_drive(make_spec):
+    check = LiveCheck(make_spec())
+    for tick in range(30):
+        check.look(tick * 0.1, None, "")
+    assert check.is_decided
+    assert check.rest_problems()
+    check.forget_rest()
+    assert not check.is_decided
+    assert check.rest_problems() == []
+
+
+def test_a_single_faulty_sample_is_nobodys_fault(make_spec):
+    check = LiveCheck(make_spec())
+    check.look(0.0, None, "gyro: missing")
+    assert check.rest_problems() == []
+    for tick in range(1, 4):
+        check.look(tick * 0.02, None, "gyro: missing")
+    assert check.rest_problems() == ["gyro: missing"]
+
+
+@pytest.mark.parametrize(("gap_s", "is_found"), [(0.0, True), (0.2, False)])
+def test_speeds_that_contradict_positions_prove_nothing_across_a_gap(gap_s, is_found):
+    fields = [
+        ObservationField(name=name, shape=(1,), unit=unit, labels=("elbow",), role=name, topic="joint_states")
+        for name, unit in (("joint_position", "rad"), ("joint_velocity", "rad/s"))
+    ]
+    spec = AgentSpec(
+        task="swing",
+        robot="arm",
+        control_rate_hz=50.0,
+        physics_rate_hz=500.0,
+        observations=tuple(fields),
+        action=ActionSpec(mode="position", joints=("elbow",), unit="rad"),
+        firmware=FirmwareProfile(name="arm"),
+    )
+    ring = SampleRing(len(TIMES_S), 2)
+    for number, (position, speed, time_s) in enumerate(zip(SWING, SPEED, TIMES_S, strict=True)):
+        late_s = gap_s if number > 12 else 0.0
+        ring.add(np.array([position, -speed], dtype=np.float32), time_s + late_s)
+    found = LiveAgreement(spec, LiveFields(spec)).judge(ring, np.zeros(2, dtype=np.float32), is_slow=True)
+    assert ("joint_velocity: of elbow does not agree with joint_position" in found) == is_found

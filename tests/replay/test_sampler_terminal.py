@@ -31,9 +31,7 @@ def holds_an_end(batch):
     seed=st.integers(0, 9),
 )
 @settings(max_examples=80, deadline=None)
-def test_the_share_is_kept_wherever_a_window_can_hold_an_end(
-    make_spec, make_episode, episodes, share, capacity, seed
-):
+def test_the_share_is_kept_wherever_a_window_can_hold_an_end(make_spec, make_episode, episodes, share, capacity, seed):
     sampler = filled(make_spec, make_episode, episodes, share=share, capacity=capacity, seed=seed)
     if not sampler.windows:
         return

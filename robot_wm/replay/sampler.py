@@ -44,13 +44,11 @@ class SequenceSampler:
         length: int = 64,
         streams: int = 1,
         stored: Sequence[Stored] = (),
-        terminal_share: float = 0.0,
         seed: int = 0,
     ) -> None:
         """Reserve memory for ``capacity_steps`` steps, divided evenly among ``streams``.
 
-        ``length`` is T in steps; ``stored`` is what the agent has kept beside each. ``terminal_share`` of every batch
-        is drawn from the windows in which an episode terminates, once there is any: see `sample`.
+        ``length`` is T in steps; ``stored`` is what the agent has kept beside each.
         Raises UserError where a stream's share of the capacity does not hold one window.
         """
         if min(length, streams) < 1:
@@ -63,7 +61,6 @@ class SequenceSampler:
         self.spec = spec
         self.length = length
         self.streams = streams
-        self._terminal_share = terminal_share
         self._stored = by_name(stored)
         self._rings = StreamRings(spec, streams=streams, capacity=capacity, stored=tuple(self._stored.values()))
         self.places = Places(self._rings)  # which stored episodes its steps are, as far as it was told
@@ -202,17 +199,13 @@ class SequenceSampler:
     def sample(self, batch: int) -> SequenceBatch:
         """Draw ``batch`` windows: fresh ones first, each once, then uniformly with replacement over all valid starts.
 
-        Of those behind the fresh ones ``terminal_share`` of the batch are windows that hold a terminal step among the
-        trained ones: each such step alike, and each place of it in the window.
         Raises ValueError where no stream holds a whole window yet (see ``windows``).
         """
         with self._lock:
             low, valid = self._valid_starts()
             self._require_a_window(valid)
             fresh = self._take_fresh(batch, low)
-            ends = self._draw_ends(min(round(self._terminal_share * batch), batch - len(fresh)), low, valid)
-            rest = self._draw(batch - len(fresh) - len(ends), low, valid, self._rng)
-            return self._gather(np.concatenate([fresh, ends, rest]))
+            return self._gather(np.concatenate([fresh, self._draw(batch - len(fresh), low, valid, self._rng)]))
 
     def look(self, batch: int, rng: np.random.Generator) -> SequenceBatch:
         """``batch`` windows drawn uniformly by ``rng``, for what does not train: `sample` goes on as if never called.
@@ -242,25 +235,6 @@ class SequenceSampler:
         drawn = rng.integers(int(ends[-1]), size=count, dtype=np.int64)
         stream = np.searchsorted(ends, drawn, side="right").astype(np.int64)
         return (low[stream] + drawn - (ends - valid)[stream]) * self.streams + stream
-
-    def _draw_ends(self, count: int, low: Ints, valid: Ints) -> Ints:
-        """Names of ``count`` windows with a terminal step among their trained ones; none where there is no such step.
-
-        Looked for anew each time: there is no list to be kept true while rings are overwritten, saved and refilled.
-        """
-        if count == 0:
-            return np.zeros(0, np.int64)
-        rings = self._rings
-        names = rings.names(np.flatnonzero(rings.rows["is_terminal"]))
-        stream, position = names % self.streams, names // self.streams
-        first = np.maximum(position - self.length, low[stream])
-        last = np.minimum(position - 1, (low + valid - 1)[stream])
-        (reached,) = np.nonzero(last >= first)
-        if not reached.size:
-            return np.zeros(0, np.int64)
-        chosen = reached[self._rng.integers(reached.size, size=count)]
-        start = self._rng.integers(first[chosen], last[chosen], endpoint=True)
-        return np.asarray(start * self.streams + stream[chosen], np.int64)
 
     def _gather(self, names: Ints) -> SequenceBatch:
         rings, rows = self._rings, self._rings.rows

@@ -81,9 +81,6 @@ class RunSettings(BaseModel):
         default=None, description="steps kept in memory [1000000, or as many as fit a quarter of the free memory]"
     )
     replay_quota_mib: PositiveInt | None = Field(default=None, description="size limit of the store on disk, MiB")
-    replay_terminal_share: float = Field(
-        default=0.0, ge=0, le=1, description="of every batch, drawn where an episode terminates: in a fall, say"
-    )
     episodes_per_commit: PositiveInt = Field(
         default=1, description="finished episodes a store commit; a crash costs these"
     )

@@ -94,7 +94,6 @@ class Trainer:
             length=settings.batch_length,
             streams=config.envs,
             stored=agent.stored,
-            terminal_share=config.replay_terminal_share,
             seed=config.seed,
         )
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())

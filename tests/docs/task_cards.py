@@ -51,8 +51,10 @@ def card(name: str) -> dict[str, str]:
         "rates": f"{spec.control_rate_hz:g} Hz over {spec.physics_rate_hz:g} Hz physics, {seconds:g} s",
         "observed": ", ".join(map(_field, spec.observations)) + _otherwise(make),
         "action": _action(spec.action),
-        "starts": _text((task._start if hasattr(task, "_start") else task.reset).__doc__),
-        "reward, end, success": " ".join(_text(text) for text in _outcomes(type(task))),
+        "starts": " ".join(
+            map(_text, [task._start.__doc__] if hasattr(task, "_start") else _said(type(task), "reset"))
+        ),
+        "reward, end, success": " ".join(map(_text, _said(type(task), "outcome"))),
         "terms": ", ".join(f"`{term}`" for term in terms),
         "figures": ", ".join(f"`{figure}`" for figure in figures),
         "trained by": ", ".join(f"`--preset {preset}`" for preset in _presets(name)),
@@ -77,9 +79,9 @@ def _action(action: ActionSpec) -> str:
     return f"{len(action.joints)} × {action.mode} of {', '.join(f'`{joint}`' for joint in action.joints)}: {reach}"
 
 
-def _outcomes(kind: type[Task]) -> list[str]:
-    """What each class's own ``outcome`` says of reward and end, the most special first."""
-    return [one.outcome.__doc__ or "" for one in kind.__mro__ if "outcome" in vars(one) and one is not Task]
+def _said(kind: type[Task], method: str) -> list[str]:
+    """What each class's own ``method`` says, the most special first."""
+    return [getattr(one, method).__doc__ or "" for one in kind.__mro__ if method in vars(one) and one is not Task]
 
 
 def _presets(name: str) -> list[str]:

@@ -27,7 +27,8 @@ from robot_wm_ros.diagnostics import HOT_C
 from robot_wm_ros.heartbeat import SILENCE_S
 from robot_wm_sim.actuators.network import LAGS_S
 from robot_wm_sim.importing.rates import control_rate_hz
-from robot_wm_sim.tasks import a1, cartpole, panda_reach, racecar_goal
+from robot_wm_sim.legged.velocity import SUCCESS_ERROR
+from robot_wm_sim.tasks import a1
 
 TOP, ROS, SIM = "README.md", "ros2_ws/src/robot_wm/README.md", "sim/README.md"
 CONFIG = "ros2_ws/src/robot_wm/config/agent.yaml"
@@ -37,13 +38,13 @@ UNITS = "s|ms|Hz|kHz|rad|rad/s|m/s|m|N·m|nats|MiB|GiB|MB|GB|kB|°C|%|kg|h|deep|
 NUMBER = re.compile(rf"(?<![\w.,/×-])\d[\d.,]*\d? (?:{UNITS})(?![\w])|`\w+` \(\d[\d.]*(?: \w+)?\)|depth \d+")
 
 
-def task_row(name, module):
-    spec_hz = make_env(name, seed=0)
+def task_row(name):
+    env = make_env(name, seed=0)
     try:
-        rate_hz = agent_spec(spec_hz).control_rate_hz
+        spec = agent_spec(env)
     finally:
-        spec_hz.close()
-    return rate_hz, module.PHYSICS_RATE_HZ
+        env.close()
+    return spec.control_rate_hz, spec.physics_rate_hz
 
 
 def walking_errors():
@@ -56,17 +57,16 @@ def walking_errors():
 # (page, the statement with a group for each number, what the code has)
 STATED = [
     (TOP, r"velocities now, (\d+) and (\d+) ms ago", lambda: [1000 * lag for lag in LAGS_S[1:]]),
-    *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz over (\d+) Hz", lambda name=name, module=module: task_row(name, module))
-      for name, module in (("panda_reach", panda_reach), ("racecar_goal", racecar_goal), ("a1_stand", a1),
-                           ("a1_velocity", a1))),
-    *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz \|", lambda name=name: task_row(name, cartpole)[:1])
+    *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz over (\d+) Hz", lambda name=name: task_row(name))
+      for name in ("panda_reach", "racecar_goal", "a1_stand", "a1_velocity")),
+    *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz \|", lambda name=name: task_row(name)[:1])
       for name in ("cartpole_balance", "cartpole_swingup")),
     *((SIM, rf"\| `{kind}` \| [^|]+\| [^|]+, (\d+) Hz \|", lambda kind=kind: (control_rate_hz(kind, None),))
       for kind in ("arm", "wheeled", "legged", "empty")),
     (SIM, r"position commands at (\d+) Hz: .{0,80}? update_rate: (\d+) # Hz",
      lambda: (control_rate_hz("arm", 150.0), 150.0)),
-    (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `a1_velocity`", lambda: (a1.SUCCESS_ERROR,)),
-    (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `gym:", lambda: (a1.SUCCESS_ERROR,)),
+    (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `a1_velocity`", lambda: (SUCCESS_ERROR,)),
+    (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `gym:", lambda: (SUCCESS_ERROR,)),
     (TOP, r"more than (\d+) values`, `nested more than (\d+) deep`", lambda: (MAX_NODES, MAX_DEPTH)),
     (TOP, r"falls below (\d+) % in `sim2real`, (\d+) % of .{0,60}? other, (\d+) % with observations (\d+) ms late",
      lambda: (100 * MOST_FALLS, 100 * LEAST_IN_OTHER_ENGINE, 100 * LEAST_LATE, 1e3 * LATE_S)),
@@ -86,9 +86,9 @@ STATED = [
     (ROS, r"`~/heartbeat` \| std_msgs/String \| reliable, depth (\d+)", lambda: (qos.HEARTBEAT.depth,)),
     (ROS, r"`~/trace` \| UInt64MultiArray \| reliable, depth (\d+)", lambda: (qos.TRACE.depth,)),
     (ROS, r"samples at (\d+) Hz, control at (\d+) Hz, max_age_s ([\d.]+)\)",
-     lambda: (SENSOR_RATE_HZ, task_row("a1_velocity", a1)[0], a1.MAX_AGE_S)),
+     lambda: (SENSOR_RATE_HZ, task_row("a1_velocity")[0], a1.MAX_AGE_S)),
     (ROS, r"max_age_s \+ 2 control periods = (\d+) ms",
-     lambda: (1e3 * (a1.MAX_AGE_S + 2 / task_row("a1_velocity", a1)[0]),)),
+     lambda: (1e3 * (a1.MAX_AGE_S + 2 / task_row("a1_velocity")[0]),)),
     (ROS, r"drives do not follow for (\d+) s, coming", lambda: (SAFETY.following_s,)),
     (ROS, r"does not follow if it is off, for (\d+) s, by more than half", lambda: (SAFETY.following_s,)),
     (ROS, r"e-stop, after max\(([\d.]+) s, max_age_s \+ hold_s\)", lambda: (SILENCE_S,)),

@@ -41,7 +41,10 @@ LEGGED = Legged(
 
 
 class A1Velocity(LeggedVelocity):
-    """The velocity task on an A1, which may see: posts stand around it then."""
+    """Walk as commanded for 20 s, forward, sideways and turning; over when the trunk touches something.
+
+    With a camera it sees posts that stand around it.
+    """
 
     task: ClassVar[str] = "a1_velocity"
 
@@ -65,7 +68,7 @@ class A1Velocity(LeggedVelocity):
         )
 
     def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
-        """As every legged robot's; the posts stand where they do."""
+        """Posts stand where they always do."""
         super().reset(sim, rng)
         stand_posts(sim, self._posts)
 

@@ -47,7 +47,8 @@ class Worlds:
 
     def __init__(self, randomisation: Randomisation, task: Task, sim: PhysicsBackend, sensors: Sensors) -> None:
         """Raises UserError for what engine or robot cannot do, unless the randomisation says to go without."""
-        self._randomisation, self._task, self._sim, self._sensors = randomisation, task, sim, sensors
+        self.randomisation = randomisation  # that every episode is drawn from, unless it replays one
+        self._task, self._sim, self._sensors = task, sim, sensors
         self._parts: Parts | None = None  # known once they are needed: to read a description takes time
         self.names: tuple[str, ...] = ()
         self._left_out: frozenset[str] = frozenset()
@@ -69,7 +70,7 @@ class Worlds:
 
         ``is_seeded`` and ``after`` are for `Curriculum.begin`.
         """
-        if replayed is None and self._randomisation.is_none:
+        if replayed is None and self.randomisation.is_none:
             return self.as_built
         parts = self._known_parts()
         level = None
@@ -77,7 +78,7 @@ class Worlds:
             level = self._curriculum.begin(after, is_seeded=is_seeded, is_replayed=replayed is not None)
         drawn = replayed
         if drawn is None:
-            drawn = draw(self._randomisation, _branch(rng), parts, terrain_level=level).without(self._left_out)
+            drawn = draw(self.randomisation, _branch(rng), parts, terrain_level=level).without(self._left_out)
         self._sim.vary(drawn.dynamics(parts))
         spec, robot = self._task.spec, self._task.scene.robot
         return World(

@@ -1,0 +1,225 @@
+"""`robot-wm sim`: what a robot's joints are, for a simulator that does what the robot does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+
+from robot_wm.console import emit, messages, progress
+from robot_wm.errors import UserError
+from robot_wm.options import Positive, Seed
+from robot_wm.tasks import DEFAULT_BACKEND
+
+if TYPE_CHECKING:
+    from robot_wm.spec import AgentSpec
+    from robot_wm_sim.env import RobotEnv
+    from robot_wm_sim.identification.identify import Estimate, Identified
+    from robot_wm_sim.robot import Robot
+
+app = cyclopts.App(name="sim", help="A simulator that does what your robot does: identify its joints from a log.")
+
+
+@app.command
+def identify(
+    log: Path | None = None,
+    /,
+    *,
+    out: Path | None = None,
+    plan: Path | None = None,
+    task: str | None = None,
+    bundle: Path | None = None,
+    public_key: Path | None = None,
+    option: dict[str, str] | None = None,
+    backend: str = DEFAULT_BACKEND,
+    over: str = "none",
+    plan_s: Annotated[float, Positive] = 20.0,
+    processes: Annotated[int, Positive] = 2,
+    seed: Seed = 0,
+    skip_damaged: Annotated[bool, Parameter(negative="")] = False,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Find armature, friction, damping and zero error of each joint, the delay and the torque scale, from a log.
+
+    The robot hangs in the air, its base held, and its joints move: up to a minute of what the node records. OUT gets
+    identified.yaml (ranges for --option.randomisation, as wide as the log leaves them open), identified.json, and a
+    page with fits over data, identified.html. Where the simulator still does not do what the robot did, it says "do
+    not deploy", and the command ends with 1.
+
+    With --plan, and no log, it writes commands that tell these things apart, within half of the joints' limits.
+
+    Parameters
+    ----------
+    log
+        Recording (.mcap) of a robot in the air.
+    out
+        Folder of the result.
+    plan
+        File to write a plan of commands to (.csv: time_s and a column for each joint), for a robot in the air.
+    task
+        Whose robot it is; by default that of the log or bundle.
+    bundle
+        Bundle that shall run on the robot: a log of another AgentSpec is refused.
+    public_key
+        Ed25519 public key (PEM) of that bundle.
+    option
+        Options of the task, such as --option.actuator torque_speed; by default those that the bundle was trained with.
+    backend
+        Physics engine to identify in: pybullet (whose joints have no armature) or mujoco.
+    over
+        Randomisation, a preset or a file, whose other quantities the written ranges take over.
+    plan_s
+        How long the plan is, in seconds.
+    processes
+        Replays at the same time.
+    seed
+        Of the plan.
+    skip_damaged
+        Read a damaged recording as far as it goes.
+    json
+        Print the result as one JSON object.
+    """
+    if (log is None) == (plan is None):
+        raise UserError("identify: give a log to identify from, or --plan FILE to write a plan")
+    spec, options = _of_bundle(bundle, public_key)
+    options |= option or {}
+    if plan is not None:
+        _write_plan(plan, task or (spec.task if spec else None), options, backend, plan_s, seed, json)
+        return
+    if out is None:
+        raise UserError("identify: --out says where the result goes")
+    assert log is not None
+    found, robot = _identified(log, spec, task, options, backend, processes, skip_damaged)
+    from robot_wm_sim.identification.page import PAGE, told, write_folder
+    from robot_wm_sim.randomisation.ranges import load_randomisation
+
+    write_folder(out, found, robot, load_randomisation(over), log=log)
+    result = told(found, log)
+    if not json:
+        result = {
+            **{key: value for key, value in result.items() if key not in ("parameters", "held_out", "reasons")},
+            **{one.parameter.name: _line(one) for one in found.estimates},
+        }
+    emit(result, as_json=json, title=f"{robot.name}, from {log.name}")
+    messages().print(f"report: {out / PAGE}", markup=False)
+    if found.reasons:
+        messages().print(f"do not deploy: {'; '.join(found.reasons)}", markup=False)
+        raise SystemExit(1)
+
+
+@app.command
+def play(
+    plan: Path,
+    /,
+    *,
+    task: str,
+    record: Path,
+    option: dict[str, str] | None = None,
+    backend: str = DEFAULT_BACKEND,
+    seed: Seed = 0,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Play a plan to a simulated robot in the air, and record it as the node records a robot.
+
+    Parameters
+    ----------
+    plan
+        What `sim identify --plan` wrote.
+    task
+        Whose robot it is.
+    record
+        Folder of the recording.
+    option
+        Options of the task, such as --option.sensor-model '{action_latency_s: 0.02}'.
+    backend
+        Physics engine: pybullet or mujoco.
+    seed
+        Of the episode.
+    json
+        Print the result as one JSON object.
+    """
+    from robot_wm_sim.identification.plan import Plan
+    from robot_wm_sim.identification.play import play as play_plan
+
+    with _hung(task, option or {}, backend) as env:
+        told = Plan.read(plan, env.agent_spec)
+        path, world = play_plan(env, told, record, seed=seed)
+    result = {"recording": str(path), "duration_s": told.duration_s} | ({"randomisation": world} if world else {})
+    emit(result, as_json=json, title=f"{plan.name} played")
+
+
+def _of_bundle(bundle: Path | None, public_key: Path | None) -> tuple[AgentSpec | None, dict[str, Any]]:
+    """A bundle's spec, and the options of the task that it was trained with."""
+    if bundle is None:
+        return None, {}
+    from robot_wm.evaluation.task_flags import task_options
+    from robot_wm.runtime.bundle import Bundle
+    from robot_wm.zoo.catalog import locate_bundle
+
+    with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
+        return opened.spec, dict(task_options(opened.manifest.lineage.config, opened.spec.task))
+
+
+def _identified(
+    log: Path,
+    spec: AgentSpec | None,
+    task: str | None,
+    options: dict[str, Any],
+    backend: str,
+    processes: int,
+    skip_damaged: bool,
+) -> tuple[Identified, Robot]:
+    from robot_wm.spec import require_same
+    from robot_wm_sim.identification.identify import identify as identify_log
+    from robot_wm_sim.identification.joint_log import read_joint_log
+
+    read = read_joint_log(log, expected=spec, skip_damaged=skip_damaged)
+    with _hung(task or read.spec.task, options, backend) as env:
+        require_same(env.agent_spec, read.spec, origin=str(log))
+        scene = env.task.scene
+    with progress() as bar:
+        row = bar.add_task(f"identify {read.spec.robot}", total=None, note="")
+
+        def on_step(step: int, cost: float) -> None:
+            bar.update(row, advance=1, note=f"misfit {cost:.3g}")
+
+        found = identify_log(read, scene, backend=backend, processes=processes, on_step=on_step)
+    return found, scene.robot
+
+
+def _write_plan(
+    path: Path, task: str | None, options: dict[str, Any], backend: str, duration_s: float, seed: int, as_json: bool
+) -> None:
+    from robot_wm_sim.identification.plan import make_plan
+
+    if task is None:
+        raise UserError("identify --plan: --task or --bundle says for which robot")
+    with _hung(task, options, backend) as env:
+        made = make_plan(env.task.scene.robot, env.agent_spec, duration_s=duration_s, seed=seed)
+    made.write(path)
+    result = {"plan": str(path), "duration_s": made.duration_s, "joints": list(made.joints)}
+    emit(result, as_json=as_json, title=str(path))
+
+
+def _hung(task: str, options: dict[str, Any], backend: str) -> RobotEnv:
+    """The environment of a task's robot in the air; UserError for one that is not ours."""
+    from robot_wm.tasks import make_env, parse_options
+    from robot_wm_sim.env import RobotEnv
+    from robot_wm_sim.identification.rig import hung_env
+
+    if task.startswith("gym:"):
+        raise UserError(f"task {task}: is not ours: its robot cannot be hung up")
+    env = make_env(task, **{**parse_options(options), "backend": backend})
+    assert isinstance(env.unwrapped, RobotEnv)
+    try:
+        return hung_env(env.unwrapped, backend=backend)
+    finally:
+        env.close()
+
+
+def _line(one: Estimate) -> str:
+    if not one.is_informed:
+        return "not told by this log"
+    return f"{one.value:.4g} ± {one.deviation:.2g} {one.parameter.unit}"

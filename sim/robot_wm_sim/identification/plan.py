@@ -59,11 +59,13 @@ class Plan:
         try:
             with path.open(newline="") as file:
                 head, *rows = list(csv.reader(file))
-        except (OSError, ValueError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, UnicodeDecodeError, csv.Error) as error:
             raise UserError(f"{path}: no plan: {getattr(error, 'strerror', None) or error}") from None
         wanted = ["time_s", *spec.action.joints]
         if sorted(head) != sorted(wanted):
             raise UserError(f"{path}: its columns are {', '.join(head)}, but must be {', '.join(wanted)}")
+        if not rows:
+            raise UserError(f"{path}: has no commands")
         try:
             table = np.array(rows, dtype=np.float64)[:, [head.index(name) for name in wanted]]
         except (ValueError, IndexError):
@@ -130,6 +132,9 @@ def _way(
     amplitude = np.minimum((1.0 - SLOW) * most, 0.7 * np.minimum(speed / pulse, acceleration / pulse**2))
     slow_pulse = 2 * np.pi * SLOWEST_HZ * rng.uniform(1.0, 2.0)
     slow = min(SLOW * most, 0.2 * speed / slow_pulse, 0.2 * acceleration / slow_pulse**2)
-    ramp = np.clip(np.minimum(time_s, duration_s - time_s) / RAMP_S, 0.0, 1.0)
+    # Without a corner: a velocity that begins at once would be a jump of the command.
+    ramp = np.sin(np.pi / 2 * np.clip(np.minimum(time_s, duration_s - time_s) / RAMP_S, 0.0, 1.0)) ** 2
     way: Float64 = ramp * (slow * np.sin(slow_pulse * time_s) + amplitude * np.sin(phase))
-    return way
+    fastest = np.gradient(way, time_s)
+    hardest = np.gradient(fastest, time_s)
+    return way * min(1.0, speed / np.abs(fastest).max(), acceleration / np.abs(hardest).max())

@@ -129,7 +129,8 @@ class _Hung(HungTask):
         self._dynamics = planted.dynamics()
 
     def reset(self, sim, rng) -> None:
-        sim.vary(self._dynamics)
+        if self._dynamics != Dynamics():  # else they are the randomisation's
+            sim.vary(self._dynamics)
         super().reset(sim, rng)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +36,8 @@ def identify(
     option: dict[str, str] | None = None,
     backend: str = DEFAULT_BACKEND,
     over: str = "none",
+    walking: Annotated[bool, Parameter(negative="")] = False,
+    generations: Annotated[int, Positive] = 25,
     plan_s: Annotated[float, Positive] = 20.0,
     processes: Annotated[int, Positive] = 2,
     seed: Seed = 0,
@@ -70,6 +73,11 @@ def identify(
         Physics engine to identify in: pybullet (whose joints have no armature) or mujoco.
     over
         Randomisation, a preset or a file, whose other quantities the written ranges take over.
+    walking
+        The log is of the bundle's agent at work on the ground: no replay follows that, so worlds are sought in which
+        the agent moves alike, under the same wishes of the operator. It tells less: the same for all joints.
+    generations
+        Of that search, ten worlds each.
     plan_s
         How long the plan is, in seconds.
     processes
@@ -91,6 +99,13 @@ def identify(
     if out is None:
         raise UserError("identify: --out says where the result goes")
     assert log is not None
+    if walking:
+        if bundle is None:
+            raise UserError("identify --walking: --bundle says whose agent walked")
+        result = _matched(log, spec, out, bundle, public_key, options, backend, over, generations, processes, seed)
+        emit(result, as_json=json, title=f"walk of {log.name}")
+        _end(result["reasons"])
+        return
     found, robot = _identified(log, spec, task, options, backend, processes, skip_damaged)
     from robot_wm_sim.identification.page import PAGE, told, write_folder
     from robot_wm_sim.randomisation.ranges import load_randomisation
@@ -104,50 +119,63 @@ def identify(
         }
     emit(result, as_json=json, title=f"{robot.name}, from {log.name}")
     messages().print(f"report: {out / PAGE}", markup=False)
-    if found.reasons:
-        messages().print(f"do not deploy: {'; '.join(found.reasons)}", markup=False)
-        raise SystemExit(1)
+    _end(found.reasons)
 
 
 @app.command
 def play(
-    plan: Path,
+    played: Path,
     /,
     *,
-    task: str,
     record: Path,
+    task: str | None = None,
+    public_key: Path | None = None,
     option: dict[str, str] | None = None,
     backend: str = DEFAULT_BACKEND,
+    seconds: Annotated[float, Positive] = 20.0,
     seed: Seed = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Play a plan to a simulated robot in the air, and record it as the node records a robot.
+    """Record a simulated robot as a robot's node does: in the air under a plan, or under its agent.
 
     Parameters
     ----------
-    plan
-        What `sim identify --plan` wrote.
-    task
-        Whose robot it is.
+    played
+        What `sim identify --plan` wrote (.csv), or a bundle: its folder or zip, or zoo:NAME.
     record
         Folder of the recording.
+    task
+        Whose robot follows the plan.
+    public_key
+        Ed25519 public key (PEM) of the bundle.
     option
         Options of the task, such as --option.sensor-model '{action_latency_s: 0.02}'.
     backend
         Physics engine: pybullet or mujoco.
+    seconds
+        How long the agent drives its robot.
     seed
         Of the episode.
     json
         Print the result as one JSON object.
     """
+    from robot_wm.evaluation.driven import driven
+    from robot_wm.runtime.safety import SafetyConfig
     from robot_wm_sim.identification.plan import Plan
     from robot_wm_sim.identification.play import play as play_plan
+    from robot_wm_sim.identification.play import walk
 
-    with _hung(task, option or {}, backend) as env:
-        told = Plan.read(plan, env.agent_spec)
-        path, world = play_plan(env, told, record, seed=seed)
-    result = {"recording": str(path), "duration_s": told.duration_s} | ({"randomisation": world} if world else {})
-    emit(result, as_json=json, title=f"{plan.name} played")
+    if played.suffix == ".csv":
+        if task is None:
+            raise UserError(f"play {played}: --task says whose robot follows the plan")
+        with _hung(task, option or {}, backend) as env:
+            path, world = play_plan(env, Plan.read(played, env.agent_spec), record, seed=seed)
+    else:
+        config = SafetyConfig(soft_start_s=0.0)
+        with driven(played, public_key, config=config, task=task, option=option, backend=backend, seed=seed) as it:
+            path, world = walk(it, record, duration_s=seconds, seed=seed)
+    result = {"recording": str(path)} | ({"randomisation": world} if world else {})
+    emit(result, as_json=json, title=f"{played.name} played")
 
 
 def _of_bundle(bundle: Path | None, public_key: Path | None) -> tuple[AgentSpec | None, dict[str, Any]]:
@@ -187,6 +215,49 @@ def _identified(
 
         found = identify_log(read, scene, backend=backend, processes=processes, on_step=on_step)
     return found, scene.robot
+
+
+def _matched(
+    log: Path,
+    spec: AgentSpec | None,
+    out: Path,
+    bundle: Path,
+    public_key: Path | None,
+    options: dict[str, Any],
+    backend: str,
+    over: str,
+    generations: int,
+    processes: int,
+    seed: int,
+) -> dict[str, Any]:
+    from robot_wm.tasks import parse_options
+    from robot_wm_sim.identification.joint_log import read_joint_log
+    from robot_wm_sim.identification.matching import BOUNDS, match
+    from robot_wm_sim.identification.parameters import UNKNOWN_TO
+    from robot_wm_sim.identification.processes import working
+    from robot_wm_sim.identification.walking import walk_of, walker
+    from robot_wm_sim.identification.walking_page import write_walk
+    from robot_wm_sim.randomisation.ranges import load_randomisation
+
+    read = read_joint_log(log, expected=spec)
+    walk, fit, held_out = walk_of(read, bundle, public_key, parse_options(options), backend)
+    unknown = {f"{kind}_s2" for kind in UNKNOWN_TO.get(backend, ())}
+    with progress() as bar, working(walker, walk, processes) as rollouts:
+        row = bar.add_task(f"match {read.spec.robot}", total=generations, note="")
+
+        def on_step(step: int, cost: float) -> None:
+            bar.update(row, completed=step, note=f"distance {cost:.3g}")
+
+        names = [name for name in BOUNDS if name not in unknown]
+        found = match(fit, held_out, rollouts, names=names, generations=generations, seed=seed, on_step=on_step)
+    return write_walk(out, found, fit, read.joints, load_randomisation(over), log)
+
+
+def _end(reasons: Sequence[str]) -> None:
+    """Tell why nothing should be deployed, and end with 1, where there is a reason."""
+    if reasons:
+        messages().print(f"do not deploy: {'; '.join(reasons)}", markup=False)
+        raise SystemExit(1)
 
 
 def _write_plan(

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from robot_wm_sim.identification.joint_log import JointLog, Stretch
 from robot_wm_sim.identification.parameters import Parameter, Parameters
+from robot_wm_sim.identification.player import Setting, Told, player
+from robot_wm_sim.identification.processes import working
 from robot_wm_sim.identification.residual import Units, settled
 from robot_wm_sim.identification.rig import in_the_air
 from robot_wm_sim.identification.search import Fit, Search
-from robot_wm_sim.identification.workers import Players, Setting, Told
 from robot_wm_sim.scene import Scene
 
 Float64 = NDArray[np.float64]
@@ -111,11 +112,11 @@ def identify(
     def setting(stretches: tuple[Stretch, ...]) -> Setting:
         return Setting(backend, hung, log.spec, log.joints, stretches)
 
-    with Players(setting(log.fit), processes) as players:
-        fit = Search(parameters, players, log.fit, units).run(on_step)
+    with working(player, setting(log.fit), processes) as play:
+        fit = Search(parameters, play, log.fit, units).run(on_step)
     built = parameters.as_built()
-    with Players(setting(log.held_out), 1) as players:
-        held_out, before = players.play([parameters.world(fit.share), parameters.world(built)])
+    with working(player, setting(log.held_out), 1) as play:
+        held_out, before = play([parameters.world(fit.share), parameters.world(built)])
     values, deviations = parameters.values(fit.share), fit.deviation * (parameters.high - parameters.low)
     both = zip(parameters.all, values.tolist(), deviations.tolist(), strict=True)
     return Identified(

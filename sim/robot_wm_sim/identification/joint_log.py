@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.replay.recording import TickRecording, read_recording
 from robot_wm.replay.runs import Run, find_runs
-from robot_wm.spec import AgentSpec, JointRole, ObservationField
+from robot_wm.spec import AgentSpec, JointRole, ObservationField, Source, require_same
 
 Float64 = NDArray[np.float64]
 MOST_S = 60.0  # of a log that are looked at
@@ -32,6 +33,7 @@ class Stretch:
     velocity: Float64 | None  # [T, N] rad/s or m/s
     command_s: Float64  # [T] when each command went out
     command: Float64  # [T, A] SI
+    wishes: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # [T, *shape] the operator's, by field
 
     @property
     def duration_s(self) -> float:
@@ -48,6 +50,7 @@ class Stretch:
             velocity=None if self.velocity is None else self.velocity[own],
             command_s=self.command_s[own] - start,
             command=self.command[own],
+            wishes={name: values[own] for name, values in self.wishes.items()},
         )
 
 
@@ -76,12 +79,10 @@ def read_joint_log(path: Path, *, expected: AgentSpec | None = None, skip_damage
     recording = read_recording(path, skip_damaged=skip_damaged)
     spec = recording.spec
     if expected is not None:
-        from robot_wm.spec import require_same
-
         require_same(expected, spec, origin=str(path))
     position = _field(spec, JointRole.POSITION)
     if position is None:
-        told = ", ".join(field.name for field in spec.observations)
+        told = ", ".join(one.name for one in spec.observations)
         raise UserError(f"{path}: no field has role {JointRole.POSITION.value} (fields: {told}): joints cannot be seen")
     joints = tuple(name for name in spec.action.joints if name in position.labels)
     stretches, left_s = [], MOST_S
@@ -109,7 +110,7 @@ def read_joint_log(path: Path, *, expected: AgentSpec | None = None, skip_damage
 
 
 def _field(spec: AgentSpec, role: JointRole) -> ObservationField | None:
-    return next((field for field in spec.observations if field.role is role), None)
+    return next((one for one in spec.observations if one.role is role), None)
 
 
 def _stretch(recording: TickRecording, run: Run, position: ObservationField, joints: tuple[str, ...]) -> Stretch:
@@ -118,9 +119,10 @@ def _stretch(recording: TickRecording, run: Run, position: ObservationField, joi
     time_s = (stamp_ns - stamp_ns[0]) * 1e-9
     worked_s = (ticks["publish_ns"][own] - ticks["receipt_ns"][own]) * 1e-9  # [T] from a sample to its command
 
-    def column(field: ObservationField) -> Float64:
-        rows = [field.labels.index(name) for name in joints]
-        return ticks[recording.log.vectors[field.name]][own].astype(np.float64)[:, rows]
+    def column(of: ObservationField) -> Float64:
+        rows = [of.labels.index(name) for name in joints]
+        values: Float64 = ticks[recording.log.vectors[of.name]][own].astype(np.float64)[:, rows]
+        return values
 
     velocity = _field(recording.spec, JointRole.VELOCITY)
     if velocity is not None and not set(joints) <= set(velocity.labels):
@@ -131,4 +133,9 @@ def _stretch(recording: TickRecording, run: Run, position: ObservationField, joi
         velocity=None if velocity is None else column(velocity),
         command_s=time_s + worked_s,
         command=ticks["command"][own].astype(np.float64),
+        wishes={
+            one.name: np.ascontiguousarray(ticks[recording.log.vectors[one.name]][own])
+            for one in recording.spec.observations
+            if one.source is Source.COMMAND
+        },
     )

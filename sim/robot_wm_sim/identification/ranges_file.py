@@ -43,7 +43,7 @@ def ranges(found: Identified, robot: Robot, over: Randomisation) -> dict[str, An
     """The file's content, with all that ``over`` has of other quantities."""
     body = over.model_dump(mode="json", exclude_defaults=True)
     skipped = set(body.pop("skip_where_impossible", []))
-    body = {name: _plain(value) for name, value in body.items()}
+    body = {name: plain(value) for name, value in body.items()}
     for quantity in _QUANTITIES:
         ends = _ends(quantity, [one for one in found.estimates if one.parameter.kind == quantity.kind], robot)
         if ends is not None:
@@ -84,9 +84,11 @@ def _scaled(name: str, estimate: Estimate, robot: Robot) -> tuple[float, float]:
     return (value - built) / effort, deviation / effort
 
 
-def _plain(value: Any) -> Any:
-    """A range as the file has it; of pydantic's dump."""
+def plain(value: Any) -> Any:
+    """Of pydantic's dump of a Randomisation what its file has: ranges as they are written."""
     if isinstance(value, dict):
-        return {name: _plain(one) for name, one in value.items()}
+        return {name: plain(one) for name, one in value.items()}
+    if not all(isinstance(one, bool | int | float) for one in value):
+        return value
     low, high, log = value
     return {"log": [low, high]} if log else [low, high]

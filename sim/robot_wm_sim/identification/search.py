@@ -17,9 +17,10 @@ from mujoco import minimize
 from numpy.typing import NDArray
 
 from robot_wm_sim.identification.joint_log import Stretch
-from robot_wm_sim.identification.parameters import Parameters
+from robot_wm_sim.identification.parameters import Parameters, World
+from robot_wm_sim.identification.player import Told
+from robot_wm_sim.identification.processes import AnswerAll
 from robot_wm_sim.identification.residual import Units, misfit
-from robot_wm_sim.identification.workers import Players, Told
 
 Float64 = NDArray[np.float64]
 STEP = 2e-3  # of a derivative, along [0, 1]
@@ -41,8 +42,11 @@ class Fit:
 class Search:
     """One log's. Shape letter: R residuals of a joint."""
 
-    def __init__(self, parameters: Parameters, players: Players, stretches: Sequence[Stretch], units: Units) -> None:
-        self._parameters, self._players = parameters, players
+    def __init__(
+        self, parameters: Parameters, play: AnswerAll[World, Told], stretches: Sequence[Stretch], units: Units
+    ) -> None:
+        """``play`` tells what joints would have said in each of several worlds."""
+        self._parameters, self._play = parameters, play
         self._stretches, self._units = stretches, units
         self._moves = self._moved_at_once()
         self.replays = 0
@@ -51,7 +55,7 @@ class Search:
         """[R, N] at each of several points [P]."""
         self.replays += len(shares)
         worlds = [self._parameters.world(share) for share in shares]
-        return [self._misfit(told) for told in self._players.play(worlds)]
+        return [self._misfit(told) for told in self._play(worlds)]
 
     def _misfit(self, told: Told) -> Float64:
         both = zip(self._stretches, told, strict=True)

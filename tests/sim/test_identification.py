@@ -7,6 +7,7 @@ import pytest
 from planted import EFFORT_N_M, NAMES, Planted, Waving, hang, logged, still
 
 from robot_wm_sim.actuators.actuator import Actuator, TorqueSpeedCurve
+from robot_wm_sim.identification.certainty import alike, posterior
 from robot_wm_sim.identification.identify import identify
 from robot_wm_sim.identification.joint_log import Stretch
 from robot_wm_sim.identification.parameters import Parameters, limbs
@@ -90,6 +91,7 @@ def test_a_joint_that_stood_still_is_said_to_tell_nothing(tmp_path):
     found, _ = found_in(task, planted, "mujoco", tmp_path / "log", plan=plan)
     assert not found.estimate("damping", "wing").is_informed
     assert not found.estimate("armature", "wing").is_informed
+    assert found.estimate("bias", "wing").deviation <= 0.02  # as any robot's, and no range is made of that
     assert found.estimate("damping", "elbow").is_informed
     # Ranges are of the other two.
     low, high = ranges(found, task.scene.robot, NONE)["joint_friction"]
@@ -185,3 +187,23 @@ def test_the_rig_holds_the_base_and_shows_the_joints(backend, tmp_path):
         assert observation["joint_velocity"][2] != 0.0
     finally:
         env.close()
+
+
+def test_what_is_known_beforehand_counts_as_much_as_the_log_leaves_open():
+    """Two parameters, one of which the log tells to 0.1 and one to 1, in a Gaussian that can be worked out by hand."""
+    rng = np.random.default_rng(0)
+    slope = np.zeros((4000, 3))
+    slope[:2000, 0], slope[2000:, 1] = 10.0, 1.0
+    misfits = rng.normal(size=(4000, 1)) * np.sqrt(2000.0)
+    share, known = np.array([0.7, 0.7, 0.7]), np.array([0.1, 1.0, np.inf])
+    moved, deviation = posterior(share, misfits, slope, known)
+    # The log: deviations 0.1 and 1; as sure as what is known, so half of the way to 0.5.
+    np.testing.assert_allclose(moved, [0.6, 0.6, 0.7], atol=0.02)
+    np.testing.assert_allclose(deviation, [0.1 / np.sqrt(2), 1.0 / np.sqrt(2), np.inf], rtol=0.1)
+
+
+def test_samples_that_err_alike_count_once():
+    rng = np.random.default_rng(0)
+    white = rng.normal(size=(20000, 2))
+    assert alike(white) == pytest.approx(1.0, abs=0.1)
+    assert alike(np.repeat(white, 5, axis=0)) == pytest.approx(5.0, rel=0.1)

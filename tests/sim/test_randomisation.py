@@ -277,3 +277,19 @@ def test_a_level_is_a_share_of_the_range_and_changes_nothing_else(seed, level):
     assert found["terrain_height_m"] == pytest.approx(0.01 + 0.08 * share * level / 8, abs=1e-12)
     for name in ("terrain_seed", "friction"):
         assert found[name] == whole[name]
+
+
+def test_zeros_of_encoders_may_have_ranges_of_their_own(tmp_path):
+    """By joint; those of other joints stay where they are, and a joint that is not there is refused by name."""
+    path = tmp_path / "own.yaml"
+    path.write_text("joint_offset_rad: {FR_hip_joint: [0.01, 0.02], RL_lower_joint: {plus_minus: 0.03}}\n")
+    with make_env("a1_velocity", randomisation=str(path)) as env:
+        drawn = env.reset(seed=0)[1]["randomisation"]
+    assert drawn.keys() == {"joint_offset_rad/FR_hip_joint", "joint_offset_rad/RL_lower_joint"}
+    assert 0.01 <= drawn["joint_offset_rad/FR_hip_joint"] <= 0.02
+    path.write_text("joint_offset_rad: {FR_knee: 0.01}\n")
+    with pytest.raises(UserError, match=r"own.yaml: joint_offset_rad: FR_knee: no turning joint of this robot"):
+        make_env("a1_velocity", randomisation=str(path))
+    path.write_text("joint_offset_rad: {FR_hip_joint: 0.9}\n")
+    with pytest.raises(UserError, match=r"joint_offset_rad: FR_hip_joint: 0.9 is not within \[-0.5, 0.5\], unit rad"):
+        make_env("a1_velocity", randomisation=str(path))

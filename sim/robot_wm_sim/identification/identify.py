@@ -23,6 +23,7 @@ Float64 = NDArray[np.float64]
 LARGEST_SHARE = 0.1
 LARGEST_NOISES = 3.0
 INFORMED = 0.15  # of the way between a parameter's bounds: a standard deviation above it tells nothing
+LEARNED = 0.75  # of the deviation that a parameter had before: what is hardly less was not learned from the log
 AT_BOUND = 1e-3  # of that way: where an estimate lies at a bound
 
 
@@ -37,7 +38,8 @@ class Estimate:
     @property
     def is_informed(self) -> bool:
         """Whether the log tells anything of it."""
-        return self.deviation <= INFORMED * (self.parameter.high - self.parameter.low)
+        width = self.parameter.high - self.parameter.low
+        return self.deviation <= min(INFORMED * width, LEARNED * self.parameter.known)
 
     @property
     def is_at_bound(self) -> bool:

@@ -7,6 +7,7 @@ the motors beside. Bounds go by the effort limit of each motor, as the ranges of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,6 +45,9 @@ SHARED_KINDS = (
     Kind("delay", "s", "s", 0.0, 0.1, False),
     Kind("strength", "1", "1", 0.5, 1.5, False),
 )
+# Of an encoder's zero, rad or m, before anything is known of it: a robot is calibrated. In the air only gravity tells
+# of it, and weakly: whatever else an engine does not do as the robot would be taken for it.
+ZERO_ERROR = 0.02
 # Bullet's joints know of no motor's inertia.
 UNKNOWN_TO = {"pybullet": frozenset({"armature"})}
 
@@ -68,6 +72,7 @@ class Parameter:
     low: float
     high: float
     start: float  # where nothing is known
+    known: float = math.inf  # standard deviation about the middle of the bounds that it has before any log
 
     @property
     def name(self) -> str:
@@ -105,7 +110,8 @@ class Parameters:
                 built = {"damping": motors[name].damping, "friction": motors[name].friction}.get(kind.name, 0.0)
                 high = max(high, 2.0 * built)
                 start = 0.0 if kind.name == "bias" else max(built, 0.1 * high)
-                found.append(Parameter(kind.name, name, unit, low, high, start))
+                known = ZERO_ERROR if kind.name == "bias" else math.inf
+                found.append(Parameter(kind.name, name, unit, low, high, start, known))
         for kind in SHARED_KINDS:
             start = 1.0 if kind.name == "strength" else 0.01
             found.append(Parameter(kind.name, "", kind.rotating, kind.low, kind.high, start))
@@ -113,6 +119,7 @@ class Parameters:
         self.low = np.array([one.low for one in found])  # [P]
         self.high = np.array([one.high for one in found])  # [P]
         self.start = self.scaled(np.array([one.start for one in found]))  # [P] in [0, 1]
+        self.known = np.array([one.known for one in found]) / (self.high - self.low)  # [P] of shares
         self.limbs = limbs(robot, self.joints)
 
     def as_built(self) -> Float64:

@@ -1,6 +1,7 @@
 """What was identified as ranges of `robot_wm_sim.randomisation`: around each estimate as wide as it is unsure.
 
-A range of joints holds the estimates of all of them. What the log does not tell is as another randomisation has it.
+A range of friction, damping or armature holds the estimates of all joints, whose worlds have one share of the effort
+limit; encoders' zeros go by joint. What the log does not tell is as another randomisation has it.
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ _QUANTITIES = (
     _Quantity("armature_s2", "armature", 0.0, 0.1),
     _Quantity("joint_damping_s", "damping", 0.0, 0.1),
     _Quantity("joint_friction", "friction", 0.0, 0.1),
-    _Quantity("joint_offset_rad", "bias", 0.002, 0.0),
     _Quantity("motor_strength", "strength", 0.02, 0.0),
     _Quantity("action_latency_s", "delay", 0.002, 0.0),
 )
+
+
+_ZERO = _Quantity("joint_offset_rad", "bias", 0.002, 0.0)
 
 
 def ranges(found: Identified, robot: Robot, over: Randomisation) -> dict[str, Any]:
@@ -45,10 +48,13 @@ def ranges(found: Identified, robot: Robot, over: Randomisation) -> dict[str, An
     skipped = set(body.pop("skip_where_impossible", []))
     body = {name: plain(value) for name, value in body.items()}
     for quantity in _QUANTITIES:
-        ends = _ends(quantity, [one for one in found.estimates if one.parameter.kind == quantity.kind], robot)
-        if ends is not None:
-            body[quantity.name] = ends
+        own = [one for one in found.estimates if one.parameter.kind == quantity.kind and one.is_informed]
+        if own:
+            body[quantity.name] = _ends(quantity, own, robot)
             skipped |= {quantity.name} & {"armature_s2"}  # PyBullet's joints know of no motor's inertia
+    zeros = [one for one in found.estimates if one.parameter.kind == "bias" and one.parameter.unit == "rad"]
+    if any(one.is_informed for one in zeros):
+        body[_ZERO.name] = {one.parameter.joint: _ends(_ZERO, [one], robot) for one in zeros if one.is_informed}
     if skipped:
         body["skip_where_impossible"] = sorted(skipped)
     return body
@@ -60,11 +66,9 @@ def write_ranges(path: Path, found: Identified, robot: Robot, over: Randomisatio
         temporary.write_text(f"# {told}\n{write_yaml(ranges(found, robot, over))}")
 
 
-def _ends(quantity: _Quantity, estimates: Sequence[Estimate], robot: Robot) -> list[float] | None:
-    """Low and high; None where the log tells nothing of any."""
-    told = [_scaled(quantity.name, one, robot) for one in estimates if one.is_informed]
-    if not told:
-        return None
+def _ends(quantity: _Quantity, estimates: Sequence[Estimate], robot: Robot) -> list[float]:
+    """Low and high around all of them."""
+    told = [_scaled(quantity.name, one, robot) for one in estimates]
     halves = [max(DEVIATIONS * sure, quantity.least, quantity.least_share * abs(value)) for value, sure in told]
     bounds = BOUNDS[quantity.name]
     both = list(zip(told, halves, strict=True))

@@ -16,6 +16,7 @@ import numpy as np
 from mujoco import minimize
 from numpy.typing import NDArray
 
+from robot_wm_sim.identification.certainty import posterior
 from robot_wm_sim.identification.joint_log import Stretch
 from robot_wm_sim.identification.parameters import Parameters, World
 from robot_wm_sim.identification.player import Told
@@ -34,8 +35,8 @@ class Fit:
     """What was found."""
 
     share: Float64  # [P] in [0, 1]
-    cost: float  # mean square of the misfit, units²
     deviation: Float64  # [P] standard deviation of each share; inf where the log tells nothing
+    cost: float  # mean square of the misfit, units²
     replays: int
 
 
@@ -97,7 +98,9 @@ class Search:
             starts.append(self._descend(start, iterations=3, on_step=on_step))
         best = min(starts, key=lambda found: found[1])
         share, cost = self._descend(best[0], iterations=MOST_ITERATIONS, on_step=on_step)
-        return Fit(share, cost, self._deviation(share), self.replays)
+        (here,) = self.misfits([share])
+        sure = posterior(share, here, self.derivative(share, here), parameters.known)
+        return Fit(*sure, cost, self.replays)
 
     def _descend(
         self, start: Float64, *, iterations: int, on_step: Callable[[int, float], None]
@@ -132,27 +135,3 @@ class Search:
             iter_callback=told,
         )
         return share, 2.0 * float(trace[-1].objective) / np.prod(shape[0])
-
-    def _deviation(self, share: Float64) -> Float64:
-        """From the curvature of the cost, with as much noise as the misfit has, neighbours that err alike included."""
-        (here,) = self.misfits([share])
-        slope = self.derivative(share, here)
-        variance = float(np.mean(here**2)) * _alike(here)
-        values, vectors = np.linalg.eigh(slope.T @ slope)
-        spread = np.where(values > 1e-12 * max(values[-1], 1e-300), variance / np.maximum(values, 1e-300), np.inf)
-        with np.errstate(invalid="ignore"):
-            squares = np.where(vectors**2 > 1e-9, vectors**2 * spread, 0.0)
-        return np.sqrt(squares.sum(axis=1))
-
-
-def _alike(misfits: Float64) -> float:
-    """How many samples in a row err as one, 1 for white noise: from autocorrelations of [R, N] up to the first ≤ 0."""
-    error = misfits - misfits.mean(axis=0)
-    power = float((error**2).sum())
-    total = 1.0
-    for lag in range(1, min(50, len(error) - 1)):
-        share = float((error[lag:] * error[:-lag]).sum()) / max(power, 1e-300)
-        if share <= 0.0:
-            break
-        total += 2.0 * share
-    return total

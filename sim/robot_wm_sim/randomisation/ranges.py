@@ -140,17 +140,30 @@ def _quantity(name: str) -> BeforeValidator:
     return BeforeValidator(lambda given: None if given is None else _read(given, BOUNDS[name]))
 
 
-def _by_sensor(name: str) -> BeforeValidator:
+def _named(name: str, of: str) -> BeforeValidator:
+    return BeforeValidator(lambda given: _read_named(given, BOUNDS[name], of))
+
+
+def _read_named(given: Any, bounds: Bounds, of: str) -> dict[str, Range]:
+    """Ranges as YAML has them by the names of sensors or joints."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"ranges by the names of {of} are needed")
+    found = {}
+    for part, one in given.items():
+        try:
+            found[part] = _read(one, bounds)
+        except ValueError as error:
+            raise ValueError(f"{part}: {error}") from None
+    return found
+
+
+def _one_or_by_joint(name: str) -> BeforeValidator:
+    """A range of all joints, or one for each of some joints by name."""
+
     def read(given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            raise ValueError("ranges by the names of sensors are needed")
-        found = {}
-        for sensor, one in given.items():
-            try:
-                found[sensor] = _read(one, BOUNDS[name])
-            except ValueError as error:
-                raise ValueError(f"{sensor}: {error}") from None
-        return found
+        if given is None or not isinstance(given, Mapping) or {"log", "plus_minus"} & given.keys():
+            return None if given is None else _read(given, BOUNDS[name])
+        return _read_named(given, BOUNDS[name], "joints")
 
     return BeforeValidator(read)
 
@@ -174,14 +187,15 @@ class Randomisation(BaseModel):
     kp_scale: Annotated[Range | None, _quantity("kp_scale")] = None
     kd_scale: Annotated[Range | None, _quantity("kd_scale")] = None
     battery_sag: Annotated[Range | None, _quantity("battery_sag")] = None  # share of the strength lost in an episode
-    joint_offset_rad: Annotated[Range | None, _quantity("joint_offset_rad")] = None  # of encoders' zeros, each joint
+    # Of encoders' zeros: one range for each joint by itself, or ranges by the names of joints.
+    joint_offset_rad: Annotated[Range | dict[str, Range] | None, _one_or_by_joint("joint_offset_rad")] = None
     # The way to the agent and back; in place of the task's SensorModel, which says what they are.
     observation_latency_s: Annotated[Range | None, _quantity("observation_latency_s")] = None
     action_latency_s: Annotated[Range | None, _quantity("action_latency_s")] = None
     jitter_s: Annotated[Range | None, _quantity("jitter_s")] = None
     drop_probability: Annotated[Range | None, _quantity("drop_probability")] = None
-    noise_std: Annotated[dict[str, Range], _by_sensor("noise_std")] = {}  # by sensor, SI
-    bias: Annotated[dict[str, Range], _by_sensor("bias")] = {}  # by sensor, each element, SI
+    noise_std: Annotated[dict[str, Range], _named("noise_std", "sensors")] = {}  # by sensor, SI
+    bias: Annotated[dict[str, Range], _named("bias", "sensors")] = {}  # by sensor, each element, SI
     # From outside: the base's velocity changes by so much, in a direction of its own, every so many seconds.
     push_speed_m_s: Annotated[Range | None, _quantity("push_speed_m_s")] = None
     push_interval_s: Annotated[Range | None, _quantity("push_interval_s")] = None

@@ -57,7 +57,7 @@ class Worlds:
         if not randomisation.is_none:
             self.names = drawn_names(randomisation, self._known_parts())
             self._left_out = impossible(randomisation, sim, self._known_parts())
-            _require_sensors(randomisation, sensors)
+            _require_names(randomisation, sensors, self._known_parts())
 
     def checked(self, logged: Any) -> Draw:
         """A logged draw's numbers as a draw; UserError for what is none."""
@@ -94,13 +94,19 @@ class Worlds:
         return self._parts
 
 
-def _require_sensors(randomisation: Randomisation, sensors: Sensors) -> None:
+def _require_names(randomisation: Randomisation, sensors: Sensors, parts: Parts) -> None:
+    """Raise UserError for ranges of a sensor that nobody reads, or of a joint that is not there or does not turn."""
     known = sensors.elements
     for kind, ranges in (("noise_std", randomisation.noise_std), ("bias", randomisation.bias)):
         for name in ranges:
             if name not in known:
                 told = f"no sensor of this task reads it; they read {', '.join(known)}"
                 raise UserError(f"{randomisation.origin}: {kind}: {name}: {told}")
+    offsets = randomisation.joint_offset_rad
+    for name in offsets if isinstance(offsets, dict) else ():
+        if name not in parts.rotating:
+            told = f"no turning joint of this robot; there are {', '.join(parts.rotating)}"
+            raise UserError(f"{randomisation.origin}: joint_offset_rad: {name}: {told}")
 
 
 def _branch(rng: np.random.Generator) -> np.random.Generator:

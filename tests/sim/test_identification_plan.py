@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 from planted import NAMES, Planted, Waving, hang, logged
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.limits import command_limits
+from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.spec import JointRole
 from robot_wm.tasks import make_env
 from robot_wm_sim.identification.command import app
 from robot_wm_sim.identification.joint_log import read_joint_log
 from robot_wm_sim.identification.plan import LARGEST, Plan, make_plan
+from robot_wm_sim.identification.plan_bundle import write_plan_bundle
 from robot_wm_sim.identification.play import play
 from robot_wm_sim.robots.panda import ARM, PANDA
 from robot_wm_sim.spaces import command_bounds
@@ -210,3 +214,23 @@ def test_what_cannot_be_done_is_told_in_a_line(words, line, tmp_path, monkeypatc
     with pytest.raises(UserError, match=line):
         run(*words)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_is_a_bundle_that_the_controller_plays(waving, tmp_path):
+    """Tick for tick the plan, behind the controller's own safety; at its end the last command stays."""
+    plan = make_plan(waving.scene.robot, waving.spec, duration_s=3.0)
+    write_plan_bundle(tmp_path / "plan.rwm", plan, waving.spec)
+    with Bundle.open(tmp_path / "plan.rwm") as bundle, Controller(bundle, config=SafetyConfig(soft_start_s=0.0)) as it:
+        for _ in range(2):  # again from its start, as an episode that begins
+            it.disable()
+            it.enable()
+            it.start_episode()
+            observation = {"joint_position": np.full(3, 0.3, np.float32), "joint_velocity": np.zeros(3, np.float32)}
+            told = []
+            for tick in range(160):
+                command = it.step(observation, tick / 50.0)
+                assert not command.fault_bits
+                told.append(command.command.copy())
+                observation["joint_position"] = told[-1]
+            np.testing.assert_allclose(told[:150], plan.command, atol=1e-6)
+            np.testing.assert_allclose(told[150:], np.tile(plan.command[-1], (10, 1)), atol=1e-6)

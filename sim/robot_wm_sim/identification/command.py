@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
 
+from robot_wm.atomic import require_writable
 from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.options import Positive, Seed
@@ -60,7 +62,8 @@ def identify(
     out
         Folder of the result.
     plan
-        File to write a plan of commands to (.csv: time_s and a column for each joint), for a robot in the air.
+        What to write commands to, for a robot in the air: plan.rwm, a bundle that the robot's node plays and records
+        as any other, or a table (.csv: time_s, and a column for each joint).
     task
         Whose robot it is; by default that of the log or bundle.
     bundle
@@ -98,7 +101,9 @@ def identify(
         return
     if out is None:
         raise UserError("identify: --out says where the result goes")
+    require_writable(out)
     assert log is not None
+    _require_parts("jinja2", "lz4", "matplotlib", "zstandard", *(["cma"] if walking else []))
     if walking:
         if bundle is None:
             raise UserError("identify --walking: --bundle says whose agent walked")
@@ -176,6 +181,13 @@ def play(
             path, world = walk(it, record, duration_s=seconds, seed=seed)
     result = {"recording": str(path)} | ({"randomisation": world} if world else {})
     emit(result, as_json=json, title=f"{played.name} played")
+
+
+def _require_parts(*names: str) -> None:
+    """Raise UserError for a part that the installation lacks: before the search, and not when its page is due."""
+    for name in names:
+        if find_spec(name) is None:
+            raise UserError(f"identify needs {name}: pip install 'robot-wm[all]'")
 
 
 def _of_bundle(bundle: Path | None, public_key: Path | None) -> tuple[AgentSpec | None, dict[str, Any]]:
@@ -269,7 +281,13 @@ def _write_plan(
         raise UserError("identify --plan: --task or --bundle says for which robot")
     with _hung(task, options, backend) as env:
         made = make_plan(env.task.scene.robot, env.agent_spec, duration_s=duration_s, seed=seed)
-    made.write(path)
+        if path.suffix == ".rwm":
+            _require_parts("onnx")
+            from robot_wm_sim.identification.plan_bundle import write_plan_bundle
+
+            write_plan_bundle(path, made, env.agent_spec)
+        else:
+            made.write(path)
     result = {"plan": str(path), "duration_s": made.duration_s, "joints": list(made.joints)}
     emit(result, as_json=as_json, title=str(path))
 

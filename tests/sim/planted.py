@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, JointRole, ObservationField
 from robot_wm_sim.actuators.actuator import IDEAL, Actuator
 from robot_wm_sim.dynamics import Dynamics
@@ -157,7 +155,3 @@ def still(plan: Plan, joint: str) -> Plan:
     command = plan.command.copy()
     command[:, plan.joints.index(joint)] = command[0, plan.joints.index(joint)]
     return replace(plan, command=command)
-
-
-def position(log: JointLog) -> np.ndarray:
-    return np.concatenate([one.position for one in (*log.fit, *log.held_out)])

@@ -113,6 +113,7 @@ def identify(
         return
     found, robot = _identified(log, spec, task, options, backend, processes, skip_damaged)
     from robot_wm_sim.identification.page import PAGE, told, write_folder
+    from robot_wm_sim.identification.parameters import UNKNOWN_TO
     from robot_wm_sim.randomisation.ranges import load_randomisation
 
     write_folder(out, found, robot, load_randomisation(over), log=log)
@@ -124,6 +125,8 @@ def identify(
         }
     emit(result, as_json=json, title=f"{robot.name}, from {log.name}")
     messages().print(f"report: {out / PAGE}", markup=False)
+    if found.reasons and (unknown := UNKNOWN_TO.get(backend)):
+        messages().print(f"{backend} knows of no {', '.join(unknown)}: another --backend may do better", markup=False)
     _end(found.reasons)
 
 

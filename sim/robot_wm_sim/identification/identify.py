@@ -12,7 +12,7 @@ from robot_wm_sim.identification.joint_log import JointLog, Stretch
 from robot_wm_sim.identification.parameters import Parameter, Parameters
 from robot_wm_sim.identification.player import Setting, Told, player
 from robot_wm_sim.identification.processes import working
-from robot_wm_sim.identification.residual import Units, settled
+from robot_wm_sim.identification.residual import Units
 from robot_wm_sim.identification.rig import in_the_air
 from robot_wm_sim.identification.search import Fit, Search
 from robot_wm_sim.scene import Scene
@@ -135,15 +135,15 @@ def identify(
 def _errors(log: JointLog, held_out: Told, before: Told) -> tuple[JointError, ...]:
     noise = Units.noise_of(log.held_out)
     now, then = (_rms(log.held_out, [said[0] for said in told]) for told in (held_out, before))
-    means = [np.broadcast_to(one.position.mean(axis=0), one.position.shape) for one in log.held_out]
+    means = [np.broadcast_to(one.position[one.counted].mean(axis=0), one.position.shape) for one in log.held_out]
     motion = _rms(log.held_out, means)
     rows = zip(log.joints, now.tolist(), then.tolist(), motion.tolist(), noise.tolist(), strict=True)
     return tuple(JointError(*row) for row in rows)
 
 
 def _rms(stretches: tuple[Stretch, ...], positions: list[Float64]) -> Float64:
-    """Of what differs from the recorded positions once replays have settled, [N]."""
+    """Of what differs from the recorded positions where samples count, [N]."""
     pairs = zip(stretches, positions, strict=True)
-    error = np.concatenate([(told - one.position)[settled(one)] for one, told in pairs])
+    error = np.concatenate([(told - one.position)[one.counted] for one, told in pairs])
     rms: Float64 = np.sqrt(np.mean(error**2, axis=0))
     return rms

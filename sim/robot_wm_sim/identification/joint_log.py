@@ -16,6 +16,7 @@ from robot_wm.spec import AgentSpec, JointRole, ObservationField, Source, requir
 
 Float64 = NDArray[np.float64]
 MOST_S = 60.0  # of a log that are looked at
+SETTLING_S = 1.0  # of each stretch that hangs on how it began
 LEAST_S = 2.0  # of a stretch that is worth anything
 HELD_OUT = 0.25  # share of each stretch, its end, that only judges
 
@@ -33,6 +34,7 @@ class Stretch:
     velocity: Float64 | None  # [T, N] rad/s or m/s
     command_s: Float64  # [T] when each command went out
     command: Float64  # [T, A] SI
+    counts_from_s: float = 0.0  # samples before that are there for what they lead to
     wishes: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)  # [T, *shape] the operator's, by field
 
     @property
@@ -40,8 +42,14 @@ class Stretch:
         """From the first sample to the last."""
         return float(self.time_s[-1])
 
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Which samples [T] count."""
+        counted: NDArray[np.bool_] = self.time_s >= self.counts_from_s - 1e-9
+        return counted
+
     def part(self, begin: int, end: int) -> Stretch:
-        """Samples ``begin`` to ``end``; the time begins anew."""
+        """Samples ``begin`` to ``end``, all of which count; the time begins anew."""
         own, start = slice(begin, end), self.time_s[begin]
         return replace(
             self,
@@ -50,13 +58,17 @@ class Stretch:
             velocity=None if self.velocity is None else self.velocity[own],
             command_s=self.command_s[own] - start,
             command=self.command[own],
+            counts_from_s=0.0,
             wishes={name: values[own] for name, values in self.wishes.items()},
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointLog:
-    """The stretches of a recording, cut into what is fitted and what only judges."""
+    """The stretches of a recording: what is fitted, and what only judges.
+
+    The latter are whole, as set-points of velocity commands follow from where they began; their last samples count.
+    """
 
     spec: AgentSpec
     joints: tuple[str, ...]  # [N] commanded and measured
@@ -66,7 +78,7 @@ class JointLog:
     @property
     def duration_s(self) -> float:
         """Of all stretches."""
-        return sum(one.duration_s for one in (*self.fit, *self.held_out))
+        return sum(one.duration_s for one in self.held_out)
 
 
 def read_joint_log(path: Path, *, expected: AgentSpec | None = None, skip_damaged: bool = False) -> JointLog:
@@ -104,9 +116,16 @@ def read_joint_log(path: Path, *, expected: AgentSpec | None = None, skip_damage
     return JointLog(
         spec=spec,
         joints=joints,
-        fit=tuple(one.part(0, cut) for one, cut in zip(stretches, cuts, strict=True)),
-        held_out=tuple(one.part(cut, len(one.time_s)) for one, cut in zip(stretches, cuts, strict=True)),
+        fit=tuple(_begun(one.part(0, cut)) for one, cut in zip(stretches, cuts, strict=True)),
+        held_out=tuple(
+            replace(one, counts_from_s=float(one.time_s[cut])) for one, cut in zip(stretches, cuts, strict=True)
+        ),
     )
+
+
+def _begun(stretch: Stretch) -> Stretch:
+    """Of which the beginning does not count: where joints were is known to within noise, and no earlier command is."""
+    return replace(stretch, counts_from_s=min(SETTLING_S, stretch.duration_s / 4))
 
 
 def _field(spec: AgentSpec, role: JointRole) -> ObservationField | None:

@@ -20,8 +20,7 @@ def fits(found: Identified) -> Figure:
     from matplotlib.figure import Figure
 
     stretch, (now, _), (before, _) = found.log.held_out[0], found.held_out[0], found.before[0]
-    last = max(stretch.duration_s - SHOWN_S, 0.0)  # replays have settled there
-    own = stretch.time_s >= last
+    own = stretch.counted & (stretch.time_s >= stretch.duration_s - SHOWN_S)
     joints = found.log.joints
     rows = -(-len(joints) // _COLUMNS)
     figure = Figure(figsize=(13, 2.1 * rows), layout="constrained")
@@ -39,7 +38,7 @@ def fits(found: Identified) -> Figure:
         )
         axis.tick_params(labelsize=7)
     axes[0].legend(fontsize=7, loc="upper right")
-    figure.supxlabel("held-out time, s", fontsize=8)
+    figure.supxlabel("time, s; held out", fontsize=8)
     figure.supylabel("position, rad or m", fontsize=8)
     return figure
 

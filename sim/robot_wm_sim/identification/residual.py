@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from robot_wm_sim.identification.joint_log import Stretch
 
 Float64 = NDArray[np.float64]
-SETTLING_S = 1.0  # of each stretch that does not count: how it began is known to within noise alone
 LEAST_SHARE = 0.01  # of a joint's motion that counts as one unit where its sensor has less noise than that
 _MAD_TO_STD = 1.4826
 _THIRD = np.sqrt(20.0)  # std of the third difference of white noise with std 1: 1, 3, 3, 1
@@ -37,14 +36,9 @@ class Units:
         return _noise([one.position for one in stretches])
 
 
-def settled(stretch: Stretch) -> NDArray[np.bool_]:
-    """Which samples [T] count: those behind what hangs on how the stretch began."""
-    return stretch.time_s >= min(SETTLING_S, stretch.duration_s / 4)
-
-
 def misfit(stretch: Stretch, units: Units, position: Float64, velocity: Float64) -> Float64:
-    """Of a replay's positions and velocities [T, N] once it has settled, [R, N] in units."""
-    counts = settled(stretch)
+    """Of a replay's positions and velocities [T, N] where samples count, [R, N] in units."""
+    counts = stretch.counted
     rows = (position - stretch.position)[counts] / units.position
     if stretch.velocity is None:
         return rows

@@ -107,13 +107,18 @@ class Search:
     ) -> tuple[Float64, float]:
         shape: list[tuple[int, ...]] = []
 
-        def residual(points: Float64) -> Float64:  # [P, K] -> [R * N, K]
+        # What is known beforehand is a residual more a parameter, so that what the log does not tell stays there.
+        weight = 1.0 / self._parameters.known  # [P]
+
+        def residual(points: Float64) -> Float64:  # [P, K] -> [R * N + P, K]
             found = self.misfits([np.clip(column, 0.0, 1.0) for column in points.T])
             shape[:] = [found[0].shape]
-            return np.stack([one.reshape(-1) for one in found], axis=1)
+            rows = np.stack([one.reshape(-1) for one in found], axis=1)
+            return np.concatenate([rows, weight[:, None] * (points - 0.5)])
 
         def jacobian(point: Float64, here: Float64) -> Float64:
-            return self.derivative(point[:, 0], here.reshape(shape[0]))
+            of_log = self.derivative(point[:, 0], here[: -len(weight)].reshape(shape[0]))
+            return np.concatenate([of_log, np.diag(weight)])
 
         def told(trace: list[minimize.IterLog]) -> None:
             on_step(len(trace), float(trace[-1].objective))

@@ -92,7 +92,8 @@ def log_windows(log: JointLog) -> tuple[list[Float64], list[Float64]]:
         for one in stretches:
             if one.velocity is None:
                 raise UserError("log: no field has role joint_velocity: motions cannot be compared")
-            found.append(windows(one.position, one.velocity, one.command[:, commanded]))
+            told = windows(one.position, one.velocity, one.command[:, commanded])
+            found.append(told[one.counted[-len(told) :]])
         return found
 
     return of(log.fit), of(log.held_out)

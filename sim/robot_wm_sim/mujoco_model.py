@@ -32,6 +32,9 @@ SLIP_S = 0.01  # friction
 # Friction's stiffness over the normal force's, with an elliptic cone: no creep under a steady load (MuJoCo Menagerie's
 # quadrupeds have the same).
 IMPEDANCE_RATIO = 100.0
+# Dry friction of joints (dof_solimp, dof_solref). With MuJoCo's defaults of 0.9 and 20 ms a light joint creeps: an A1's
+# knee at 0.16 rad/s under half of what would move it, with these at 0.3 mrad/s. Bullet's holds still.
+FRICTION_IMPEDANCE, FRICTION_S = 0.999, 0.004
 GROUND_EXTENT_M = 40.0  # half the drawn side; contacts have none
 WORLD = "world"
 BACKGROUND = (1.0, 1.0, 1.0)
@@ -106,6 +109,7 @@ def _complete_model(model: mujoco.MjModel, robot: Robot) -> None:
     """What is the same in the models of all versions of MuJoCo, but not in their specs, or is refused there."""
     model.jnt_actfrcrange[:] = 0.0  # a drive's limit comes with each Drive
     model.dof_damping[:] = model.dof_frictionloss[:] = 0.0
+    model.dof_solimp[:, :2], model.dof_solref[:, 0] = FRICTION_IMPEDANCE, FRICTION_S
     for joint in robot.joints:
         model.joint(joint.name).damping[:] = joint.damping  # of the polynomial in newer versions, the linear term
         model.dof_frictionloss[model.joint(joint.name).dofadr[0]] = joint.friction

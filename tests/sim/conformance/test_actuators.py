@@ -191,7 +191,7 @@ def test_friction_of_a_motor_is_that_of_its_joint(build, actuator):
     drive.effort[:] = 2.7  # less than it takes; see test_dry_friction_of_joints
     start = sim.state.joint_position[0]
     sim.run(drive, 500)
-    assert sim.state.joint_position[0] == pytest.approx(start, abs=2e-3)
+    assert sim.state.joint_position[0] == pytest.approx(start, abs=1e-5)
 
 
 def test_dynamics_put_another_friction_in_place_of_the_joint_s(build):

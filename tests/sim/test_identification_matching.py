@@ -60,10 +60,11 @@ def test_a_window_has_the_commands_before_it():
 
 def test_the_world_of_a_motion_is_found_without_its_times(env):
     def rollouts(asked):
-        return [Rollout(swings(env, numbers, 10 + seed), 1.0) for numbers, seed in asked]
+        told = [swings(env, numbers, 10 + seed, 750) for numbers, seed in asked]
+        return [Rollout(one[:500], one[500:], 1.0) for one in told]
 
     fit, held_out = [swings(env, TRUTH, 0, 750)], [swings(env, TRUTH, 1, 250)]
-    found = match(fit, held_out, rollouts, names=list(TRUTH), generations=12, population=8)
+    found = match(fit, held_out, rollouts, names=list(TRUTH), generations=10, population=8)
     assert found.best["action_latency_s"] == pytest.approx(TRUTH["action_latency_s"], abs=0.004)
     assert found.best["joint_friction"] == pytest.approx(TRUTH["joint_friction"], rel=0.25)
     for name, value in TRUTH.items():
@@ -71,7 +72,7 @@ def test_the_world_of_a_motion_is_found_without_its_times(env):
         assert low <= found.best[name] <= high
         assert found.is_informed(name), name
         assert low * 0.75 < value < high * 1.25
-    assert found.distance < 0.5 * found.before
+    assert found.held_out < 0.7 * found.before
     assert found.reasons == ()
 
 
@@ -79,7 +80,7 @@ def test_a_robot_that_falls_is_like_none_that_stands(env):
     told = [swings(env, TRUTH, 0)]
 
     def rollouts(asked):
-        return [Rollout(told[0][:100], 0.2) for _ in asked]
+        return [Rollout(told[0][:100], told[0][:0], 0.2) for _ in asked]
 
     found = match(told, told, rollouts, names=["motor_strength", "joint_friction"], generations=2, population=4)
     assert found.distance > 5.0

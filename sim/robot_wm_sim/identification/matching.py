@@ -23,7 +23,8 @@ Numbers = Mapping[str, float]
 class Rollout(NamedTuple):
     """What a robot did in one world."""
 
-    windows: Float64  # [W, N, F]
+    windows: Float64  # [W, N, F] of what is fitted
+    judged: Float64  # [W, N, F] of what comes behind it
     stood: float  # share of the time before a fall
 
 
@@ -41,7 +42,7 @@ ALIKE = (
 )
 REPEATS = 6
 FAR = 10.0  # standard deviations: no two motions of one robot are
-MOST_UNLIKE = 2.0  # times as far as the log is from itself
+MOST_UNLIKE = 2.0  # times as far as one rollout of a world is from another
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ class Matched:
     best: dict[str, float]
     ranges: dict[str, tuple[float, float]]  # that hold all worlds as good as the best
     distance: float  # of the best's rollouts to what was fitted
-    held_out: float  # to what was not
-    before: float  # of the world as built to what was not fitted
-    itself: float  # of what was not fitted to what was
+    held_out: float  # of their later part to what was not fitted
+    before: float  # the same of the world as built
+    luck: float  # of the best's rollouts from each other, in that part
     tried: int
     shown: Rollout  # one of the best world
     shown_before: Rollout  # and of the world as built
@@ -61,11 +62,11 @@ class Matched:
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why nothing should be deployed that learned in such worlds; empty where it may."""
-        if self.held_out <= MOST_UNLIKE * self.itself:
+        if self.held_out <= MOST_UNLIKE * self.luck:
             return ()
         return (
-            f"the simulated motion is {self.held_out:.3g} from what was held out, and the log {self.itself:.3g} from"
-            f" itself (at most {MOST_UNLIKE:g} times as far)",
+            f"the simulated motion is {self.held_out:.3g} from what was held out, and {self.luck:.3g} from itself in"
+            f" another try (at most {MOST_UNLIKE:g} times as far)",
         )
 
     def is_informed(self, name: str) -> bool:
@@ -125,9 +126,9 @@ def match(
             for name, a, b, (lower, upper) in zip(names, low, high, ends, strict=True)
         },
         distance=float(np.mean(again)),
-        held_out=float(np.mean([_cost(judged, told) for told in repeated])),
-        before=float(np.mean([_cost(judged, told) for told in before])),
-        itself=judged.distance(fit),
+        held_out=float(np.mean([_later(judged, told) for told in repeated])),
+        before=float(np.mean([_later(judged, told) for told in before])),
+        luck=_luck(repeated),
         tried=len(tried),
         shown=repeated[0],
         shown_before=before[0],
@@ -137,3 +138,14 @@ def match(
 def _cost(likeness: Likeness, told: Rollout) -> float:
     """A distance; who fell early has shown little, and none of it counts as alike."""
     return (likeness.distance([told.windows]) if len(told.windows) else FAR) + FAR * (1.0 - told.stood)
+
+
+def _later(likeness: Likeness, told: Rollout) -> float:
+    """Of the later part."""
+    return likeness.distance([told.judged]) if len(told.judged) else FAR
+
+
+def _luck(rollouts: Sequence[Rollout]) -> float:
+    """How far rollouts of one world are from the first, where they got so far."""
+    first, *others = [told.judged for told in rollouts if len(told.judged)] or [np.zeros((0, 1, 1))]
+    return float(np.mean([Likeness([first]).distance([other]) for other in others])) if others else 0.0

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.evaluation.driven import Driven, driven
 from robot_wm.runtime.safety import SafetyConfig
-from robot_wm_sim.identification.distribution import windows
+from robot_wm_sim.identification.distribution import LAGS, windows
 from robot_wm_sim.identification.joint_log import JointLog, Stretch
 from robot_wm_sim.identification.matching import Numbers, Rollout
 
@@ -29,15 +29,17 @@ class Walk(NamedTuple):
     backend: str
     joints: tuple[str, ...]
     wishes: Mapping[str, NDArray[np.float32]]  # [T, *shape] the operator's, by field
-    ticks: int
+    fitted: int  # ticks, the first of all
+    ticks: int  # T
 
 
 def walk_of(
     log: JointLog, bundle: Path, public_key: Path | None, options: Mapping[str, Any], backend: str
 ) -> tuple[Walk, list[Float64], list[Float64]]:
     """What is to be walked for a log, as long as its longest stretch; its windows, fitted and held out."""
-    longest = max(log.fit, key=lambda one: one.duration_s)
-    walk = Walk(bundle, public_key, options, backend, log.joints, longest.wishes, len(longest.time_s))
+    pairs = zip(log.fit, log.held_out, strict=True)
+    fit, whole = max(pairs, key=lambda pair: pair[1].duration_s)
+    walk = Walk(bundle, public_key, options, backend, log.joints, whole.wishes, len(fit.time_s), len(whole.time_s))
     return walk, *log_windows(log)
 
 
@@ -61,18 +63,21 @@ class Walker:
         it.controller.disable()
         it.controller.enable()
         it.controller.start_episode()
-        told: dict[str, list[Float64]] = {"joint_position": [], "joint_velocity": [], "command": []}
+        seen: dict[str, list[Float64]] = {"joint_position": [], "joint_velocity": [], "command": []}
         for tick in range(walk.ticks):
             observation |= {name: wishes[tick] for name, wishes in walk.wishes.items()}
             for role, (name, rows) in self._rows.items():
-                told[role].append(observation[name][rows].astype(np.float64))
+                seen[role].append(observation[name][rows].astype(np.float64))
             command = it.controller.step(observation, tick * it.controller.spec.control_period_s)
-            told["command"].append(command.command[self._commanded].astype(np.float64))
+            seen["command"].append(command.command[self._commanded].astype(np.float64))
             observation, _, terminated, _, _ = it.env.step(command.command)
             if terminated:
                 break
-        arrays = [np.stack(told[name]) for name in ("joint_position", "joint_velocity", "command")]
-        return Rollout(windows(*arrays), len(arrays[0]) / walk.ticks)
+        arrays = [np.stack(seen[name]) for name in ("joint_position", "joint_velocity", "command")]
+        told = windows(*arrays)
+        late = walk.ticks - walk.fitted
+        later = told[len(told) - late :] if len(arrays[0]) == walk.ticks else told[:0]
+        return Rollout(told[: walk.fitted - LAGS[-1]], later, len(arrays[0]) / walk.ticks)
 
 
 @contextmanager

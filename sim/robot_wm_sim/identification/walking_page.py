@@ -41,7 +41,7 @@ def write_walk(
         "distance": found.distance,
         "held_out": found.held_out,
         "held_out_before": found.before,
-        "log_from_itself": found.itself,
+        "rollouts_from_each_other": found.luck,
         "worlds_tried": found.tried,
         "best": found.best,
         "ranges": {name: list(ends) for name, ends in found.ranges.items()},
@@ -62,7 +62,7 @@ def write_walk(
         headline=[
             ("verdict", "do not deploy" if found.reasons else "deploy"),
             ("held out, from the log", f"{found.held_out:.3f}, as built {found.before:.3f}"),
-            ("the log from itself", f"{found.itself:.3f}"),
+            ("rollouts from each other", f"{found.luck:.3f}"),
         ],
         pictures=[picture("Motions", "Distributions, and not times, are compared.", figure)],
         rows={

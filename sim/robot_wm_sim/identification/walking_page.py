@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NOT_TOLD = "what one joint is beside another, zeros of encoders, and how late sensors and commands are apart"
-_SHOWN = ((3, "command before the last, from the joint, rad or m"), (1, "speed, rad/s or m/s"))  # of the features
+_SHOWN = ((3, "last command, from it"), (1, "speed"))  # of the features, SI
 
 
 def write_walk(

@@ -84,6 +84,8 @@ def test_a_robot_that_falls_is_like_none_that_stands(env):
 
     found = match(told, told, rollouts, names=["motor_strength", "joint_friction"], generations=2, population=4)
     assert found.distance > 5.0
+    low, high = found.ranges["motor_strength"]  # nothing was learned, and the ranges say so
+    assert high - low > 0.1
     assert found.reasons
 
 

@@ -40,6 +40,7 @@ SPREAD = 0.25  # of the way between bounds that the first generation is spread o
 ALIKE = (
     2.0  # standard deviations of a repeated rollout's distance: worlds no further than that from the best are as good
 )
+LEAST_ALIKE = 10  # worlds that the ranges hold in any case
 REPEATS = 6
 FAR = 10.0  # standard deviations: no two motions of one robot are
 MOST_UNLIKE = 2.0  # times as far as one rollout of a world is from another
@@ -117,7 +118,9 @@ def match(
     before = rollouts([({}, other) for other in others])
     again = [_cost(fitted, told) for told in repeated]
     bound = float(np.mean(again) + ALIKE * np.std(again))
-    alike = np.stack([middle, *(point for point, cost in tried if cost <= bound)])
+    ranked = sorted(tried, key=lambda one: one[1])
+    # No fewer than a few: a search that has not come to its end has seen too little to be sure.
+    alike = np.stack([middle, *(p for n, (p, cost) in enumerate(ranked) if cost <= bound or n < LEAST_ALIKE)])
     ends = zip(alike.min(axis=0), alike.max(axis=0), strict=True)
     return Matched(
         best=best,

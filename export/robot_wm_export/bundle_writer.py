@@ -15,6 +15,7 @@ from robot_wm.runtime.archive import write_archive
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
 from robot_wm.runtime.manifest import MANIFEST, PARITY, SIGNATURE, FileEntry, Lineage, Manifest
+from robot_wm.runtime.monitor import MonitorSection
 from robot_wm.runtime.parity_recording import Recording, write_recording
 from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.signature import sign
@@ -50,6 +51,7 @@ def write_bundle(
     parity: Parity,
     lineage: Lineage,
     sign_key: Ed25519PrivateKey | None = None,
+    monitor: MonitorSection | None = None,
 ) -> Manifest:
     """Write the folder ``out`` (``*.rwm``) and return its manifest.
 
@@ -71,6 +73,7 @@ def write_bundle(
             outputs=tuple(outputs),
             draws=tuple(draws),
             surprise_unit=surprise_unit,
+            monitor=monitor,
             parity=parity,
             lineage=lineage,
         )

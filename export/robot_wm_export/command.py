@@ -16,6 +16,7 @@ from robot_wm.options import Seed, Which
 if TYPE_CHECKING:
     from robot_wm.training.checkpoint import LoadedAgent
     from robot_wm_export.calibration import Calibration
+    from robot_wm_export.monitor.calibrate import Plan
 
 app = cyclopts.App(name="export", help="Write a checkpoint's agent as a bundle that a robot can run and verify.")
 
@@ -31,6 +32,8 @@ def export(
     bundle_version: Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))] = 0,
     precision: str | None = None,
     calibration: Path | None = None,
+    monitor: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    monitor_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.01,
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
     seed: Seed = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -57,6 +60,10 @@ def export(
         Graphs of lower precision to write beside float32, separated by commas: fp16, int8.
     calibration
         Replay store whose newest episodes scale int8 [default: the run's, else the recorded ticks of the task].
+    monitor
+        Episodes of the task that each limit of the monitor is set by, and twice as many that are pushed; 0: no monitor.
+    monitor_rate
+        Share of such episodes in which a limit may be exceeded: 0.01 needs 99 episodes.
     rollout_ticks
         Control steps of the task that are recorded and compared.
     seed
@@ -104,6 +111,7 @@ def export(
             make_zip=make_zip,
             precisions=precisions,
             calibration=ticks,
+            monitor=_plan(monitor, monitor_rate, config.task_options),
             on_stage=status.update,
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
@@ -111,6 +119,12 @@ def export(
     taken = {"checkpoint": str(loaded.path), "steps": loaded.state.env_steps}
     loaded.tell_newer()
     emit(taken | summary(report), as_json=json, title="Bundle")
+
+
+def _plan(episodes: int, rate: float, options: dict[str, Any]) -> Plan | None:
+    from robot_wm_export.monitor.calibrate import Plan
+
+    return Plan(episodes=episodes, false_alarm_rate=rate, options=dict(options)) if episodes else None
 
 
 def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:

@@ -15,6 +15,7 @@ from robot_wm.runtime.signature import load_private_key
 from robot_wm.spec import AgentSpec
 from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm_export.calibration import Calibration
+from robot_wm_export.monitor.calibrate import Plan, calibrate
 from robot_wm_export.onnx_export import export_newest, export_op17
 from robot_wm_export.precision import low_precision
 from robot_wm_export.rollout import Rollout, check_rollout
@@ -46,13 +47,15 @@ def export_agent(
     profiles: Sequence[str] = (POLICY_OP17, POLICY),
     precisions: Sequence[LowPrecision] = (),
     calibration: Calibration | None = None,
+    monitor: Plan | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ExportReport:
     """Export ``agent`` (on the CPU, float32) to the folder ``out`` (``*.rwm``) and check it over ``rollout``.
 
     ``sign_key`` is a PEM private key (Ed25519); ``profiles`` are the graphs to write, the opset-17 one always among
     them: robots and the recording use it. ``precisions`` are written beside them, made from the opset-17 graph;
-    ``calibration`` scales int8 (by default the rollout does). ``on_stage`` hears what is being done. Raises UserError
+    ``calibration`` scales int8 (by default the rollout does); ``monitor`` says how the monitor is
+    calibrated (None: the bundle has none). ``on_stage`` hears what is being done. Raises UserError
     for bad arguments, when a graph differs from torch by more than 1e-4 * max(1, |torch's value|), and when one of low
     precision is further from float32 than a manifest may allow.
     """
@@ -81,6 +84,7 @@ def export_agent(
         graphs[POLICY_OF[precision]], low[precision] = low_precision(
             models[POLICY_OP17], graph, recording, precision, calibration
         )
+    watched = None if monitor is None else calibrate(agent, spec, monitor, on_stage=on_stage)
     on_stage("writing the bundle")
     manifest = write_bundle(
         out,
@@ -102,6 +106,7 @@ def export_agent(
         ),
         lineage=lineage_checked,
         sign_key=key,
+        monitor=watched,
     )
     return ExportReport(
         path=out, manifest=manifest, signed=key is not None, zip_path=write_zip(out) if make_zip else None

@@ -23,6 +23,7 @@ from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.live.check import LiveCheck
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
+from robot_wm.runtime.monitor import Monitor, Scores, command_fields
 from robot_wm.runtime.noise import NoiseSource
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.safety import Safety, SafetyConfig, SurpriseMonitor
@@ -34,9 +35,12 @@ from robot_wm.spec import Source
 Float32 = NDArray[np.float32]
 
 _ENGINE, _OUTPUT, _SURPRISE = int(Fault.ENGINE), int(Fault.OUTPUT_NOT_FINITE), int(Fault.SURPRISE)
-_STALE, _FOLLOWING, _LIVE = int(Fault.STALE), int(Fault.FOLLOWING), int(Fault.LIVE_CHECK)
+_STALE, _FOLLOWING = int(Fault.STALE), int(Fault.FOLLOWING)
+_LIVE, _FALLING = int(Fault.LIVE_CHECK), int(Fault.FALLING)
 _ACKNOWLEDGED = int(Fault.DEADLINE | Fault.STALLED)
 _RESTING = (Mode.INACTIVE, Mode.ESTOP)  # the engine is not asked
+_NO_SCORES = Scores()
+_DRIVING = (Mode.SOFT_START, Mode.ACTIVE, Mode.HOLD)  # in which a robot that is about to fall is to react
 
 
 class Agent(Protocol):
@@ -62,6 +66,9 @@ class Command:
     damp: bool = True  # firmware should brake with kd only, rather than follow the command
     value: float = math.nan  # the critic's estimate of the return
     surprise: float = math.nan  # in the manifest's surprise_unit
+    scores: Scores = _NO_SCORES  # of the agent's monitor, where it has one
+    changed: bool = False  # surprise says that the world is another one; moves nothing
+    falling: bool = False  # the robot is about to fall; moves nothing unless `SafetyConfig.reacts_to_fall`
     fault_bits: int = 0
     detail: str = ""  # the faults in words
     observe_us: float = 0.0  # checking, scaling and history
@@ -172,6 +179,11 @@ class Controller:
         self.unwatched = unwatched(spec, following)
         self._following = None if len(following.unwatched) == n else following
         self._surprise = SurpriseMonitor(self.config.surprise_limit, self.config.surprise_ticks)
+        section = self.manifest.monitor
+        self._monitor = None if section is None else Monitor(section)
+        # [F] of the output that tells of falls, a view
+        self._belief = None if section is None or section.fall is None else outputs[section.fall.output].reshape(-1)
+        self._operator = [self._transform.raw[field.name][0] for field in command_fields(spec)]
         self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
         self._standing = 0
         self._no_action = np.full(n, np.nan, dtype=np.float32)  # [A]
@@ -283,6 +295,7 @@ class Controller:
             self._goes_on = False
             command.raw_action = self._no_action
             command.value = command.surprise = math.nan
+            self._forget_scores()
         target = self._target if asks and not faults else None
         command.command = safety.decide(target, faults, measured, speed=speed, missed_ticks=missed_ticks)
         self._map.policy_into(command.command, command.action)
@@ -335,21 +348,48 @@ class Controller:
             command.detail = str(error)
             command.raw_action = self._no_action
             command.value = command.surprise = math.nan
+            self._forget_scores()
             return self._forget(_ENGINE)
         command.raw_action = self._action_out
         command.value, command.surprise = self._value_out.item(), self._surprise_out.item()
         if not all(map(math.isfinite, (*self._action_out.tolist(), command.value, command.surprise))):
             command.detail = "the engine's action, value or surprise is not finite"
+            self._forget_scores()
             return self._forget(_OUTPUT)
         is_first, self._goes_on = not self._goes_on, True
         np.minimum(self._action_out, self._ones, out=self._scratch)
         np.maximum(self._scratch, self._minus_ones, out=self._scratch)
         self._map.command_into(self._scratch, self._target)
+        if self._monitor is not None and self._is_falling(self._monitor, is_first=is_first):
+            return _FALLING
         if self._surprise.update(command.surprise, is_first=is_first):
             assert self.config.surprise_limit is not None
             command.detail = self.manifest.surprise_text(command.surprise, self.config.surprise_limit)
             return _SURPRISE
         return 0
+
+    def _is_falling(self, monitor: Monitor, *, is_first: bool) -> bool:
+        """Judge the tick; whether the robot is to react to a fall that is to come."""
+        command = self._command
+        wanted = [number for view in self._operator for number in view.tolist()]  # [U]
+        scores = command.scores = monitor.scores(command.surprise, self._belief, wanted, is_first=is_first)
+        command.changed, command.falling = monitor.is_changed(scores), monitor.is_falling(scores)
+        if not (command.falling and self.config.reacts_to_fall and self._safety.mode in _DRIVING):
+            return False
+        command.detail = monitor.text(scores)
+        return True
+
+    @property
+    def alarm(self) -> str:
+        """What the agent's monitor says of the latest tick, in words; "" for nothing, and without a monitor."""
+        command = self._command
+        if self._monitor is None or not (command.falling or command.changed):
+            return ""
+        return self._monitor.text(command.scores)
+
+    def _forget_scores(self) -> None:
+        command = self._command
+        command.scores, command.changed, command.falling = _NO_SCORES, False, False
 
     def _forget(self, fault: int) -> int:
         # is_first multiplies the old state by zero inside the graph, which does not mend a NaN.

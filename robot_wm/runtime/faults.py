@@ -6,7 +6,7 @@ from enum import IntFlag
 
 
 class Fault(IntFlag):
-    """Faults of one tick. Any of them makes the controller hold."""
+    """Faults of one tick. Any of them makes the controller hold, FALLING crouch."""
 
     NONE = 0
     MISSING_FIELD = 1  # an observation field is not there
@@ -24,6 +24,7 @@ class Fault(IntFlag):
     STALLED = 4096  # whoever calls the controller did not for longer than a sensor may be silent
     FOLLOWING = 8192  # a joint has been too far from its command for too long
     LIVE_CHECK = 16384  # what comes from the robot contradicts the spec, the training data or itself
+    FALLING = 32768  # about to fall, as far as the model's belief tells
 
 
 def fault_names(bits: int) -> tuple[str, ...]:

@@ -39,21 +39,22 @@ def waypoint(start: Float32, goal: Float32, share: float) -> Float32:
     return place
 
 
-def start_pose(action: ActionSpec, given: Mapping[str, float], rest: Float32, limits: CommandLimits) -> Float32:
+def pose_of(
+    action: ActionSpec, given: Mapping[str, float], rest: Float32, limits: CommandLimits, *, name: str = "start_pose"
+) -> Float32:
     """The pose [A]: ``rest`` (that of a zero action, within the limits) with what is ``given`` by joint instead.
 
-    UserError for a joint that is none of the action's, and for a position that its limits do not allow.
+    UserError, which calls it ``name``, for a joint that is none of the action's, and for a position that its limits do
+    not allow.
     """
     pose = rest.copy()
     for joint, position in given.items():
         if joint not in action.joints:
-            raise UserError(f"start_pose: {joint} is none of the agent's joints: {', '.join(action.joints)}")
+            raise UserError(f"{name}: {joint} is none of the agent's joints: {', '.join(action.joints)}")
         index = action.joints.index(joint)
         low, high = limits.low[index], limits.high[index]
         if not low <= position <= high:
-            raise UserError(
-                f"start_pose: {joint} at {position:g} {action.unit} is outside its limits, {low:g} to {high:g}"
-            )
+            raise UserError(f"{name}: {joint} at {position:g} {action.unit} is outside its limits, {low:g} to {high:g}")
         pose[index] = position
     return pose
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.graph_tensors import Draw, Frozen, NoiseTensor, StateTensor, TensorName, TensorSpec, graph_inputs
+from robot_wm.runtime.monitor import MonitorSection
 from robot_wm.runtime.parity_section import (
     LOW_PRECISIONS,
     FileName,
@@ -133,6 +134,7 @@ class Manifest(Frozen):
     draws: tuple[Draw, ...] = Field(default=(), description="categorical draws within the tick, in their order")
     surprise_unit: Literal["nats"] | None = Field(description="of the output surprise; none: only its order counts")
     planner: Planner | None = None
+    monitor: MonitorSection | None = Field(default=None, description="limits calibrated at export; none: not watched")
     parity: Parity
     lineage: Lineage
 
@@ -177,6 +179,8 @@ class Manifest(Frozen):
             if self.planner.graph not in self.files:
                 raise ValueError(f"planner: its graph {self.planner.graph} is not listed in files")
             self.planner.require_fit(self.spec, made)
+        if self.monitor is not None:
+            self.monitor.require_fit(self.spec, shapes)
         return self
 
     def inputs(self) -> tuple[TensorSpec, ...]:

@@ -342,7 +342,9 @@ def _take_unusual(value: object, out: NDArray[np.float32]) -> None:
 
 def _in_words(mode: int, fault_bits: int, detail: str) -> tuple[int, str]:
     kind = MODES[mode]
-    level = ERROR if kind in (Mode.DAMP, Mode.ESTOP) else WARN if fault_bits or kind is Mode.HOLD else INFO
+    level = (
+        ERROR if kind in (Mode.DAMP, Mode.ESTOP) else WARN if fault_bits or kind in (Mode.HOLD, Mode.CROUCH) else INFO
+    )
     names = [fault.name for fault in Fault if fault.value & fault_bits]
     words = f"{kind.value}: {', '.join(map(str, names))}" if names else kind.value
     return level, f"{words} ({detail})" if detail else words

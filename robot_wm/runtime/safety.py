@@ -11,6 +11,7 @@ start       is to the policy's start pose
 soft start  blend: last command → policy  the same blend           no
 active      the policy's target           the policy's target      no
 hold        the last command stays        go to zero               no
+crouch      the crouch pose               go to zero               no
 damp        follow the measured position  go to zero               yes: brake with kd only
 ==========  ============================  =======================  =====================
 
@@ -34,7 +35,8 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.end_stops import EndStops
-from robot_wm.runtime.go_to_start import GoToStart, start_pose
+from robot_wm.runtime.faults import Fault
+from robot_wm.runtime.go_to_start import GoToStart, pose_of
 from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.limits import CommandLimits, command_limits, limit_command
 from robot_wm.runtime.live.excitation import StandExcitation
@@ -44,6 +46,7 @@ from robot_wm.spec import AgentSpec
 
 Float32 = NDArray[np.float32]
 
+_FALLING = int(Fault.FALLING)
 _LIMP = (Mode.INACTIVE, Mode.DAMP, Mode.ESTOP)  # a tuple: hashing an enum's member takes longer than three looks
 
 
@@ -65,6 +68,11 @@ class SafetyConfig:
     recover_ticks: int = 5  # sound ticks in a row that end a hold
     surprise_limit: float | None = None  # None: surprise is reported, never acted upon
     surprise_ticks: int = 5  # ticks in a row above the limit that make a fault
+    reacts_to_fall: bool = False  # whether a fall that the agent's monitor foresees makes the robot crouch and damp
+    crouch_pose: Mapping[str, float] = field(
+        default_factory=dict
+    )  # rad (m) by joint, in place of the zero action's; none: damp at once
+    crouch_s: float = 0.16  # for so long the joints are driven there, then damped
     deadline_s: float | None = None  # a tick may take this long; None: the control period
 
     def __post_init__(self) -> None:
@@ -73,6 +81,7 @@ class SafetyConfig:
             ("hold_s", "s"),
             ("start_speed", "rad/s"),
             ("start_tolerance", "rad"),
+            ("crouch_s", "s"),
         ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"{name} must be at least 0 {unit}, got {getattr(self, name)}")
@@ -117,6 +126,7 @@ class Safety:
         self._soft_ticks = round(config.soft_start_s * spec.control_rate_hz)
         self._hold_ticks = round(config.hold_s * spec.control_rate_hz)
         self._recover_ticks = config.recover_ticks
+        self._crouch_ticks = round(config.crouch_s * spec.control_rate_hz) if config.crouch_pose else 0
         self._holds_when_stopped = config.hold_when_stopped
         self._is_position = spec.action.mode == "position"
         self._is_discrete = spec.action.is_discrete
@@ -134,6 +144,9 @@ class Safety:
             rest = np.nan_to_num(to_command(spec.action, rest))
         self._rest = np.minimum(np.maximum(rest, self.limits.low), self.limits.high)
         self.command[:] = self._rest
+        if config.crouch_pose and not self._is_position:
+            raise UserError(f"crouch_pose: commands of {spec.action.mode} have no pose to go to")
+        self._crouch = pose_of(spec.action, config.crouch_pose, self._rest, self.limits, name="crouch_pose")  # [A]
         # Of two threads one may stop the robot while the other decides a tick.
         self._lock = threading.Lock()
         self._restart()
@@ -150,7 +163,7 @@ class Safety:
         self._has_begun = False  # whether there was a sound tick since the last enable
 
     def _go_to_start(self, spec: AgentSpec, config: SafetyConfig) -> GoToStart:
-        pose = start_pose(spec.action, config.start_pose, self._rest, self.limits)
+        pose = pose_of(spec.action, config.start_pose, self._rest, self.limits)
         # No faster than what the rate limits let through: else the way would end before the robot does.
         speed = np.minimum(np.float32(config.start_speed), self.limits.step * np.float32(spec.control_rate_hz))
         tolerance, period_s = config.start_tolerance, spec.control_period_s
@@ -237,7 +250,7 @@ class Safety:
         """Count this tick and enter the mode that follows from it."""
         self._ticks_in_mode += 1
         if faults:
-            self._enter(transition(self.mode, Event.FAULT))
+            self._enter(transition(self.mode, Event.FALLING if faults & _FALLING else Event.FAULT))
         if self.mode is Mode.HOLD:
             self._faulty_ticks += missed_ticks + bool(faults)
             self._sound_ticks = 0 if faults else self._sound_ticks + 1
@@ -245,6 +258,9 @@ class Safety:
                 self._enter(transition(self.mode, Event.EXPIRED))
             elif self._sound_ticks >= self._recover_ticks:
                 self._enter(transition(self.mode, Event.RECOVERED))
+        elif self.mode is Mode.CROUCH:
+            if self._ticks_in_mode >= self._crouch_ticks:
+                self._enter(transition(self.mode, Event.EXPIRED))
         elif self.mode is Mode.GO_TO_START:
             assert self._go is not None
             if self._go.has_arrived:
@@ -272,6 +288,8 @@ class Safety:
             return self._go.next()
         if not self._is_position:
             return self._rest
+        if self.mode is Mode.CROUCH:
+            return self._crouch
         keeps = self._holds_when_stopped and self._placed
         return measured if measured is not None and self.damp and not keeps else self.command
 

@@ -41,7 +41,16 @@ METADATA = "robot_wm"  # name of the metadata record
 TICK_TOPIC, IMAGE_TOPICS, LOG_TOPIC = "/agent/tick", "/agent/image/", "/agent/log"
 
 # Their places are the numbers in files: only ever append.
-MODES = (Mode.INACTIVE, Mode.SOFT_START, Mode.ACTIVE, Mode.HOLD, Mode.DAMP, Mode.ESTOP, Mode.GO_TO_START)
+MODES = (
+    Mode.INACTIVE,
+    Mode.SOFT_START,
+    Mode.ACTIVE,
+    Mode.HOLD,
+    Mode.DAMP,
+    Mode.ESTOP,
+    Mode.GO_TO_START,
+    Mode.CROUCH,
+)
 
 _NUMPY = {"bool": "?", "uint8": "u1", "uint32": "<u4", "uint64": "<u8", "int64": "<i8", "float64": "<f8"}
 # Type, name, what it is; in the order in which a record's numbers are written.

@@ -6,15 +6,17 @@ import pytest
 
 from robot_wm.runtime.modes import Event, Mode, transition
 
-EVENTS = ["enable", "disable", "estop", "reset", "fault", "far", "arrived", "started", "recovered", "expired"]
+EVENTS = ["enable", "disable", "estop", "reset", "fault", "falling", "far", "arrived", "started"]
+EVENTS += ["recovered", "expired"]
 TABLE = {  # "." is: stays
-    "inactive": "soft_start . estop . . . . . . .",
-    "soft_start": ". inactive estop . hold go_to_start . active . .",
-    "go_to_start": ". inactive estop . hold . soft_start . . .",
-    "active": ". inactive estop . hold . . . . .",
-    "hold": ". inactive estop . . . . . soft_start damp",
-    "damp": "soft_start inactive estop inactive . . . . . .",
-    "estop": ". . . inactive . . . . . .",
+    "inactive": "soft_start . estop . . . . . . . .",
+    "soft_start": ". inactive estop . hold crouch go_to_start . active . .",
+    "go_to_start": ". inactive estop . hold . . soft_start . . .",
+    "active": ". inactive estop . hold crouch . . . . .",
+    "hold": ". inactive estop . . crouch . . . soft_start damp",
+    "crouch": ". inactive estop . . . . . . . damp",
+    "damp": "soft_start inactive estop inactive . . . . . . .",
+    "estop": ". . . inactive . . . . . . .",
 }
 
 

@@ -157,7 +157,7 @@ def test_a_bad_file_is_refused_in_one_line_that_names_it(tmp_path, text, message
 
 
 def test_what_is_no_preset_and_no_file_is_refused(tmp_path):
-    presets = r"\(harsh, mild, none, rough, sim2real\)"
+    presets = r"\(harsh, mild, none, rough, sim2real, stumbles\)"
     with pytest.raises(UserError, match=f"randomisation 'hard' is neither a preset {presets}"):
         load_randomisation("hard")
     with pytest.raises(UserError, match=r"absent\.yaml: cannot read it: No such file"):

@@ -91,8 +91,10 @@ class LeggedVelocity(Task):
         self._kept = locomotion.kept(self._period_s)
         self._command_steps = max(1, round(COMMAND_PERIOD_S * control_rate_hz))
         self._units = list(legged.scale)  # [A]
-        self._rows, self._feet = legged.rows, len(legged.feet)
-        self._contact_links = (legged.trunk, *legged.feet, *legged.limbs)
+        self._rows = legged.rows
+        self._contact_links = (legged.trunk, *legged.sides, *legged.feet, *legged.limbs)
+        body = 1 + len(legged.sides)
+        self._contact_parts = slice(body), slice(body, body + len(legged.feet)), slice(body + len(legged.feet), None)
         self._clearance_m, self._torque_scale = legged.clearance_m, legged.torque_scale
         self._tipped = math.inf if legged.tipped is None else legged.tipped
 
@@ -123,7 +125,7 @@ class LeggedVelocity(Task):
         self._motion = motion = self._motion_now(sim)
         self._speed = (*motion.velocity[:2], motion.rate[2])  # averaged; m/s, m/s, rad/s
         self._gait = gait.GaitFigures(
-            feet=self._feet, motors=len(legged.actions), mass_kg=legged.mass_kg, period_s=self._period_s
+            feet=len(legged.feet), motors=len(legged.actions), mass_kg=legged.mass_kg, period_s=self._period_s
         )
         self._term_rows = StepRows(len(TERMS))  # of every step of the episode
 
@@ -145,8 +147,8 @@ class LeggedVelocity(Task):
         is upright, and the episode's mean errors of velocity and yaw rate are below 0.25.
         """
         self._motion = motion = self._motion_now(sim)
-        trunk, *contacts = sim.contact_forces(self._contact_links)
-        feet_n, limbs_n = contacts[: self._feet], contacts[self._feet :]
+        forces = sim.contact_forces(self._contact_links)
+        body_n, feet_n, limbs_n = (forces[part] for part in self._contact_parts)
         self._speed = (
             locomotion.averaged(self._speed[0], motion.velocity[0], kept=self._kept),
             locomotion.averaged(self._speed[1], motion.velocity[1], kept=self._kept),
@@ -165,13 +167,14 @@ class LeggedVelocity(Task):
         if self._steps % self._command_steps == 0 and self._steps // self._command_steps < len(self._commands):
             # It changes with an observation; rewards follow from the next step on.
             self._command = self._commands[self._steps // self._command_steps]
-        fallen = trunk > locomotion.BASE_CONTACT_N or motion.gravity[2] > self._tipped
+        fallen = body_n[0] > locomotion.BASE_CONTACT_N or motion.gravity[2] > self._tipped
         followed = self._gait.largest_error < SUCCESS_ERROR
         return Outcome(
             reward=locomotion.reward(terms["linear_velocity"], terms["yaw_rate"], terms["lift"], terms),
             terminated=fallen,
             info={
                 "success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT),
+                "down": max(body_n) > locomotion.BASE_CONTACT_N,
                 "terms": terms,
                 "figures": FiguresSoFar(partial(_figures, self._gait, self._term_rows, self._steps, fallen)),
             },

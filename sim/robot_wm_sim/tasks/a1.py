@@ -16,7 +16,7 @@ from robot_wm_sim.fields import camera_field, choose
 from robot_wm_sim.legged.body import Legged
 from robot_wm_sim.legged.fields import command_field, proprio_fields
 from robot_wm_sim.legged.velocity import LeggedVelocity
-from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEG_M, LIMBS, MASS_KG, STAND_HEIGHT_M, TRUNK
+from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEG_M, LIMBS, MASS_KG, SIDES, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.task import Task
 from robot_wm_sim.tasks.a1_scene import POSTS, ActuatorName, a1_scene, stand_posts
 
@@ -31,6 +31,7 @@ LEGGED = Legged(
     scale=tuple(POLICY_UNIT_RAD[name.split("_")[1]] for name in A1.joint_names),
     clip=ACTION_CLIP,
     trunk=TRUNK,
+    sides=SIDES,
     feet=FEET,
     limbs=LIMBS,
     sole_m=FOOT_RADIUS_M,

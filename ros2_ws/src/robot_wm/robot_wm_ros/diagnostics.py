@@ -54,6 +54,7 @@ class AgentStatus:
     surprise: float = math.nan  # of the last tick
     surprise_limit: float | None = None  # None or 0: no limit
     surprise_unit: str | None = None
+    alarm: str = ""  # of the agent's monitor, in words
     fault_names: tuple[str, ...] = ()  # of the last tick
     detail: str = ""  # those faults in words
     engine: str = ""
@@ -119,6 +120,8 @@ def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
     if status.surprise_limit and status.surprise > status.surprise_limit:
         unit = f" {status.surprise_unit}" if status.surprise_unit else ""
         yield warn, f"surprise {status.surprise:.3g}{unit}, limit {status.surprise_limit:.3g}"
+    if status.alarm:
+        yield warn, status.alarm
     if abs(status.rate_hz - status.wanted_rate_hz) > RATE_TOLERANCE * status.wanted_rate_hz:
         yield warn, f"{status.rate_hz:.4g} Hz, wanted {status.wanted_rate_hz:.4g} Hz"
     if not status.is_signed:

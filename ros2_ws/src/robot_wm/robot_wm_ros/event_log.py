@@ -11,7 +11,7 @@ from robot_wm.runtime.modes import Mode
 
 SOUND_S = 1.0  # without a fault, and faults that come later are others
 
-_GRAVE = (Mode.HOLD, Mode.DAMP, Mode.ESTOP)
+_GRAVE = (Mode.HOLD, Mode.CROUCH, Mode.DAMP, Mode.ESTOP)
 
 
 class EventLog:

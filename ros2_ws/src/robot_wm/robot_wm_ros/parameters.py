@@ -188,6 +188,18 @@ _DECLARATIONS = (
     ),
     _row("surprise_ticks", _SAFETY.surprise_ticks, "ticks in a row above the limit that make the fault", limits=_SOME),
     _row(
+        "react_to_fall",
+        False,
+        "crouch and damp when the bundle's monitor says that the robot is about to fall; else that is reported only",
+    ),
+    _row(
+        "crouch_pose",
+        Parameter.Type.STRING_ARRAY,
+        "rad (m), each as joint=position, where the joints go before a fall, in place of what the agent's zero action"
+        " commands; none: damp at once",
+    ),
+    _row("crouch_s", _SAFETY.crouch_s, "s, the joints are driven to the crouch pose; then damped", limits=_SECONDS),
+    _row(
         "deadline_s",
         0.0,
         "s from a sample's arrival to its command's departure; 0: the control period",
@@ -263,13 +275,15 @@ class AgentParameters:
         if SOFT_START_OF_TASK < soft_start_s < 0.0:
             raise UserError(f"parameter soft_start_s: {soft_start_s:g} s is less than none; -1 is as the task has it")
         safety = SafetyConfig(
-            start_pose=_pose(rest.pop("start_pose")),
+            start_pose=_pose("start_pose", rest.pop("start_pose")),
             check_on_stand=rest.pop("check_on_stand"),
+            reacts_to_fall=rest.pop("react_to_fall"),
+            crouch_pose=_pose("crouch_pose", rest.pop("crouch_pose")),
             surprise_limit=rest.pop("surprise_limit") or None,
             deadline_s=given["deadline_s"] or None,
             **{
                 name: rest.pop(name)
-                for name in ("start_speed", "start_tolerance", "hold_s", "recover_ticks", "surprise_ticks")
+                for name in ("start_speed", "start_tolerance", "hold_s", "recover_ticks", "surprise_ticks", "crouch_s")
             },
         )
         realtime = RealtimeConfig(
@@ -301,13 +315,14 @@ class AgentParameters:
         From a pose or from rest a robot is led to what the policy wants. An effort has no such way: a tenth of the
         force that catches a falling pole only lets it fall.
         """
-        if self.safety.start_pose and action.mode != "position":
-            raise UserError(f"parameter start_pose: commands of {action.mode} have no pose to go to")
+        for name in ("start_pose", "crouch_pose"):
+            if getattr(self.safety, name) and action.mode != "position":
+                raise UserError(f"parameter {name}: commands of {action.mode} have no pose to go to")
         default_s = 0.0 if action.mode == "effort" else _SAFETY.soft_start_s
         return replace(self.safety, soft_start_s=default_s if self.soft_start_s is None else self.soft_start_s)
 
 
-def _pose(given: Sequence[str]) -> dict[str, float]:
+def _pose(name: str, given: Sequence[str]) -> dict[str, float]:
     """Positions by joint of ``joint=position``, each; UserError for what is not that."""
     pose: dict[str, float] = {}
     for item in given:
@@ -317,7 +332,7 @@ def _pose(given: Sequence[str]) -> dict[str, float]:
         except ValueError:
             position = math.nan
         if not joint or joint in pose or not math.isfinite(position):
-            raise UserError(f"parameter start_pose: {item!r} is not joint=position in rad (m), each joint once")
+            raise UserError(f"parameter {name}: {item!r} is not joint=position in rad (m), each joint once")
         pose[joint] = position
     return pose
 

@@ -66,6 +66,7 @@ class StatusSource:
             surprise=math.nan if command is None else command.surprise,
             surprise_limit=self._limit,
             surprise_unit=self._agent.bundle.manifest.surprise_unit,
+            alarm="" if command is None or not ticker.driving else self._agent.controller.alarm,
             fault_names=() if command is None or not ticker.driving else fault_names(command.fault_bits),
             detail="" if command is None or not ticker.driving else command.detail,
             engine=self._engine,

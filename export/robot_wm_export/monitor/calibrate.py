@@ -1,0 +1,157 @@
+"""From an agent and its task to the monitor's section of a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from robot_wm.learning.agent import Agent
+from robot_wm.runtime.monitor import (
+    Calibration,
+    ChangeLimit,
+    FallReadout,
+    MonitorSection,
+    conformal_limit,
+)
+from robot_wm.spec import AgentSpec
+from robot_wm.tasks import backend_names, make_env
+from robot_wm_export.monitor.episodes import WatchedEpisode, belief_output, watched_episodes
+from robot_wm_export.monitor.fit import HORIZON_S, highest, readout, rounded
+from robot_wm_export.rollout import require_task
+from robot_wm_sim.randomisation.ranges import NONE, Randomisation, load_randomisation
+
+ENVIRONMENTS = 16
+EPISODE_S = 12.0  # long enough for a new command at our own tasks
+STUMBLE_S = 6.0
+CHANGE_S = 1.0  # surprise is averaged over
+SETTLE_S = 1.0  # the A1 after a new command: 40 ticks of 20 ms until surprise is as before
+FALL_TICKS = 2
+COMMAND_STEP = 0.1  # of a command field's range
+MIN_FALLS = 20  # that a readout is fitted to
+CALIBRATION_SEED = 3_000_017  # starts that neither training nor evaluation see
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to calibrate by."""
+
+    episodes: int  # that each limit is a quantile of; twice as many are pushed
+    false_alarm_rate: float = 0.01  # of each limit, in an episode
+    stumbles: str = "stumbles"  # randomisation with pushes; without them it is what falls are told from
+    backend: str | None = None  # by default the one that the agent was trained in
+    options: dict[str, Any] = field(default_factory=dict)  # of the task, as it was trained
+    seed: int = CALIBRATION_SEED
+
+    def __post_init__(self) -> None:
+        conformal_limit([0.0] * self.episodes, self.false_alarm_rate)  # too few are told before the work, not after
+
+
+def calibrate(
+    agent: Agent, spec: AgentSpec, plan: Plan, *, on_stage: Callable[[str], None] = lambda stage: None
+) -> MonitorSection:
+    """Run the task and set both limits; without ``fall`` where too few episodes end on the ground.
+
+    Raises UserError for a task of another spec and for too few episodes for the rate.
+    """
+    options = {**plan.options}
+    options.pop("randomisation", None)
+    options["backend"] = backend = plan.backend or backend_names(spec.task, plan.options)[0]
+    trained = plan.options.get("randomisation", NONE)
+    on_stage(f"monitor: {plan.episodes} episodes as trained")
+    familiar = [e for e in _run(agent, spec, plan, options, trained, EPISODE_S, plan.episodes) if not e.down]
+    section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(trained)))
+    if belief_output(agent) is None:
+        return section
+    pushed = load_randomisation(plan.stumbles)
+    calm = pushed.model_copy(update={"push_speed_m_s": None, "push_interval_s": None})
+    on_stage(f"monitor: {2 * plan.episodes} episodes with {plan.stumbles}")
+    stumbles = list(_run(agent, spec, plan, options, pushed, STUMBLE_S, 2 * plan.episodes))
+    if sum(episode.down for episode in stumbles) < MIN_FALLS:
+        return section
+    on_stage(f"monitor: {plan.episodes} episodes with {plan.stumbles} but its pushes")
+    steady = [e for e in _run(agent, spec, plan, options, calm, STUMBLE_S, plan.episodes) if not e.down]
+    return section.model_copy(update={"fall": _fall(agent, spec, section, stumbles, steady, plan, backend)})
+
+
+def _change(
+    spec: AgentSpec, familiar: Sequence[WatchedEpisode], plan: Plan, backend: str, randomisation: str
+) -> ChangeLimit:
+    open_limit = ChangeLimit(
+        ticks=_ticks(CHANGE_S, spec),
+        limit=1.0,
+        settle_ticks=_ticks(SETTLE_S, spec),
+        command_step=tuple(COMMAND_STEP * (entry.high - entry.low) for entry in spec.commands),
+        calibration=Calibration(
+            false_alarm_rate=plan.false_alarm_rate,
+            episodes=len(familiar),
+            episode_s=EPISODE_S,
+            backend=backend,
+            randomisation=randomisation,
+        ),
+    )
+    scores = [highest(MonitorSection(change=open_limit), episode).change for episode in familiar]
+    return open_limit.model_copy(update={"limit": rounded(conformal_limit(scores, plan.false_alarm_rate))})
+
+
+def _fall(
+    agent: Agent,
+    spec: AgentSpec,
+    section: MonitorSection,
+    stumbles: Sequence[WatchedEpisode],
+    steady: Sequence[WatchedEpisode],
+    plan: Plan,
+    backend: str,
+) -> FallReadout:
+    weights, bias = readout(stumbles, horizon_ticks=_ticks(HORIZON_S, spec))
+    output = belief_output(agent)
+    assert output is not None
+    open_limit = FallReadout(
+        output=output,
+        weights=tuple(map(rounded, weights.tolist())),
+        bias=rounded(bias),
+        ticks=FALL_TICKS,
+        limit=0.0,
+        horizon_s=HORIZON_S,
+        falls=sum(episode.down for episode in stumbles),
+        calibration=Calibration(
+            false_alarm_rate=plan.false_alarm_rate,
+            episodes=len(steady),
+            episode_s=STUMBLE_S,
+            backend=backend,
+            randomisation=f"{plan.stumbles}, no pushes",
+        ),
+    )
+    watched = section.model_copy(update={"fall": open_limit})
+    scores = [highest(watched, episode).fall for episode in steady]
+    return open_limit.model_copy(update={"limit": rounded(conformal_limit(scores, plan.false_alarm_rate))})
+
+
+def _run(
+    agent: Agent,
+    spec: AgentSpec,
+    plan: Plan,
+    options: dict[str, Any],
+    randomisation: Randomisation | str,
+    episode_s: float,
+    episodes: int,
+) -> Iterator[WatchedEpisode]:
+    with ExitStack() as stack:
+        envs = [
+            stack.enter_context(make_env(spec.task, seed=0, **options, randomisation=randomisation))
+            for _ in range(min(ENVIRONMENTS, episodes))
+        ]
+        require_task(envs[0], spec, origin=f"task {spec.task}")
+        ticks = _ticks(episode_s, spec)
+        yield from watched_episodes(agent, spec, envs, episodes=episodes, max_ticks=ticks, seed=plan.seed)
+
+
+def _ticks(seconds: float, spec: AgentSpec) -> int:
+    return max(1, int(np.ceil(seconds * spec.control_rate_hz - 1e-9)))
+
+
+def _name(randomisation: Any) -> str:
+    return randomisation if isinstance(randomisation, str) else "none"

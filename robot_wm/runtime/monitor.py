@@ -67,6 +67,8 @@ class FallReadout(Frozen):
     bias: Finite
     ticks: Ticks = Field(description="the log-odds are averaged over so many ticks")
     limit: Finite = Field(description="log-odds")
+    start_ticks: Ticks = Field(description="of an episode, in which another limit holds: starts are restless")
+    start_limit: Finite = Field(description="log-odds")
     horizon_s: Positive = Field(description="s before the ground that counted as about to fall")
     falls: Count = Field(description="that it was fitted to")
     calibration: Calibration
@@ -96,6 +98,7 @@ class Scores(NamedTuple):
 
     change: float = math.nan  # surprise_unit
     fall: float = math.nan  # log-odds
+    starting: bool = False  # the start's limit holds
 
 
 class Monitor:
@@ -107,6 +110,7 @@ class Monitor:
         self._weights = np.zeros(0, np.float32) if fall is None else np.array(fall.weights, np.float32)  # [F]
         self._logits: deque[float] = deque(maxlen=1 if fall is None else fall.ticks)
         self._surprise: deque[float] = deque(maxlen=section.change.ticks)
+        self._tick = 0  # of the episode, from 1
         self._since = 0  # ticks since the start or the last new command
         self._wanted: Sequence[float] = ()  # [U] that command
 
@@ -121,6 +125,8 @@ class Monitor:
         change, fall = self.section.change, self.section.fall
         if is_first:
             self._logits.clear()
+            self._tick = 0
+        self._tick += 1
         stepped = (abs(a - b) > step for a, b, step in zip(command, self._wanted, change.command_step, strict=False))
         if is_first or any(stepped):
             self._since, self._wanted = 0, tuple(command)
@@ -133,6 +139,7 @@ class Monitor:
         return Scores(
             change=math.fsum(self._surprise) / change.ticks if len(self._surprise) == change.ticks else math.nan,
             fall=math.fsum(self._logits) / len(self._logits) if self._logits else math.nan,
+            starting=fall is not None and self._tick <= fall.start_ticks,
         )
 
     def text(self, scores: Scores) -> str:
@@ -140,7 +147,8 @@ class Monitor:
         change, fall = self.section.change, self.section.fall
         found = []
         if fall is not None and self.is_falling(scores):
-            found.append(f"about to fall: log-odds {scores.fall:.3g}, limit {fall.limit:.3g}")
+            limit = fall.start_limit if scores.starting else fall.limit
+            found.append(f"about to fall: log-odds {scores.fall:.3g}, limit {limit:.3g}")
         if self.is_changed(scores):
             found.append(f"the world has changed: mean surprise {scores.change:.3g}, limit {change.limit:.3g}")
         return "; ".join(found)
@@ -151,7 +159,8 @@ class Monitor:
 
     def is_falling(self, scores: Scores) -> bool:
         """Whether the robot is about to fall."""
-        return self.section.fall is not None and scores.fall > self.section.fall.limit
+        fall = self.section.fall
+        return fall is not None and scores.fall > (fall.start_limit if scores.starting else fall.limit)
 
 
 def conformal_limit(scores: Sequence[float], rate: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.runtime.monitor import (
     Calibration,
@@ -22,10 +24,10 @@ from robot_wm.tasks import backend_names, make_env
 from robot_wm_export.monitor.episodes import WatchedEpisode, belief_output, watched_episodes
 from robot_wm_export.monitor.fit import HORIZON_S, highest, readout, rounded
 from robot_wm_export.rollout import require_task
-from robot_wm_sim.randomisation.ranges import NONE, Randomisation, load_randomisation
+from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 
 ENVIRONMENTS = 16
-EPISODE_S = 12.0  # long enough for a new command at our own tasks
+EPISODE_S = 11.2  # long enough for a new command at our own tasks
 STUMBLE_S = 6.0
 CHANGE_S = 1.0  # surprise is averaged over
 SETTLE_S = 1.0  # the A1 after a new command: 40 ticks of 20 ms until surprise is as before
@@ -41,7 +43,7 @@ class Plan:
 
     episodes: int  # that each limit is a quantile of; twice as many are pushed
     false_alarm_rate: float = 0.01  # of each limit, in an episode
-    stumbles: str = "stumbles"  # randomisation with pushes; without them it is what falls are told from
+    stumbles: str = "stumbles"  # randomisation with pushes that bring a robot down
     backend: str | None = None  # by default the one that the agent was trained in
     options: dict[str, Any] = field(default_factory=dict)  # of the task, as it was trained
     seed: int = CALIBRATION_SEED
@@ -66,15 +68,11 @@ def calibrate(
     section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(trained)))
     if belief_output(agent) is None:
         return section
-    pushed = load_randomisation(plan.stumbles)
-    calm = pushed.model_copy(update={"push_speed_m_s": None, "push_interval_s": None})
     on_stage(f"monitor: {2 * plan.episodes} episodes with {plan.stumbles}")
-    stumbles = list(_run(agent, spec, plan, options, pushed, STUMBLE_S, 2 * plan.episodes))
+    stumbles = list(_run(agent, spec, plan, options, plan.stumbles, STUMBLE_S, 2 * plan.episodes))
     if sum(episode.down for episode in stumbles) < MIN_FALLS:
         return section
-    on_stage(f"monitor: {plan.episodes} episodes with {plan.stumbles} but its pushes")
-    steady = [e for e in _run(agent, spec, plan, options, calm, STUMBLE_S, plan.episodes) if not e.down]
-    return section.model_copy(update={"fall": _fall(agent, spec, section, stumbles, steady, plan, backend)})
+    return section.model_copy(update={"fall": _fall(agent, spec, section, stumbles, familiar)})
 
 
 def _change(
@@ -94,7 +92,7 @@ def _change(
         ),
     )
     scores = [highest(MonitorSection(change=open_limit), episode).change for episode in familiar]
-    return open_limit.model_copy(update={"limit": rounded(conformal_limit(scores, plan.false_alarm_rate))})
+    return open_limit.model_copy(update={"limit": _limit(scores, open_limit.calibration)})
 
 
 def _fall(
@@ -102,32 +100,41 @@ def _fall(
     spec: AgentSpec,
     section: MonitorSection,
     stumbles: Sequence[WatchedEpisode],
-    steady: Sequence[WatchedEpisode],
-    plan: Plan,
-    backend: str,
+    familiar: Sequence[WatchedEpisode],
 ) -> FallReadout:
     weights, bias = readout(stumbles, horizon_ticks=_ticks(HORIZON_S, spec))
     output = belief_output(agent)
     assert output is not None
+    calibration = section.change.calibration
     open_limit = FallReadout(
         output=output,
         weights=tuple(map(rounded, weights.tolist())),
         bias=rounded(bias),
         ticks=FALL_TICKS,
         limit=0.0,
+        start_ticks=_ticks(SETTLE_S, spec),
+        start_limit=0.0,
         horizon_s=HORIZON_S,
         falls=sum(episode.down for episode in stumbles),
-        calibration=Calibration(
-            false_alarm_rate=plan.false_alarm_rate,
-            episodes=len(steady),
-            episode_s=STUMBLE_S,
-            backend=backend,
-            randomisation=f"{plan.stumbles}, no pushes",
-        ),
+        calibration=calibration,
     )
     watched = section.model_copy(update={"fall": open_limit})
-    scores = [highest(watched, episode).fall for episode in steady]
-    return open_limit.model_copy(update={"limit": rounded(conformal_limit(scores, plan.false_alarm_rate))})
+    found = [highest(watched, episode) for episode in familiar]
+    return open_limit.model_copy(
+        update={
+            "limit": _limit([scores.fall for scores in found], calibration),
+            "start_limit": _limit([scores.starting_fall for scores in found], calibration),
+        }
+    )
+
+
+def _limit(scores: Sequence[float], calibration: Calibration) -> float:
+    found = conformal_limit(scores, calibration.false_alarm_rate)
+    if not math.isfinite(found):
+        raise UserError(
+            f"monitor: no tick in {len(scores)} episodes of {calibration.episode_s:g} s tells of a limit: too short"
+        )
+    return rounded(found)
 
 
 def _run(

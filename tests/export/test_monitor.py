@@ -1,0 +1,151 @@
+"""How a monitor is calibrated: what counts as a fall, what the readout finds, and whose quantile the limits are."""
+
+from __future__ import annotations
+
+import math
+
+import gymnasium
+import numpy as np
+import pytest
+
+from robot_wm.errors import UserError
+from robot_wm.runtime.monitor import Calibration, ChangeLimit, FallReadout, Monitor, MonitorSection, conformal_limit
+from robot_wm_export.export import export_agent
+from robot_wm_export.monitor import calibrate as calibration
+from robot_wm_export.monitor.calibrate import Plan, calibrate
+from robot_wm_export.monitor.episodes import WatchedEpisode, is_down, watched_episodes
+from robot_wm_export.monitor.fit import about_to_fall, episode_scores, highest, readout
+
+HORIZON = 5  # ticks
+
+
+def episode(rng, *, down, ticks=40, leaning=8):
+    """Belief [T, 3] of noise; the second number is 3 higher in the last ``leaning`` ticks of what falls."""
+    belief = rng.normal(size=(ticks, 3)).astype(np.float32)
+    if down:
+        belief[-leaning:, 1] += 3.0
+    zeros = np.zeros(ticks, np.float32)
+    return WatchedEpisode(zeros, zeros, belief, np.zeros((ticks, 0), np.float32), down)
+
+
+def test_the_ticks_before_the_ground_are_about_to_fall_and_no_others():
+    rng = np.random.default_rng(0)
+    assert about_to_fall(episode(rng, down=True), HORIZON).nonzero()[0].tolist() == [35, 36, 37, 38, 39]
+    assert not about_to_fall(episode(rng, down=False), HORIZON).any()
+    assert about_to_fall(episode(rng, down=True, ticks=3, leaning=1), HORIZON).all()
+
+
+def test_without_a_word_of_the_task_an_episode_that_ends_by_itself_ends_on_the_ground():
+    told = [(True, {}), (False, {}), (False, {"down": True}), (True, {"down": False})]
+    assert [is_down(terminated, info) for terminated, info in told] == [True, False, True, False]
+
+
+def test_the_readout_finds_the_number_that_leans_and_leaves_the_others():
+    rng = np.random.default_rng(1)
+    weights, bias = readout([episode(rng, down=k % 2 == 0) for k in range(60)], horizon_ticks=HORIZON)
+    assert weights[1] > 5 * abs(weights[[0, 2]]).max()
+    assert bias < 0  # most ticks are far from the ground
+    new = [episode(rng, down=k % 2 == 0) for k in range(40)]
+    highest_odds = [float((one.belief @ weights + bias).max()) for one in new]
+    assert min(highest_odds[::2]) > np.median(highest_odds[1::2])
+
+
+def section(**fall):
+    made = Calibration(false_alarm_rate=0.1, episodes=9, episode_s=1.0, backend="planted", randomisation="none")
+    parts = {"output": "post_logits", "weights": (1.0,), "bias": 0.0, "ticks": 1, "limit": 0.0, "start_ticks": 2}
+    parts |= {"start_limit": 0.0, "horizon_s": 0.1, "falls": 20, "calibration": made}
+    change = ChangeLimit(ticks=2, limit=1.0, settle_ticks=1, calibration=made)
+    return MonitorSection(change=change, fall=FallReadout(**(parts | fall)))
+
+
+def test_the_highest_scores_are_those_that_the_robots_monitor_counts():
+    one = WatchedEpisode(
+        surprise=np.float32([90, 1, 3, 5, 1]),
+        value=np.zeros(5, np.float32),
+        belief=np.float32([[7], [6], [1], [2], [0]]),
+        command=np.zeros((5, 0), np.float32),
+        down=False,
+    )
+    assert highest(section(), one) == (4.0, 2.0, 7.0)
+    short = WatchedEpisode(one.surprise[:1], one.value[:1], one.belief[:1], one.command[:1], False)
+    assert highest(section(), short) == (-math.inf, -math.inf, 7.0)
+
+
+class Leaning(gymnasium.Env):
+    """The spec's fields are noise; every third episode ends on the ground after 30 steps, the others after 60."""
+
+    def __init__(self, spec):
+        self.agent_spec, self._spec = spec, spec
+        self.observation_space = self.action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._steps, self._falls = 0, seed % 3 == 0
+        return self._observe(), {}
+
+    def _observe(self):
+        lean = 5.0 * (self._falls and self._steps > 20)
+        fields = self._spec.observations
+        return {field.name: np.float32(self.np_random.normal(lean, size=field.shape)) for field in fields}
+
+    def step(self, action):
+        self._steps += 1
+        down = self._falls and self._steps == 30
+        return self._observe(), 0.0, False, self._steps == 60, {"down": down}
+
+
+@pytest.fixture
+def falling_task(proprio, monkeypatch):
+    monkeypatch.setattr(calibration, "make_env", lambda task, **options: Leaning(proprio.spec))
+    for name in ("CHANGE_S", "SETTLE_S"):
+        monkeypatch.setattr(calibration, name, 10 / proprio.spec.control_rate_hz)
+    monkeypatch.setattr(calibration, "backend_names", lambda task, options: ("planted",))
+    return proprio
+
+
+def test_episodes_come_once_each_and_end_on_the_ground(proprio):
+    envs = [Leaning(proprio.spec) for _ in range(4)]
+    found = list(watched_episodes(proprio.agent, proprio.spec, envs, episodes=9, max_ticks=50, seed=0))
+    assert sorted((len(one.surprise), one.down) for one in found) == [(30, True)] * 3 + [(50, False)] * 6
+    alone = list(watched_episodes(proprio.agent, proprio.spec, envs[:1], episodes=2, max_ticks=50, seed=1))
+    same = next(one for one in found if np.allclose(one.belief[0], alone[0].belief[0], atol=1e-5))
+    np.testing.assert_allclose(same.surprise, alone[0].surprise, atol=1e-3)
+
+
+def test_a_calibrated_bundle_raises_no_more_alarms_than_its_rate(falling_task, tmp_path):
+    case, plan = falling_task, Plan(episodes=30, false_alarm_rate=0.1)
+    report = export_agent(case.agent, case.spec, case.rollout, {}, tmp_path / "agent.rwm", monitor=plan)
+    found = report.manifest.monitor
+    assert found.fall.falls == 20
+    assert found.change.calibration.model_dump() == {
+        "false_alarm_rate": 0.1,
+        "episodes": 20,  # the others fell
+        "episode_s": calibration.EPISODE_S,
+        "backend": "planted",
+        "randomisation": "none",
+    }
+    envs = [Leaning(case.spec) for _ in range(8)]
+    again = list(watched_episodes(case.agent, case.spec, envs, episodes=30, max_ticks=560, seed=plan.seed))
+    safe = [highest(found, one) for one in again if not one.down]
+    assert sum(scores.fall > found.fall.limit for scores in safe) <= 0.1 * len(safe)
+    assert found.change.limit == pytest.approx(conformal_limit([scores.change for scores in safe], 0.1), rel=1e-3)
+    falls = [one for one in again if one.down]
+    monitor = Monitor(found)
+    flagged = [any(monitor.is_falling(scores) for scores in episode_scores(found, one)) for one in falls]
+    assert np.mean(flagged) > 0.5
+
+
+def test_where_nobody_falls_only_changes_are_found(falling_task, monkeypatch):
+    monkeypatch.setattr(calibration, "MIN_FALLS", 1000)
+    assert calibrate(falling_task.agent, falling_task.spec, Plan(episodes=30, false_alarm_rate=0.1)).fall is None
+
+
+def test_too_few_episodes_are_refused_before_the_work():
+    with pytest.raises(UserError, match=r"a false alarm rate of 0.01 needs 99 episodes, got 50"):
+        Plan(episodes=50)
+
+
+def test_episodes_that_are_too_short_to_judge_are_refused(falling_task, monkeypatch):
+    monkeypatch.setattr(calibration, "SETTLE_S", 100.0)
+    with pytest.raises(UserError, match=r"monitor: no tick in .* episodes of .* s tells of a limit: too short"):
+        calibrate(falling_task.agent, falling_task.spec, Plan(episodes=30, false_alarm_rate=0.1))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 Episodes = Annotated[int, Parameter(validator=Number(gte=1))]
+MonitorEpisodes = Annotated[int, Parameter(validator=Number(gte=0))]
 
 
 def add(
@@ -34,6 +35,7 @@ def add(
     episodes: Episodes = 20,
     backends: str = "pybullet,mujoco",
     note: str = "",
+    monitor: MonitorEpisodes = 0,
     force: Annotated[bool, Parameter(negative="")] = False,
     zoo: ZooFolder = None,
     json: Json = False,
@@ -55,6 +57,8 @@ def add(
         Physics engines to evaluate it in, separated by commas.
     note
         For the card: what the command line of the run does not tell of how it was made.
+    monitor
+        Episodes that each limit of the agent's monitor is set by; 0: no monitor.
     force
         Replace an agent of that name.
     json
@@ -78,7 +82,7 @@ def add(
         write_checkpoint(folder, loaded)
         write_curve(folder / CURVE, scalars.read(loaded.path.parent.parent))
         stored = load_agent(folder)
-        _export(stored, folder / BUNDLE, sign, name)
+        _export(stored, folder / BUNDLE, sign, name, monitor)
         card = _describe(folder, name, stored, episodes, backends.split(","), note)
     if sign is not None:
         _write_public_key(sign, opened)
@@ -92,6 +96,7 @@ def sign(
     key: Path,
     episodes: Episodes | None = None,
     backends: str = "pybullet,mujoco",
+    monitor: MonitorEpisodes = 0,
     zoo: ZooFolder = None,
     json: Json = False,
 ) -> None:
@@ -108,6 +113,8 @@ def sign(
         Evaluate them again, too, with so many episodes in each engine, and write their cards anew.
     backends
         Physics engines to evaluate them in, separated by commas.
+    monitor
+        Episodes that each limit of an agent's monitor is set by; 0: no monitors.
     json
         Print the cards' figures as one JSON object.
     """
@@ -126,7 +133,7 @@ def sign(
         made = {name: Path(temporary) / name for name in agents}
         for name, loaded in agents.items():
             made[name].mkdir()
-            _export(loaded, made[name] / BUNDLE, key, name)
+            _export(loaded, made[name] / BUNDLE, key, name, monitor)
             if episodes is not None:
                 shutil.copyfile(opened.folder(name) / CURVE, made[name] / CURVE)
                 _describe(made[name], name, loaded, episodes, backends.split(","), opened.card(name).note)
@@ -137,11 +144,13 @@ def sign(
     _tell([opened.card(name) for name in agents], opened, json)
 
 
-def _export(loaded: LoadedAgent, target: Path, key: Path | None, name: str) -> None:
+def _export(loaded: LoadedAgent, target: Path, key: Path | None, name: str, monitor: int) -> None:
     from robot_wm_export.zoo_entry import write_bundle_zip
 
     with messages().status(name) as status:
-        write_bundle_zip(loaded, target, key, on_stage=lambda stage: status.update(f"{name}: {stage}"))
+        write_bundle_zip(
+            loaded, target, key, monitor_episodes=monitor, on_stage=lambda stage: status.update(f"{name}: {stage}")
+        )
 
 
 def _describe(folder: Path, name: str, loaded: LoadedAgent, episodes: int, backends: list[str], note: str) -> Card:

@@ -17,6 +17,7 @@ from robot_wm.tasks import make_env
 from robot_wm.training.checkpoint import LoadedAgent, write_agent
 from robot_wm_export.bundle_writer import write_zip
 from robot_wm_export.export import export_agent
+from robot_wm_export.monitor.calibrate import Plan
 from robot_wm_export.rollout import MIN_TICKS, record_rollout, require_task
 
 _SEED = 0  # of the recording: the same weights give the same bundle
@@ -45,9 +46,17 @@ def require_present_task(name: str, loaded: LoadedAgent) -> None:
 
 
 def write_bundle_zip(
-    loaded: LoadedAgent, target: Path, sign_key: Path | None, on_stage: Callable[[str], None] = lambda stage: None
+    loaded: LoadedAgent,
+    target: Path,
+    sign_key: Path | None,
+    *,
+    monitor_episodes: int = 0,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> None:
-    """Export the agent to ``target`` (a zip): its opset-17 graph alone, which is the one that robots run."""
+    """Export the agent to ``target`` (a zip): its opset-17 graph alone, which is the one that robots run.
+
+    Its monitor is calibrated by so many episodes; by 0 it gets none.
+    """
     config = loaded.state.config
     options: dict[str, Any] = dict(config.task_options)
     env = make_env(config.task, seed=_SEED, **options)
@@ -66,6 +75,7 @@ def write_bundle_zip(
             Path(folder) / "agent.rwm",
             sign_key,
             profiles=(POLICY_OP17,),
+            monitor=Plan(episodes=monitor_episodes, options=options) if monitor_episodes else None,
             on_stage=on_stage,
         )
         shutil.copyfile(write_zip(report.path, compress=True), target)

@@ -2,7 +2,7 @@
 
 **Changed.** Surprise, averaged over about a second, rises in a world that the model does not know (noise, delay,
 another ground); a robot may walk on in it. Neither a start nor a new command can be predicted: for ``settle_ticks``
-after either surprise does not count.
+after either surprise does not count, and a fall has a limit of its own: belief is restless then.
 
 **Falling.** Surprise cannot tell a robot that stumbles from one that goes down, nor the critic early enough. What the
 model believes can: a linear readout of its posterior, fitted at export to episodes that ended on the ground,
@@ -67,8 +67,7 @@ class FallReadout(Frozen):
     bias: Finite
     ticks: Ticks = Field(description="the log-odds are averaged over so many ticks")
     limit: Finite = Field(description="log-odds")
-    start_ticks: Ticks = Field(description="of an episode, in which another limit holds: starts are restless")
-    start_limit: Finite = Field(description="log-odds")
+    restless_limit: Finite = Field(description="log-odds, in its place while a start or a new command settles")
     horizon_s: Positive = Field(description="s before the ground that counted as about to fall")
     falls: Count = Field(description="that it was fitted to")
     calibration: Calibration
@@ -98,7 +97,7 @@ class Scores(NamedTuple):
 
     change: float = math.nan  # surprise_unit
     fall: float = math.nan  # log-odds
-    starting: bool = False  # the start's limit holds
+    restless: bool = False  # a start or a new command settles
 
 
 class Monitor:
@@ -110,7 +109,6 @@ class Monitor:
         self._weights = np.zeros(0, np.float32) if fall is None else np.array(fall.weights, np.float32)  # [F]
         self._logits: deque[float] = deque(maxlen=1 if fall is None else fall.ticks)
         self._surprise: deque[float] = deque(maxlen=section.change.ticks)
-        self._tick = 0  # of the episode, from 1
         self._since = 0  # ticks since the start or the last new command
         self._wanted: Sequence[float] = ()  # [U] that command
 
@@ -125,8 +123,6 @@ class Monitor:
         change, fall = self.section.change, self.section.fall
         if is_first:
             self._logits.clear()
-            self._tick = 0
-        self._tick += 1
         stepped = (abs(a - b) > step for a, b, step in zip(command, self._wanted, change.command_step, strict=False))
         if is_first or any(stepped):
             self._since, self._wanted = 0, tuple(command)
@@ -139,7 +135,7 @@ class Monitor:
         return Scores(
             change=math.fsum(self._surprise) / change.ticks if len(self._surprise) == change.ticks else math.nan,
             fall=math.fsum(self._logits) / len(self._logits) if self._logits else math.nan,
-            starting=fall is not None and self._tick <= fall.start_ticks,
+            restless=self._since <= change.settle_ticks,
         )
 
     def text(self, scores: Scores) -> str:
@@ -147,7 +143,7 @@ class Monitor:
         change, fall = self.section.change, self.section.fall
         found = []
         if fall is not None and self.is_falling(scores):
-            limit = fall.start_limit if scores.starting else fall.limit
+            limit = fall.restless_limit if scores.restless else fall.limit
             found.append(f"about to fall: log-odds {scores.fall:.3g}, limit {limit:.3g}")
         if self.is_changed(scores):
             found.append(f"the world has changed: mean surprise {scores.change:.3g}, limit {change.limit:.3g}")
@@ -160,7 +156,7 @@ class Monitor:
     def is_falling(self, scores: Scores) -> bool:
         """Whether the robot is about to fall."""
         fall = self.section.fall
-        return fall is not None and scores.fall > (fall.start_limit if scores.starting else fall.limit)
+        return fall is not None and scores.fall > (fall.restless_limit if scores.restless else fall.limit)
 
 
 def conformal_limit(scores: Sequence[float], rate: float) -> float:

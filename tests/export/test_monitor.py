@@ -52,8 +52,8 @@ def test_the_readout_finds_the_number_that_leans_and_leaves_the_others():
 
 def section(**fall):
     made = Calibration(false_alarm_rate=0.1, episodes=9, episode_s=1.0, backend="planted", randomisation="none")
-    parts = {"output": "post_logits", "weights": (1.0,), "bias": 0.0, "ticks": 1, "limit": 0.0, "start_ticks": 2}
-    parts |= {"start_limit": 0.0, "horizon_s": 0.1, "falls": 20, "calibration": made}
+    parts = {"output": "post_logits", "weights": (1.0,), "bias": 0.0, "ticks": 1, "limit": 0.0}
+    parts |= {"restless_limit": 0.0, "horizon_s": 0.1, "falls": 20, "calibration": made}
     change = ChangeLimit(ticks=2, limit=1.0, settle_ticks=1, calibration=made)
     return MonitorSection(change=change, fall=FallReadout(**(parts | fall)))
 
@@ -66,7 +66,7 @@ def test_the_highest_scores_are_those_that_the_robots_monitor_counts():
         command=np.zeros((5, 0), np.float32),
         down=False,
     )
-    assert highest(section(), one) == (4.0, 2.0, 7.0)
+    assert highest(section(), one) == (4.0, 6.0, 7.0)
     short = WatchedEpisode(one.surprise[:1], one.value[:1], one.belief[:1], one.command[:1], False)
     assert highest(section(), short) == (-math.inf, -math.inf, 7.0)
 

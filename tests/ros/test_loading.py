@@ -155,6 +155,15 @@ def test_the_start_pose_is_by_joint_and_only_for_positions():
         given.safety_for(action)
 
 
+def test_a_robot_reacts_to_falls_where_it_is_asked_to_and_into_its_own_crouch():
+    assert not AgentParameters.of(parameters._DEFAULTS).safety.reacts_to_fall
+    given = {"react_to_fall": True, "crouch_pose": ["knee=-2.6", "hip=1.4"], "crouch_s": 0.2}
+    safety = AgentParameters.of(parameters._DEFAULTS | given).safety
+    assert (safety.reacts_to_fall, dict(safety.crouch_pose), safety.crouch_s) == (True, {"knee": -2.6, "hip": 1.4}, 0.2)
+    with pytest.raises(UserError, match=r"parameter crouch_pose: 'knee' is not joint=position in rad"):
+        AgentParameters.of(parameters._DEFAULTS | {"crouch_pose": ["knee"]})
+
+
 @pytest.mark.parametrize("item", ["slider", "slider=", "=0.5", "slider=half", "slider=nan", "slider=0.5 rad"])
 def test_a_start_pose_that_cannot_be_read_is_refused_with_its_unit(item):
     with pytest.raises(UserError, match=r"parameter start_pose: .* is not joint=position in rad"):

@@ -177,6 +177,7 @@ def test_the_format_of_a_tick_stays(make_spec):
         "uint8 DAMP=4",
         "uint8 ESTOP=5",
         "uint8 GO_TO_START=6",  # came later, at the end: what older versions wrote keeps its meaning
+        "uint8 CROUCH=7",
     }
     assert "float32[2] joint_position  # rad: shoulder, elbow\nfloat32[3] gyro  # rad/s\n" in definition
     assert "last_action" not in definition  # it is the command of the tick before

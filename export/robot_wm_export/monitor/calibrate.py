@@ -112,8 +112,7 @@ def _fall(
         bias=rounded(bias),
         ticks=FALL_TICKS,
         limit=0.0,
-        start_ticks=_ticks(SETTLE_S, spec),
-        start_limit=0.0,
+        restless_limit=0.0,
         horizon_s=HORIZON_S,
         falls=sum(episode.down for episode in stumbles),
         calibration=calibration,
@@ -123,7 +122,7 @@ def _fall(
     return open_limit.model_copy(
         update={
             "limit": _limit([scores.fall for scores in found], calibration),
-            "start_limit": _limit([scores.starting_fall for scores in found], calibration),
+            "restless_limit": _limit([scores.restless_fall for scores in found], calibration),
         }
     )
 

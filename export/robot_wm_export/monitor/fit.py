@@ -76,7 +76,7 @@ class Highest(NamedTuple):
 
     change: float
     fall: float
-    starting_fall: float
+    restless_fall: float
 
 
 def highest(section: MonitorSection, episode: WatchedEpisode) -> Highest:
@@ -88,6 +88,6 @@ def highest(section: MonitorSection, episode: WatchedEpisode) -> Highest:
 
     return Highest(
         change=largest(score.change for score in scores),
-        fall=largest(score.fall for score in scores if not score.starting),
-        starting_fall=largest(score.fall for score in scores if score.starting),
+        fall=largest(score.fall for score in scores if not score.restless),
+        restless_fall=largest(score.fall for score in scores if score.restless),
     )

@@ -108,6 +108,8 @@ def _reasons(status: AgentStatus) -> Iterator[tuple[bytes, str]]:
         yield stale, f"no tick for {status.tick_age_s:.1f} s"
     if status.mode is Mode.HOLD:
         yield warn, "holding"
+    if status.mode is Mode.CROUCH:
+        yield warn, "crouching before a fall"
     if status.lifecycle == "inactive":
         yield from ((warn, f"not ready: {problem}") for problem in status.not_ready)
         yield from ((warn, problem) for problem in status.unwatched)

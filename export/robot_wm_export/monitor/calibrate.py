@@ -20,11 +20,10 @@ from robot_wm.runtime.monitor import (
     conformal_limit,
 )
 from robot_wm.spec import AgentSpec
-from robot_wm.tasks import backend_names, make_env
+from robot_wm.tasks import GYM_PREFIX, backend_names, make_env
 from robot_wm_export.monitor.episodes import WatchedEpisode, belief_output, watched_episodes
 from robot_wm_export.monitor.fit import HORIZON_S, highest, readout, rounded
 from robot_wm_export.rollout import require_task
-from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 
 ENVIRONMENTS = 16
 EPISODE_S = 11.2  # long enough for a new command at our own tasks
@@ -44,7 +43,6 @@ class Plan:
     episodes: int  # that each limit is a quantile of; twice as many are pushed
     false_alarm_rate: float = 0.01  # of each limit, in an episode
     stumbles: str = "stumbles"  # randomisation with pushes that bring a robot down
-    backend: str | None = None  # by default the one that the agent was trained in
     options: dict[str, Any] = field(default_factory=dict)  # of the task, as it was trained
     seed: int = CALIBRATION_SEED
 
@@ -59,14 +57,15 @@ def calibrate(
 
     Raises UserError for a task of another spec and for too few episodes for the rate.
     """
-    options = {**plan.options}
-    options.pop("randomisation", None)
-    options["backend"] = backend = plan.backend or backend_names(spec.task, plan.options)[0]
-    trained = plan.options.get("randomisation", NONE)
+    options = {name: value for name, value in plan.options.items() if name != "randomisation"}
+    backend = backend_names(spec.task, plan.options)[0]
+    if "backend" in options:
+        options["backend"] = backend  # of several, in which it learned by turns, the first
+    trained = plan.options.get("randomisation")
     on_stage(f"monitor: {plan.episodes} episodes as trained")
     familiar = [e for e in _run(agent, spec, plan, options, trained, EPISODE_S, plan.episodes) if not e.down]
     section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(trained)))
-    if belief_output(agent) is None:
+    if belief_output(agent) is None or spec.task.startswith(GYM_PREFIX):
         return section
     on_stage(f"monitor: {2 * plan.episodes} episodes with {plan.stumbles}")
     stumbles = list(_run(agent, spec, plan, options, plan.stumbles, STUMBLE_S, 2 * plan.episodes))
@@ -141,13 +140,14 @@ def _run(
     spec: AgentSpec,
     plan: Plan,
     options: dict[str, Any],
-    randomisation: Randomisation | str,
+    randomisation: Any,
     episode_s: float,
     episodes: int,
 ) -> Iterator[WatchedEpisode]:
+    drawn = {} if randomisation is None else {"randomisation": randomisation}  # not every task takes one
     with ExitStack() as stack:
         envs = [
-            stack.enter_context(make_env(spec.task, seed=0, **options, randomisation=randomisation))
+            stack.enter_context(make_env(spec.task, seed=0, **options, **drawn))
             for _ in range(min(ENVIRONMENTS, episodes))
         ]
         require_task(envs[0], spec, origin=f"task {spec.task}")
@@ -160,4 +160,4 @@ def _ticks(seconds: float, spec: AgentSpec) -> int:
 
 
 def _name(randomisation: Any) -> str:
-    return randomisation if isinstance(randomisation, str) else "none"
+    return "none" if randomisation is None else str(randomisation)[:100]

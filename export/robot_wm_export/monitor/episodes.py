@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robot_wm.figures import success
 from robot_wm.learning.agent import Agent, initial_state
 from robot_wm.runtime.monitor import command_fields
 from robot_wm.runtime.transform import ObservationTransform, to_command
@@ -55,8 +56,8 @@ class _Row:
 
 
 def is_down(terminated: bool, info: Mapping[str, Any]) -> bool:
-    """Whether a step brought the robot to the ground: as its task tells, else whether the episode ended by itself."""
-    return bool(info.get(DOWN, terminated))
+    """Whether a step brought the robot to the ground: as its task tells, else whether it ended without success."""
+    return bool(info.get(DOWN, terminated and success(info) != 1.0))
 
 
 def belief_output(agent: Agent) -> str | None:

@@ -2,7 +2,7 @@
 
 **Changed.** Surprise, averaged over about a second, rises in a world that the model does not know (noise, delay,
 another ground); a robot may walk on in it. Neither a start nor a new command can be predicted: for ``settle_ticks``
-after either surprise does not count, and a fall has a limit of its own: belief is restless then.
+after either surprise does not count. Belief is restless then: at first it is not asked, and then has another limit.
 
 **Falling.** Surprise cannot tell a robot that stumbles from one that goes down, nor the critic early enough. What the
 model believes can: a linear readout of its posterior, fitted at export to episodes that ended on the ground,
@@ -39,7 +39,7 @@ class Calibration(Frozen):
     """Whose quantile a limit is: of episodes without a fall."""
 
     false_alarm_rate: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        description="share of new ones of the same kind that exceed the limit, at most"
+        description="share of new ones of the same kind in which it gives an alarm, at most"
     )
     episodes: Annotated[int, Field(ge=1)]
     episode_s: Positive
@@ -68,6 +68,7 @@ class FallReadout(Frozen):
     ticks: Ticks = Field(description="the log-odds are averaged over so many ticks")
     limit: Finite = Field(description="log-odds")
     restless_limit: Finite = Field(description="log-odds, in its place while a start or a new command settles")
+    blind_ticks: Ticks = Field(description="at the beginning of which belief jumps, and tells nothing")
     horizon_s: Positive = Field(description="s before the ground that counted as about to fall")
     falls: Count = Field(description="that it was fitted to")
     calibration: Calibration
@@ -121,16 +122,15 @@ class Monitor:
         that creeps away is a new one once it is a step from the last new one.
         """
         change, fall = self.section.change, self.section.fall
-        if is_first:
-            self._logits.clear()
         stepped = (abs(a - b) > step for a, b, step in zip(command, self._wanted, change.command_step, strict=False))
         if is_first or any(stepped):
             self._since, self._wanted = 0, tuple(command)
             self._surprise.clear()
+            self._logits.clear()
         self._since += 1
         if self._since > change.settle_ticks:
             self._surprise.append(surprise)
-        if fall is not None and belief is not None:
+        if fall is not None and belief is not None and self._since > fall.blind_ticks:
             self._logits.append(float(self._weights @ belief) + fall.bias)
         return Scores(
             change=math.fsum(self._surprise) / change.ticks if len(self._surprise) == change.ticks else math.nan,

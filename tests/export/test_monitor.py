@@ -53,8 +53,8 @@ def test_the_readout_finds_the_number_that_leans_and_leaves_the_others():
 def section(**fall):
     made = Calibration(false_alarm_rate=0.1, episodes=9, episode_s=1.0, backend="planted", randomisation="none")
     parts = {"output": "post_logits", "weights": (1.0,), "bias": 0.0, "ticks": 1, "limit": 0.0}
-    parts |= {"restless_limit": 0.0, "horizon_s": 0.1, "falls": 20, "calibration": made}
-    change = ChangeLimit(ticks=2, limit=1.0, settle_ticks=1, calibration=made)
+    parts |= {"restless_limit": 0.0, "blind_ticks": 1, "horizon_s": 0.1, "falls": 20, "calibration": made}
+    change = ChangeLimit(ticks=2, limit=1.0, settle_ticks=2, calibration=made)
     return MonitorSection(change=change, fall=FallReadout(**(parts | fall)))
 
 
@@ -62,13 +62,13 @@ def test_the_highest_scores_are_those_that_the_robots_monitor_counts():
     one = WatchedEpisode(
         surprise=np.float32([90, 1, 3, 5, 1]),
         value=np.zeros(5, np.float32),
-        belief=np.float32([[7], [6], [1], [2], [0]]),
+        belief=np.float32([[9], [7], [1], [2], [0]]),
         command=np.zeros((5, 0), np.float32),
         down=False,
     )
-    assert highest(section(), one) == (4.0, 6.0, 7.0)
+    assert highest(section(), one) == (4.0, 2.0, 7.0)
     short = WatchedEpisode(one.surprise[:1], one.value[:1], one.belief[:1], one.command[:1], False)
-    assert highest(section(), short) == (-math.inf, -math.inf, 7.0)
+    assert highest(section(), short) == (-math.inf, -math.inf, -math.inf)
 
 
 class Leaning(gymnasium.Env):
@@ -97,6 +97,7 @@ class Leaning(gymnasium.Env):
 @pytest.fixture
 def falling_task(proprio, monkeypatch):
     monkeypatch.setattr(calibration, "make_env", lambda task, **options: Leaning(proprio.spec))
+    monkeypatch.setattr(calibration, "MIN_FALLS", 10)
     for name in ("CHANGE_S", "SETTLE_S"):
         monkeypatch.setattr(calibration, name, 10 / proprio.spec.control_rate_hz)
     monkeypatch.setattr(calibration, "backend_names", lambda task, options: ("planted",))
@@ -113,22 +114,22 @@ def test_episodes_come_once_each_and_end_on_the_ground(proprio):
 
 
 def test_a_calibrated_bundle_raises_no_more_alarms_than_its_rate(falling_task, tmp_path):
-    case, plan = falling_task, Plan(episodes=30, false_alarm_rate=0.1)
+    case, plan = falling_task, Plan(episodes=30, false_alarm_rate=0.2)
     report = export_agent(case.agent, case.spec, case.rollout, {}, tmp_path / "agent.rwm", monitor=plan)
     found = report.manifest.monitor
-    assert found.fall.falls == 20
+    assert found.fall.falls == 10
     assert found.change.calibration.model_dump() == {
-        "false_alarm_rate": 0.1,
-        "episodes": 20,  # the others fell
+        "false_alarm_rate": 0.2,
+        "episodes": 22,  # of 33, of which a third falls
         "episode_s": calibration.EPISODE_S,
         "backend": "planted",
         "randomisation": "none",
     }
     envs = [Leaning(case.spec) for _ in range(8)]
-    again = list(watched_episodes(case.agent, case.spec, envs, episodes=30, max_ticks=560, seed=plan.seed))
+    again = list(watched_episodes(case.agent, case.spec, envs, episodes=33, max_ticks=560, seed=plan.seed))
     safe = [highest(found, one) for one in again if not one.down]
     assert sum(scores.fall > found.fall.limit for scores in safe) <= 0.1 * len(safe)
-    assert found.change.limit == pytest.approx(conformal_limit([scores.change for scores in safe], 0.1), rel=1e-3)
+    assert found.change.limit == pytest.approx(conformal_limit([scores.change for scores in safe], 0.2), rel=1e-3)
     falls = [one for one in again if one.down]
     monitor = Monitor(found)
     flagged = [any(monitor.is_falling(scores) for scores in episode_scores(found, one)) for one in falls]
@@ -137,15 +138,15 @@ def test_a_calibrated_bundle_raises_no_more_alarms_than_its_rate(falling_task, t
 
 def test_where_nobody_falls_only_changes_are_found(falling_task, monkeypatch):
     monkeypatch.setattr(calibration, "MIN_FALLS", 1000)
-    assert calibrate(falling_task.agent, falling_task.spec, Plan(episodes=30, false_alarm_rate=0.1)).fall is None
+    assert calibrate(falling_task.agent, falling_task.spec, Plan(episodes=30, false_alarm_rate=0.2)).fall is None
 
 
 def test_too_few_episodes_are_refused_before_the_work():
-    with pytest.raises(UserError, match=r"a false alarm rate of 0.01 needs 99 episodes, got 50"):
-        Plan(episodes=50)
+    with pytest.raises(UserError, match=r"a false alarm rate of 0.005 needs 199 episodes, got 150"):
+        Plan(episodes=150)
 
 
 def test_episodes_that_are_too_short_to_judge_are_refused(falling_task, monkeypatch):
     monkeypatch.setattr(calibration, "SETTLE_S", 100.0)
     with pytest.raises(UserError, match=r"monitor: no tick in .* episodes of .* s tells of a limit: too short"):
-        calibrate(falling_task.agent, falling_task.spec, Plan(episodes=30, false_alarm_rate=0.1))
+        calibrate(falling_task.agent, falling_task.spec, Plan(episodes=30, false_alarm_rate=0.2))

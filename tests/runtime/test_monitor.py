@@ -38,6 +38,7 @@ FALL = FallReadout(
     ticks=2,
     limit=3.0,
     restless_limit=4.0,
+    blind_ticks=1,
     horizon_s=0.5,
     falls=20,
     calibration=CALIBRATION,
@@ -124,18 +125,20 @@ def test_what_is_masked_is_never_told(surprises, at):
 
 def test_the_fall_is_a_mean_of_log_odds_over_its_ticks():
     monitor = Monitor(MonitorSection(change=CHANGE, fall=FALL))
-    beliefs = [(1.0, 0.0), (5.5, 0.0), (4.5, 0.5), (0.0, -2.0)]  # log-odds 1.5, 6, 4, 4.5
+    beliefs = [(99.0, 0.0), (3.5, 0.0), (5.5, 0.5), (0.0, -2.0)]  # log-odds 99.5, 4, 5, 4.5
     scores = [
         monitor.scores(0.0, np.float32(belief), (0.0,), is_first=tick == 0) for tick, belief in enumerate(beliefs)
     ]
-    assert [score.fall for score in scores] == [1.5, 3.75, 5.0, 4.25]
+    np.testing.assert_equal([score.fall for score in scores], [math.nan, 4.0, 4.5, 4.75])
     # While a start settles, three ticks, the limit is 4; then it is 3.
     assert [monitor.is_falling(score) for score in scores] == [False, False, True, True]
-    assert monitor.text(scores[2]) == "about to fall: log-odds 5, limit 4"
-    new = monitor.scores(0.0, np.float32([0.0, -1.5]), (0.9,), is_first=False)  # (4.5 + 3.5) / 2, and a new command
-    assert (new.fall, new.restless, monitor.is_falling(new)) == (4.0, True, False)
-    assert monitor.scores(0.0, np.float32([0, 0]), (0.0,), is_first=True).fall == 0.5  # nothing of the last episode
-    assert monitor.text(scores[3]) == "about to fall: log-odds 4.25, limit 3"
+    assert monitor.text(scores[2]) == "about to fall: log-odds 4.5, limit 4"
+    new = [monitor.scores(0.0, np.float32([3.0, 0.0]), (0.9,), is_first=False) for _ in range(3)]  # a new command
+    np.testing.assert_equal([(score.fall, score.restless) for score in new], [(math.nan, True)] + [(3.5, True)] * 2)
+    assert not any(map(monitor.is_falling, new))
+    assert math.isnan(monitor.scores(0.0, np.float32([0, 0]), (0.9,), is_first=True).fall)
+    assert monitor.scores(0.0, np.float32([0, 0]), (0.9,), is_first=False).fall == 0.5  # nothing of the last episode
+    assert monitor.text(scores[3]) == "about to fall: log-odds 4.75, limit 3"
     assert monitor.text(Scores()) == ""
     assert monitor.text(Scores(change=2.5)) == "the world has changed: mean surprise 2.5, limit 2"
 
@@ -152,8 +155,17 @@ def agent(make_spec, make_agent):
     made = make_agent(make_spec(observations=(*make_spec().observations, wish), commands=commands))
     section = MonitorSection(
         change=CHANGE.model_copy(update={"ticks": 1, "limit": 1e-6}),
-        fall=FALL.model_copy(
-            update={"output": "value", "weights": (1.0,), "bias": -3.5, "limit": 0.0, "restless_limit": 0.0, "ticks": 1}
+        fall=FallReadout(
+            output="value",
+            weights=(1.0,),
+            bias=-3.5,
+            ticks=1,
+            limit=0.0,
+            restless_limit=0.0,
+            blind_ticks=1,
+            horizon_s=0.5,
+            falls=20,
+            calibration=CALIBRATION,
         ),
     )
     raw = json.dumps(body_with(made.manifest, section)).encode()

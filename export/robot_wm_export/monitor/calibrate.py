@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,10 @@ EPISODE_S = 11.2  # long enough for a new command at our own tasks
 STUMBLE_S = 6.0
 CHANGE_S = 1.0  # surprise is averaged over
 SETTLE_S = 1.0  # the A1 after a new command: 40 ticks of 20 ms until surprise is as before
+BLIND_S = 0.1  # the A1's belief jumps for two ticks
 FALL_TICKS = 2
 COMMAND_STEP = 0.1  # of a command field's range
+FALL_LIMITS = 2  # of which each may be exceeded in half as many episodes
 MIN_FALLS = 20  # that a readout is fitted to
 CALIBRATION_SEED = 3_000_017  # starts that neither training nor evaluation see
 
@@ -40,14 +43,15 @@ CALIBRATION_SEED = 3_000_017  # starts that neither training nor evaluation see
 class Plan:
     """What to calibrate by."""
 
-    episodes: int  # that each limit is a quantile of; twice as many are pushed
-    false_alarm_rate: float = 0.01  # of each limit, in an episode
+    episodes: int  # without a fall, that each limit is a quantile of; as many are pushed
+    false_alarm_rate: float = 0.01  # of changes, and of falls: share of episodes
     stumbles: str = "stumbles"  # randomisation with pushes that bring a robot down
     options: dict[str, Any] = field(default_factory=dict)  # of the task, as it was trained
     seed: int = CALIBRATION_SEED
 
     def __post_init__(self) -> None:
-        conformal_limit([0.0] * self.episodes, self.false_alarm_rate)  # too few are told before the work, not after
+        # Too few are told before the work, not after.
+        conformal_limit([0.0] * self.episodes, self.false_alarm_rate / FALL_LIMITS)
 
 
 def calibrate(
@@ -63,12 +67,14 @@ def calibrate(
         options["backend"] = backend  # of several, in which it learned by turns, the first
     trained = plan.options.get("randomisation")
     on_stage(f"monitor: {plan.episodes} episodes as trained")
-    familiar = [e for e in _run(agent, spec, plan, options, trained, EPISODE_S, plan.episodes) if not e.down]
+    spare = plan.episodes // 10  # some may fall
+    tried = _run(agent, spec, plan, options, trained, EPISODE_S, plan.episodes + spare)
+    familiar = list(islice((episode for episode in tried if not episode.down), plan.episodes))
     section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(trained)))
     if belief_output(agent) is None or spec.task.startswith(GYM_PREFIX):
         return section
-    on_stage(f"monitor: {2 * plan.episodes} episodes with {plan.stumbles}")
-    stumbles = list(_run(agent, spec, plan, options, plan.stumbles, STUMBLE_S, 2 * plan.episodes))
+    on_stage(f"monitor: {plan.episodes} episodes with {plan.stumbles}")
+    stumbles = list(_run(agent, spec, plan, options, plan.stumbles, STUMBLE_S, plan.episodes))
     if sum(episode.down for episode in stumbles) < MIN_FALLS:
         return section
     return section.model_copy(update={"fall": _fall(agent, spec, section, stumbles, familiar)})
@@ -105,6 +111,7 @@ def _fall(
     output = belief_output(agent)
     assert output is not None
     calibration = section.change.calibration
+    share = calibration.model_copy(update={"false_alarm_rate": calibration.false_alarm_rate / FALL_LIMITS})
     open_limit = FallReadout(
         output=output,
         weights=tuple(map(rounded, weights.tolist())),
@@ -112,6 +119,7 @@ def _fall(
         ticks=FALL_TICKS,
         limit=0.0,
         restless_limit=0.0,
+        blind_ticks=_ticks(BLIND_S, spec),
         horizon_s=HORIZON_S,
         falls=sum(episode.down for episode in stumbles),
         calibration=calibration,
@@ -120,8 +128,8 @@ def _fall(
     found = [highest(watched, episode) for episode in familiar]
     return open_limit.model_copy(
         update={
-            "limit": _limit([scores.fall for scores in found], calibration),
-            "restless_limit": _limit([scores.restless_fall for scores in found], calibration),
+            "limit": _limit([scores.fall for scores in found], share),
+            "restless_limit": _limit([scores.restless_fall for scores in found], share),
         }
     )
 

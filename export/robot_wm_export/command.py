@@ -61,9 +61,9 @@ def export(
     calibration
         Replay store whose newest episodes scale int8 [default: the run's, else the recorded ticks of the task].
     monitor
-        Episodes of the task that each limit of the monitor is set by, and twice as many that are pushed; 0: no monitor.
+        Episodes without a fall that each limit of the monitor is set by, and as many pushed ones; 0: no monitor.
     monitor_rate
-        Share of such episodes in which a limit may be exceeded: 0.01 needs 99 episodes.
+        Share of such episodes that raise an alarm, of a changed world or of a fall, at most: 0.01 needs 199 episodes.
     rollout_ticks
         Control steps of the task that are recorded and compared.
     seed
@@ -116,6 +116,8 @@ def export(
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
         console.print(f"warning: float32 resolves {name} to {resolution:.3g}: a hardly trained critic, or large values")
+    if report.manifest.monitor is not None and report.manifest.monitor.fall is None:
+        console.print("warning: the monitor finds changes only: too few episodes ended on the ground to tell falls by")
     taken = {"checkpoint": str(loaded.path), "steps": loaded.state.env_steps}
     loaded.tell_newer()
     emit(taken | summary(report), as_json=json, title="Bundle")

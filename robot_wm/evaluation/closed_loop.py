@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.figures import episode_figures, figure_names, success, summary
-from robot_wm.runtime.controller import Command, Controller
+from robot_wm.runtime.command import Command
+from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.latency import LatencySummary
 from robot_wm.runtime.pace import Pace

@@ -16,7 +16,7 @@ from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
 from robot_wm.evaluation.closed_loop import Env, OnTick
 from robot_wm.evaluation.overlay import Gauge, Panel, overlay
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 
 RATE_HZ = 25.0  # of pictures in simulated time, at most

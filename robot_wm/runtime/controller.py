@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from time import perf_counter_ns
 from types import TracebackType
 from typing import Any, Protocol
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.command import NO_SCORES, Command
 from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.faults import Fault, fault_names
 from robot_wm.runtime.following import FollowingMonitor
@@ -23,7 +23,7 @@ from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.live.check import LiveCheck
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
-from robot_wm.runtime.monitor import Monitor, Scores, command_fields
+from robot_wm.runtime.monitor import Monitor, command_fields
 from robot_wm.runtime.noise import NoiseSource
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.safety import Safety, SafetyConfig, SurpriseMonitor
@@ -39,7 +39,6 @@ _STALE, _FOLLOWING = int(Fault.STALE), int(Fault.FOLLOWING)
 _LIVE, _FALLING = int(Fault.LIVE_CHECK), int(Fault.FALLING)
 _ACKNOWLEDGED = int(Fault.DEADLINE | Fault.STALLED)
 _RESTING = (Mode.INACTIVE, Mode.ESTOP)  # the engine is not asked
-_NO_SCORES = Scores()
 _DRIVING = (Mode.SOFT_START, Mode.ACTIVE, Mode.HOLD)  # in which a robot that is about to fall is to react
 
 
@@ -52,33 +51,6 @@ class Agent(Protocol):
 
     def read(self) -> bytes:
         """The policy graph, verified."""
-
-
-@dataclass(slots=True)
-class Command:
-    """What one tick decided. The controller owns it and fills it anew each tick: copy what must last longer."""
-
-    command: Float32  # [A] SI, what the joints are to do: always finite and within the limits
-    action: Float32  # [A] the same in model units, as the model is told that it was executed
-    raw_action: Float32  # [A] model units, what the graph asked for; NaN if it was not asked or failed
-    tick: int = 0  # since activation, from 1
-    mode: Mode = Mode.INACTIVE
-    damp: bool = True  # firmware should brake with kd only, rather than follow the command
-    value: float = math.nan  # the critic's estimate of the return
-    surprise: float = math.nan  # in the manifest's surprise_unit
-    scores: Scores = _NO_SCORES  # of the agent's monitor, where it has one
-    changed: bool = False  # surprise says that the world is another one; moves nothing
-    falling: bool = False  # the robot is about to fall; moves nothing unless `SafetyConfig.reacts_to_fall`
-    fault_bits: int = 0
-    detail: str = ""  # the faults in words
-    observe_us: float = 0.0  # checking, scaling and history
-    infer_us: float = 0.0  # the engine; 0 if it was not asked
-    total_us: float = 0.0  # observation in, command out
-
-    @property
-    def faults(self) -> Fault:
-        """The faults as flags."""
-        return Fault(self.fault_bits)
 
 
 class Controller:
@@ -389,7 +361,7 @@ class Controller:
 
     def _forget_scores(self) -> None:
         command = self._command
-        command.scores, command.changed, command.falling = _NO_SCORES, False, False
+        command.scores, command.changed, command.falling = NO_SCORES, False, False
 
     def _forget(self, fault: int) -> int:
         # is_first multiplies the old state by zero inside the graph, which does not mend a NaN.

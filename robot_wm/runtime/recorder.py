@@ -42,7 +42,7 @@ from robot_wm.runtime.tick_log import (
 )
 
 if TYPE_CHECKING:
-    from robot_wm.runtime.controller import Command
+    from robot_wm.runtime.command import Command
     from robot_wm.runtime.manifest import Manifest
 
 _FLUSH_S = 0.5  # what a crash may cost

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from robot_wm.cli import run as robot_wm
 from robot_wm.errors import UserError
 from robot_wm.evaluation.video import check_video, open_video, status
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage

@@ -26,6 +26,7 @@ from robot_wm.spec import AgentSpec, Source
 from robot_wm.zoo.catalog import locate_bundle
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.realtime.simulated_robot import SimulatedRobot
+from robot_wm_sim.sensing.reading import Reading
 from robot_wm_sim.sensing.sample import Sample
 from robot_wm_sim.sensing.sensed_world import SensedWorld
 
@@ -211,7 +212,7 @@ class Museum:
         if self.robot.has_cameras:
             self.robot.look()
         sample = self.fault.sample(self.robot.sample())
-        self._sensed.show(sample)
+        self._sensed.show(_reading(sample, len(self._sensed.state.joint_position)))
         told = dict(self.robot.task.observe(self._sensed))
         self._pictures |= sample.images  # the newest that have come
         told |= sample.fields | self._pictures
@@ -265,3 +266,11 @@ class Museum:
 def changed(sample: Sample, **arrays: Any) -> Sample:
     """The sample with other arrays."""
     return replace(sample, **arrays)
+
+
+def _reading(sample: Sample, joints: int) -> Reading:
+    """What was read, of the robot's own joints, where a sample with a fault in it is what sensors told."""
+    of_joints = [array[:joints] for array in (sample.joint_position, sample.joint_velocity, sample.joint_effort)]
+    of_base = (sample.angular_velocity, sample.linear_acceleration, sample.base_position, sample.linear_velocity)
+    numbers = np.concatenate([*of_joints, *of_base, sample.orientation])
+    return Reading(sample.time_s, numbers, sample.fields, sample.images)

@@ -9,7 +9,7 @@ import pytest
 
 from robot_wm.cli import run
 from robot_wm.replay.store import EpisodeStore
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder
 

@@ -14,7 +14,7 @@ from robot_wm.replay.judged import TaskReward, judged
 from robot_wm.replay.mcap_import import episodes
 from robot_wm.replay.runs import find_runs
 from robot_wm.replay.store import EpisodeStore
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.tasks import agent_spec, make_env

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.modes import Mode
 from robot_wm_ros.arrivals import Arrivals

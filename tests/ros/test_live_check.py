@@ -10,7 +10,7 @@ import pytest
 from agent_rig import ACTIVATE, CONFIGURE, AgentRig
 from diagnostic_msgs.msg import DiagnosticArray
 
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 from robot_wm.zoo.catalog import Zoo
 from robot_wm_ros.event_log import EventLog

@@ -12,7 +12,7 @@ from mcap_ros2.decoder import DecoderFactory
 from rosbags.highlevel import AnyReader
 
 from robot_wm.replay.recording import read_recording
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.spec import AgentSpec

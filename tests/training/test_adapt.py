@@ -12,7 +12,7 @@ from robot_wm.errors import UserError
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.training.actor import Actor

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.evaluation.driven import Driven
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder

@@ -12,8 +12,8 @@ FEET = tuple(f"{leg}_toe" for leg in LEGS)
 # Links that should touch nothing, as legged_gym penalises it: thighs and calves.
 LIMBS = tuple(f"{leg}_{link}" for leg in LEGS for link in ("upper", "lower"))
 TRUNK = "trunk"
-# What the ground must not reach: a robot on its side lies on hips and shoulders, and its trunk touches nothing.
-BODY = (TRUNK, *(f"{leg}_{link}" for leg in LEGS for link in ("hip", "upper_shoulder")))
+# A robot on its side lies on hips and shoulders, and its trunk touches nothing.
+SIDES = tuple(f"{leg}_{link}" for leg in LEGS for link in ("hip", "upper_shoulder"))
 FOOT_RADIUS_M = 0.02  # of the ball around a toe link's origin
 MASS_KG = 12.458  # of all links
 LEG_M = 0.4  # thigh and calf, stretched

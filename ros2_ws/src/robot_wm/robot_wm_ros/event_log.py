@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from robot_wm.runtime.controller import Command
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.faults import fault_names
 from robot_wm.runtime.modes import Mode
 

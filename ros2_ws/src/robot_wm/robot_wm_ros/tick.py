@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.clock import Clock
 
-from robot_wm.runtime.controller import Command, Controller
+from robot_wm.runtime.command import Command
+from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.decimation import Decimator, TickCap
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.modes import Mode

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from robot_wm.console import messages
 from robot_wm.errors import UserError
-from robot_wm.replay.mcap_import import import_recording
+from robot_wm.learning.config import AgentConfig
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
@@ -33,6 +33,8 @@ def recorded(replay: Sequence[str], run_dir: Path, spec: AgentSpec) -> list[str]
     files = [Path(text) for text in replay if text.endswith(".mcap")]
     stores = [text for text in replay if not text.endswith(".mcap")]
     if files:
+        from robot_wm.replay.mcap_import import import_recording  # a learner of stores alone needs no MCAP library
+
         folder = run_dir / "recorded"
         run_dir.mkdir(parents=True, exist_ok=True)
         if not folder.exists():
@@ -41,6 +43,22 @@ def recorded(replay: Sequence[str], run_dir: Path, spec: AgentSpec) -> list[str]
             messages().print(import_recording(file, folder).line())
         stores.append(str(folder))
     return stores
+
+
+def adapted(theirs: AgentConfig, changes: Mapping[str, Any]) -> AgentConfig:
+    """Settings of an agent that adapts, from those of its source; UserError for ``changes`` that make no sense."""
+    settings = {
+        **theirs.model_dump(exclude_unset=True),
+        "warmup": SETTLING_UPDATES // 3,
+        "actor_start": SETTLING_UPDATES,
+        "actor_warmup": SETTLING_UPDATES,
+        "pessimism": PESSIMISM,
+        **changes,
+    }
+    try:
+        return type(theirs)(**settings)
+    except ValidationError as error:
+        raise UserError.from_validation(error, origin="adapt") from None
 
 
 def adaptation(
@@ -61,14 +79,7 @@ def adaptation(
     environment; the source's task is asked for its spec only. Raises UserError where settings do not make sense.
     """
     theirs = load_source(source).state.config
-    settings = {
-        **theirs.settings.model_dump(exclude_unset=True),
-        "warmup": SETTLING_UPDATES // 3,
-        "actor_start": SETTLING_UPDATES,
-        "actor_warmup": SETTLING_UPDATES,
-        "pessimism": PESSIMISM,
-        **(changes or {}),
-    }
+    settings = adapted(theirs.settings, changes or {})
     try:
         return TrainConfig(
             agent=theirs.agent,
@@ -84,7 +95,7 @@ def adaptation(
             seed=seed,
             device=device,
             threads=threads,
-            settings=type(theirs.settings)(**settings),
+            settings=settings,
         )
     except ValidationError as error:
         raise UserError.from_validation(error, origin="adapt") from None

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +17,7 @@ from robot_wm.replay.store import EpisodeStore
 from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder
+from robot_wm.training import rehearsal
 from robot_wm.training.actor import Actor
 from robot_wm.training.adapt_command import adapt
 from robot_wm.training.adapting import SETTLING_UPDATES, adaptation, recorded
@@ -171,6 +174,33 @@ def test_what_is_rehearsed_is_the_source_in_its_own_task(source, tmp_path):
     assert not np.allclose(episodes[0].action[0], greedy, atol=1e-3)  # with the noise that it learned with
     version = store.version
     assert rehearse(loaded, tmp_path / "rehearsed", steps=50, seed=3).version == version
+
+
+def test_a_rehearsal_that_was_broken_off_is_not_taken_for_a_whole_one(source, tmp_path, monkeypatch):
+    loaded = load_agent(source)
+
+    def broken(agent, task, options, store, **settings):
+        play(agent, task, options, store, **settings | {"steps": 25})
+        store.flush()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rehearsal, "play", broken)
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(loaded, tmp_path / "rehearsed", steps=50, seed=3)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.undo()
+    episodes = rehearse(loaded, tmp_path / "rehearsed", steps=50, seed=3, options={"gain": -0.5}).episodes()
+    one = next(iter(episodes))
+    np.testing.assert_allclose(np.diff(one.obs["at"][:, 0]), -0.5 * one.action[:-1, 0], atol=1e-5)
+
+
+def test_stores_alone_need_no_mcap_library():
+    told = (
+        "import sys; sys.modules['mcap'] = None; import robot_wm.training.adapt_command as c, robot_wm.training.loop;"
+    )
+    told += "from robot_wm.training.adapting import recorded; print(recorded(['a=0.5'], None, None))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "['a=0.5']\n"), done.stderr
 
 
 def test_playing_greedily_draws_nothing(source, tmp_path):

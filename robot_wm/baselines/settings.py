@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,18 +51,27 @@ def load_algorithms(path: Path | None = None) -> dict[str, Algorithm]:
         raise UserError.from_validation(error, origin=str(path)) from None
 
 
-def choose(names: list[str], declared: dict[str, Algorithm]) -> list[str]:
-    """``names`` without repeats; UserError for one that is not declared or whose library is not installed."""
+def choose(
+    names: list[str],
+    declared: Mapping[str, Algorithm],
+    *,
+    ours: Sequence[str] = (DREAMER,),
+    option: str = "--algorithms",
+) -> list[str]:
+    """``names`` without repeats; UserError for one that is not declared or whose library is not installed.
+
+    ``ours`` are known beside the ``declared``, and need no library.
+    """
     for name in names:
-        if name == DREAMER:
+        if name in ours:
             continue
         if name not in declared:
-            raise UserError(f"--algorithms: unknown {name!r}; known: {', '.join([DREAMER, *declared])}")
+            raise UserError(f"{option}: unknown {name!r}; known: {', '.join([*ours, *declared])}")
         library = declared[name].library
         if find_spec(library) is None:
-            raise UserError(f"--algorithms: {name} needs {library}: pip install 'robot-wm[baselines]'")
+            raise UserError(f"{option}: {name} needs {library}: pip install 'robot-wm[baselines]'")
     if not names:
-        raise UserError("--algorithms: names none")
+        raise UserError(f"{option}: names none")
     return list(dict.fromkeys(names))
 
 

@@ -115,7 +115,10 @@ def test_the_changed_robot_is_heavier_weaker_and_later_and_the_same_in_every_epi
     ("options", "message"),
     [
         ({"methods": "td3"}, "unknown 'td3'"),
-        ({"methods": "sac,dreamer"}, "dreamer is not among sac, crossq"),
+        ({"methods": ","}, "--methods: names none"),
+        ({"adaptation": {"rewards": "guessed"}}, "--adaptation.*rewards"),
+        ({"adaptation": {"rehearse-share": "1"}}, "rehearse_share"),
+        ({"dreamer": {"anchr": "1"}}, "anchr"),
         ({"seeds": "one"}, "--seeds"),
         ({"agent": "zoo:nobody"}, "zoo:nobody"),
         ({"target": {"backend": "mujoco", "colour": "red"}}, "colour"),

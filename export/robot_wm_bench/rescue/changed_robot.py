@@ -1,44 +1,33 @@
-"""The changed robot: it plays what the agent says, as a robot does, and counts what that costs."""
+"""The changed robot: it plays what the agent says, as a robot does, and records it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from robot_wm import figures
 from robot_wm.learning.agent import Agent
 from robot_wm.replay.episode import Episode
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
-from robot_wm.training.config import OptionValue
+from robot_wm.training.experience import Finished
 from robot_wm.training.playing import play
-
-TARGET = Path(str(files("robot_wm_bench.rescue"))) / "target.yaml"
-
-
-def target_options(file: Path = TARGET) -> dict[str, OptionValue]:
-    """Options of the task in the changed world."""
-    return {"backend": "mujoco", "randomisation": str(file)}
+from robot_wm_bench.rescue.method import World
 
 
 class ChangedRobot:
     """Acts greedily in the changed world; ``store`` grows by what was recorded."""
 
-    def __init__(
-        self, folder: Path, spec: AgentSpec, task: str, options: Mapping[str, OptionValue], *, told: bool, seed: int
-    ) -> None:
+    def __init__(self, folder: Path, spec: AgentSpec, world: World, *, told: bool, seed: int) -> None:
         """``told``: a laboratory tells rewards and falls; else neither is recorded, as a robot by itself knows none."""
         self.store = EpisodeStore.create(folder, spec)
-        self._task, self._options, self._told, self._seed = task, options, told, seed
-        self.steps = self.falls = self._plays = 0
+        self._world, self._told, self._seed = world, told, seed
+        self.steps = self.plays = 0
 
-    def act(self, agent: Agent, seconds: float) -> None:
-        """Let the agent act so long in all, from a reset on and again from one after each fall."""
+    def act(self, agent: Agent, seconds: float) -> list[Finished]:
+        """Let the agent act so long in all, from a reset on and again from one after each end; which are returned."""
         spec = self.store.spec
         with (
             TemporaryDirectory(dir=self.store.path.parent) as folder,
@@ -46,25 +35,25 @@ class ChangedRobot:
         ):
             finished = play(
                 agent,
-                self._task,
-                self._options,
+                self._world.task,
+                self._world.options,
                 played,
                 steps=round(seconds * spec.control_rate_hz),
-                seed=1000 * self._seed + self._plays,
+                seed=1000 * self._seed + self.plays,
                 greedy=True,
                 policy=f"after {self.steps} steps",
             )
-            episodes = [episode if self._told else unjudged(episode) for episode in played.episodes()]
-        self.store.append(episodes)
+            episodes = list(played.episodes())
+        self.store.append([episode if self._told else unjudged(episode) for episode in episodes])
         self.store.flush()
-        self._plays += 1
-        self.steps += sum(episode.length - 1 for episode in episodes)
-        self.falls += figures.falls([episode.figures for episode in finished]) or 0
+        self.plays += 1
+        self.steps += sum(control_steps(episode) for episode in episodes)
+        return finished
 
-    @property
-    def seconds(self) -> float:
-        """How long the robot has moved."""
-        return self.steps / self.store.spec.control_rate_hz
+
+def control_steps(episode: Episode) -> int:
+    """Steps of an episode, or of a piece of one, that were taken: all but a reset."""
+    return episode.length - int(episode.is_first.sum())
 
 
 def unjudged(episode: Episode) -> Episode:

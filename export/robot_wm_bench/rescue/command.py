@@ -5,28 +5,37 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
+from pydantic import BaseModel, ValidationError
 
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
 from robot_wm.options import NotNegative, Positive
+from robot_wm_bench.baselines import listed, listed_seeds
 from robot_wm_bench.rescue.lessons import Lessons
 from robot_wm_bench.rescue.runs import Plan, begin, execute, finished, summarise
+
+if TYPE_CHECKING:
+    from robot_wm.baselines.settings import Algorithm
+    from robot_wm_bench.rescue.adaptation import Adaptation
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def bench_rescue(
     *,
-    methods: str = "sac,crossq",
+    methods: str = "dreamer,sac,crossq",
     seeds: str = "0,1,2,3,4",
     agent: str = "zoo:a1_velocity",
     source: dict[str, str] | None = None,
     target: dict[str, str] | None = None,
     lessons: dict[str, str] | None = None,
+    adaptation: dict[str, str] | None = None,
+    dreamer: dict[str, str] | None = None,
     settings: Path | None = None,
     episodes: Annotated[int, Positive] = 16,
     goal: Annotated[float, Parameter(validator=Number(gt=0, lte=2))] = 0.9,
@@ -38,26 +47,33 @@ def bench_rescue(
     device: Literal["auto", "cpu"] = "auto",
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Fine-tune agents that walk at the source on one changed robot, and count robot time and falls until they walk.
+    """Let agents that walk at the source learn on one changed robot, and count robot time and falls until they walk.
 
-    A look is 16 greedy episodes on the changed robot; rescued is who reaches 90 % of its own source return in two
-    looks running. A finished run, and the lessons of an unfinished one, are not done again. The folder gets
-    results.json, rescue.csv and, for each run, looks.csv and result.json.
+    A world model acts greedily for some seconds, is adapted as `robot-wm adapt` does it, with the robot standing, and
+    acts again; a model-free agent, which the world model has taught to walk, learns while it acts. A look is 16 greedy
+    episodes on the changed robot, which nobody learns from; rescued is who reaches 90 % of its own source return in two
+    looks running. A finished run, and what was made at the source for an unfinished one, are not done again. The folder
+    gets results.json, rescue.csv and, for each run, looks.csv and result.json.
 
     Parameters
     ----------
     methods
-        Separated by commas: names of the settings (sac, crossq).
+        Separated by commas: names of the settings (dreamer, sac, crossq).
     seeds
         Separated by commas.
     agent
-        Trained Dreamer that teaches the model-free agents: zoo:NAME, a run's folder, or a checkpoint.
+        Trained Dreamer that is adapted, and that teaches the model-free agents: zoo:NAME, a run's folder, or a
+        checkpoint.
     source
         Options of the source's world, beside those that the agent was trained with.
     target
         Options of the changed one [default: --target.backend mujoco --target.randomisation, a file that ships].
     lessons
-        Single numbers of the lessons, such as --lessons.rounds 3.
+        Single numbers of the model-free agents' lessons, such as --lessons.rounds 3.
+    adaptation
+        Single numbers of the world model's rounds, such as --adaptation.updates 250 or --adaptation.rewards unknown.
+    dreamer
+        Single settings of the adapting agent, such as --dreamer.anchor 0.001 or --dreamer.pessimism 0.
     settings
         YAML file of methods, instead of the shipped settings with their sources.
     episodes
@@ -65,7 +81,7 @@ def bench_rescue(
     goal
         Share of the source's return that is to be reached.
     limit_s
-        Of the changed robot's time, s.
+        Of the changed robot's time, s; a world model's rounds may end before.
     source_only
         Stop when the agents walk at the source, and tell how well.
     out
@@ -75,11 +91,13 @@ def bench_rescue(
     processes
         Simulator processes of a run.
     device
-        Where a model-free agent learns; auto takes what JAX finds.
+        Where an agent learns; auto takes a GPU where there is one.
     json
         Print one JSON object.
     """
-    plans = _plans(methods, seeds, agent, source, target, lessons, settings, episodes, goal, limit_s, processes, device)
+    told = _Told(source or {}, target or {}, lessons or {}, adaptation or {}, dreamer or {})
+    common = {"episodes": episodes, "goal": goal, "limit_s": limit_s, "processes": processes, "device": device}
+    plans = _plans(listed(methods), listed_seeds(seeds), agent, told, settings, common)
     console = messages()
     results: dict[str, dict[str, Any]] = {}
     for plan, result in _all(plans, out, jobs=jobs, source_only=source_only):
@@ -91,67 +109,68 @@ def bench_rescue(
         emit({"rows": [{name: result[name] for name in shown} for result in done]}, as_json=json, title="At the source")
         return
     rows = summarise(done)
-    told = {"task": plans[0].task, "source": plans[0].source, "target": plans[0].target, "goal": goal, "rows": rows}
-    _write(out, told, done)
-    emit(told, as_json=json, title="Rescue")
+    whole = {"task": plans[0].task, "source": plans[0].source, "target": plans[0].target, "goal": goal, "rows": rows}
+    _write(out, whole, done)
+    emit(whole, as_json=json, title="Rescue")
+
+
+class _Told(NamedTuple):
+    """Single options of the command line."""
+
+    source: dict[str, str]
+    target: dict[str, str]
+    lessons: dict[str, str]
+    adaptation: dict[str, str]
+    dreamer: dict[str, str]
 
 
 def _plans(
-    methods: str,
-    seeds: str,
-    agent: str,
-    source: dict[str, str] | None,
-    target: dict[str, str] | None,
-    lessons: dict[str, str] | None,
-    settings: Path | None,
-    episodes: int,
-    goal: float,
-    limit_s: float,
-    processes: int,
-    device: Literal["auto", "cpu"],
+    methods: list[str], seeds: list[int], agent: str, told: _Told, settings: Path | None, common: dict[str, Any]
 ) -> list[Plan]:
-    from pydantic import ValidationError
-
-    from robot_wm.baselines.settings import DREAMER, choose, load_algorithms
+    """A plan for each method and seed; what no run could do is refused before any is started."""
+    from robot_wm.baselines.settings import choose
     from robot_wm.tasks import agent_spec, make_env, parse_options
     from robot_wm.training import checkpoint
+    from robot_wm.training.adapting import adapted
     from robot_wm.zoo.catalog import PREFIX, Zoo
-    from robot_wm_bench.baselines import listed, listed_seeds
+    from robot_wm_bench.rescue.declared import TARGET, load_methods
 
-    here = Path(str(files("robot_wm_bench.rescue")))
-    declared = load_algorithms(settings or here / "settings.yaml")
-    names = choose(listed(methods), declared)
-    if DREAMER in names:
-        raise UserError(f"--methods: {DREAMER} is not among {', '.join(declared)}")
-    teacher = Zoo.shipped().require(agent.removeprefix(PREFIX)) if agent.startswith(PREFIX) else Path(agent)
-    config = checkpoint.read_state(checkpoint.find(teacher)).config
-    changed = parse_options(target or {"backend": "mujoco", "randomisation": str(here / "target.yaml")})
-    worlds = {"source": config.task_options | parse_options(source or {}), "target": config.task_options | changed}
-    for options in worlds.values():  # what no run could do is refused before any is started
+    world_models, model_free = load_methods(settings)
+    names = choose(methods, model_free, ours=list(world_models), option="--methods")
+    folder = Zoo.shipped().require(agent.removeprefix(PREFIX)) if agent.startswith(PREFIX) else Path(agent)
+    config = checkpoint.read_state(checkpoint.find(folder)).config
+    changed = parse_options(told.target or {"backend": "mujoco", "randomisation": str(TARGET)})
+    worlds = {"source": config.task_options | parse_options(told.source), "target": config.task_options | changed}
+    for options in worlds.values():
         env = make_env(config.task, **options)
         agent_spec(env)
         env.close()
+    lessons = _with(Lessons(), told.lessons, option="--lessons")
+    hows: dict[str, tuple[Adaptation | Algorithm, Lessons | None]] = {}
+    for name in names:
+        if name in model_free:
+            hows[name] = (model_free[name], lessons)
+            continue
+        how = _with(world_models[name], told.adaptation, option="--adaptation")
+        how = how.model_copy(update={"settings": how.settings | parse_options(told.dreamer)})
+        adapted(config.settings, how.settings)
+        hows[name] = (how, None)
+    common = common | {"agent": folder, "task": config.task} | worlds
+    return [
+        Plan(name=name, seed=seed, how=how, lessons=taught, **common)
+        for seed in seeds
+        for name, (how, taught) in hows.items()
+    ]
+
+
+def _with(settings: Settings, told: dict[str, str], *, option: str) -> Settings:
+    """``settings`` with what was ``told`` in their place; UserError, naming ``option``, for what they do not take."""
+    from robot_wm.tasks import parse_options
+
     try:
-        return [
-            Plan(
-                name=name,
-                seed=seed,
-                algorithm=declared[name],
-                teacher=teacher,
-                task=config.task,
-                **worlds,
-                lessons=Lessons.model_validate(parse_options(lessons or {})),
-                episodes=episodes,
-                goal=goal,
-                limit_s=limit_s,
-                processes=processes,
-                device=device,
-            )
-            for seed in listed_seeds(seeds)
-            for name in names
-        ]
+        return type(settings).model_validate(settings.model_dump() | parse_options(told))
     except ValidationError as error:
-        raise UserError.from_validation(error, origin="--lessons") from None
+        raise UserError.from_validation(error, origin=option) from None
 
 
 def _all(plans: list[Plan], out: Path, *, jobs: int, source_only: bool) -> Iterator[tuple[Plan, dict[str, Any]]]:
@@ -193,7 +212,7 @@ def _line(result: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _write(out: Path, told: dict[str, Any], results: list[dict[str, Any]]) -> None:
+def _write(out: Path, whole: dict[str, Any], results: list[dict[str, Any]]) -> None:
     import csv
     import json
 
@@ -201,7 +220,7 @@ def _write(out: Path, told: dict[str, Any], results: list[dict[str, Any]]) -> No
     from robot_wm_bench.rescue.record import Look
 
     with atomic_file(out / "results.json") as temporary:
-        temporary.write_text(json.dumps({**told, "runs": results}, indent=2))
+        temporary.write_text(json.dumps({**whole, "runs": results}, indent=2))
     with atomic_file(out / "rescue.csv") as temporary, temporary.open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(("method", "seed", *Look._fields))

@@ -15,6 +15,7 @@ from robot_wm.atomic import atomic_file
 from robot_wm.baselines.curve import known
 from robot_wm.baselines.settings import Algorithm
 from robot_wm.errors import UserError
+from robot_wm_bench.rescue.adaptation import Adaptation
 from robot_wm_bench.rescue.lessons import Lessons
 from robot_wm_bench.rescue.method import Method, World
 
@@ -28,12 +29,12 @@ class Plan(BaseModel):
 
     name: str  # of the method
     seed: NonNegativeInt
-    algorithm: Algorithm  # of a model-free method
-    teacher: Path  # the source's agent: a checkpoint, or the folder of a run
+    how: Adaptation | Algorithm  # of a world model, or of a method without one
+    agent: Path  # the source's: a checkpoint, or the folder of a run
     task: str
     source: dict[str, Any]  # task options
     target: dict[str, Any]
-    lessons: Lessons
+    lessons: Lessons | None  # None for a world model, which needs none
     episodes: PositiveInt  # of a look
     goal: PositiveFloat
     limit_s: PositiveFloat
@@ -47,15 +48,14 @@ class Plan(BaseModel):
 
     def method(self) -> Method:
         """What is to be run; imports its libraries."""
+        if isinstance(self.how, Adaptation):
+            from robot_wm_bench.rescue.dreamer import Dreamer
+
+            return Dreamer(self.how, self.agent, seed=self.seed, device=self.device)
         from robot_wm_bench.rescue.model_free import ModelFree
 
-        return ModelFree(
-            self.algorithm,
-            self.teacher,
-            lessons=self.lessons,
-            seed=self.seed,
-            processes=self.processes,
-        )
+        assert self.lessons is not None
+        return ModelFree(self.how, self.agent, lessons=self.lessons, seed=self.seed, processes=self.processes)
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -78,11 +78,17 @@ def execute(plan: Plan, folder: Path, *, source_only: bool) -> dict[str, Any]:
     """Make the source's agent, then rescue it; the result is written last."""
     import torch
 
+    from robot_wm.training.run_folder import only_writer
+
+    torch.set_num_threads(1)
+    with only_writer(folder):
+        return _execute(plan, folder, source_only=source_only)
+
+
+def _execute(plan: Plan, folder: Path, *, source_only: bool) -> dict[str, Any]:
     from robot_wm_bench.rescue.evaluation import Evaluation
     from robot_wm_bench.rescue.record import Record
 
-    torch.set_num_threads(1)
-    folder.mkdir(parents=True, exist_ok=True)
     source, target = World(plan.task, plan.source), World(plan.task, plan.target)
     method = plan.method()
     told = method.prepare(source, folder)

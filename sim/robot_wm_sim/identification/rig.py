@@ -18,7 +18,8 @@ from robot_wm_sim.task import Outcome, Task, Vector
 
 def in_the_air(scene: Scene) -> Scene:
     """The scene's robot alone, hung up by its base where it stood."""
-    return replace(scene, robot=replace(scene.robot, fixed_base=True), ground=False, boxes=(), markers=())
+    robot = replace(scene.robot, fixed_base=True)
+    return replace(scene, robot=robot, ground=False, height_field=None, boxes=(), markers=())
 
 
 class HungTask(Task):

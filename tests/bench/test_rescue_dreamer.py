@@ -11,6 +11,7 @@ import pytest
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
 from robot_wm.replay.store import EpisodeStore
+from robot_wm.training.actor import Actor
 from robot_wm.training.checkpoint import load_agent
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.loop import Trainer
@@ -70,6 +71,7 @@ def rescued(source, tmp_path):
         looks, folder = list(returns), tmp_path
 
         def evaluate(policy):
+            rescue.policies.append(policy)
             return Evaluated(np.full(2, looks.pop(0)), 0.0)
 
         method = Dreamer(how, source, seed=0, device="cpu")
@@ -79,6 +81,7 @@ def rescued(source, tmp_path):
         assert not looks
         return record
 
+    rescue.policies = []
     return rescue
 
 
@@ -98,6 +101,20 @@ def test_it_acts_and_adapts_in_turn_and_is_looked_at_after_each(rescued, source,
     assert (state.updates, state.env_steps) == (9, 0)
     assert [Path(name.partition("=")[0]).name for name in state.config.replay] == ["robot", "rehearsed"]
     assert state.config.settings.actor_start > 0  # as `robot-wm adapt` does it
+
+
+def test_looks_show_the_agent_as_it_is_by_then(rescued, source, tmp_path):
+    rescued(0.3, 0.3, how=HOW.model_copy(update={"rounds": 1, "settings": {"warmup": 0}}))
+    first, last = rescued.policies
+    spec, one = load_agent(source).spec, np.ones(2, np.bool_)
+    obs = {field.name: np.full((2, *field.shape), 0.1, np.float32) for field in spec.observations}
+    found = [policy(obs, one) for policy in (first, last)]
+    acting = [
+        Actor(load_agent(folder).agent, spec, envs=2, seed=9, greedy=True) for folder in (source, tmp_path / "run")
+    ]
+    wanted = [actor.act(obs, one).command for actor in acting]
+    np.testing.assert_array_equal(found, wanted)
+    assert not np.array_equal(*wanted)
 
 
 def test_who_is_rescued_drives_no_further(rescued, tmp_path):
@@ -165,6 +182,8 @@ def test_the_command_tells_of_a_world_model_as_of_the_others(source, tmp_path, c
         ("dreamer", "3", 0.0),
         ("dreamer", "3", 1.0),
     ]
+    (run,) = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert run["source_steps"] == 40
     settings = load_agent(tmp_path / "dreamer_seed3" / "run").state.config.settings
     assert (settings.anchor, settings.pessimism) == (0.5, 0.0)
     monkeypatch.setattr(command, "ProcessPoolExecutor", None)

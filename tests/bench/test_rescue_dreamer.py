@@ -168,6 +168,7 @@ def test_the_command_tells_of_a_world_model_as_of_the_others(source, tmp_path, c
         "seeds": "3",
         "agent": str(source),
         "target": {"backend": "mujoco"},
+        "drive": {"backend": "pybullet"},
         "adaptation": {"rounds": "1", "round-s": "1", "updates": "2", "rehearse": "40"},
         "dreamer": {"anchor": "0.5", "pessimism": "0"},
         "episodes": 2,
@@ -184,6 +185,8 @@ def test_the_command_tells_of_a_world_model_as_of_the_others(source, tmp_path, c
     ]
     (run,) = json.loads((tmp_path / "results.json").read_text())["runs"]
     assert run["source_steps"] == 40
+    driven = EpisodeStore.open(tmp_path / "dreamer_seed3" / "robot").episodes()
+    assert {episode.source.backend for episode in driven} == {"pybullet"}
     settings = load_agent(tmp_path / "dreamer_seed3" / "run").state.config.settings
     assert (settings.anchor, settings.pessimism) == (0.5, 0.0)
     monkeypatch.setattr(command, "ProcessPoolExecutor", None)

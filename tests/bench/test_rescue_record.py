@@ -122,6 +122,7 @@ def test_the_changed_robot_is_heavier_weaker_and_later_and_the_same_in_every_epi
         ({"seeds": "one"}, "--seeds"),
         ({"agent": "zoo:nobody"}, "zoo:nobody"),
         ({"target": {"backend": "mujoco", "colour": "red"}}, "colour"),
+        ({"drive": {"command-period-s": "0"}}, "command_period_s 0"),
         ({"lessons": {"rounds": "0"}}, "lessons"),
     ],
 )

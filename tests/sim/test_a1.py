@@ -9,6 +9,7 @@ import pytest
 from gymnasium.utils.env_checker import check_env
 from scripted import trot
 
+from robot_wm.errors import UserError
 from robot_wm.runtime.transform import scale, to_command, to_policy
 from robot_wm_sim import locomotion
 from robot_wm_sim.frames import rotate_inverse
@@ -204,6 +205,17 @@ def test_an_operator_asks_for_something_else_every_ten_seconds(build_env):
     assert (np.abs(wishes) <= 1).all()
     assert (wishes.max(0) > 0.7).all()
     assert (wishes.min(0) < -0.7).all()
+
+
+def test_an_operator_in_a_hurry_asks_for_something_else_each_second(build_env):
+    env = build_env("a1_velocity", command_period_s=1.0)
+    seen = [env.reset(seed=3)[0]["command"].copy()]
+    for _ in range(120):
+        seen.append(env.step(HOME)[0]["command"].copy())
+    changes = np.flatnonzero((np.diff(seen, axis=0) != 0).any(1)) + 1
+    assert changes.tolist() == [50, 100]
+    with pytest.raises(UserError, match="command_period_s 0"):
+        build_env("a1_velocity", command_period_s=0.0)
 
 
 def test_standing_asks_for_no_speed(build_env):

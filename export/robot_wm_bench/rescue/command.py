@@ -33,6 +33,7 @@ def bench_rescue(
     agent: str = "zoo:a1_velocity",
     source: dict[str, str] | None = None,
     target: dict[str, str] | None = None,
+    drive: dict[str, str] | None = None,
     lessons: dict[str, str] | None = None,
     adaptation: dict[str, str] | None = None,
     dreamer: dict[str, str] | None = None,
@@ -68,6 +69,9 @@ def bench_rescue(
         Options of the source's world, beside those that the agent was trained with.
     target
         Options of the changed one [default: --target.backend mujoco --target.randomisation, a file that ships].
+    drive
+        Options of the changed world while the robot is driven there, beside those above; looks are as they are without.
+        With --drive.command-period-s 1 an operator asks for more in a minute.
     lessons
         Single numbers of the model-free agents' lessons, such as --lessons.rounds 3.
     adaptation
@@ -95,7 +99,7 @@ def bench_rescue(
     json
         Print one JSON object.
     """
-    told = _Told(source or {}, target or {}, lessons or {}, adaptation or {}, dreamer or {})
+    told = _Told(source or {}, target or {}, drive or {}, lessons or {}, adaptation or {}, dreamer or {})
     common = {"episodes": episodes, "goal": goal, "limit_s": limit_s, "processes": processes, "device": device}
     plans = _plans(listed(methods), listed_seeds(seeds), agent, told, settings, common)
     console = messages()
@@ -109,7 +113,8 @@ def bench_rescue(
         emit({"rows": [{name: result[name] for name in shown} for result in done]}, as_json=json, title="At the source")
         return
     rows = summarise(done)
-    whole = {"task": plans[0].task, "source": plans[0].source, "target": plans[0].target, "goal": goal, "rows": rows}
+    worlds = {name: getattr(plans[0], name) for name in ("source", "target", "drive")}
+    whole = {"task": plans[0].task, **worlds, "goal": goal, "rows": rows}
     _write(out, whole, done)
     emit(whole, as_json=json, title="Rescue")
 
@@ -119,6 +124,7 @@ class _Told(NamedTuple):
 
     source: dict[str, str]
     target: dict[str, str]
+    drive: dict[str, str]
     lessons: dict[str, str]
     adaptation: dict[str, str]
     dreamer: dict[str, str]
@@ -141,7 +147,8 @@ def _plans(
     config = checkpoint.read_state(checkpoint.find(folder)).config
     changed = parse_options(told.target or {"backend": "mujoco", "randomisation": str(TARGET)})
     worlds = {"source": config.task_options | parse_options(told.source), "target": config.task_options | changed}
-    for options in worlds.values():
+    driven = parse_options(told.drive)
+    for options in (*worlds.values(), worlds["target"] | driven):
         env = make_env(config.task, **options)
         agent_spec(env)
         env.close()
@@ -155,7 +162,7 @@ def _plans(
         how = how.model_copy(update={"settings": how.settings | parse_options(told.dreamer)})
         adapted(config.settings, how.settings)
         hows[name] = (how, None)
-    common = common | {"agent": folder, "task": config.task} | worlds
+    common = common | {"agent": folder, "task": config.task, "drive": driven} | worlds
     return [
         Plan(name=name, seed=seed, how=how, lessons=taught, **common)
         for seed in seeds

@@ -34,6 +34,7 @@ class Plan(BaseModel):
     task: str
     source: dict[str, Any]  # task options
     target: dict[str, Any]
+    drive: dict[str, Any]  # the target's while the robot is driven there; looks know nothing of them
     lessons: Lessons | None  # None for a world model, which needs none
     episodes: PositiveInt  # of a look
     goal: PositiveFloat
@@ -89,7 +90,7 @@ def _execute(plan: Plan, folder: Path, *, source_only: bool) -> dict[str, Any]:
     from robot_wm_bench.rescue.evaluation import Evaluation
     from robot_wm_bench.rescue.record import Record
 
-    source, target = World(plan.task, plan.source), World(plan.task, plan.target)
+    source, target = World(plan.task, plan.source), World(plan.task, plan.target | plan.drive)
     method = plan.method()
     told = method.prepare(source, folder)
     with Evaluation(plan.task, plan.source, episodes=plan.episodes, processes=plan.processes) as evaluation:

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from robot_wm.errors import UserError
 from robot_wm.evaluation.overlay import Gauge, Panel
 from robot_wm.spec import AgentSpec, ObservationField
 from robot_wm_sim import gait, locomotion
@@ -72,8 +73,14 @@ class LeggedVelocity(Task):
         control_rate_hz: float,
         observations: Sequence[ObservationField],
         command: str = "",
+        command_period_s: float = COMMAND_PERIOD_S,
     ) -> None:
-        """``command`` fixes the operator's wish for whole episodes, see `fixed_command`; UserError if it is none."""
+        """``command`` fixes the operator's wish for whole episodes, see `fixed_command`; UserError if it is none.
+
+        Else it changes every ``command_period_s``, UserError unless that is positive.
+        """
+        if not 0 < command_period_s < math.inf:
+            raise UserError(f"command_period_s {command_period_s:g}: an operator's wish lasts for more than 0 s")
         self._fixed = fixed_command(command) if command else None
         self.spec = AgentSpec(
             task=task,
@@ -89,7 +96,7 @@ class LeggedVelocity(Task):
         self.legged = legged
         self._rate_hz, self._period_s = control_rate_hz, 1 / control_rate_hz
         self._kept = locomotion.kept(self._period_s)
-        self._command_steps = max(1, round(COMMAND_PERIOD_S * control_rate_hz))
+        self._command_steps = max(1, round(command_period_s * control_rate_hz))
         self._units = list(legged.scale)  # [A]
         self._rows = legged.rows
         self._contact_links = (legged.trunk, *legged.sides, *legged.feet, *legged.limbs)

@@ -15,7 +15,7 @@ from robot_wm_sim.environment import environment
 from robot_wm_sim.fields import camera_field, choose
 from robot_wm_sim.legged.body import Legged
 from robot_wm_sim.legged.fields import command_field, proprio_fields
-from robot_wm_sim.legged.velocity import LeggedVelocity
+from robot_wm_sim.legged.velocity import COMMAND_PERIOD_S, LeggedVelocity
 from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEG_M, LIMBS, MASS_KG, SIDES, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.task import Task
 from robot_wm_sim.tasks.a1_scene import POSTS, ActuatorName, a1_scene, stand_posts
@@ -49,7 +49,13 @@ class A1Velocity(LeggedVelocity):
 
     task: ClassVar[str] = "a1_velocity"
 
-    def __init__(self, observation: str, command: str = "", actuator: ActuatorName = "ideal") -> None:
+    def __init__(
+        self,
+        observation: str,
+        command: str = "",
+        actuator: ActuatorName = "ideal",
+        command_period_s: float = COMMAND_PERIOD_S,
+    ) -> None:
         fields = choose(
             observation,
             task=self.task,
@@ -66,6 +72,7 @@ class A1Velocity(LeggedVelocity):
             control_rate_hz=CONTROL_RATE_HZ,
             observations=fields,
             command=command,
+            command_period_s=command_period_s,
         )
 
     def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
@@ -85,13 +92,19 @@ class A1Stand(A1Velocity):
 
 
 @environment
-def a1_velocity(*, observation: str = "proprio", command: str = "", actuator: ActuatorName = "ideal") -> Task:
+def a1_velocity(
+    *,
+    observation: str = "proprio",
+    command: str = "",
+    command_period_s: float = COMMAND_PERIOD_S,
+    actuator: ActuatorName = "ideal",
+) -> Task:
     """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
 
-    ``command`` fixes the operator's wish for whole episodes: ``0.5,0,0`` is 0.5 m/s ahead, not sideways, not turning.
-    ``actuator`` is one of `robots.a1.ACTUATORS`.
+    ``command`` fixes the operator's wish for whole episodes: ``0.5,0,0`` is 0.5 m/s ahead, not sideways, not turning;
+    else the operator wants something else every ``command_period_s``. ``actuator`` is one of `robots.a1.ACTUATORS`.
     """
-    return A1Velocity(observation, command, actuator)
+    return A1Velocity(observation, command, actuator, command_period_s)
 
 
 @environment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -55,38 +55,88 @@ class Plan:
 
 
 def calibrate(
-    agent: Agent, spec: AgentSpec, plan: Plan, *, on_stage: Callable[[str], None] = lambda stage: None
+    agent: Agent,
+    spec: AgentSpec,
+    plan: Plan,
+    *,
+    familiar: Sequence[WatchedEpisode] | None = None,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> MonitorSection:
     """Run the task and set both limits; without ``fall`` where too few episodes end on the ground.
 
+    ``familiar`` are the plan's `familiar_episodes`, where somebody has them already.
     Raises UserError for a task of another spec and for too few episodes for the rate.
     """
-    options = {name: value for name, value in plan.options.items() if name != "randomisation"}
+    options = _options(spec, plan)
+    if familiar is None:
+        on_stage(f"monitor: {plan.episodes} episodes as trained")
+        familiar = familiar_episodes(agent, spec, plan)
     backend = backend_names(spec.task, plan.options)[0]
-    if "backend" in options:
-        options["backend"] = backend  # of several, in which it learned by turns, the first
-    trained = plan.options.get("randomisation")
-    on_stage(f"monitor: {plan.episodes} episodes as trained")
-    spare = plan.episodes // 10  # some may fall
-    tried = _run(agent, spec, plan, options, trained, EPISODE_S, plan.episodes + spare)
-    familiar = list(islice((episode for episode in tried if not episode.down), plan.episodes))
-    section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(trained)))
+    section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(plan.options.get("randomisation"))))
     if belief_output(agent) is None or spec.task.startswith(GYM_PREFIX):
         return section
     on_stage(f"monitor: {plan.episodes} episodes with {plan.stumbles}")
-    stumbles = list(_run(agent, spec, plan, options, plan.stumbles, STUMBLE_S, plan.episodes))
+    pushed = task_episodes(
+        agent,
+        spec,
+        options | {"randomisation": plan.stumbles},
+        episode_s=STUMBLE_S,
+        episodes=plan.episodes,
+        seed=plan.seed,
+    )
+    stumbles = list(pushed)
     if sum(episode.down for episode in stumbles) < MIN_FALLS:
         return section
     return section.model_copy(update={"fall": _fall(agent, spec, section, stumbles, familiar)})
+
+
+def familiar_episodes(agent: Agent, spec: AgentSpec, plan: Plan) -> list[WatchedEpisode]:
+    """As many as planned, as trained, none of which ends on the ground; fewer where many do."""
+    spare = plan.episodes // 10  # some may fall
+    tried = task_episodes(
+        agent,
+        spec,
+        _options(spec, plan),
+        episode_s=EPISODE_S,
+        episodes=plan.episodes + spare,
+        seed=plan.seed,
+    )
+    return list(islice((episode for episode in tried if not episode.down), plan.episodes))
+
+
+def task_episodes(
+    agent: Agent, spec: AgentSpec, options: Mapping[str, Any], *, episode_s: float, episodes: int, seed: int
+) -> Iterator[WatchedEpisode]:
+    """Episodes of the spec's task with these options, at most ``episode_s`` long; see `watched_episodes`.
+
+    Raises UserError for a task of another spec.
+    """
+    with ExitStack() as stack:
+        envs = [stack.enter_context(make_env(spec.task, seed=0, **options)) for _ in range(min(ENVIRONMENTS, episodes))]
+        require_task(envs[0], spec, origin=f"task {spec.task}")
+        ticks = control_ticks(episode_s, spec)
+        yield from watched_episodes(agent, spec, envs, episodes=episodes, max_ticks=ticks, seed=seed)
+
+
+def control_ticks(seconds: float, spec: AgentSpec) -> int:
+    """The fewest ticks that last as long."""
+    return max(1, int(np.ceil(seconds * spec.control_rate_hz - 1e-9)))
+
+
+def _options(spec: AgentSpec, plan: Plan) -> dict[str, Any]:
+    """The task's, as trained; of several engines, in which it learned by turns, the first."""
+    one = {"backend": backend_names(spec.task, plan.options)[0]} if "backend" in plan.options else {}
+    known = {name: value for name, value in plan.options.items() if (name, value) != ("randomisation", None)}
+    return known | one
 
 
 def _change(
     spec: AgentSpec, familiar: Sequence[WatchedEpisode], plan: Plan, backend: str, randomisation: str
 ) -> ChangeLimit:
     open_limit = ChangeLimit(
-        ticks=_ticks(CHANGE_S, spec),
+        ticks=control_ticks(CHANGE_S, spec),
         limit=1.0,
-        settle_ticks=_ticks(SETTLE_S, spec),
+        settle_ticks=control_ticks(SETTLE_S, spec),
         command_step=tuple(COMMAND_STEP * (entry.high - entry.low) for entry in spec.commands),
         calibration=Calibration(
             false_alarm_rate=plan.false_alarm_rate,
@@ -107,7 +157,7 @@ def _fall(
     stumbles: Sequence[WatchedEpisode],
     familiar: Sequence[WatchedEpisode],
 ) -> FallReadout:
-    weights, bias = readout(stumbles, horizon_ticks=_ticks(HORIZON_S, spec))
+    weights, bias = readout(stumbles, horizon_ticks=control_ticks(HORIZON_S, spec))
     output = belief_output(agent)
     assert output is not None
     calibration = section.change.calibration
@@ -119,7 +169,7 @@ def _fall(
         ticks=FALL_TICKS,
         limit=0.0,
         restless_limit=0.0,
-        blind_ticks=_ticks(BLIND_S, spec),
+        blind_ticks=control_ticks(BLIND_S, spec),
         horizon_s=HORIZON_S,
         falls=sum(episode.down for episode in stumbles),
         calibration=calibration,
@@ -141,30 +191,6 @@ def _limit(scores: Sequence[float], calibration: Calibration) -> float:
             f"monitor: no tick in {len(scores)} episodes of {calibration.episode_s:g} s tells of a limit: too short"
         )
     return rounded(found)
-
-
-def _run(
-    agent: Agent,
-    spec: AgentSpec,
-    plan: Plan,
-    options: dict[str, Any],
-    randomisation: Any,
-    episode_s: float,
-    episodes: int,
-) -> Iterator[WatchedEpisode]:
-    drawn = {} if randomisation is None else {"randomisation": randomisation}  # not every task takes one
-    with ExitStack() as stack:
-        envs = [
-            stack.enter_context(make_env(spec.task, seed=0, **options, **drawn))
-            for _ in range(min(ENVIRONMENTS, episodes))
-        ]
-        require_task(envs[0], spec, origin=f"task {spec.task}")
-        ticks = _ticks(episode_s, spec)
-        yield from watched_episodes(agent, spec, envs, episodes=episodes, max_ticks=ticks, seed=plan.seed)
-
-
-def _ticks(seconds: float, spec: AgentSpec) -> int:
-    return max(1, int(np.ceil(seconds * spec.control_rate_hz - 1e-9)))
 
 
 def _name(randomisation: Any) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-import gymnasium
 import numpy as np
 import pytest
+from leaning import Leaning
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.monitor import Calibration, ChangeLimit, FallReadout, Monitor, MonitorSection, conformal_limit
@@ -69,29 +69,6 @@ def test_the_highest_scores_are_those_that_the_robots_monitor_counts():
     assert highest(section(), one) == (4.0, 2.0, 7.0)
     short = WatchedEpisode(one.surprise[:1], one.value[:1], one.belief[:1], one.command[:1], False)
     assert highest(section(), short) == (-math.inf, -math.inf, -math.inf)
-
-
-class Leaning(gymnasium.Env):
-    """The spec's fields are noise; every third episode ends on the ground after 30 steps, the others after 60."""
-
-    def __init__(self, spec):
-        self.agent_spec, self._spec = spec, spec
-        self.observation_space = self.action_space = gymnasium.spaces.Discrete(2)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self._steps, self._falls = 0, seed % 3 == 0
-        return self._observe(), {}
-
-    def _observe(self):
-        lean = 5.0 * (self._falls and self._steps > 20)
-        fields = self._spec.observations
-        return {field.name: np.float32(self.np_random.normal(lean, size=field.shape)) for field in fields}
-
-    def step(self, action):
-        self._steps += 1
-        down = self._falls and self._steps == 30
-        return self._observe(), 0.0, False, self._steps == 60, {"down": down}
 
 
 @pytest.fixture

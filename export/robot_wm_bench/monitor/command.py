@@ -166,10 +166,7 @@ def short_row(rows: list[dict[str, Any]], told_by: str) -> dict[str, Any]:
     return {
         "told by": told_by,
         "falls": pushed["falls"],
-        **{
-            f"{name.removeprefix('falls_').removesuffix('_ahead').replace('_', ' ')} ahead": n
-            for name, n in told.items()
-        },
+        **ahead,
         "median ms": "-" if pushed["median_lead_ms"] is None else f"{pushed['median_lead_ms']:.0f}",
         **flagged,
     }

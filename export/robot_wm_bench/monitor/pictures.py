@@ -54,7 +54,8 @@ def _curves(axis: Axes, names: Sequence[str], worlds: Mapping[str, Sequence[Trac
         told = [(lead_ms(worlds["pushed"], name, limit, rate_hz) >= AHEAD_MS[0] - 1e-6).tolist() for limit in tried]
         height = [np.mean(falls) if falls else np.nan for falls in told]
         for spared, label, style in ((clean, "clean episodes", "-"), (pushed, "pushed, stays up", "--")):
-            share = [np.mean([is_alarmed(one.scores[name], limit) for one in spared] or [np.nan]) for limit in tried]
+            flagged = [sum(is_alarmed(one.scores[name], limit) for one in spared) for limit in tried]
+            share = [count / len(spared) if spared else np.nan for count in flagged]
             axis.plot(share, height, style, color=_COLOURS[name], label=f"{name}: {label}")
     axis.axhline(0.9, color="k", lw=0.5)
     axis.axvline(0.01, color="k", lw=0.5)

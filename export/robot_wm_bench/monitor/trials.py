@@ -34,9 +34,8 @@ def calibrated(agent: Agent, spec: AgentSpec, plan: Plan, *, tell: Tell) -> Cali
     section = calibrate(agent, spec, plan, familiar=familiar, on_stage=tell)
     traces = [trace(section, episode) for episode in familiar]
     rate = plan.false_alarm_rate / FALL_LIMITS
-    limits = {
-        name: conformal_limit([highest_score(one, name) for one in traces], rate) for name in (LOW_VALUE, SURPRISE)
-    }
+    highest = {name: [highest_score(one, name) for one in traces] for name in (LOW_VALUE, SURPRISE)}
+    limits = {name: conformal_limit(scores, rate) for name, scores in highest.items()}
     limits[CHANGE] = section.change.limit
     return Calibrated(section, limits if section.fall is None else {READOUT: 0.0} | limits, len(familiar))
 

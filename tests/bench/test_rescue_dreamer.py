@@ -96,6 +96,8 @@ def test_it_acts_and_adapts_in_turn_and_is_looked_at_after_each(rescued, source,
     assert [look.target_s for look in record.looks] == [0.0, 10.0, 20.0, 30.0]
     assert record.summary()["rescued_s"] == 30.0  # the rounds are over: one look suffices
     assert drivers(tmp_path) == (["after 0 steps", "after 50 steps", "after 100 steps"], 150)
+    begun = [e.source.seed for e in EpisodeStore.open(tmp_path / "robot").episodes()]
+    assert len(set(begun)) == len(begun)  # no round begins where another did
     assert record.episodes == record.looks[-1].episodes > 0  # what has learned nothing does not balance
     state = load_agent(tmp_path / "run").state
     assert (state.updates, state.env_steps) == (9, 0)

@@ -129,3 +129,4 @@ def test_the_changed_robot_is_heavier_weaker_and_later_and_the_same_in_every_epi
 def test_bad_input_is_one_line_before_any_run(tmp_path, options, message):
     with pytest.raises(UserError, match=message):
         bench_rescue(out=tmp_path, **options)
+    assert not list(tmp_path.iterdir())

@@ -26,6 +26,11 @@ def test_round_trip(manifest):
     assert again.to_json() == manifest.to_json()
 
 
+def test_without_a_monitor_there_is_no_key_that_an_older_reader_would_refuse(manifest):
+    assert manifest.monitor is None
+    assert "monitor" not in json.loads(manifest.to_json())
+
+
 def test_tensors_come_in_the_order_of_the_graph(manifest):
     assert [tensor.name for tensor in manifest.inputs()] == [
         "obs/joint_position",

@@ -8,7 +8,7 @@ from robot_wm_sim.randomisation.curriculum import Curriculum
 from robot_wm_sim.randomisation.ranges import Randomisation
 from robot_wm_sim.robots.a1 import FEET, STAND_HEIGHT_M
 from robot_wm_sim.task import Outcome
-from robot_wm_sim.tasks.a1 import HOME, A1Velocity
+from robot_wm_sim.tasks.a1 import LEGGED, A1Velocity
 from robot_wm_sim.terrain import Terrain
 
 RANGES = Randomisation(terrain_height_m=[0.0, 0.08], terrain_levels=2)
@@ -59,7 +59,7 @@ def rough(build_env, monkeypatch):
 
     monkeypatch.setattr(A1Velocity, "outcome", told)
     env = build_env("a1_stand", randomisation=RANGES)  # one command, however short its episodes are
-    rest = np.float32(HOME)
+    rest = np.float32(LEGGED.home)
 
     def episode(end, **reset):
         """Numbers of the terrain, and the robot's state at the end, bit by bit; broken off at once without an end."""
@@ -105,11 +105,11 @@ def test_feet_are_lifted_over_the_ground_below_them(build_env, backend):
         env.reset(seed=1)
         env.sim.vary(Dynamics(terrain=terrain))
         z = env.sim.ground.height(*place)
-        env.sim.place(joint_position=HOME, base_position=(*place, z + STAND_HEIGHT_M))
+        env.sim.place(joint_position=LEGGED.home, base_position=(*place, z + STAND_HEIGHT_M))
         lift = []
         for step in range(40):
             swing = 0.4 * np.sin(0.8 * step + np.repeat([0, np.pi, np.pi, 0], 3)) * np.tile([0, 1, -1], 4)
-            *_, info = env.step(np.float32(HOME + swing))
+            *_, info = env.step(np.float32(LEGGED.home + swing))
             lift.append(info["terms"]["lift"])
         lifts.append(lift)
     assert z == pytest.approx(-0.26)

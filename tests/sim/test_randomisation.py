@@ -141,7 +141,7 @@ def test_presets_widen_from_none_to_harsh():
         ("terrain_height_m: [0, 2]", "terrain_height_m: 2 is not within [0, 0.5], unit m"),
         ("terrain_levels: 3", "terrain_levels are those of terrain_height_m (m), which is not given"),
         ("terrain_height_m: 0.1\nterrain_levels: 0", "terrain_levels: Input should be greater than or equal to 1"),
-        ("extends: gentle", "extends: 'gentle' is not a preset (harsh, mild, none, rough, sim2real)"),
+        ("extends: gentle", "extends: 'gentle' is not a preset (harsh, mild, none, rough, sim2real, stumbles)"),
         ("extends: mild\nfriction: [1, 0]", "friction: the range is inverted"),
         ("skip_where_impossible: [friction]", "skip_where_impossible: 'friction' is not among armature_s2"),
     ],

@@ -22,6 +22,8 @@ OTHER = {
     "bins": 41,
     "compute": "bfloat16",
     "actor_warmup": 5,
+    "anchor": 0.1,
+    "pessimism": 0.5,
 }
 
 

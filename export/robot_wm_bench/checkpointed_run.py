@@ -65,13 +65,13 @@ class CheckpointedRun:
         return {
             "bytes_per_step": round(saves[0][1] / self._capacity_steps),
             "first_mb": round(saves[0][1] / 1e6, 1),
-            "first_s": round(saves[0][2], 2),
+            "first_s": round(saves[0][2], 4),
             "later_mb": round(float(np.mean([size for _, size, _ in later])) / 1e6, 1),
-            "later_s": round(float(np.mean([seconds for *_, seconds in later])), 2),
+            "later_s": round(float(np.mean([seconds for *_, seconds in later])), 4),
             "on_disk_mb": round(self._on_disk_mb, 1),
-            "restart_s": round(restart_s, 2),
+            "restart_s": round(restart_s, 4),
             "whole_mb": round((path / checkpoint.REPLAY).stat().st_size / 1e6, 1),
-            "whole_s": round(whole_s, 2),
+            "whole_s": round(whole_s, 4),
         }
 
     def _empty(self) -> SavedReplay:

@@ -38,6 +38,13 @@ def picture(title: str, text: str, figure: Figure) -> Picture:
     return Picture(title, text, base64.b64encode(buffer.getvalue()).decode())
 
 
+def saved_picture(path: Path, title: str, text: str, figure: Figure) -> Picture:
+    """The same, written as a PNG to ``path``, too."""
+    with atomic_file(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=90)
+    return picture(title, text, figure)
+
+
 def animation(title: str, text: str, frames: Sequence[NDArray[np.uint8]], *, period_s: float) -> Picture:
     """Pictures [H, W, 3] shown in turn, ``period_s`` each (a GIF knows hundredths of a second)."""
     from PIL import Image

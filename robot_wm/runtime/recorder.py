@@ -43,7 +43,7 @@ from robot_wm.runtime.tick_log import (
 
 if TYPE_CHECKING:
     from robot_wm.runtime.command import Command
-    from robot_wm.runtime.manifest import Manifest
+    from robot_wm.spec import AgentSpec
 
 _FLUSH_S = 0.5  # what a crash may cost
 _FLUSH_BYTES = 4 * 2**20
@@ -74,7 +74,7 @@ class TickRecorder:
     def __init__(
         self,
         folder: Path,
-        manifest: Manifest,
+        spec: AgentSpec,
         *,
         bundle_sha256: str,
         queue_ticks: int = 1024,
@@ -83,7 +83,6 @@ class TickRecorder:
     ) -> None:
         if queue_ticks < 1:
             raise UserError(f"the recorder's queue holds at least 1 tick, got {queue_ticks}")
-        spec = manifest.spec
         self._folder, self._spec, self._bundle_sha256, self._recorder = folder, spec, bundle_sha256, recorder
         self._limits = limits = limits or RecordingLimits()
         self._log = log = TickLog(spec)

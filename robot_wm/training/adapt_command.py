@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from robot_wm.console import emit, messages, progress
 from robot_wm.errors import UserError
 from robot_wm.options import NotNegative, Positive, Seed
 
@@ -68,7 +66,7 @@ def adapt(
     """
     from robot_wm.tasks import parse_options
     from robot_wm.training.adapting import adaptation, recorded
-    from robot_wm.training.command import RoundReport, result
+    from robot_wm.training.command import run_to_end
     from robot_wm.training.initial import load_source
     from robot_wm.training.loop import Trainer
     from robot_wm.training.rehearsal import rehearse as play_again
@@ -91,11 +89,4 @@ def adapt(
         threads=threads,
         changes=parse_options(agent or {}) | ({} if pessimism is None else {"pessimism": pessimism}),
     )
-    trainer = Trainer(config)
-    with progress() as bar:
-        trainer.train(RoundReport(bar, "adapt"))
-    emit(result(trainer), as_json=json, title=str(trainer.run))
-    if trainer.stopped_by == "signal":
-        again = shlex.join(["robot-wm", "train", "--resume", "--run-dir", str(trainer.run)])
-        messages().print(f"stopped and saved; continue with: {again}")
-        raise KeyboardInterrupt
+    run_to_end(Trainer(config), "adapt", as_json=json)

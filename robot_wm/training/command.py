@@ -150,10 +150,14 @@ def train(
     config = run_config(flags)
     if backend is not None:
         config = config.model_copy(update={"task_options": config.task_options | {"backend": backend}})
-    trainer = Trainer(config, resume=resume)
+    run_to_end(Trainer(config, resume=resume), "train", as_json=json)
+
+
+def run_to_end(trainer: Trainer, label: str, *, as_json: bool) -> None:
+    """Train under a progress bar called ``label`` and print the result; KeyboardInterrupt where a signal ended it."""
     with progress() as bar:
-        trainer.train(RoundReport(bar, "train"))
-    emit(result(trainer), as_json=json, title=str(trainer.run))
+        trainer.train(RoundReport(bar, label))
+    emit(result(trainer), as_json=as_json, title=str(trainer.run))
     if trainer.stopped_by == "signal":
         again = shlex.join(["robot-wm", "train", "--resume", "--run-dir", str(trainer.run)])
         messages().print(f"stopped and saved; continue with: {again}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from robot_wm.agents import agent_kind
 from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.spec import AgentSpec, require_same
 from robot_wm.training.checkpoint import LoadedAgent, load_agent
 from robot_wm.training.config import TrainConfig, flag
-from robot_wm.zoo.catalog import PREFIX, Zoo
+from robot_wm.zoo.catalog import locate_weights
 
 
 def load_source(source: str) -> LoadedAgent:
@@ -18,8 +16,7 @@ def load_source(source: str) -> LoadedAgent:
 
     Raises UserError where there is none.
     """
-    folder = Zoo.shipped().require(source.removeprefix(PREFIX)) if source.startswith(PREFIX) else Path(source)
-    return load_agent(folder)
+    return load_agent(locate_weights(source))
 
 
 def take_weights(agent: Agent, source: str, config: TrainConfig, spec: AgentSpec) -> None:

@@ -127,6 +127,14 @@ class Zoo:
         return sum(path.stat().st_size for path in self.require(name).iterdir())
 
 
+def locate_weights(source: str) -> Path:
+    """Where a trained agent's weights lie that a user named: ``zoo:NAME``, or a path, given back as it is.
+
+    Raises UserError for a name that is not in the zoo.
+    """
+    return Zoo.shipped().require(source.removeprefix(PREFIX)) if source.startswith(PREFIX) else Path(source)
+
+
 def locate_bundle(bundle: Path, public_key: Path | None = None) -> tuple[Path, Path | None]:
     """Where a bundle lies that a user named, and the key that must have signed it: what `Bundle.open` takes.
 

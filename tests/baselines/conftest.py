@@ -1,8 +1,7 @@
 """Environments that are closed when a test ends, and settings small enough for a test."""
 
-import os
-
 import pytest
+from quick_xla import unoptimised_xla
 
 from robot_wm.baselines.settings import Algorithm
 from robot_wm.tasks import make_env
@@ -21,11 +20,8 @@ POLICY = {"droq": dict(dropout_rate=0.01, layer_norm=True)}
 @pytest.fixture(scope="session", autouse=True)
 def quick_xla():
     """XLA is loaded by the first test that needs it, and compiles for most of that test: it shall not optimise."""
-    before = dict(os.environ)
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with unoptimised_xla():
+        yield
 
 
 @pytest.fixture

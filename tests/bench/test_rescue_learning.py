@@ -1,10 +1,10 @@
 """A pupil learns its teacher's actions, keeps what it was taught from, and rests before it learns on the new robot."""
 
 import json
-import os
 
 import numpy as np
 import pytest
+from quick_xla import unoptimised_xla
 
 from robot_wm.baselines.settings import Algorithm
 from robot_wm.dreamer.config import DreamerConfig
@@ -36,11 +36,8 @@ LESSONS = Lessons(
 @pytest.fixture(scope="module", autouse=True)
 def quick_xla():
     """XLA compiles for most of these tests: it shall not optimise."""
-    before = dict(os.environ)
-    os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    yield
-    os.environ.clear()
-    os.environ.update(before)
+    with unoptimised_xla():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -125,25 +125,6 @@ class Museum:
         """Fix the trunk in the air; PyBullet's only, as legs weigh nothing where a falling trunk is put back."""
         sim = self.robot.sim
         sim.place(joint_position=sim.state.joint_position.copy(), base_position=(0.0, 0.0, 1.0))
-        centre = np.add((0.0, 0.0, 1.0), pybullet.getDynamicsInfo(sim._robot, -1, physicsClientId=sim._client_id)[3])
-        pybullet.createConstraint(
-            sim._robot,
-            -1,
-            -1,
-            -1,
-            pybullet.JOINT_FIXED,
-            (0.0, 0.0, 0.0),
-            (0.0, 0.0, 0.0),
-            centre.tolist(),
-            physicsClientId=sim._client_id,
-        )
-
-    # -- the robot -----------------------------------------------------------------------------------------------------
-
-    def _hang(self) -> None:
-        """Fix the trunk in the air; PyBullet's only, as legs weigh nothing where a falling trunk is put back."""
-        sim = self.robot.sim
-        sim.place(joint_position=sim.state.joint_position.copy(), base_position=(0.0, 0.0, 1.0))
         inertial = pybullet.getDynamicsInfo(0, -1, physicsClientId=sim._client_id)
         pybullet.createConstraint(
             sim._robot,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -21,7 +19,7 @@ def recorder(tmp_path, make_spec):
 
     def begin(folder="recorded", **changes):
         spec = make_spec(**changes)
-        recorder = TickRecorder(tmp_path / folder, SimpleNamespace(spec=spec), bundle_sha256="5" * 64)
+        recorder = TickRecorder(tmp_path / folder, spec, bundle_sha256="5" * 64)
         open_recorders.append(recorder)
         for n in range(6):
             observation = {"mark": np.float32([n, -n]), "angle": np.zeros(3, np.float32)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from stories import tell
@@ -27,7 +25,7 @@ def recorded(tmp_path):
     """The file of a robot that saw these observations {field: [L, O]} and was given these commands [L, A]."""
 
     def make(spec, obs, commands):
-        recorder = TickRecorder(tmp_path / "recorded", SimpleNamespace(spec=spec), bundle_sha256="5" * 64)
+        recorder = TickRecorder(tmp_path / "recorded", spec, bundle_sha256="5" * 64)
         period_ns = round(1e9 / spec.control_rate_hz)
         for n, given in enumerate(commands):
             seen = {field.name: np.zeros(field.shape, np.float32) for field in spec.observations}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 from mcap.reader import make_reader
@@ -23,7 +22,7 @@ PERIOD_NS = 20_000_000
 
 
 def open_recorder(folder: Path, spec: AgentSpec, **options) -> TickRecorder:
-    return TickRecorder(folder, SimpleNamespace(spec=spec), bundle_sha256=SHA, **options)
+    return TickRecorder(folder, spec, bundle_sha256=SHA, **options)
 
 
 def make_tick(spec: AgentSpec, k: int) -> tuple[dict[str, np.ndarray], Command]:

@@ -20,7 +20,7 @@ def drive(agent, env, folder: Path, *, ticks: int, faulty: dict[int, str]) -> tu
     """Run a controller over a simulated robot and record it: observations, commands and whether each was followed."""
     period_s = agent.manifest.spec.control_period_s
     seen, commands = [], []
-    recorder = TickRecorder(folder, agent.manifest, bundle_sha256=SHA)
+    recorder = TickRecorder(folder, agent.manifest.spec, bundle_sha256=SHA)
     with Controller(agent, config=SafetyConfig(soft_start_s=0.1, hold_s=0.1, recover_ticks=2)) as controller:
         controller.enable()
         observation, _ = env.reset(seed=3)

@@ -4,7 +4,6 @@ import hashlib
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,7 +132,7 @@ def test_another_agent_s_experience_is_refused(source, tmp_path):
 
 
 def recording(folder, spec, ticks=12):
-    recorder = TickRecorder(folder, SimpleNamespace(spec=spec), bundle_sha256="5" * 64)
+    recorder = TickRecorder(folder, spec, bundle_sha256="5" * 64)
     for n in range(ticks):
         action = np.float32([0.1])
         command = Command(action, action, action, n + 1, Mode.ACTIVE, damp=False, fault_bits=0)

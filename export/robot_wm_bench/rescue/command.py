@@ -138,12 +138,12 @@ def _plans(
     from robot_wm.tasks import agent_spec, make_env, parse_options
     from robot_wm.training import checkpoint
     from robot_wm.training.adapting import adapted
-    from robot_wm.zoo.catalog import PREFIX, Zoo
+    from robot_wm.zoo.catalog import locate_weights
     from robot_wm_bench.rescue.declared import TARGET, load_methods
 
     world_models, model_free = load_methods(settings)
     names = choose(methods, model_free, ours=list(world_models), option="--methods")
-    folder = Zoo.shipped().require(agent.removeprefix(PREFIX)) if agent.startswith(PREFIX) else Path(agent)
+    folder = locate_weights(agent)
     config = checkpoint.read_state(checkpoint.find(folder)).config
     changed = parse_options(told.target or {"backend": "mujoco", "randomisation": str(TARGET)})
     worlds = {"source": config.task_options | parse_options(told.source), "target": config.task_options | changed}

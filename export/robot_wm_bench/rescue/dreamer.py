@@ -8,15 +8,12 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from robot_wm.baselines.dreamer import greedy
 from robot_wm.baselines.trial import Policy
 from robot_wm.figures import FALL
 from robot_wm.learning.agent import Agent
 from robot_wm.spec import AgentSpec
 from robot_wm.training import checkpoint
-from robot_wm.training.actor import Actor
 from robot_wm.training.adapting import adaptation
 from robot_wm.training.loop import Trainer
 from robot_wm.training.rehearsal import rehearse
@@ -54,12 +51,7 @@ class Dreamer:
 
     def greedy(self, spec: AgentSpec, envs: int) -> Policy:
         """As `Method.greedy` says."""
-        actor = Actor(self._agent, spec, envs=envs, seed=self._seed, greedy=True)
-
-        def act(raw: dict[str, NDArray[Any]], is_first: NDArray[np.bool_]) -> NDArray[np.float32]:
-            return actor.act(raw, is_first).command
-
-        return act
+        return greedy(self._agent, spec, envs=envs)
 
     def rescue(self, target: World, record: Record) -> None:
         """As `Method.rescue` says, and at most for the rounds that are settled; one that was broken off begins anew."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.atomic import atomic_file
-from robot_wm_export.report import picture, write_report
+from robot_wm_export.report import saved_picture, write_report
 from robot_wm_export.robustness import pictures
 from robot_wm_export.robustness.measure import Outcome
 
@@ -30,11 +30,7 @@ def write_page(out: Path, result: Mapping[str, Any], outcomes: Sequence[Outcome]
     for pair in dict.fromkeys(one.cell.quantities for one in outcomes if one.cell.kind == "pair"):
         name = "pair_" + "_".join(quantity.replace("/", "_") for quantity in pair)
         figures.append((name, " and ".join(pair), "Both moved at once.", pictures.pair(outcomes, pair)))
-    shown = []
-    for name, title, text, figure in figures:
-        with atomic_file(out / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=90)
-        shown.append(picture(title, text, figure))
+    shown = [saved_picture(out / f"{name}.png", title, text, figure) for name, title, text, figure in figures]
     write_report(
         out / "robustness.html",
         title=f"{result['bundle']}: robustness",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.atomic import atomic_file
-from robot_wm_export.report import picture, write_report
+from robot_wm_export.report import saved_picture, write_report
 from robot_wm_sim.identification import pictures
 from robot_wm_sim.identification.identify import Identified
 from robot_wm_sim.identification.ranges_file import write_ranges
@@ -26,15 +26,11 @@ def write_folder(out: Path, found: Identified, robot: Robot, over: Randomisation
     write_ranges(out / RANGES, found, robot, over, told=f"Identified: {of}; {verdict}.")
     with atomic_file(out / NUMBERS) as temporary:
         temporary.write_text(json.dumps(told(found, log), indent=1) + "\n")
-    shown = []
     judged, sure = "On the part of the log that was not fitted to.", "With three standard deviations; hollow: not told."
-    for name, title, text, figure in (
-        ("fits", "Fits over data", judged, pictures.fits(found)),
-        ("estimates", "Parameters", sure, pictures.estimates(found)),
-    ):
-        with atomic_file(out / f"{name}.png") as temporary:
-            figure.savefig(temporary, format="png", dpi=90)
-        shown.append(picture(title, text, figure))
+    shown = [
+        saved_picture(out / "fits.png", "Fits over data", judged, pictures.fits(found)),
+        saved_picture(out / "estimates.png", "Parameters", sure, pictures.estimates(found)),
+    ]
     delay, strength = found.estimate("delay"), found.estimate("strength")
     assert delay is not None
     assert strength is not None

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.evaluation.driven import Driven
 from robot_wm.runtime.command import Command
-from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.spec import AgentSpec
@@ -62,8 +60,7 @@ def walk(it: Driven, folder: Path, *, duration_s: float, seed: int = 0) -> tuple
 
 @contextmanager
 def _recorder(spec: AgentSpec, folder: Path, ticks: int) -> Iterator[TickRecorder]:
-    manifest = cast(Manifest, SimpleNamespace(spec=spec))
-    recorder = TickRecorder(folder, manifest, bundle_sha256=NO_BUNDLE, queue_ticks=ticks)
+    recorder = TickRecorder(folder, spec, bundle_sha256=NO_BUNDLE, queue_ticks=ticks)
     try:
         yield recorder
     finally:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
 from robot_wm.yaml_file import write_yaml
-from robot_wm_export.report import picture, write_report
+from robot_wm_export.report import saved_picture, write_report
 from robot_wm_sim.identification.matching import BOUNDS, Matched
+from robot_wm_sim.identification.page import NUMBERS, PAGE, RANGES
 from robot_wm_sim.identification.ranges_file import plain
 from robot_wm_sim.randomisation.ranges import Randomisation
 
@@ -48,15 +49,13 @@ def write_walk(
         "not_told": [name for name in found.ranges if not found.is_informed(name)],
     }
     verdict = "do not deploy: " + "; ".join(found.reasons) if found.reasons else "within the thresholds"
-    with atomic_file(out / "identified.yaml") as temporary:
+    with atomic_file(out / RANGES) as temporary:
         temporary.write_text(f"# Matched to a walk, {log.name}; {verdict}.\n{write_yaml(_ranges(found, over))}")
-    with atomic_file(out / "identified.json") as temporary:
+    with atomic_file(out / NUMBERS) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1) + "\n")
-    figure = motions(found, told, joints)
-    with atomic_file(out / "motions.png") as temporary:
-        figure.savefig(temporary, format="png", dpi=90)
+    apart, figure = "Distributions, and not times, are compared.", motions(found, told, joints)
     write_report(
-        out / "identified.html",
+        out / PAGE,
         title=f"{log.name}: worlds that move alike",
         subtitle=f"Of all joints together. {verdict[0].upper()}{verdict[1:]}. A walk does not tell {NOT_TOLD}.",
         headline=[
@@ -64,7 +63,7 @@ def write_walk(
             ("held out, from the log", f"{found.held_out:.3f}, as built {found.before:.3f}"),
             ("rollouts from each other", f"{found.luck:.3f}"),
         ],
-        pictures=[picture("Motions", "Distributions, and not times, are compared.", figure)],
+        pictures=[saved_picture(out / "motions.png", "Motions", apart, figure)],
         rows={
             name: f"{found.best[name]:.4g}, {low:.4g} to {high:.4g} {'' if found.is_informed(name) else '(not told)'}"
             for name, (low, high) in found.ranges.items()

@@ -85,7 +85,7 @@ class RunningAgent:
         if parameters.record:
             recorder = TickRecorder(
                 Path(parameters.record),
-                agent.bundle.manifest,
+                agent.bundle.spec,
                 bundle_sha256=agent.bundle.manifest_sha256,
                 queue_ticks=parameters.record_queue,
                 recorder=Recorder(

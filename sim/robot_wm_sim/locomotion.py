@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 LIMB_CONTACT_N = 0.1
 FOOT_CONTACT_N = 1.0
-BASE_CONTACT_N = 1.0
+BODY_CONTACT_N = 1.0
 AVERAGED_OVER_S = 0.2  # a gait's sway is no error: speeds are judged as averages of about one step
 YAW_WEIGHT = 0.4  # of tracking the turning speed, beside 1 of the speed
 PENALTY_WEIGHT = 0.5

@@ -25,8 +25,7 @@ class Outcome(NamedTuple):
 
     reward: float
     terminated: bool = False
-    # "success": bool where the task knows success; "down": bool where it knows whether the robot's body lies on the
-    # ground, which need not end an episode; "figures": values of the episode so far under Task.figure_names, a
+    # "success": bool where the task knows success; "figures": values of the episode so far under Task.figure_names, a
     # dict, or a `FiguresSoFar` where working them out at every step would cost.
     info: Mapping[str, Any] = MappingProxyType({})
 

@@ -35,9 +35,9 @@ def test_the_ticks_before_the_ground_are_about_to_fall_and_no_others():
     assert about_to_fall(episode(rng, down=True, ticks=3, leaning=1), HORIZON).all()
 
 
-def test_without_a_word_of_the_task_an_episode_that_ends_without_success_ends_on_the_ground():
-    told = [(True, {}), (False, {}), (False, {"down": True}), (True, {"down": False}), (True, {"success": True})]
-    assert [is_down(terminated, info) for terminated, info in told] == [True, False, True, False, False]
+def test_an_episode_that_ends_without_success_ends_on_the_ground():
+    told = [(True, {}), (False, {}), (True, {"success": False}), (True, {"success": True})]
+    assert [is_down(terminated, info) for terminated, info in told] == [True, False, True, False]
 
 
 def test_the_readout_finds_the_number_that_leans_and_leaves_the_others():

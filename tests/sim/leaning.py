@@ -24,4 +24,4 @@ class Leaning(gymnasium.Env):
     def step(self, action):
         self._steps += 1
         down = self._falls and self._steps == 30
-        return self._observe(), 0.0, False, self._steps == 60, {"down": down}
+        return self._observe(), 0.0, down, self._steps == 60, {}

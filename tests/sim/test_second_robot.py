@@ -86,6 +86,9 @@ def test_its_knees_are_bent_and_its_odd_masses_are_told(told):
     np.testing.assert_allclose(0.209 * np.cos(hips) + 0.18 * np.cos(hips + knees), 0.75 * 0.389, atol=1e-4)
     assert (hips < 0).all()
     assert (legged.mass_kg, legged.leg_m, legged.sole_m, legged.trunk) == (8.852, 0.389, 0.015, "body")
+    # What turns a leg outwards bears a robot on its side; thighs may brush against something.
+    assert legged.sides == ("abduct_fr", "abduct_fl", "abduct_hr", "abduct_hl")
+    assert legged.limbs == ("thigh_fr", "thigh_fl", "thigh_hr", "thigh_hl")
     # The MIT's own model of it says LEFT beside the numbers that this description has on both sides.
     assert any("the centre of mass is 13 mm to the left of the middle of the feet" in line for line in lines)
 

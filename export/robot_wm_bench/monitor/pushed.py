@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 
 from robot_wm_bench.monitor.impact import ImpactMeter
-from robot_wm_export.monitor.episodes import DOWN
 
 PUSH_S = (1.2, 3.0)  # after the start
 
@@ -36,12 +35,12 @@ class PushedOnce(gymnasium.Wrapper[Any, Any, Any, Any]):
         return found
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """One control period; a robot on the ground is not told as down."""
+        """One control period; the ground ends nothing, the meter does."""
         if len(self.actions) == self.push_tick:
             self._push()
         self.actions.append(action)
         observation, reward, _, truncated, info = super().step(action)
-        return observation, reward, self._meter.is_over, truncated, info | {DOWN: False}
+        return observation, reward, self._meter.is_over, truncated, info
 
     def _push(self) -> None:
         state = self._meter.state

@@ -22,8 +22,6 @@ from robot_wm.spec import AgentSpec
 if TYPE_CHECKING:
     import gymnasium
 
-DOWN = "down"  # of a step's info: whether the robot's body lies on the ground, where the task knows that
-
 
 @dataclass(frozen=True)
 class WatchedEpisode:
@@ -56,8 +54,8 @@ class _Row:
 
 
 def is_down(terminated: bool, info: Mapping[str, Any]) -> bool:
-    """Whether a step brought the robot to the ground: as its task tells, else whether it ended without success."""
-    return bool(info.get(DOWN, terminated and success(info) != 1.0))
+    """Whether a step brought the robot to the ground: it ended the episode without success."""
+    return terminated and success(info) != 1.0
 
 
 def belief_output(agent: Agent) -> str | None:
@@ -105,7 +103,7 @@ def watched_episodes(
             action = int(commands[index].argmax()) if spec.action.is_discrete else commands[index]
             seen[index], _, terminated, truncated, info = env.step(action)
             down = is_down(terminated, info)
-            if down or terminated or truncated or len(row.surprise) == max_ticks:
+            if terminated or truncated or len(row.surprise) == max_ticks:
                 yield row.finished(down)
                 rows[index] = None
                 if begun < episodes:

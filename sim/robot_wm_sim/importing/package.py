@@ -211,12 +211,15 @@ def _legs(imported: Imported, measured: Measured) -> dict[str, Any]:
     hinged = {hinge.child for leg in legs for hinge in leg.hinges}
     limbs = [link for link in members if link in hinged and link not in feet]
     ground_m = min(measured.lowest_m(foot) for foot in feet)
-    hung = [link for link in limbs if measured.lowest_m(link) > ground_m + _SHIN_CLEAR_M]
+    clear = {link for link in members if measured.lowest_m(link) > ground_m + _SHIN_CLEAR_M}
+    hung = [link for link in limbs if link in clear]
+    sides = [link for link in members if link not in hinged and link not in feet and link in clear]
     leg_m = max(leg.length_m for leg in legs)
     return {
         "feet": [leg.foot.link for leg in legs],
         "foot_centres": [tuple(round(float(value), 4) for value in leg.foot.centre) for leg in legs],
         "limbs": hung,
+        "sides": sides,
         "shins_stand": len(hung) < len(limbs),
         "sole": rounded(max(leg.foot.radius_m for leg in legs)),
         "mass": round(measured.mass_kg(), 3),

@@ -30,8 +30,8 @@ class Legged:
     clip: float  # policy units
     mode: Literal["position", "velocity", "effort"] = "position"
     unit: str = "rad"  # of the actions' joints; m for legs that slide
-    trunk: str  # link with the IMU; an episode is over when it touches something
-    sides: tuple[str, ...] = ()  # links that it lies on where its trunk need touch nothing
+    trunk: str  # link with the IMU; an episode is over when it touches something, or one of the sides does
+    sides: tuple[str, ...] = ()  # links that a robot on its side lies on, where its trunk need touch nothing
     feet: tuple[str, ...]  # links
     # Of each foot, in its link's frame, m: a ball's centre, or the end of a shin that is the foot. () for the origins.
     foot_centres: tuple[tuple[float, float, float], ...] = ()

@@ -54,7 +54,7 @@ class _Motion(NamedTuple):
 
 
 class LeggedVelocity(Task):
-    """Walk with the commanded forward, sideways and turning speed for 20 s; over when the trunk touches something.
+    """Walk with the commanded forward, sideways and turning speed for 20 s; over when its body touches something.
 
     It offers no `reward_from`: most of the reward is for the trunk's linear velocity, and no field observes that, as no
     sensor of the robot gives it; nor do fields tell torques, where the feet are, or what touches the ground.
@@ -174,14 +174,13 @@ class LeggedVelocity(Task):
         if self._steps % self._command_steps == 0 and self._steps // self._command_steps < len(self._commands):
             # It changes with an observation; rewards follow from the next step on.
             self._command = self._commands[self._steps // self._command_steps]
-        fallen = body_n[0] > locomotion.BASE_CONTACT_N or motion.gravity[2] > self._tipped
+        fallen = max(body_n) > locomotion.BODY_CONTACT_N or motion.gravity[2] > self._tipped
         followed = self._gait.largest_error < SUCCESS_ERROR
         return Outcome(
             reward=locomotion.reward(terms["linear_velocity"], terms["yaw_rate"], terms["lift"], terms),
             terminated=fallen,
             info={
                 "success": bool(followed and not fallen and motion.gravity[2] < UPRIGHT),
-                "down": max(body_n) > locomotion.BASE_CONTACT_N,
                 "terms": terms,
                 "figures": FiguresSoFar(partial(_figures, self._gait, self._term_rows, self._steps, fallen)),
             },

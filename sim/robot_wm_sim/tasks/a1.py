@@ -42,7 +42,7 @@ LEGGED = Legged(
 
 
 class A1Velocity(LeggedVelocity):
-    """Walk as commanded for 20 s, forward, sideways and turning; over when the trunk touches something.
+    """Walk as commanded for 20 s, forward, sideways and turning; over when trunk, hip or shoulder touches something.
 
     With a camera it sees posts that stand around it.
     """

@@ -1,0 +1,1 @@
+"""Search: trees and planners over any model that answers an action with what comes of it."""

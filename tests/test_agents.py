@@ -42,8 +42,8 @@ def toy(monkeypatch):
 
 def test_dreamer_is_found_and_an_unknown_kind_names_those_there_are(toy):
     assert agent_kind("dreamer").name == "dreamer"
-    assert [kind.name for kind in agent_kinds()] == ["dreamer", "toy"]
-    with pytest.raises(UserError, match="unknown agent 'alphago'; known kinds: dreamer, toy"):
+    assert [kind.name for kind in agent_kinds()] == ["dreamer", "muzero", "toy"]
+    with pytest.raises(UserError, match="unknown agent 'alphago'; known kinds: dreamer, muzero, toy"):
         agent_kind("alphago")
 
 

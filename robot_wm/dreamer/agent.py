@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from robot_wm.dreamer.config import DreamerConfig
-from robot_wm.dreamer.continue_head import ContinueHead
 from robot_wm.dreamer.decoder import Decoder
 from robot_wm.dreamer.rssm import RSSM
 from robot_wm.learning.agent import Agent, Tick
 from robot_wm.nn.categorical import kl, sample
 from robot_wm.nn.encoder import Encoder, Inputs
-from robot_wm.nn.heads import PolicyHead, ScalarHead
+from robot_wm.nn.heads import FlagHead, PolicyHead, ScalarHead
 from robot_wm.nn.layers import initialise
+from robot_wm.nn.twohot import TwoHot
 from robot_wm.replay.stored import Stored
 from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
 from robot_wm.spec import InputShape
@@ -72,21 +71,25 @@ class DreamerAgent(Agent):
         )
         self.rssm = RSSM(config, embedding=self.encoder.size, action=action_dim)
         self.decoder = Decoder(config, self.inputs)
-        scalar = partial(ScalarHead, features, units=config.units, bins=config.bins)
-        self.reward = scalar(layers=config.reward_layers)
-        self.cont = ContinueHead(config, features)
+        units = config.units
+
+        def scalar(layers: int) -> ScalarHead:
+            return ScalarHead(features, units=units, layers=layers, twohot=TwoHot(config.bins))
+
+        self.reward = scalar(config.reward_layers)
+        self.cont = FlagHead(features, units=units, layers=config.continue_layers)  # with the discount inside
         self.actor = PolicyHead(
             features,
             action_dim,
-            units=config.units,
+            units=units,
             layers=config.actor_layers,
             scale=config.actor_scale,
             min_std=config.min_std,
             max_std=config.max_std,
             discrete=discrete,
         )
-        self.critic = scalar(layers=config.critic_layers)
-        self.slow_critic = scalar(layers=config.critic_layers)
+        self.critic = scalar(config.critic_layers)
+        self.slow_critic = scalar(config.critic_layers)
         self.slow_critic.requires_grad_(False)
         self._declare()
         initialise(self, generator)

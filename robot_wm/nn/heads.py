@@ -11,17 +11,20 @@ from torch.nn import functional as F
 
 from robot_wm.nn.categorical import one_hot
 from robot_wm.nn.layers import MLP, Linear
-from robot_wm.nn.twohot import TwoHot
+from robot_wm.nn.twohot import SymmetricTwoHot
 
 
 class ScalarHead(nn.Module):
-    """Two-hot distribution over a scalar (reward or value); predicts exactly 0 before training."""
+    """Two-hot distribution over a scalar (reward or value); predicts exactly 0 before training.
 
-    def __init__(self, features: int, *, units: int, layers: int, bins: int) -> None:
+    ``twohot`` says what the bins stand for. Without ``layers`` the logits are linear in the feature.
+    """
+
+    def __init__(self, features: int, *, units: int, layers: int, twohot: SymmetricTwoHot) -> None:
         super().__init__()
         self.mlp = MLP(features, units, layers)
-        self.out = Linear(units, bins, scale=0.0)
-        self.twohot = TwoHot(bins)
+        self.out = Linear(units if layers else features, twohot.bins.shape[0], scale=0.0)
+        self.twohot = twohot
 
     def forward(self, feature: Tensor) -> Tensor:
         """Feature [..., F] -> logits [..., bins] float32."""
@@ -42,6 +45,19 @@ class ScalarHead(nn.Module):
         """Feature [..., F] -> predicted scalar [...], float32."""
         exported = torch.onnx.is_in_onnx_export()
         return self.twohot.mean(self(feature) if exported else self.even_logits(feature))
+
+
+class FlagHead(nn.Module):
+    """Logit of a flag, such as "the episode goes on"; without ``layers`` it is linear in the feature."""
+
+    def __init__(self, features: int, *, units: int, layers: int) -> None:
+        super().__init__()
+        self.mlp = MLP(features, units, layers)
+        self.out = Linear(units if layers else features, 1)
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """Feature [..., F] -> logit [...], float32."""
+        return self.out(self.mlp(feature)).float().squeeze(-1)
 
 
 class Policy(NamedTuple):

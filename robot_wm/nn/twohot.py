@@ -1,4 +1,4 @@
-"""A scalar as a distribution over exponentially spaced bins (DreamerV3's symexp two-hot)."""
+"""A scalar as a distribution over bins: two-hot targets, and DreamerV3's exponentially spaced bins."""
 
 from __future__ import annotations
 
@@ -13,24 +13,20 @@ from robot_wm.nn.symlog import symexp
 _SYMLOG_RANGE = 20.0
 
 
-class TwoHot(nn.Module):
-    """Bins ``symexp(linspace(-20, 20, bins))``; weights are linear in raw space, predictions a symmetric sum.
+class SymmetricTwoHot(nn.Module):
+    """Bins ``-positive``, 0 and ``positive`` (ascending, above 0); weights are linear between bins.
 
-    ``bins`` is odd, so that one bin is exactly zero and the negative half mirrors the positive one: then uniform
-    logits predict exactly 0, where a plain left-to-right sum of values up to 4.85e8 would not.
+    One bin is exactly zero and the negative half mirrors the positive one: uniform logits then predict exactly 0,
+    where a plain left-to-right sum, of symexp bins up to 4.85e8, would not.
     """
 
     bins: Tensor
     positive: Tensor
 
-    def __init__(self, bins: int) -> None:
+    def __init__(self, positive: Tensor) -> None:
         super().__init__()
-        if bins < 3 or bins % 2 == 0:
-            raise ValueError(f"two-hot needs an odd number of bins, at least 3; got {bins}")
-        # On the CPU even under a meta-device context: constants have values.
-        positive = symexp(torch.linspace(0.0, _SYMLOG_RANGE, bins // 2 + 1, dtype=torch.float64, device="cpu"))[1:]
-        zero = torch.zeros(1, dtype=torch.float64, device="cpu")
-        values = torch.cat([-positive.flip(0), zero, positive]).float()
+        positive = positive.double()
+        values = torch.cat([-positive.flip(0), torch.zeros_like(positive[:1]), positive]).float()
         self.register_buffer("bins", values, persistent=False)  # [bins]
         self.register_buffer("positive", positive.float(), persistent=False)  # [bins // 2]
 
@@ -68,6 +64,23 @@ class TwoHot(nn.Module):
         logits = logits.float()
         probs = torch.softmax(logits.detach(), -1) if probs is None else probs
         return _SparseCrossEntropy.apply(logits, probs, torch.cat(index, -1), scaled, sum(scales))  # type: ignore[no-any-return]
+
+
+class TwoHot(SymmetricTwoHot):
+    """Bins ``symexp(linspace(-20, 20, bins))``, an odd number; weights are linear in raw space."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__(symexp(even_positive(bins, _SYMLOG_RANGE)))
+
+
+def even_positive(bins: int, largest: float) -> Tensor:
+    """The positive ones of an odd number of even bins from ``-largest`` to ``largest``: [bins // 2] float64.
+
+    On the CPU even under a meta-device context: constants have values.
+    """
+    if bins < 3 or bins % 2 == 0:
+        raise ValueError(f"two-hot needs an odd number of bins, at least 3; got {bins}")
+    return torch.linspace(0.0, largest, bins // 2 + 1, dtype=torch.float64, device="cpu")[1:]
 
 
 class _SparseCrossEntropy(torch.autograd.Function):

@@ -6,11 +6,12 @@ from torch import distributions
 
 from robot_wm.nn.heads import Policy, ScalarHead
 from robot_wm.nn.layers import initialise
+from robot_wm.nn.twohot import TwoHot
 
 
 def test_even_logits_add_a_bin_of_no_probability():
     generator = torch.Generator().manual_seed(0)
-    head = ScalarHead(16 + 12, units=8, layers=3, bins=31)
+    head = ScalarHead(16 + 12, units=8, layers=3, twohot=TwoHot(31))
     initialise(head, generator)
     with torch.no_grad():
         head.out.weight.normal_(0, 0.3, generator=generator)

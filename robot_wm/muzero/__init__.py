@@ -1,0 +1,1 @@
+"""MuZero: a learned model, trained towards what a search makes of it."""

@@ -37,7 +37,11 @@ class SymmetricTwoHot(nn.Module):
     def expectation(self, probs: Tensor) -> Tensor:
         """Scalar that probabilities stand for: [..., bins] -> [...]; what comes after the bins counts nothing."""
         half = self.positive.shape[0]
-        return (probs[..., half + 1 : 2 * half + 1] - probs[..., :half].flip(-1)) @ self.positive
+        return self.of_sum((probs[..., half + 1 : 2 * half + 1] - probs[..., :half].flip(-1)) @ self.positive)
+
+    def of_sum(self, total: Tensor) -> Tensor:
+        """Scalar that a sum of bins, each times its probability, stands for; any shape."""
+        return total
 
     def weights(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """Indices [..., 2] of the bins that enclose ``target`` [...] and their weights [..., 2], which sum to 1.

@@ -19,6 +19,11 @@ def scale_value(x: Tensor) -> Tensor:
     return x / (torch.sqrt(torch.abs(x) + 1.0) + 1.0) + EPSILON * x
 
 
+def scale_slope(x: Tensor) -> Tensor:
+    """The derivative of ``scale_value``, any shape."""
+    return 0.5 / torch.sqrt(torch.abs(x) + 1.0) + EPSILON
+
+
 def unscale_value(y: Tensor) -> Tensor:
     """The inverse of ``scale_value``, any shape; odd, and 0 at 0.
 
@@ -40,9 +45,9 @@ class ScaledTwoHot(SymmetricTwoHot):
         end = scale_value(torch.tensor(largest, dtype=torch.float64, device="cpu"))
         super().__init__(even_positive(bins, end.item()))
 
-    def expectation(self, probs: Tensor) -> Tensor:
-        """Scalar that probabilities stand for: [..., bins] -> [...], in its own unit."""
-        return unscale_value(super().expectation(probs))
+    def of_sum(self, total: Tensor) -> Tensor:
+        """See `SymmetricTwoHot.of_sum`: the scalar in its own unit."""
+        return unscale_value(total)
 
     def weights(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """See `SymmetricTwoHot.weights`; ``target`` [...] in its own unit."""

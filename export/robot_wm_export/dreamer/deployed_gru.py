@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.nn.block_gru import BlockGRU
-from robot_wm_export.dreamer.deployed_layers import Frozen, RowNorm
+from robot_wm_export.deployed.layers import Frozen, RowNorm
 
 
 class DeployedGRU(Frozen):

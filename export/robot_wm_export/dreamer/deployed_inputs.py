@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robot_wm.nn.block_gru import BlockGRU
 from robot_wm.nn.encoder import Encoder
 from robot_wm.nn.symlog import symlog
-from robot_wm_export.dreamer.deployed_layers import Bounded, Frozen, Product, RowNorm, Rows, layers
+from robot_wm_export.deployed.layers import Bounded, Frozen, Product, RowNorm, Rows, layers
 
 
 class DeployedInputs(Frozen):

@@ -20,11 +20,11 @@ from robot_wm.nn.layers import Dense, initialise
 from robot_wm.runtime.manifest import POLICY, POLICY_OP17
 from robot_wm.spec import InputShape
 from robot_wm_bench.graph_cost import graph_cost
-from robot_wm_export.dreamer.deployed_encoder import DeployedEncoder
+from robot_wm_export.deployed.encoder import DeployedEncoder
+from robot_wm_export.deployed.heads import DeployedCritic, draw
+from robot_wm_export.deployed.layers import Bounded, Chains, Rows
 from robot_wm_export.dreamer.deployed_gru import DeployedGRU
-from robot_wm_export.dreamer.deployed_heads import DeployedCritic, draw
 from robot_wm_export.dreamer.deployed_inputs import DeployedInputs
-from robot_wm_export.dreamer.deployed_layers import Bounded, Chains, Rows
 from robot_wm_export.dreamer.deployed_tick import DeployedTick
 from robot_wm_export.onnx_export import export_op17
 from robot_wm_export.tick_graph import TickGraph

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.nn.heads import PolicyHead, ScalarHead
-from robot_wm_export.dreamer.deployed_layers import Bounded, Frozen, Product, total
+from robot_wm_export.deployed.layers import Bounded, Frozen, Product, total
 
 
 def draw(scores: Tensor) -> Tensor:
@@ -53,9 +53,10 @@ class DeployedCritic(Frozen):
         order = torch.cat([order[self.pairs + 1 :], order[: self.pairs].flip(0), order[self.pairs : self.pairs + 1]])
         self.out = Product([critic.out.weight[order]], [critic.out.bias[order]])
         self.hold("positive", critic.twohot.positive)  # [bins // 2]
+        self.of_sum = critic.twohot.of_sum
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden [1, U] -> value [1]."""
         probs = torch.softmax(self.out(hidden), -1)  # [1, bins]: above zero, below zero mirrored, zero
         above, below, _ = torch.split(probs, [self.pairs, self.pairs, 1], -1)
-        return total((above - below) * self.positive)
+        return self.of_sum(total((above - below) * self.positive))

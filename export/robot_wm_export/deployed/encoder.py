@@ -1,4 +1,4 @@
-"""The encoder of one deployed tick, but for the first layer of vectors, which ``DeployedInputs`` makes."""
+"""The encoder of one deployed tick, but for the first layer of vectors, which is made where its input is at hand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from robot_wm.nn.encoder import Encoder
 from robot_wm.nn.layers import Conv, NormSilu
 from robot_wm.nn.norm_silu import NORM_EPSILON
-from robot_wm_export.dreamer.deployed_layers import Frozen, Level, layers
+from robot_wm_export.deployed.layers import Frozen, Level, layers
 
 _WHITE = 255.0  # a pixel's largest value
 

@@ -1,0 +1,1 @@
+"""Parts of a deployed tick that every kind of agent shares: fewer and larger products, laid out for engines."""

@@ -5,8 +5,8 @@ They come from the entry points `robot_wm.agents`, so another distribution can b
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from robot_wm.errors import UserError
@@ -34,6 +34,8 @@ class AgentKind:
     # The agent is made on the CPU, its weights drawn from torch's generator; the learner moves it to its device.
     make_agent: Callable[[Any, AgentSpec], Agent]
     make_learner: Callable[[Any, Any, torch.device, int], Learner]  # of that agent, its settings, device and seed
+    # Settings that are others where a trained agent goes on with recordings of a changed robot (`robot-wm adapt`).
+    adapting: Mapping[str, Any] = field(default_factory=dict)
 
 
 def agent_kind(name: str) -> AgentKind:

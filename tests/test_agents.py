@@ -83,13 +83,17 @@ def test_settings_of_a_version_that_knew_dreamer_only_are_read():
         ({"dreamer": {"batch_size": 0}}, ("dreamer", "batch_size")),
         ({"dreamer": {"widths": 3}}, ("dreamer", "widths")),
         ({"agent": "toy", "toy": {"cleverness": float("inf")}}, ("toy", "cleverness")),
-        ({"agent": "toy", "dreamer": {"size": "nano"}}, ("dreamer",)),  # of a kind that is not asked for
     ],
 )
 def test_what_is_wrong_is_named_by_kind_and_setting(toy, values, place):
     with pytest.raises(ValidationError) as caught:
         TrainConfig(**values)
     assert [error["loc"] for error in caught.value.errors()] == [place]
+
+
+def test_settings_of_a_kind_that_is_not_asked_for_are_refused(toy):
+    with pytest.raises(ValidationError, match="dreamer: settings of another agent than this run's, which is toy"):
+        TrainConfig(agent="toy", dreamer={"size": "nano"})
 
 
 def test_an_unknown_kind_is_refused_with_those_there_are():

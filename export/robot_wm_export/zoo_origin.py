@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from robot_wm.agents import DEFAULT
 from robot_wm.training.config import TrainConfig, flag
 from robot_wm.yaml_file import read_mapping
 
@@ -29,8 +30,13 @@ def _flags(base: Mapping[str, Any], config: TrainConfig) -> list[str] | None:
     """Flags that turn the settings ``base`` into ``config``; None where no flag can, since it would have to unset."""
     flags: list[str] = []
     kind, size = config.agent, config.settings.size
+    if base.get("agent", DEFAULT) != kind:
+        if base:  # a preset is of one kind
+            return None
+        flags += ["--agent", kind]
+    base = {**base, "agent": kind}
     own = dict(base.get(kind, {}))
-    if TrainConfig(**{**base, "agent": kind}).settings.size != size:  # which changes the widths that base leaves out
+    if TrainConfig(**base).settings.size != size:  # which changes the widths that base leaves out
         own["size"] = size
         flags += ["--size", size]
     start = dict(_flat(_plain(TrainConfig(**{**base, kind: own}))))

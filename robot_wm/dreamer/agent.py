@@ -123,6 +123,7 @@ class DreamerAgent(Agent):
             ),
         )
         self.surprise_unit = "nats"
+        self.belief = "post_logits"
         # Half precision is enough to start a sequence from: deter lies in [-1, 1].
         self.stored = (
             Stored(name="deter", shape=(config.deter,), dtype="float16", use="context"),

@@ -34,6 +34,7 @@ class Agent(nn.Module, ABC):
     draws: tuple[Draw, ...]  # its categorical draws, in their order
     surprise_unit: Literal["nats"] | None  # of the output surprise; None where only its order counts
     stored: tuple[Stored, ...]  # what it keeps beside each step in the replay
+    belief: str | None = None  # the output that tells most of the world's state; a monitor reads falls off it
 
     @abstractmethod
     def tick(

@@ -22,10 +22,10 @@ from robot_wm.spec import InputShape
 class TickOutput(NamedTuple):
     """What one tick gives."""
 
+    latent: Tensor  # [N, L] float32
     action: Tensor  # [N, A] in [-1, 1], or one-hot
     value: Tensor  # [N] expected discounted return, reward units
     surprise: Tensor  # [N] squared distance of the latent from the one that g had expected
-    latent: Tensor  # [N, L] float32
 
 
 class MuZeroAgent(Agent):
@@ -59,19 +59,21 @@ class MuZeroAgent(Agent):
         """What a tick takes, gives and keeps; names are those of the bundle's tensors."""
         latent, action = (1, self.config.latent), (1, self.action_dim)
         self.state = (
-            StateTensor(name="latent", input="state/latent", output="next/latent", shape=latent),
+            StateTensor(name="latent", input="state/latent", output="next/latent", shape=latent, shown=True),
             StateTensor(name="action", input="state/action", output="action", shape=action, shown=True),
         )
         self.noise = (
             NoiseTensor(name="noise/action", shape=action, distribution="gumbel" if self.discrete else "normal"),
         )
         self.outputs = (
+            TensorSpec(name="next/latent", shape=latent),
             TensorSpec(name="action", shape=action),
             TensorSpec(name="value", shape=(1,)),
             TensorSpec(name="surprise", shape=(1,)),
         )
         self.draws = ()
         self.surprise_unit = None
+        self.belief = "next/latent"
         self.stored = ()
 
     def latent_model(self, *, target: bool = False) -> MuZeroLatentModel:
@@ -93,7 +95,12 @@ class MuZeroAgent(Agent):
         """`step` by the declared names; see `robot_wm.learning.agent.Agent.tick`."""
         out = self.step(obs, is_first, state["latent"], state["action"], noise["noise/action"])
         return Tick(
-            outputs={"action": out.action, "value": out.value, "surprise": out.surprise},
+            outputs={
+                "next/latent": out.latent,
+                "action": out.action,
+                "value": out.value,
+                "surprise": out.surprise,
+            },
             state={"latent": out.latent, "action": out.action},
             stored={},
         )
@@ -114,8 +121,8 @@ class MuZeroAgent(Agent):
         if not self.discrete:
             chosen = chosen.clamp(-1.0, 1.0)
         return TickOutput(
+            latent=seen,
             action=chosen,
             value=self.model.value(seen),
             surprise=(seen - expected).square().sum(-1) * (1.0 - is_first),
-            latent=seen,
         )

@@ -61,10 +61,8 @@ class Comparison:
 
     def __str__(self) -> str:
         tensor, error = max(self.largest_error.items(), key=lambda entry: entry[1])
-        return (
-            f"step by step over {self.ticks} recorded ticks off by at most {error:.1e} ({tensor}),"
-            f" {self.differing_draws} of {self.draws} draws fell the other way, at near ties"
-        )
+        drawn = f", {self.differing_draws} of {self.draws} draws fell the other way, at near ties" if self.draws else ""
+        return f"step by step over {self.ticks} recorded ticks off by at most {error:.1e} ({tensor}){drawn}"
 
 
 @dataclass(frozen=True)
@@ -78,10 +76,8 @@ class FreeRun:
 
     def __str__(self) -> str:
         since = "" if self.first_flip_tick is None else f", the first at tick {self.first_flip_tick}"
-        return (
-            f"free running {self.flips} of {self.draws} draws differ{since},"
-            f" the action by at most {self.action_divergence:.1e} policy units"
-        )
+        drawn = f"{self.flips} of {self.draws} draws differ{since}, " if self.draws else ""
+        return f"free running {drawn}the action differs by at most {self.action_divergence:.1e} policy units"
 
 
 def compare(

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from robot_wm.agents import agent_kind
 from robot_wm.console import messages
 from robot_wm.errors import UserError
 from robot_wm.learning.config import AgentConfig
@@ -16,12 +17,6 @@ from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.initial import load_source
 
-# The optimiser's moments, and the running scale of returns, are not kept with weights and begin at zero: an actor that
-# moved at once would take steps as large as its advantages were undivided. They settle within this many updates.
-SETTLING_UPDATES = 300
-# Reward units a nat. Of zoo:a1_velocity, 80 updates on, members disagree by 0.33 nats about the actions that were
-# taken, by 0.48 about such with noise of 0.3, by 1.57 about uniform ones, and a step earns some 1.1.
-PESSIMISM = 0.5
 REPLAY_CAPACITY_STEPS = 200_000  # of each store, the newest: more than an hour at 50 Hz
 
 
@@ -45,18 +40,11 @@ def recorded(replay: Sequence[str], run_dir: Path, spec: AgentSpec) -> list[str]
     return stores
 
 
-def adapted(theirs: AgentConfig, changes: Mapping[str, Any]) -> AgentConfig:
+def adapted(source: TrainConfig, changes: Mapping[str, Any]) -> AgentConfig:
     """Settings of an agent that adapts, from those of its source; UserError for ``changes`` that make no sense."""
-    settings = {
-        **theirs.model_dump(exclude_unset=True),
-        "warmup": SETTLING_UPDATES // 3,
-        "actor_start": SETTLING_UPDATES,
-        "actor_warmup": SETTLING_UPDATES,
-        "pessimism": PESSIMISM,
-        **changes,
-    }
+    theirs = source.settings
     try:
-        return type(theirs)(**settings)
+        return type(theirs)(**{**theirs.model_dump(exclude_unset=True), **agent_kind(source.agent).adapting, **changes})
     except ValidationError as error:
         raise UserError.from_validation(error, origin="adapt") from None
 
@@ -79,7 +67,7 @@ def adaptation(
     environment; the source's task is asked for its spec only. Raises UserError where settings do not make sense.
     """
     theirs = load_source(source).state.config
-    settings = adapted(theirs.settings, changes or {})
+    settings = adapted(theirs, changes or {})
     try:
         return TrainConfig(
             agent=theirs.agent,

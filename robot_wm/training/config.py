@@ -22,11 +22,12 @@ from pydantic import (
     model_validator,
 )
 
-from robot_wm.agents import DEFAULT, agent_kind
+from robot_wm.agents import DEFAULT, GROUP, agent_kind
 from robot_wm.errors import UserError
 from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.learning.config import AgentConfig
 from robot_wm.options import MOST_SEED
+from robot_wm.plugins import entries
 from robot_wm.tasks import parse_options
 from robot_wm.training.replay_source import ReplaySource, require_sound
 from robot_wm.training.schedule import UpdateSchedule
@@ -150,6 +151,8 @@ class TrainConfig(RunSettings):
         fields: dict[str, Any] = {kind.name: (kind.config, Field(default_factory=kind.config))}
         named: Any = create_model("_Named", **fields)
         rest = {name: value for name, value in values.items() if name != kind.name}
+        if others := [name for name in entries(GROUP) if name in rest]:
+            raise ValueError(f"{others[0]}: settings of another agent than this run's, which is {kind.name} (agent)")
         given = {kind.name: values[kind.name]} if kind.name in values else {}
         return rest | {"settings": getattr(named.model_validate(given), kind.name)}
 

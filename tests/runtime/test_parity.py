@@ -184,7 +184,7 @@ def test_a_start_tells_how_near_its_engine_came(coarse_bundle):
         f"{max(found.largest_error.values()):.1e} (",
         f"{found.differing_draws} of 512 draws fell the other way",
         f"free running {free.flips} of 512 draws differ",
-        f"the action by at most {free.action_divergence:.1e} policy units",
+        f"the action differs by at most {free.action_divergence:.1e} policy units",
     ):
         assert part in line
 

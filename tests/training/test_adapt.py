@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from robot_wm.dreamer.kind import SETTLING_UPDATES
 from robot_wm.errors import UserError
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.replay.sampler import SequenceSampler
@@ -19,7 +20,7 @@ from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.training import rehearsal
 from robot_wm.training.actor import Actor
 from robot_wm.training.adapt_command import adapt
-from robot_wm.training.adapting import SETTLING_UPDATES, adaptation, recorded
+from robot_wm.training.adapting import adaptation, recorded
 from robot_wm.training.checkpoint import load_agent
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.loop import Trainer

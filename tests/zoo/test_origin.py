@@ -41,6 +41,8 @@ def test_a_preset_is_told_by_its_name(name):
         {"task": "racecar_goal", "task_options": {"observation": "image", "damp": True, "n": 2, "x": 0.5}},
         {"actor": "process", "realtime": True, "stop_at_return": -3.5, "eval_every_steps": 100},
         {"dreamer": {"size": "1m", "units": 96, "image_multipliers": (1, 2, 3)}},
+        {"agent": "muzero"},
+        {"agent": "muzero", "envs": 4, "muzero": {"size": "nano", "unroll": 3, "learning_rate": 1e-3}},
         PRESETS["quickstart"] | {"time_limit_s": None},  # which no flag can unset
         PRESETS["racecar_goal"] | {"task_options": {}},
     ],

@@ -160,7 +160,7 @@ def _plans(
             continue
         how = _with(world_models[name], told.adaptation, option="--adaptation")
         how = how.model_copy(update={"settings": how.settings | parse_options(told.dreamer)})
-        adapted(config.settings, how.settings)
+        adapted(config, how.settings)
         hows[name] = (how, None)
     common = common | {"agent": folder, "task": config.task, "drive": driven} | worlds
     return [

@@ -22,7 +22,7 @@ from robot_wm.runtime.monitor import (
 )
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import GYM_PREFIX, backend_names, make_env
-from robot_wm_export.monitor.episodes import WatchedEpisode, belief_output, watched_episodes
+from robot_wm_export.monitor.episodes import WatchedEpisode, watched_episodes
 from robot_wm_export.monitor.fit import HORIZON_S, highest, readout, rounded
 from robot_wm_export.rollout import require_task
 
@@ -73,7 +73,7 @@ def calibrate(
         familiar = familiar_episodes(agent, spec, plan)
     backend = backend_names(spec.task, plan.options)[0]
     section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(plan.options.get("randomisation"))))
-    if belief_output(agent) is None or spec.task.startswith(GYM_PREFIX):
+    if agent.belief is None or spec.task.startswith(GYM_PREFIX):
         return section
     on_stage(f"monitor: {plan.episodes} episodes with {plan.stumbles}")
     pushed = task_episodes(
@@ -158,7 +158,7 @@ def _fall(
     familiar: Sequence[WatchedEpisode],
 ) -> FallReadout:
     weights, bias = readout(stumbles, horizon_ticks=control_ticks(HORIZON_S, spec))
-    output = belief_output(agent)
+    output = agent.belief
     assert output is not None
     calibration = section.change.calibration
     share = calibration.model_copy(update={"false_alarm_rate": calibration.false_alarm_rate / FALL_LIMITS})

@@ -58,11 +58,6 @@ def is_down(terminated: bool, info: Mapping[str, Any]) -> bool:
     return terminated and success(info) != 1.0
 
 
-def belief_output(agent: Agent) -> str | None:
-    """The output that a readout of falls is of: the logits of the first draw; None for an agent that draws none."""
-    return agent.draws[0].logits if agent.draws else None
-
-
 @torch.inference_mode()
 def watched_episodes(
     agent: Agent,
@@ -76,7 +71,6 @@ def watched_episodes(
     """Greedy episodes of ``agent`` [E at a time], the i-th seeded with ``seed + i``, in the order in which they end."""
     envs = envs[:episodes]
     count = len(envs)
-    belief = belief_output(agent)
     wanted = [entry.name for entry in command_fields(spec)]
     transform = ObservationTransform(spec, batch=count)
     noise = {entry.name: torch.zeros((count, *entry.shape[1:])) for entry in agent.noise}
@@ -98,7 +92,8 @@ def watched_episodes(
                 continue
             row.surprise.append(float(out["surprise"][index]))
             row.value.append(float(out["value"][index]))
-            row.belief.append(np.zeros(0, np.float32) if belief is None else out[belief][index].ravel().copy())
+            belief = np.zeros(0, np.float32) if agent.belief is None else out[agent.belief][index]
+            row.belief.append(belief.ravel().copy())
             row.command.append(np.concatenate([np.zeros(0, np.float32), *(raw[name][index] for name in wanted)]))
             action = int(commands[index].argmax()) if spec.action.is_discrete else commands[index]
             seen[index], _, terminated, truncated, info = env.step(action)

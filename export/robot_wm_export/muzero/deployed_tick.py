@@ -50,10 +50,10 @@ class DeployedTick(nn.Module):
         apart = now - simplex(self.expected(latent, action), self.group)  # [1, L]
         to_action, to_value = self.heads(self.of_latent(now))  # [1, U] each
         return TickOutput(
+            latent=now,
             action=self.actor(to_action, noise),
             value=self.critic(to_value),
             surprise=total(apart * apart) * (1.0 - is_first),
-            latent=now,
         )
 
 

@@ -48,8 +48,7 @@ class _DeployedGraph(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         count = len(self.fields)
         obs = dict(zip(self.fields, tensors[:count], strict=True))
-        out = self.tick(obs, *tensors[count:])
-        return (out.action, out.value, out.surprise, out.latent)
+        return tuple(self.tick(obs, *tensors[count:]))
 
 
 def _latents(outputs: Mapping[str, NDArray[Any]]) -> Tensor:

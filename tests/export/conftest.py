@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -15,13 +16,17 @@ import torch
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.learning.agent import Agent
+from robot_wm.muzero.agent import MuZeroAgent
+from robot_wm.muzero.config import MuZeroConfig
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 from robot_wm_export.export import ExportReport, export_agent
 from robot_wm_export.onnx_export import export_op17
 from robot_wm_export.rollout import Rollout, draw_noise
 from robot_wm_export.tick_graph import TickGraph
 
-KINDS = ("proprio", "image", "both", "discrete")
+# Of Dreamer, then of MuZero.
+KINDS = ("proprio", "image", "both", "discrete", "muzero", "muzero_both", "muzero_discrete")
 TICKS = 256
 
 
@@ -30,7 +35,7 @@ class Case:
     """An agent, its spec, a rollout and the graph that is exported."""
 
     kind: str
-    agent: DreamerAgent
+    agent: DreamerAgent | MuZeroAgent
     spec: AgentSpec
     rollout: Rollout
     graph: TickGraph
@@ -80,25 +85,30 @@ def shared_op17(kind: str) -> onnx.ModelProto:
 
 def build(kind: str) -> Case:
     spec = make_spec(kind)
-    config = DreamerConfig(size="nano", deter=32, hidden=8, stoch=4, classes=3, depth=2, units=16, blocks=4)
-    agent = DreamerAgent(
-        config,
-        spec.model_inputs(),
-        spec.action_dim,
-        spec.action.is_discrete,
-        generator=torch.Generator().manual_seed(1),
-    ).eval()
+    agent = new_agent(kind, spec)
+    heads = agent.model if isinstance(agent, MuZeroAgent) else agent
     # A new agent's heads are nearly or exactly zero, so that nothing wrong in them would show.
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
-        agent.actor.out.weight.normal_(std=0.5, generator=generator)
-        agent.critic.out.weight.normal_(std=0.2, generator=generator)
-        far = (torch.arange(config.bins) - config.bins // 2).abs() / (config.bins // 2)
-        agent.critic.out.bias.copy_(-40.0 * far)  # values of the order of one, as after training
+        heads.actor.out.weight.normal_(std=0.5, generator=generator)
+        heads.critic.out.weight.normal_(std=0.2, generator=generator)
+        bins = agent.config.bins
+        far = (torch.arange(bins) - bins // 2).abs() / (bins // 2)
+        heads.critic.out.bias.copy_(-40.0 * far)  # values of the order of one, as after training
         for name, parameter in agent.named_parameters():
             if name.endswith(("bias", "norm_scale")) and "critic.out" not in name:
                 parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return Case(kind, agent, spec, random_rollout(agent, spec), TickGraph(agent, spec))
+
+
+def new_agent(kind: str, spec: AgentSpec) -> DreamerAgent | MuZeroAgent:
+    given = (spec.model_inputs(), spec.action_dim, spec.action.is_discrete)
+    generator = torch.Generator().manual_seed(1)
+    if kind.startswith("muzero"):
+        small = MuZeroConfig(size="nano", latent=32, simplex=4, units=16, depth=2, layers=3, projection_units=8)
+        return MuZeroAgent(small, *given, generator=generator).eval()
+    config = DreamerConfig(size="nano", deter=32, hidden=8, stoch=4, classes=3, depth=2, units=16, blocks=4)
+    return DreamerAgent(config, *given, generator=generator).eval()
 
 
 def make_spec(kind: str) -> AgentSpec:
@@ -107,9 +117,10 @@ def make_spec(kind: str) -> AgentSpec:
         ObservationField(name="velocity", shape=(2,), unit="rad/s", scale=(0.1,)),
     )
     images = (ObservationField(name="camera", shape=(48, 48, 3), dtype="uint8", unit="1"),)
-    fields = {"proprio": vectors, "image": images, "both": (*images, *vectors), "discrete": vectors}[kind]
+    fields = {"proprio": vectors, "image": images, "both": (*images, *vectors), "discrete": vectors}
+    inputs = kind.removeprefix("muzero").removeprefix("_") or "proprio"
     action: dict[str, Any] = {"mode": "position", "unit": "rad", "joints": ("a", "b", "c")}
-    if kind == "discrete":
+    if inputs == "discrete":
         action |= {"mode": "discrete", "unit": "1"}
     return AgentSpec(
         task="tiny",
@@ -117,13 +128,13 @@ def make_spec(kind: str) -> AgentSpec:
         control_rate_hz=50.0,
         physics_rate_hz=500.0,
         history_length=2,
-        observations=fields,
+        observations=fields[inputs],
         action=ActionSpec(**action),
         firmware=FirmwareProfile(name="tiny"),
     )
 
 
-def random_rollout(agent: DreamerAgent, spec: AgentSpec, ticks: int = TICKS) -> Rollout:
+def random_rollout(agent: Agent, spec: AgentSpec, ticks: int = TICKS) -> Rollout:
     rng = np.random.default_rng(3)
     observations = {
         name: rng.integers(0, 256, (ticks, 1, *field.shape), dtype=np.uint8)
@@ -140,6 +151,30 @@ def random_rollout(agent: DreamerAgent, spec: AgentSpec, ticks: int = TICKS) -> 
     for values in noise.values():
         values[::3] = 0.0
     return rollout
+
+
+@pytest.fixture(scope="session")
+def largest_difference() -> Callable[[TickGraph, Rollout], dict[str, float]]:
+    """Of every output over a rollout (with two first ticks): deployed against the agent's, its state fed to both."""
+    return differences
+
+
+def differences(graph: TickGraph, rollout: Rollout, ticks: int = 60) -> dict[str, float]:
+    deployed, found = graph.deployed(), Counter()
+    state = {entry.input: torch.from_numpy(entry.initial_array()) for entry in graph.state}
+    fields = {f"obs/{name}": values for name, values in rollout.observations.items()}
+    fields |= {"is_first": rollout.is_first} | rollout.noise
+    with torch.inference_mode():
+        for tick in range(ticks):
+            feed = {name: torch.from_numpy(values[tick]) for name, values in fields.items()} | state
+            inputs = [feed[entry.name] for entry in graph.inputs]
+            expected, actual = graph(*inputs), deployed(*inputs)
+            for name, one, two in zip(graph.output_names, expected, actual, strict=True):
+                assert one.shape == two.shape, name
+                found[name] = max(found[name], float((one - two).abs().max()))
+            made = dict(zip(graph.output_names, expected, strict=True))
+            state = {entry.input: made[entry.output] for entry in graph.state}
+    return found
 
 
 @pytest.fixture

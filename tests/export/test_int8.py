@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -54,11 +56,12 @@ def test_inner_products_are_in_8_bits_and_the_outermost_are_not(int8, op17, case
     left = {entry.node.output[0]: entry for entry in products(with_own_sums(op17))}
     for name in chosen:
         del left[name]
-    # Observation (vectors, images), action, posterior logits and policy.
+    # Observation (vectors, images), action, logits of a draw and policy.
     agent = case.agent
-    assert len(left) == bool(agent.inputs.vectors) + bool(agent.inputs.images) + 3
+    assert len(left) == bool(agent.inputs.vectors) + bool(agent.inputs.images) + 2 + len(agent.draws)
     sizes = {entry.weight.shape[-1] for entry in left.values()}
-    assert agent.config.stoch * agent.config.classes in sizes
+    for draw in agent.draws:
+        assert math.prod(case.graph.output_shapes[draw.logits]) in sizes
     assert case.agent.action_dim * (1 if agent.discrete else 2) in sizes
 
 

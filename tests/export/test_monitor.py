@@ -72,7 +72,8 @@ def test_the_highest_scores_are_those_that_the_robots_monitor_counts():
 
 
 @pytest.fixture
-def falling_task(proprio, monkeypatch):
+def falling_task(request, make_case, monkeypatch):
+    proprio = make_case(getattr(request, "param", "proprio"))
     monkeypatch.setattr(calibration, "make_env", lambda task, **options: Leaning(proprio.spec))
     monkeypatch.setattr(calibration, "MIN_FALLS", 10)
     for name in ("CHANGE_S", "SETTLE_S"):
@@ -90,6 +91,7 @@ def test_episodes_come_once_each_and_end_on_the_ground(proprio):
     np.testing.assert_allclose(same.surprise, alone[0].surprise, atol=1e-3)
 
 
+@pytest.mark.parametrize("falling_task", ["proprio", "muzero"], indirect=True)
 def test_a_calibrated_bundle_raises_no_more_alarms_than_its_rate(falling_task, tmp_path):
     case, plan = falling_task, Plan(episodes=30, false_alarm_rate=0.2)
     report = export_agent(case.agent, case.spec, case.rollout, {}, tmp_path / "agent.rwm", monitor=plan)

@@ -8,6 +8,8 @@ import torch
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
+from robot_wm.muzero.agent import MuZeroAgent
+from robot_wm.muzero.config import MuZeroConfig
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import POLICY_OP17
 from robot_wm.runtime.safety import SafetyConfig
@@ -34,19 +36,32 @@ def random_rollout(agent, spec):
     )
 
 
-@pytest.fixture(scope="module")
-def pair(make_spec, tmp_path_factory):
+def dreamer(*given, generator):
+    config = DreamerConfig(size="nano", deter=32, hidden=8, stoch=4, classes=3, depth=2, units=16, blocks=4)
+    agent = DreamerAgent(config, *given, generator=generator)
+    with torch.no_grad():  # a new agent hardly cares what it sees: nothing wrong in that would show
+        agent.actor.out.weight.normal_(std=0.5, generator=generator)
+        agent.rssm.posterior_logits.weight.normal_(std=1.0, generator=generator)
+    return agent
+
+
+def muzero(*given, generator):
+    agent = MuZeroAgent(MuZeroConfig(size="nano", latent=32, units=16), *given, generator=generator)
+    with torch.no_grad():
+        agent.model.actor.out.weight.normal_(std=0.5, generator=generator)
+        agent.model.representation.out.weight.normal_(std=1.0, generator=generator)
+    return agent
+
+
+@pytest.fixture(scope="module", params=[dreamer, muzero])
+def pair(request, make_spec, tmp_path_factory):
     """The spec's parts that can go wrong silently: history, offsets, scales, clips, last action, joint-wise gains."""
     action = ActionSpec(
         mode="position", joints=("shoulder", "elbow"), unit="rad", scale=(0.25, -0.5), offset=(0.1, 0.8), clip=4.0
     )
     spec = make_spec(action=action)
-    config = DreamerConfig(size="nano", deter=32, hidden=8, stoch=4, classes=3, depth=2, units=16, blocks=4)
     generator = torch.Generator().manual_seed(0)
-    agent = DreamerAgent(config, spec.model_inputs(), spec.action_dim, False, generator=generator).eval()
-    with torch.no_grad():  # a new agent hardly cares what it sees: nothing wrong in that would show
-        agent.actor.out.weight.normal_(std=0.5, generator=generator)
-        agent.rssm.posterior_logits.weight.normal_(std=1.0, generator=generator)
+    agent = request.param(spec.model_inputs(), spec.action_dim, False, generator=generator).eval()
     out = tmp_path_factory.mktemp("equal") / "agent.rwm"
     export_agent(agent, spec, random_rollout(agent, spec), {}, out, profiles=(POLICY_OP17,))
     return agent, spec, out

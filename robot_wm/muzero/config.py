@@ -96,9 +96,10 @@ class MuZeroConfig(AgentConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> MuZeroConfig:
-        if self.batch_length != self.unroll + self.td_steps:
+        window = self.unroll + self.td_steps
+        if self.batch_length != window:
             raise ValueError(
-                f"batch_length {self.batch_length} is not unroll {self.unroll} + td_steps {self.td_steps}; leave it out"
+                f"batch_length {self.batch_length} must be unroll {self.unroll} + td_steps {self.td_steps} = {window}"
             )
         if self.latent % self.simplex:
             raise ValueError(f"latent {self.latent} is not a multiple of simplex {self.simplex}")

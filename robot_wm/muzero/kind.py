@@ -37,5 +37,10 @@ def _make_learner(agent: MuZeroAgent, config: MuZeroConfig, device: torch.device
 
 
 MUZERO = AgentKind(
-    name="muzero", config=MuZeroConfig, shapes=_SHAPES, make_agent=_make_agent, make_learner=_make_learner
+    name="muzero",
+    config=MuZeroConfig,
+    shapes=_SHAPES,
+    make_agent=_make_agent,
+    make_learner=_make_learner,
+    adapting={"warmup": 100},  # the optimiser's moments, which are not kept with weights, settle meanwhile
 )

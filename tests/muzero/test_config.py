@@ -39,7 +39,7 @@ def test_fewer_simulations_than_candidates_are_taken():
         ({"unroll": 0}, "unroll\n.*greater than or equal to 1"),
         ({"td_steps": 0}, "td_steps\n.*greater than or equal to 1"),
         ({"unroll": "many"}, "unroll\n.*valid integer"),
-        ({"batch_length": 64}, "batch_length 64 is not unroll 5 [+] td_steps 5"),
+        ({"batch_length": 64}, "batch_length 64 must be unroll 5 [+] td_steps 5 = 10"),
         ({"latent": 100}, "latent 100 is not a multiple of simplex 8"),
         ({"bins": 100}, "bins 100 .* must be odd"),
         ({"image_kernel": 4}, "image_kernel 4 must be odd"),

@@ -20,7 +20,7 @@ from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.training import rehearsal
 from robot_wm.training.actor import Actor
 from robot_wm.training.adapt_command import adapt
-from robot_wm.training.adapting import adaptation, recorded
+from robot_wm.training.adapting import adaptation, adapted, recorded
 from robot_wm.training.checkpoint import load_agent
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.loop import Trainer
@@ -108,6 +108,14 @@ def test_the_model_learns_what_has_changed_and_the_source_stays(source, target, 
     trainer.train()
     assert error_of(trainer, batch) < 0.5 * before
     assert content(source) == kept
+
+
+def test_an_agent_adapts_by_the_settings_of_its_own_kind():
+    theirs = TrainConfig(agent="muzero", muzero={"size": "nano", "unroll": 3})
+    assert adapted(theirs, {}) == theirs.settings.model_copy(update={"warmup": 100})
+    assert adapted(theirs, {"warmup": 7}).warmup == 7
+    with pytest.raises(UserError, match="adapt: pessimism"):
+        adapted(theirs, {"pessimism": 1.0})
 
 
 def test_settings_are_the_source_s_but_for_what_is_told(source, target, tmp_path):

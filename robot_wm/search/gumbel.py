@@ -1,0 +1,109 @@
+"""Gumbel MuZero: Sequential Halving with Gumbel at the root, deterministic choices below (Danihelka et al. 2022).
+
+Shape letters: B roots, P nodes, A actions, S simulations.
+"""
+
+from __future__ import annotations
+
+from robot_wm.search.arrays import Array, arrays_of, softmax
+from robot_wm.search.considered import table_of_considered_visits
+from robot_wm.search.nodes import RecurrentFn
+from robot_wm.search.qtransforms import NodeStatistics, QTransform, qtransform_completed_by_mix_value
+from robot_wm.search.tree import PolicyOutput, RootOutput, finished, masked_argmax, masked_logits, search
+
+_LOW_SCORE = -1e9  # so that the only action in the running is taken, however unlikely it is
+
+
+def gumbel_muzero_policy(
+    root: RootOutput,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    invalid_actions: Array | None = None,
+    max_depth: int | None = None,
+    *,
+    gumbel: Array,
+    qtransform: QTransform = qtransform_completed_by_mix_value,
+    max_num_considered_actions: int = 16,
+    gumbel_scale: float = 1.0,
+) -> PolicyOutput:
+    """Search from roots; equal to mctx's function of this name, where it draws the same noise.
+
+    Args:
+        root: what the model says of the roots.
+        recurrent_fn: the model. It may be asked about an action twice (at ``max_depth``); the later answer counts.
+        num_simulations: how often it is asked, one of each root at a time.
+        invalid_actions: mask [B, A] of actions that are not to be taken at the root, 0 or False where they may.
+        max_depth: most edges from the root; unlimited by default.
+        gumbel: standard Gumbel noise [B, A]; zeros make the search greedy.
+        qtransform: makes Q-values comparable with the prior's logits.
+        max_num_considered_actions: that are tried at the root, or fewer where fewer are valid.
+        gumbel_scale: 0 is greedy, too.
+
+    Raises ValueError where ``num_simulations`` or ``max_depth`` is below 1.
+    """
+    xp = arrays_of(root.value)
+    actions = root.prior_logits.shape[-1]
+    root = root._replace(prior_logits=masked_logits(root.prior_logits, invalid_actions))
+    noise = gumbel_scale * gumbel
+    table = table_of_considered_visits(max_num_considered_actions, num_simulations)
+    # A subtree that has been visited v times is v edges deep at most, so nobody needs to look for its end further down.
+    if invalid_actions is None:
+        rows = table[min(max_num_considered_actions, actions) :][:1]
+        visits = [xp.full((1, 1), visit, root.value) for visit in rows[0]]  # S of [1, 1]
+    else:
+        rows = table[: min(max_num_considered_actions, actions) + 1]
+        valid = xp.sum(1 - xp.as_type(invalid_actions, root.value))  # [B, 1]
+        visits = _considered(valid, rows, root.value)
+    most = num_simulations if max_depth is None else max_depth
+    depths = tuple(min(most, max(column) + 1) for column in zip(*rows, strict=True))
+
+    def at_root(node: NodeStatistics, simulation: int) -> Array:
+        scores = score_considered(visits[simulation], noise, node, qtransform(node))
+        return masked_argmax(scores, invalid_actions)
+
+    nodes = search(
+        root,
+        recurrent_fn,
+        root_selection=at_root,
+        interior_selection=lambda node: interior_action(node, qtransform),
+        num_simulations=num_simulations,
+        depths=depths,
+    )
+    batch = root.value.shape[0]
+    known = nodes.statistics(xp.index_range(batch, root.value) * (num_simulations + 1))
+    qvalues = qtransform(known)
+    scores = score_considered(xp.max(known.visit_counts), noise, known, qvalues)
+    return PolicyOutput(
+        action=masked_argmax(scores, invalid_actions),
+        action_weights=softmax(masked_logits(known.prior_logits + qvalues, invalid_actions)),
+        search_tree=finished(nodes, batch),
+    )
+
+
+def _considered(valid: Array, rows: tuple[tuple[int, ...], ...], like: Array) -> list[Array]:
+    """The considered visit [B, 1] at each of S simulations, of roots with ``valid`` [B, 1] actions."""
+    xp = arrays_of(like)
+    chosen = xp.full((1, 1), 0.0, like) * valid
+    columns = []
+    for column in zip(*rows, strict=True):
+        visit = chosen + column[-1]  # enough are valid
+        for count, fewer in enumerate(column[:-1]):
+            if fewer != column[-1]:
+                visit = xp.where(valid == count, float(fewer), visit)
+        columns.append(visit)
+    return columns
+
+
+def score_considered(considered_visit: Array, gumbel: Array, node: NodeStatistics, qvalues: Array) -> Array:
+    """Scores [B, A] of the actions that were visited ``considered_visit`` [B, 1] times, -inf of the others."""
+    xp = arrays_of(qvalues)
+    logits = node.prior_logits - xp.max(node.prior_logits)
+    scores = xp.at_least(gumbel + logits + qvalues, _LOW_SCORE)
+    return xp.where(node.visit_counts == considered_visit, scores, float("-inf"))
+
+
+def interior_action(node: NodeStatistics, qtransform: QTransform) -> Array:
+    """The action [P] that brings visits nearest to the improved policy (Danihelka et al. 2022, section 5)."""
+    xp = arrays_of(node.qvalues)
+    probs = softmax(node.prior_logits + qtransform(node))
+    return xp.argmax(probs - node.visit_counts / (1 + xp.sum(node.visit_counts)))

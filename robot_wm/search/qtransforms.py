@@ -1,0 +1,83 @@
+"""How a node's Q-values become comparable with its prior: min-max, or completed by the mixed value.
+
+Shape letters: P nodes side by side, A actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from robot_wm.search.arrays import Array, arrays_of
+
+_TINY = 1.17549435e-38  # least normal float32
+
+
+class NodeStatistics(NamedTuple):
+    """What a search knows of P nodes: all that their next choice may depend on."""
+
+    visit_counts: Array  # [P, A] of the actions, float
+    qvalues: Array  # [P, A] reward + discount * value of the node an action leads to; 0 where it was never taken
+    prior_logits: Array  # [P, A]
+    prior_probs: Array  # [P, A]
+    node_visits: Array  # [P, 1] float
+    node_values: Array  # [P, 1] mean of the returns through the node, its raw value among them
+    raw_values: Array  # [P, 1] what the model said of the node
+
+
+QTransform = Callable[[NodeStatistics], Array]  # -> [P, A], growing with the Q-values
+
+
+def qtransform_by_parent_and_siblings(node: NodeStatistics, *, epsilon: float = 1e-8) -> Array:
+    """Q-values [P, A] in [0, 1] between the least and the greatest of the node's value and its visited actions'.
+
+    Actions that were never taken have 0. ``epsilon`` (reward units) is the least range that is stretched to [0, 1].
+    Source: Schrittwieser et al. 2020, appendix B, but over one node instead of the tree, as mctx has it.
+    """
+    xp = arrays_of(node.qvalues)
+    visited = node.visit_counts > 0
+    safe = xp.where(visited, node.qvalues, node.node_values)
+    least = xp.smaller(node.node_values, xp.min(safe))
+    greatest = xp.larger(node.node_values, xp.max(safe))
+    return (xp.where(visited, node.qvalues, least) - least) / xp.at_least(greatest - least, epsilon)
+
+
+def qtransform_completed_by_mix_value(
+    node: NodeStatistics,
+    *,
+    value_scale: float = 0.1,
+    maxvisit_init: float = 50.0,
+    rescale_values: bool = True,
+    use_mixed_value: bool = True,
+    epsilon: float = 1e-8,
+) -> Array:
+    """Completed Q-values [P, A], times ``(maxvisit_init + greatest visit count) * value_scale``.
+
+    ``rescale_values`` first stretches them to [0, 1]; ``epsilon`` (reward units) is the least range that is stretched
+    so far. Source: sigma of Danihelka et al. 2022 (equation 8), c_visit and c_scale there.
+    """
+    xp = arrays_of(node.qvalues)
+    completed = completed_qvalues(node, use_mixed_value=use_mixed_value)
+    if rescale_values:
+        least = xp.min(completed)
+        completed = (completed - least) / xp.at_least(xp.max(completed) - least, epsilon)
+    return (xp.max(node.visit_counts) + maxvisit_init) * value_scale * completed
+
+
+def completed_qvalues(node: NodeStatistics, *, use_mixed_value: bool = True) -> Array:
+    """Q-values [P, A], reward units, with a value of the node where an action was never taken.
+
+    That is the mixed value (Danihelka et al. 2022, appendix D), or the raw one.
+    """
+    value = mixed_value(node) if use_mixed_value else node.raw_values
+    return arrays_of(node.qvalues).where(node.visit_counts > 0, node.qvalues, value)
+
+
+def mixed_value(node: NodeStatistics) -> Array:
+    """The raw value and the visited actions' Q-values by their prior, weighted 1 : visits [P, 1]."""
+    xp = arrays_of(node.qvalues)
+    # An action of no prior may have been visited (all of them invalid): its weight must not be 0 / 0.
+    probs = xp.where(node.visit_counts > 0, xp.at_least(node.prior_probs, _TINY), 0.0)
+    weighted = xp.sum(probs * node.qvalues / xp.at_least(xp.sum(probs), _TINY))
+    visits = xp.sum(node.visit_counts)
+    return (node.raw_values + visits * weighted) / (visits + 1)

@@ -1,0 +1,275 @@
+"""Sampled Gumbel search: actions drawn from the policy, tried by Sequential Halving, in torch (Wang et al. 2024).
+
+EfficientZero V2's search for continuous actions, and Gumbel MuZero's for discrete ones. A round visits every action in
+the running once, so its simulations are one batch of the model: the root's actions meet only at the root, and who is in
+the running is settled when a round begins (Danihelka et al. 2022, algorithm 2; mctx looks again at each simulation, and
+may change its mind within a round). 32 simulations of 16 actions are 4 rounds, one after the other, instead of 32.
+
+Static: no wait for the device, no branch on values; for thousands of roots, a CUDA graph, or an exported graph.
+
+Shape letters: B roots, L latent, A action numbers, R root actions, k of them in the running, I interior actions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robot_wm.errors import UserError
+from robot_wm.nn.categorical import one_hot
+from robot_wm.nn.heads import Policy
+from robot_wm.search.considered import Round, halving_rounds
+from robot_wm.search.gumbel import interior_action, score_considered
+from robot_wm.search.latent_model import LatentModel, Transition
+from robot_wm.search.nodes import Nodes, Path
+from robot_wm.search.qtransforms import NodeStatistics, completed_qvalues, qtransform_completed_by_mix_value
+from robot_wm.search.tree import masked_argmax, masked_logits
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How a sampled search thinks. The defaults are EfficientZero V2's for proprioceptive control, but for simulations.
+
+    Raises UserError where a number does not fit.
+    """
+
+    num_simulations: int = 16
+    max_depth: int = 5  # edges from the root
+    root_actions: int = 16  # R, where continuous; discrete searches have all A
+    root_policy: int = 4  # of them from the policy, the others from the policy with a wider std
+    root_widening: float = 3.0  # factor of that std
+    interior_actions: int = 2  # I, where continuous
+    c_visit: float = 50.0
+    c_scale: float = 0.1
+    value_minmax_delta: float = 0.01  # reward units: a smaller range of Q-values is not stretched to [0, 1]
+
+    def __post_init__(self) -> None:
+        for name in ("num_simulations", "max_depth", "root_actions", "interior_actions"):
+            if getattr(self, name) < 1:
+                raise UserError(f"search: {name} must be 1 or more (got {getattr(self, name)})")
+        if not 0 <= self.root_policy <= self.root_actions:
+            raise UserError(
+                f"search: root_policy must be 0 to root_actions, {self.root_actions} (got {self.root_policy})"
+            )
+        for name in ("root_widening", "c_visit", "c_scale", "value_minmax_delta"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UserError(f"search: {name} must be finite and above 0 (got {getattr(self, name)})")
+
+
+class SearchNoise(NamedTuple):
+    """All the randomness of a search."""
+
+    gumbel: Tensor  # [B, R] standard Gumbel; zeros are greedy
+    root: Tensor | None  # [B, R, A] standard normal: the root's candidates; None where discrete
+    interior: Tensor | None  # [B, num_simulations, I, A] standard normal: those of each simulation's new node
+
+
+@dataclass(frozen=True)
+class SearchOutput:
+    """What a search says of B roots."""
+
+    action: Tensor  # [B, A] float32: Sequential Halving's choice, in [-1, 1] or one-hot
+    index: Tensor  # [B] int64: of the action among the candidates
+    candidates: Tensor  # [B, R, A] float32
+    weights: Tensor  # [B, R] float32: the improved policy over the candidates, sums to 1
+    value: Tensor  # [B] float32, reward units: of the improved policy, by the completed Q-values
+    visits: Tensor  # [B, R] float32, whole numbers that sum to num_simulations
+    qvalues: Tensor  # [B, R] float32, reward units: completed by the mixed value where never visited
+
+
+def noise_shapes(config: SearchConfig, *, batch: int, action_dim: int, discrete: bool) -> dict[str, tuple[int, ...]]:
+    """The shape of each array of SearchNoise that such a search needs, by name."""
+    if discrete:
+        return {"gumbel": (batch, action_dim)}
+    return {
+        "gumbel": (batch, config.root_actions),
+        "root": (batch, config.root_actions, action_dim),
+        "interior": (batch, config.num_simulations, config.interior_actions, action_dim),
+    }
+
+
+def draw_noise(
+    config: SearchConfig,
+    *,
+    batch: int,
+    action_dim: int,
+    discrete: bool,
+    device: torch.device | str = "cpu",
+    generator: torch.Generator | None = None,
+) -> SearchNoise:
+    """Fresh noise for a search, on ``device``."""
+    shapes = noise_shapes(config, batch=batch, action_dim=action_dim, discrete=discrete)
+    gumbel = -torch.empty(shapes["gumbel"], device=device).exponential_(generator=generator).log()
+    if discrete:
+        return SearchNoise(gumbel, None, None)
+    normal = partial(torch.randn, generator=generator, device=device)
+    return SearchNoise(gumbel, normal(shapes["root"]), normal(shapes["interior"]))
+
+
+@torch.no_grad()
+def search(
+    model: LatentModel,
+    latent: Tensor,
+    noise: SearchNoise,
+    config: SearchConfig,
+    invalid_actions: Tensor | None = None,
+) -> SearchOutput:
+    """Think about latents [B, L].
+
+    ``invalid_actions`` [B, R] is True (or 1) where a candidate must not be taken, for discrete actions.
+    """
+    plan = _Search(model, latent, noise, config, invalid_actions)
+    for number, halving in enumerate(plan.rounds):
+        plan.visit(number, halving)
+    return plan.output()
+
+
+class _Search:
+    """A tree below each of B x R candidates: its node 0 is where the candidate leads, node j is added by round j."""
+
+    def __init__(
+        self, model: LatentModel, latent: Tensor, noise: SearchNoise, config: SearchConfig, invalid: Tensor | None
+    ) -> None:
+        self.model, self.latent, self.noise, self.config, self.invalid = model, latent, noise, config, invalid
+        policy, self.value = model.predict(latent)
+        self.candidates = self._root_candidates(policy)  # [B, R, A]
+        self.batch, self.width = self.candidates.shape[:2]
+        self.logits = masked_logits(policy.first if model.discrete else torch.zeros_like(noise.gumbel), invalid)
+        self.probs = self.logits.softmax(-1)  # [B, R], as the logits
+        self.rounds = halving_rounds(min(self.width, config.num_simulations), config.num_simulations)
+        self.trees = torch.arange(self.batch * self.width, device=latent.device)  # [B * k] in the running
+        self.interior = model.action_dim if model.discrete else config.interior_actions  # I
+        embedding = (latent,) if model.discrete else (latent, latent.new_zeros(1, self.interior, model.action_dim))
+        self.nodes = Nodes(len(self.trees) * len(self.rounds), self.interior, like=self.value, embedding=embedding)
+        self.simulated = 0
+        self.qtransform = partial(
+            qtransform_completed_by_mix_value,
+            value_scale=config.c_scale,
+            maxvisit_init=config.c_visit,
+            epsilon=config.value_minmax_delta,
+        )
+
+    def _root_candidates(self, policy: Policy) -> Tensor:
+        if policy.std is None:
+            actions = policy.first.shape[-1]
+            return torch.eye(actions, device=policy.first.device).expand(policy.first.shape[0], actions, actions)
+        assert self.noise.root is not None
+        near, far = self.config.root_policy, self.config.root_actions - self.config.root_policy
+        std = policy.std[:, None]
+        spread = torch.cat([std.expand(-1, near, -1), (std * self.config.root_widening).expand(-1, far, -1)], 1)
+        return (policy.first[:, None] + spread * self.noise.root).clamp(-1.0, 1.0)
+
+    def visit(self, number: int, halving: Round) -> None:
+        """Simulate once below each action in the running."""
+        if halving.actions * self.batch != len(self.trees):
+            self._halve(halving)
+        roots = self.trees * len(self.rounds)  # [B * k]
+        if number > 0 and self.config.max_depth == 1:  # the model would say the same once more
+            nodes = self.nodes
+            nodes.visits = nodes.xp.put(nodes.visits, roots, nodes.xp.take(nodes.visits, roots) + 1)
+            return
+        if number == 0:
+            step, node = self._try_candidates(halving), roots
+            passed = [node]
+            self.nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
+        else:
+            path = self.nodes.descend(roots, min(self.config.max_depth - 1, number))
+            node = self.nodes.child(path, roots + number)
+            step = self._try_choice(path)
+            self.nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
+            self.nodes.attach(path, node)
+            self.nodes.back_up(path, node)
+            passed = [path.nodes.reshape(-1), node]
+        if number + 1 < len(self.rounds):
+            self._expand(node, step, halving)
+            self._choose(torch.cat(passed))
+        self.simulated += halving.actions
+
+    def _halve(self, halving: Round) -> None:
+        """Keep the best in the running; who is in it has been visited most."""
+        known = self.statistics()
+        visits = torch.full_like(self.value, halving.visits)[:, None]
+        scores = score_considered(visits, self.noise.gumbel, known, self.qtransform(known))
+        if self.invalid is not None:
+            scores = scores.masked_fill(self.invalid > 0, float("-inf"))
+        offset = torch.arange(self.batch, device=scores.device)[:, None] * self.width
+        self.trees = (best_first(scores, halving.actions) + offset).reshape(-1)
+
+    def _try_candidates(self, halving: Round) -> Transition:
+        latent = self.latent[:, None].expand(-1, halving.actions, -1).reshape(-1, self.latent.shape[-1])
+        actions = self.candidates.reshape(-1, self.model.action_dim)
+        return self.model.step(latent, actions.index_select(0, self.trees))
+
+    def _try_choice(self, path: Path) -> Transition:
+        latent = self.nodes.embeddings[0].index_select(0, path.parent)
+        if self.model.discrete:
+            return self.model.step(latent, one_hot(path.action, self.interior, torch.float32))
+        drawn = self.nodes.embeddings[1].reshape(-1, self.model.action_dim)  # [M * I, A], as edges are counted
+        return self.model.step(latent, drawn.index_select(0, path.edges[-1]))
+
+    def _expand(self, node: Tensor, step: Transition, halving: Round) -> None:
+        """Draw what is to be tried from nodes [B * k]."""
+        policy = step.prediction.policy
+        if policy.std is None:
+            self.nodes.expand(node, policy.first, (step.latent,))
+            return
+        assert self.noise.interior is not None
+        noise = self.noise.interior[:, self.simulated : self.simulated + halving.actions]
+        noise = noise.reshape(-1, *noise.shape[2:])  # [B * k, I, A]
+        drawn = (policy.first[:, None] + policy.std[:, None] * noise).clamp(-1.0, 1.0)
+        self.nodes.expand(node, torch.zeros_like(drawn[..., 0]), (step.latent, drawn))
+
+    def _choose(self, node: Tensor) -> None:
+        self.nodes.choose(node, interior_action(self.nodes.statistics(node), self.qtransform))
+
+    def statistics(self) -> NodeStatistics:
+        """Of the roots: Q-values [B, R] of the candidates, and so on."""
+        nodes = self.nodes
+        visits, values, rewards, discounts = (
+            table.reshape(self.batch, self.width, -1)[..., 0]
+            for table in (nodes.visits, nodes.values, nodes.rewards, nodes.discounts)
+        )
+        return NodeStatistics(
+            visit_counts=visits if self.invalid is None else visits * (self.invalid == 0),
+            qvalues=rewards + discounts * values,
+            prior_logits=self.logits,
+            prior_probs=self.probs,
+            node_visits=visits.sum(-1, keepdim=True) + 1,
+            node_values=self.value[:, None],
+            raw_values=self.value[:, None],
+        )
+
+    def output(self) -> SearchOutput:
+        """What the rounds have found."""
+        known = self.statistics()
+        transformed = self.qtransform(known)
+        most = known.visit_counts.amax(-1, keepdim=True)
+        index = masked_argmax(score_considered(most, self.noise.gumbel, known, transformed), self.invalid)
+        weights = masked_logits(known.prior_logits + transformed, self.invalid).softmax(-1)
+        qvalues = completed_qvalues(known)
+        return SearchOutput(
+            action=(one_hot(index, self.width, torch.float32)[..., None] * self.candidates).sum(1),
+            index=index,
+            candidates=self.candidates,
+            weights=weights,
+            value=(weights * qvalues).sum(-1),
+            visits=known.visit_counts,
+            qvalues=qvalues,
+        )
+
+
+def best_first(scores: Tensor, count: int) -> Tensor:
+    """Indices [B, count] of the best of scores [B, R], the best first, and the first of equals before the others.
+
+    By counting who is ahead of whom: topk leaves the order of equals open, and greedy searches have many.
+    """
+    mine, others = scores[:, :, None], scores[:, None, :]
+    place = torch.arange(scores.shape[-1], device=scores.device)
+    earlier = place[None, :] < place[:, None]  # [R, R]
+    ahead = (others > mine) | ((others == mine) & earlier)
+    rank = ahead.sum(-1)  # [B, R]
+    return (rank[:, None, :] == place[:count, None]).float().argmax(-1)

@@ -1,0 +1,87 @@
+"""The array operations of a search in torch: static, so that they can be captured in a CUDA graph or exported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robot_wm.search.arrays import Arrays
+
+
+class _TorchArrays:
+    """Nothing here waits for a device, nor branches on a value."""
+
+    where = staticmethod(torch.where)
+    larger = staticmethod(torch.maximum)
+    smaller = staticmethod(torch.minimum)
+    exp = staticmethod(torch.exp)
+    log = staticmethod(torch.log)
+    sqrt = staticmethod(torch.sqrt)
+
+    @staticmethod
+    def take(x: Tensor, index: Tensor) -> Tensor:
+        return x.index_select(0, index.reshape(-1)).reshape(index.shape + x.shape[1:])
+
+    @staticmethod
+    def put(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
+        rows = rows.reshape(-1, *x.shape[1:])
+        index = index.reshape(-1, *(1,) * (x.ndim - 1)).expand(rows.shape)
+        # An exported graph has no places to write to.
+        return x.scatter(0, index, rows) if torch.onnx.is_in_onnx_export() else x.scatter_(0, index, rows)
+
+    @staticmethod
+    def at_least(x: Tensor, floor: float) -> Tensor:
+        return x.clamp(min=floor)
+
+    @staticmethod
+    def sum(x: Tensor) -> Tensor:
+        return x.sum(-1, keepdim=True)
+
+    @staticmethod
+    def max(x: Tensor) -> Tensor:
+        return x.amax(-1, keepdim=True)
+
+    @staticmethod
+    def min(x: Tensor) -> Tensor:
+        return x.amin(-1, keepdim=True)
+
+    @staticmethod
+    def argmax(x: Tensor) -> Tensor:
+        return x.argmax(-1)
+
+    @staticmethod
+    def concat(parts: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(parts))
+
+    @staticmethod
+    def stack(parts: Sequence[Tensor]) -> Tensor:
+        return torch.stack(list(parts))
+
+    @staticmethod
+    def full(shape: tuple[int, ...], value: float, like: Tensor) -> Tensor:
+        return torch.full(shape, value, dtype=like.dtype, device=like.device)
+
+    @staticmethod
+    def full_index(shape: tuple[int, ...], value: int, like: Tensor) -> Tensor:
+        return torch.full(shape, value, dtype=torch.int64, device=like.device)
+
+    @staticmethod
+    def index_range(count: int, like: Tensor) -> Tensor:
+        return torch.arange(count, device=like.device)
+
+    @staticmethod
+    def as_type(x: Tensor, like: Tensor) -> Tensor:
+        return x.to(like.dtype)
+
+    @staticmethod
+    def as_count(x: Tensor) -> Tensor:
+        return x.to(torch.int32)
+
+    @staticmethod
+    def all_same(x: Tensor, y: Tensor) -> bool:
+        return False
+
+
+TORCH: Arrays = _TorchArrays()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +19,9 @@ Array = Any  # np.ndarray or torch.Tensor
 
 class Arrays(Protocol):
     """One array library. ``take`` and ``put`` work on rows: indices of any shape into the first axis."""
+
+    def sizes(self, x: Array) -> tuple[int, ...]:
+        """The shape in plain numbers, in an exported graph, too."""
 
     def take(self, x: Array, index: Array) -> Array:
         """Rows [*index.shape, ...] of ``x`` [M, ...]."""
@@ -82,14 +86,26 @@ class Arrays(Protocol):
     def as_count(self, x: Array) -> Array:
         """Whole numbers of 32 bits."""
 
-    def all_same(self, x: Array, y: Array) -> bool:
-        """Whether nothing is left to do; False where the program may not depend on values (a captured graph)."""
+    def surely_all(self, x: Array) -> bool:
+        """Whether all are true; False where the program may not depend on values (a captured or exported graph)."""
+
+    def surely_none(self, x: Array) -> bool:
+        """Whether none is true; False likewise."""
+
+
+@cache
+def _number(value: float, dtype: np.dtype[Any]) -> Array:
+    return np.array(value, dtype)
+
+
+@cache
+def _ones(count: int, dtype: np.dtype[Any]) -> Array:
+    return np.ones((count, 1), dtype)
 
 
 class _NumpyArrays:
     """NumPy, in place: for one root on a robot's CPU, where a call's overhead is what counts."""
 
-    where = staticmethod(np.where)
     larger = staticmethod(np.maximum)
     smaller = staticmethod(np.minimum)
     at_least = staticmethod(np.maximum)
@@ -97,11 +113,14 @@ class _NumpyArrays:
     log = staticmethod(np.log)
     sqrt = staticmethod(np.sqrt)
     concat = staticmethod(np.concatenate)
-    stack = staticmethod(np.stack)
+
+    @staticmethod
+    def sizes(x: Array) -> tuple[int, ...]:
+        return x.shape
 
     @staticmethod
     def take(x: Array, index: Array) -> Array:
-        return x[index]
+        return x.take(index, 0)
 
     @staticmethod
     def put(x: Array, index: Array, rows: Array) -> Array:
@@ -109,8 +128,21 @@ class _NumpyArrays:
         return x
 
     @staticmethod
+    def where(condition: Array, x: Array, y: Array) -> Array:
+        # NumPy takes longer to make an array of a number than to choose.
+        if not isinstance(x, np.ndarray):
+            x = _number(x, y.dtype)
+        elif not isinstance(y, np.ndarray):
+            y = _number(y, x.dtype)
+        return np.where(condition, x, y)
+
+    @staticmethod
+    def stack(parts: Sequence[Array]) -> Array:
+        return np.array(parts)  # half the time of np.stack
+
+    @staticmethod
     def sum(x: Array) -> Array:
-        return np.add.reduce(x, -1, keepdims=True)
+        return np.dot(x, _ones(x.shape[-1], x.dtype))  # a third of the time of np.add.reduce
 
     @staticmethod
     def max(x: Array) -> Array:
@@ -145,8 +177,12 @@ class _NumpyArrays:
         return x.astype(np.int32)
 
     @staticmethod
-    def all_same(x: Array, y: Array) -> bool:
-        return bool((x == y).all())
+    def surely_all(x: Array) -> bool:
+        return bool(np.count_nonzero(x) == x.size)
+
+    @staticmethod
+    def surely_none(x: Array) -> bool:
+        return not np.count_nonzero(x)
 
 
 _NUMPY = _NumpyArrays()

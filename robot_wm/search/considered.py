@@ -7,6 +7,7 @@ visited as often as the simulation's considered count is in the running; the bes
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 
@@ -42,6 +43,7 @@ def considered_visits(max_num_considered_actions: int, num_simulations: int) -> 
     return tuple(one.visits for one in rounds for _ in range(one.actions))
 
 
+@cache
 def table_of_considered_visits(max_num_considered_actions: int, num_simulations: int) -> tuple[tuple[int, ...], ...]:
     """``considered_visits`` of 0, 1, … actions [max_num_considered_actions + 1, num_simulations]: by valid actions."""
     return tuple(considered_visits(actions, num_simulations) for actions in range(max_num_considered_actions + 1))

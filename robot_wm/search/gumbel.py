@@ -42,8 +42,9 @@ def gumbel_muzero_policy(
     Raises ValueError where ``num_simulations`` or ``max_depth`` is below 1.
     """
     xp = arrays_of(root.value)
-    actions = root.prior_logits.shape[-1]
+    batch, actions = xp.sizes(root.prior_logits)
     root = root._replace(prior_logits=masked_logits(root.prior_logits, invalid_actions))
+    logits = root.prior_logits - xp.max(root.prior_logits)  # [B, A]
     noise = gumbel_scale * gumbel
     table = table_of_considered_visits(max_num_considered_actions, num_simulations)
     # A subtree that has been visited v times is v edges deep at most, so nobody needs to look for its end further down.
@@ -57,22 +58,15 @@ def gumbel_muzero_policy(
     most = num_simulations if max_depth is None else max_depth
     depths = tuple(min(most, max(column) + 1) for column in zip(*rows, strict=True))
 
-    def at_root(node: NodeStatistics, simulation: int) -> Array:
-        scores = score_considered(visits[simulation], noise, node, qtransform(node))
-        return masked_argmax(scores, invalid_actions)
+    def select(node: NodeStatistics, roots: int, simulation: int) -> tuple[Array, Array]:
+        qvalues = qtransform(node)
+        scores = score_considered(visits[simulation], noise, node.visit_counts[:roots], logits, qvalues[:roots])
+        return masked_argmax(scores, invalid_actions), interior_action(node, qvalues)
 
-    nodes = search(
-        root,
-        recurrent_fn,
-        root_selection=at_root,
-        interior_selection=lambda node: interior_action(node, qtransform),
-        num_simulations=num_simulations,
-        depths=depths,
-    )
-    batch = root.value.shape[0]
+    nodes = search(root, recurrent_fn, selection=select, num_simulations=num_simulations, depths=depths)
     known = nodes.statistics(xp.index_range(batch, root.value) * (num_simulations + 1))
     qvalues = qtransform(known)
-    scores = score_considered(xp.max(known.visit_counts), noise, known, qvalues)
+    scores = score_considered(xp.max(known.visit_counts), noise, known.visit_counts, logits, qvalues)
     return PolicyOutput(
         action=masked_argmax(scores, invalid_actions),
         action_weights=softmax(masked_logits(known.prior_logits + qvalues, invalid_actions)),
@@ -94,16 +88,19 @@ def _considered(valid: Array, rows: tuple[tuple[int, ...], ...], like: Array) ->
     return columns
 
 
-def score_considered(considered_visit: Array, gumbel: Array, node: NodeStatistics, qvalues: Array) -> Array:
-    """Scores [B, A] of the actions that were visited ``considered_visit`` [B, 1] times, -inf of the others."""
+def score_considered(
+    considered_visit: Array, gumbel: Array, visit_counts: Array, logits: Array, qvalues: Array
+) -> Array:
+    """Scores [B, A] of the actions that were visited ``considered_visit`` [B, 1] times, -inf of the others.
+
+    The greatest of the logits [B, A] is 0.
+    """
     xp = arrays_of(qvalues)
-    logits = node.prior_logits - xp.max(node.prior_logits)
     scores = xp.at_least(gumbel + logits + qvalues, _LOW_SCORE)
-    return xp.where(node.visit_counts == considered_visit, scores, float("-inf"))
+    return xp.where(visit_counts == considered_visit, scores, float("-inf"))
 
 
-def interior_action(node: NodeStatistics, qtransform: QTransform) -> Array:
+def interior_action(node: NodeStatistics, qvalues: Array) -> Array:
     """The action [P] that brings visits nearest to the improved policy (Danihelka et al. 2022, section 5)."""
-    xp = arrays_of(node.qvalues)
-    probs = softmax(node.prior_logits + qtransform(node))
-    return xp.argmax(probs - node.visit_counts / (1 + xp.sum(node.visit_counts)))
+    probs = softmax(node.prior_logits + qvalues)
+    return arrays_of(qvalues).argmax(probs - node.visit_counts / node.node_visits)

@@ -36,9 +36,10 @@ class Path(NamedTuple):
     """One simulation's way down, as long for all trees: a tree that ends earlier stays at its last node."""
 
     nodes: Array  # [D, T]
-    edges: Array  # [D, T] taken from them
+    edges: Array  # [D, T] taken from them, the last to a new node, or (at the greatest depth) perhaps to a known one
+    stays: Array | None  # [D - 1, T] where the next node is the same; None where it never is
     parent: Array  # [T] the last node
-    action: Array  # [T] taken there: to a new node, or (at the greatest depth) perhaps to a known one
+    depth: int  # D
 
 
 class Nodes:
@@ -55,27 +56,28 @@ class Nodes:
             self.xp.full((count,), 0.0, like)
             for _ in range(5)  # [M]
         )
-        self.parents, self.action_from_parent, self.choices = (
-            self.xp.full_index((count,), NO_PARENT, like)
-            for _ in range(3)  # [M]
-        )
-        self.following = self.xp.full_index((count,), 0, like)  # [M] where the choice leads; here, if nowhere yet
-        self.prior_logits, self.prior_probs = (self.xp.full((count, actions), 0.0, like) for _ in range(2))  # [M, A]
+        self.edges = self.xp.full_index((count,), NO_PARENT, like)  # [M] that leads here
+        self.choices = self.xp.full_index((count,), 0, like)  # [M] actions
+        self.following = self.xp.index_range(count, like)  # [M] where the choice leads; here, if nowhere yet
+        self.prior_logits = self.xp.full((count, actions), 0.0, like)  # [M, A]
         self.children = self.xp.full_index((count * actions,), UNVISITED, like)  # [M * A]
         self.child_visits, self.child_qvalues = (self.xp.full((count * actions,), 0.0, like) for _ in range(2))
-        self.embeddings = over(lambda part: self.xp.full((count, *part.shape[1:]), 0, part), embedding)
+        self.embeddings = over(lambda part: self.xp.full((count, *self.xp.sizes(part)[1:]), 0, part), embedding)
 
     def descend(self, roots: Array, most: int) -> Path:
         """From roots [T] along the choices until an action never taken, but at most ``most`` edges deep."""
-        nodes = [roots]
+        nodes, stays = [roots], []
         for _ in range(most - 1):
             below = self.xp.take(self.following, nodes[-1])
-            if self.xp.all_same(below, nodes[-1]):
+            same = below == nodes[-1]
+            if self.xp.surely_all(same):
                 break
             nodes.append(below)
+            stays.append(same)
+        moved = all(self.xp.surely_none(same) for same in stays)
         path = self.xp.stack(nodes)
-        actions = self.xp.take(self.choices, path)
-        return Path(path, path * self.actions + actions, nodes[-1], actions[-1])
+        edges = path * self.actions + self.xp.take(self.choices, path)
+        return Path(path, edges, None if moved else self.xp.stack(stays), nodes[-1], len(nodes))
 
     def child(self, path: Path, fresh: Array) -> Array:
         """The node [T] that a path ends in: a known one, else the ``fresh`` [T]."""
@@ -95,54 +97,39 @@ class Nodes:
         """Write what is needed to go on from nodes [T]."""
         xp = self.xp
         self.prior_logits = xp.put(self.prior_logits, node, prior_logits)
-        self.prior_probs = xp.put(self.prior_probs, node, softmax(prior_logits))
-        self.following = xp.put(self.following, node, node)
         self.embeddings = over(lambda table, rows: xp.put(table, node, rows), self.embeddings, embedding)
 
-    def attach(self, path: Path, node: Array) -> None:
-        """Hang nodes [T] below the paths' ends."""
-        xp = self.xp
-        self.parents = xp.put(self.parents, node, path.parent)
-        self.action_from_parent = xp.put(self.action_from_parent, node, path.action)
-        self.children = xp.put(self.children, path.edges[-1], node)
-
     def back_up(self, path: Path, node: Array) -> None:
-        """Count the value of nodes [T] into the means of all nodes on the way there."""
+        """Hang evaluated nodes [T] below the paths' ends, and count their values into the means of all on the way."""
         xp = self.xp
-        depth = path.nodes.shape[0]
+        self.edges = xp.put(self.edges, node, path.edges[-1])
+        self.children = xp.put(self.children, path.edges[-1], node)
         below = node[None]  # [D, T] where each edge leads
-        rewards, discounts = xp.take(self.rewards, below), xp.take(self.discounts, below)
-        if depth > 1:
-            stays = path.nodes[1:] == path.nodes[:-1]  # [D - 1, T] the descent had ended before
+        if path.depth > 1:
             earlier = path.nodes[1:]
-            rewards = xp.concat([xp.where(stays, 0.0, xp.take(self.rewards, earlier)), rewards])
-            discounts = xp.concat([xp.where(stays, 1.0, xp.take(self.discounts, earlier)), discounts])
-            below = xp.concat([xp.where(stays, node, earlier), below])
-        returns = [xp.take(self.values, node)]
-        for at in reversed(range(depth)):
-            returns.append(rewards[at] + discounts[at] * returns[-1])
-        passed = xp.stack(returns[:0:-1])  # [D, T] from each node of the path on
+            below = xp.concat([earlier if path.stays is None else xp.where(path.stays, node, earlier), below])
+        rewards, discounts = xp.take(self.rewards, below), xp.take(self.discounts, below)
+        value = xp.take(self.values, node)
+        returns = [rewards[-1] + discounts[-1] * value]  # from each node on, the last first
+        for at in reversed(range(path.depth - 1)):
+            passed = rewards[at] + discounts[at] * returns[-1]
+            returns.append(passed if path.stays is None else xp.where(path.stays[at], returns[-1], passed))
         visits = xp.take(self.visits, path.nodes)
-        self.values = xp.put(
-            self.values, path.nodes, (xp.take(self.values, path.nodes) * visits + passed) / (visits + 1)
-        )
+        values = (xp.take(self.values, path.nodes) * visits + xp.stack(returns[::-1])) / (visits + 1)
+        self.values = xp.put(self.values, path.nodes, values)
         self.visits = xp.put(self.visits, path.nodes, visits + 1)
         self.child_visits = xp.put(self.child_visits, path.edges, xp.take(self.visits, below))
-        self.child_qvalues = xp.put(self.child_qvalues, path.edges, self._qvalues(below))
-
-    def _qvalues(self, node: Array) -> Array:
-        """Of the edges that lead to nodes [...]."""
-        take = self.xp.take
-        return take(self.rewards, node) + take(self.discounts, node) * take(self.values, node)
+        self.child_qvalues = xp.put(self.child_qvalues, path.edges, rewards + discounts * xp.take(self.values, below))
 
     def statistics(self, node: Array) -> NodeStatistics:
         """Of nodes [P]."""
         take = self.xp.take
+        logits = take(self.prior_logits, node)
         return NodeStatistics(
             visit_counts=take(self.child_visits.reshape(-1, self.actions), node),
             qvalues=take(self.child_qvalues.reshape(-1, self.actions), node),
-            prior_logits=take(self.prior_logits, node),
-            prior_probs=take(self.prior_probs, node),
+            prior_logits=logits,
+            prior_probs=softmax(logits),
             node_visits=take(self.visits, node)[:, None],
             node_values=take(self.values, node)[:, None],
             raw_values=take(self.raw_values, node)[:, None],

@@ -60,24 +60,14 @@ def muzero_policy(
     logits = xp.log(xp.at_least(probs, _TINY))
     root = root._replace(prior_logits=masked_logits(logits, invalid_actions))
 
-    def interior(node: NodeStatistics) -> Array:
-        return masked_argmax(puct_scores(node, qtransform, pb_c_init=pb_c_init, pb_c_base=pb_c_base), None)
-
-    def at_root(node: NodeStatistics, simulation: int) -> Array:
+    def select(node: NodeStatistics, roots: int, simulation: int) -> tuple[Array, Array]:
         scores = puct_scores(node, qtransform, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
-        return masked_argmax(scores, invalid_actions)
+        return masked_argmax(scores[:roots], invalid_actions), xp.argmax(scores)
 
     most = num_simulations if max_depth is None else max_depth
     depths = tuple(min(most, simulation + 1) for simulation in range(num_simulations))
-    nodes = search(
-        root,
-        recurrent_fn,
-        root_selection=at_root,
-        interior_selection=interior,
-        num_simulations=num_simulations,
-        depths=depths,
-    )
-    tree = finished(nodes, root.value.shape[0])
+    nodes = search(root, recurrent_fn, selection=select, num_simulations=num_simulations, depths=depths)
+    tree = finished(nodes, xp.sizes(root.value)[0])
     weights = tree.summary().visit_probs
     scores = xp.log(xp.at_least(weights, _TINY))
     scores = (scores - xp.max(scores)) / max(_LEAST_TEMPERATURE, temperature)

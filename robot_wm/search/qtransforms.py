@@ -20,7 +20,7 @@ class NodeStatistics(NamedTuple):
     qvalues: Array  # [P, A] reward + discount * value of the node an action leads to; 0 where it was never taken
     prior_logits: Array  # [P, A]
     prior_probs: Array  # [P, A]
-    node_visits: Array  # [P, 1] float
+    node_visits: Array  # [P, 1] float, 1 + those of its actions
     node_values: Array  # [P, 1] mean of the returns through the node, its raw value among them
     raw_values: Array  # [P, 1] what the model said of the node
 
@@ -79,5 +79,4 @@ def mixed_value(node: NodeStatistics) -> Array:
     # An action of no prior may have been visited (all of them invalid): its weight must not be 0 / 0.
     probs = xp.where(node.visit_counts > 0, xp.at_least(node.prior_probs, _TINY), 0.0)
     weighted = xp.sum(probs * node.qvalues / xp.at_least(xp.sum(probs), _TINY))
-    visits = xp.sum(node.visit_counts)
-    return (node.raw_values + visits * weighted) / (visits + 1)
+    return (node.raw_values + (node.node_visits - 1) * weighted) / node.node_visits

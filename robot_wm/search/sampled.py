@@ -27,6 +27,7 @@ from robot_wm.search.gumbel import interior_action, score_considered
 from robot_wm.search.latent_model import LatentModel, Transition
 from robot_wm.search.nodes import Nodes, Path
 from robot_wm.search.qtransforms import NodeStatistics, completed_qvalues, qtransform_completed_by_mix_value
+from robot_wm.search.torch_arrays import TORCH
 from robot_wm.search.tree import masked_argmax, masked_logits
 
 
@@ -137,14 +138,16 @@ class _Search:
         self.model, self.latent, self.noise, self.config, self.invalid = model, latent, noise, config, invalid
         policy, self.value = model.predict(latent)
         self.candidates = self._root_candidates(policy)  # [B, R, A]
-        self.batch, self.width = self.candidates.shape[:2]
+        self.batch, self.width, _ = TORCH.sizes(self.candidates)
         self.logits = masked_logits(policy.first if model.discrete else torch.zeros_like(noise.gumbel), invalid)
         self.probs = self.logits.softmax(-1)  # [B, R], as the logits
         self.rounds = halving_rounds(min(self.width, config.num_simulations), config.num_simulations)
         self.trees = torch.arange(self.batch * self.width, device=latent.device)  # [B * k] in the running
+        self.running = self.width  # k
         self.interior = model.action_dim if model.discrete else config.interior_actions  # I
         embedding = (latent,) if model.discrete else (latent, latent.new_zeros(1, self.interior, model.action_dim))
-        self.nodes = Nodes(len(self.trees) * len(self.rounds), self.interior, like=self.value, embedding=embedding)
+        count = self.batch * self.width * len(self.rounds)
+        self.nodes = Nodes(count, self.interior, like=self.value, embedding=embedding)
         self.simulated = 0
         self.qtransform = partial(
             qtransform_completed_by_mix_value,
@@ -155,8 +158,8 @@ class _Search:
 
     def _root_candidates(self, policy: Policy) -> Tensor:
         if policy.std is None:
-            actions = policy.first.shape[-1]
-            return torch.eye(actions, device=policy.first.device).expand(policy.first.shape[0], actions, actions)
+            batch, actions = TORCH.sizes(policy.first)
+            return torch.eye(actions, device=policy.first.device).expand(batch, actions, actions)
         assert self.noise.root is not None
         near, far = self.config.root_policy, self.config.root_actions - self.config.root_policy
         std = policy.std[:, None]
@@ -165,7 +168,7 @@ class _Search:
 
     def visit(self, number: int, halving: Round) -> None:
         """Simulate once below each action in the running."""
-        if halving.actions * self.batch != len(self.trees):
+        if halving.actions != self.running:
             self._halve(halving)
         roots = self.trees * len(self.rounds)  # [B * k]
         if number > 0 and self.config.max_depth == 1:  # the model would say the same once more
@@ -173,7 +176,7 @@ class _Search:
             nodes.visits = nodes.xp.put(nodes.visits, roots, nodes.xp.take(nodes.visits, roots) + 1)
             return
         if number == 0:
-            step, node = self._try_candidates(halving), roots
+            step, node = self._try_candidates(), roots
             passed = [node]
             self.nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
         else:
@@ -181,50 +184,56 @@ class _Search:
             node = self.nodes.child(path, roots + number)
             step = self._try_choice(path)
             self.nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
-            self.nodes.attach(path, node)
             self.nodes.back_up(path, node)
             passed = [path.nodes.reshape(-1), node]
         if number + 1 < len(self.rounds):
-            self._expand(node, step, halving)
+            self._expand(node, step)
             self._choose(torch.cat(passed))
-        self.simulated += halving.actions
+        self.simulated += self.running
 
     def _halve(self, halving: Round) -> None:
         """Keep the best in the running; who is in it has been visited most."""
         known = self.statistics()
         visits = torch.full_like(self.value, halving.visits)[:, None]
-        scores = score_considered(visits, self.noise.gumbel, known, self.qtransform(known))
+        scores = self._scores(known, visits)
         if self.invalid is not None:
             scores = scores.masked_fill(self.invalid > 0, float("-inf"))
         offset = torch.arange(self.batch, device=scores.device)[:, None] * self.width
-        self.trees = (best_first(scores, halving.actions) + offset).reshape(-1)
+        self.trees, self.running = (best_first(scores, halving.actions) + offset).reshape(-1), halving.actions
 
-    def _try_candidates(self, halving: Round) -> Transition:
-        latent = self.latent[:, None].expand(-1, halving.actions, -1).reshape(-1, self.latent.shape[-1])
+    def _scores(self, known: NodeStatistics, visits: Tensor) -> Tensor:
+        logits = self.logits - self.logits.amax(-1, keepdim=True)
+        return score_considered(visits, self.noise.gumbel, known.visit_counts, logits, self.qtransform(known))
+
+    def _try_candidates(self) -> Transition:
+        latent = self.latent[:, None].expand(-1, self.running, -1).reshape(-1, TORCH.sizes(self.latent)[1])
         actions = self.candidates.reshape(-1, self.model.action_dim)
         return self.model.step(latent, actions.index_select(0, self.trees))
 
     def _try_choice(self, path: Path) -> Transition:
         latent = self.nodes.embeddings[0].index_select(0, path.parent)
         if self.model.discrete:
-            return self.model.step(latent, one_hot(path.action, self.interior, torch.float32))
+            return self.model.step(
+                latent, one_hot(path.edges[-1] - path.parent * self.interior, self.interior, torch.float32)
+            )
         drawn = self.nodes.embeddings[1].reshape(-1, self.model.action_dim)  # [M * I, A], as edges are counted
         return self.model.step(latent, drawn.index_select(0, path.edges[-1]))
 
-    def _expand(self, node: Tensor, step: Transition, halving: Round) -> None:
+    def _expand(self, node: Tensor, step: Transition) -> None:
         """Draw what is to be tried from nodes [B * k]."""
         policy = step.prediction.policy
         if policy.std is None:
             self.nodes.expand(node, policy.first, (step.latent,))
             return
         assert self.noise.interior is not None
-        noise = self.noise.interior[:, self.simulated : self.simulated + halving.actions]
-        noise = noise.reshape(-1, *noise.shape[2:])  # [B * k, I, A]
+        noise = self.noise.interior[:, self.simulated : self.simulated + self.running]
+        noise = noise.reshape(-1, self.interior, self.model.action_dim)  # [B * k, I, A]
         drawn = (policy.first[:, None] + policy.std[:, None] * noise).clamp(-1.0, 1.0)
         self.nodes.expand(node, torch.zeros_like(drawn[..., 0]), (step.latent, drawn))
 
     def _choose(self, node: Tensor) -> None:
-        self.nodes.choose(node, interior_action(self.nodes.statistics(node), self.qtransform))
+        known = self.nodes.statistics(node)
+        self.nodes.choose(node, interior_action(known, self.qtransform(known)))
 
     def statistics(self) -> NodeStatistics:
         """Of the roots: Q-values [B, R] of the candidates, and so on."""
@@ -248,7 +257,7 @@ class _Search:
         known = self.statistics()
         transformed = self.qtransform(known)
         most = known.visit_counts.amax(-1, keepdim=True)
-        index = masked_argmax(score_considered(most, self.noise.gumbel, known, transformed), self.invalid)
+        index = masked_argmax(self._scores(known, most), self.invalid)
         weights = masked_logits(known.prior_logits + transformed, self.invalid).softmax(-1)
         qvalues = completed_qvalues(known)
         return SearchOutput(
@@ -268,7 +277,7 @@ def best_first(scores: Tensor, count: int) -> Tensor:
     By counting who is ahead of whom: topk leaves the order of equals open, and greedy searches have many.
     """
     mine, others = scores[:, :, None], scores[:, None, :]
-    place = torch.arange(scores.shape[-1], device=scores.device)
+    place = torch.arange(TORCH.sizes(scores)[-1], device=scores.device)
     earlier = place[None, :] < place[:, None]  # [R, R]
     ahead = (others > mine) | ((others == mine) & earlier)
     rank = ahead.sum(-1)  # [B, R]

@@ -13,7 +13,6 @@ from robot_wm.search.arrays import Arrays
 class _TorchArrays:
     """Nothing here waits for a device, nor branches on a value."""
 
-    where = staticmethod(torch.where)
     larger = staticmethod(torch.maximum)
     smaller = staticmethod(torch.minimum)
     exp = staticmethod(torch.exp)
@@ -21,13 +20,25 @@ class _TorchArrays:
     sqrt = staticmethod(torch.sqrt)
 
     @staticmethod
+    def sizes(x: Tensor) -> tuple[int, ...]:
+        if not torch.jit.is_tracing():
+            return tuple(x.shape)
+        # A trace makes tensors of sizes, and what is computed with them a part of the graph.
+        return tuple(x.shape[axis : axis + 1].numel() for axis in range(x.ndim))
+
+    @staticmethod
+    def where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return torch.where(condition, x, y)
+
+    @staticmethod
     def take(x: Tensor, index: Tensor) -> Tensor:
-        return x.index_select(0, index.reshape(-1)).reshape(index.shape + x.shape[1:])
+        rows = x.index_select(0, index.reshape(-1))
+        return rows if index.ndim == 1 else rows.reshape(TORCH.sizes(index) + TORCH.sizes(x)[1:])
 
     @staticmethod
     def put(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-        rows = rows.reshape(-1, *x.shape[1:])
-        index = index.reshape(-1, *(1,) * (x.ndim - 1)).expand(rows.shape)
+        rows = rows.reshape(-1, *TORCH.sizes(x)[1:])
+        index = index.reshape(-1, *(1,) * (x.ndim - 1)).expand(TORCH.sizes(rows))
         # An exported graph has no places to write to.
         return x.scatter(0, index, rows) if torch.onnx.is_in_onnx_export() else x.scatter_(0, index, rows)
 
@@ -80,7 +91,11 @@ class _TorchArrays:
         return x.to(torch.int32)
 
     @staticmethod
-    def all_same(x: Tensor, y: Tensor) -> bool:
+    def surely_all(x: Tensor) -> bool:
+        return False
+
+    @staticmethod
+    def surely_none(x: Tensor) -> bool:
         return False
 
 

@@ -9,11 +9,10 @@ Shape letters: B roots, N = num_simulations + 1 nodes, A actions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from robot_wm.search.arrays import Array, arrays_of
-from robot_wm.search.nodes import Embedding, Nodes, RecurrentFn, over
+from robot_wm.search.nodes import NO_PARENT, Embedding, Nodes, RecurrentFn, over
 from robot_wm.search.qtransforms import NodeStatistics
 
 
@@ -70,17 +69,18 @@ class PolicyOutput(NamedTuple):
     search_tree: Tree
 
 
-# Of the roots' statistics and the simulation's number: the action [B] to take next.
-RootSelection = Callable[[NodeStatistics, int], Array]
-InteriorSelection = Callable[[NodeStatistics], Array]  # of P nodes: actions [P]
+class Selection(Protocol):
+    """How a search chooses actions. The first B of P nodes are the roots."""
+
+    def __call__(self, node: NodeStatistics, roots: int, simulation: int) -> tuple[Array, Array]:
+        """Actions of the roots [B] for a simulation, and of all nodes [P], where those of the roots do not count."""
 
 
 def search(
     root: RootOutput,
     recurrent_fn: RecurrentFn,
     *,
-    root_selection: RootSelection,
-    interior_selection: InteriorSelection,
+    selection: Selection,
     num_simulations: int,
     depths: tuple[int, ...],
 ) -> Nodes:
@@ -89,45 +89,41 @@ def search(
     ``depths`` [num_simulations] bounds each simulation's edges.
     Raises ValueError for fewer than 1 simulation, or a depth below 1.
     """
-    if num_simulations < 1 or min(depths) < 1:
-        raise ValueError(f"a search needs num_simulations and max_depth >= 1 (got {num_simulations}, {min(depths)})")
-    batch, actions = root.prior_logits.shape
+    if min(depths, default=0) < 1:
+        raise ValueError(f"a search needs num_simulations and max_depth >= 1 (got {num_simulations} and {depths[:1]})")
+    xp = arrays_of(root.value)
+    batch, actions = xp.sizes(root.prior_logits)
     count = num_simulations + 1
     nodes = Nodes(batch * count, actions, like=root.value, embedding=root.embedding)
-    xp = nodes.xp
     roots = xp.index_range(batch, root.value) * count
     nothing = xp.full((batch,), 0.0, root.value)
     nodes.evaluate(roots, root.value, nothing, nothing)
     nodes.expand(roots, root.prior_logits, root.embedding)
-    nodes.choose(roots, root_selection(nodes.statistics(roots), 0))
+    nodes.choose(roots, selection(nodes.statistics(roots), batch, 0)[0])
     for simulation, depth in enumerate(depths):
         path = nodes.descend(roots, depth)
         node = nodes.child(path, roots + (simulation + 1))
-        embedding = over(lambda table, parent=path.parent: xp.take(table, parent), nodes.embeddings)
-        step, embedding = recurrent_fn(path.action, embedding)
+        parent = path.parent
+        embedding = over(lambda table, parent=parent: xp.take(table, parent), nodes.embeddings)
+        step, embedding = recurrent_fn(path.edges[-1] - parent * actions, embedding)
         nodes.evaluate(node, step.value, step.reward, step.discount)
         nodes.expand(node, step.prior_logits, embedding)
-        nodes.attach(path, node)
         nodes.back_up(path, node)
-        if simulation + 1 == num_simulations:
-            break
-        passed = xp.concat([path.nodes.reshape(-1), node])  # the roots come first
-        known = nodes.statistics(passed)
-        first = root_selection(NodeStatistics(*(part[:batch] for part in known)), simulation + 1)
-        # Where a tree stayed at its root for the rest of a path, the root is among the others once more.
-        others = interior_selection(NodeStatistics(*(part[batch:] for part in known)))
-        chosen = xp.concat([first, others])
-        if path.nodes.shape[0] > 1:
-            at_root = xp.concat([path.nodes, node[None]]) == roots
-            chosen = xp.where(at_root, first, chosen.reshape(at_root.shape)).reshape(-1)
-        nodes.choose(passed, chosen)
+        if simulation + 1 < num_simulations:
+            passed = xp.concat([path.nodes.reshape(-1), node])
+            first, others = selection(nodes.statistics(passed), batch, simulation + 1)
+            chosen = xp.concat([first, others[batch:]])
+            if path.stays is not None:  # a root that stayed is among the others once more
+                at_root = passed.reshape(-1, batch) == roots
+                chosen = xp.where(at_root, first, chosen.reshape(-1, batch)).reshape(-1)
+            nodes.choose(passed, chosen)
     return nodes
 
 
 def finished(nodes: Nodes, batch: int) -> Tree:
     """The trees of a search, in mctx's arrays."""
     xp, actions = nodes.xp, nodes.actions
-    count = nodes.visits.shape[0] // batch
+    count = xp.sizes(nodes.visits)[0] // batch
     offset = (xp.index_range(batch, nodes.visits) * count)[:, None]  # [B, 1]
     child = nodes.children  # [B * N * A]
     visited = child >= 0
@@ -140,19 +136,22 @@ def finished(nodes: Nodes, batch: int) -> Tree:
         index = index.reshape(batch, -1)
         return xp.where(index < 0, index, index - offset)
 
+    hangs = nodes.edges >= 0  # -1 // A is 0 in an exported graph
+    parents = xp.where(hangs, nodes.edges // actions, NO_PARENT)
+    action_from_parent = xp.where(hangs, nodes.edges - parents * actions, NO_PARENT)
     return Tree(
         node_visits=xp.as_count(nodes.visits.reshape(batch, count)),
         raw_values=nodes.raw_values.reshape(batch, count),
         node_values=nodes.values.reshape(batch, count),
-        parents=within(nodes.parents),
-        action_from_parent=nodes.action_from_parent.reshape(batch, count),
+        parents=within(parents),
+        action_from_parent=action_from_parent.reshape(batch, count),
         children_index=within(child).reshape(batch, count, actions),
         children_prior_logits=nodes.prior_logits.reshape(batch, count, actions),
         children_visits=xp.as_count(nodes.child_visits.reshape(batch, count, actions)),
         children_rewards=of_child(nodes.rewards),
         children_discounts=of_child(nodes.discounts),
         children_values=of_child(nodes.values),
-        embeddings=over(lambda table: table.reshape(batch, count, *table.shape[1:]), nodes.embeddings),
+        embeddings=over(lambda table: table.reshape(batch, count, *xp.sizes(table)[1:]), nodes.embeddings),
     )
 
 

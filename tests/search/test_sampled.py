@@ -1,0 +1,230 @@
+"""The sampled search: against a plain one, and by what must hold for any model."""
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from plain_search import plain_search
+from tiny_model import TinyModel
+
+from robot_wm.errors import UserError
+from robot_wm.search.gumbel import gumbel_muzero_policy
+from robot_wm.search.nodes import RecurrentOutput
+from robot_wm.search.sampled import SearchConfig, SearchNoise, best_first, draw_noise, noise_shapes, search
+from robot_wm.search.tree import RootOutput
+
+LATENT = 6
+
+
+def case(seed, *, batch=3, discrete=False, action_dim=3, **settings):
+    """(model, latent, noise, config) by seed."""
+    model = TinyModel(seed, latent=LATENT, action_dim=action_dim, discrete=discrete)
+    config = SearchConfig(**settings)
+    draw = torch.Generator().manual_seed(seed)
+    noise = draw_noise(config, batch=batch, action_dim=action_dim, discrete=discrete, generator=draw)
+    return model, torch.randn(batch, LATENT, generator=draw), noise, config
+
+
+def row(noise, at):
+    return SearchNoise(*(None if part is None else part[at : at + 1] for part in noise))
+
+
+seeds = st.integers(0, 10**6)
+kinds = st.booleans()
+settings = st.fixed_dictionaries(
+    {
+        "num_simulations": st.sampled_from((1, 2, 5, 16, 23, 32, 50)),
+        "max_depth": st.integers(1, 5),
+        "root_actions": st.sampled_from((1, 2, 5, 16)),
+        "root_policy": st.integers(0, 1),
+        "interior_actions": st.integers(1, 3),
+    }
+)
+
+
+@given(seeds, kinds, settings)
+def test_it_finds_what_a_plain_search_finds(seed, discrete, given_settings):
+    model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
+    out = search(model, latent, noise, config)
+    for at in range(len(latent)):
+        visits, qvalues, weights, index = plain_search(
+            model.double(), latent[at : at + 1].double(), double(row(noise, at)), config
+        )
+        assert out.visits[at].tolist() == visits
+        assert out.index[at] == index
+        torch.testing.assert_close(out.qvalues[at].double(), torch.tensor(qvalues).double(), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(out.weights[at].double(), torch.tensor(weights).double(), atol=2e-3, rtol=1e-3)
+        model.float()
+
+
+def double(noise):
+    return SearchNoise(*(None if part is None else part.double() for part in noise))
+
+
+@given(seeds, kinds, settings)
+def test_weights_are_a_policy_and_its_value_their_mean(seed, discrete, given_settings):
+    model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
+    out = search(model, latent, noise, config)
+    torch.testing.assert_close(out.weights.sum(-1), torch.ones(len(latent)))
+    assert (out.weights >= 0).all()
+    assert (out.visits.sum(-1) == config.num_simulations).all()
+    torch.testing.assert_close(out.value, (out.weights * out.qvalues).sum(-1))
+    torch.testing.assert_close(out.action, out.candidates[torch.arange(len(latent)), out.index])
+    assert out.candidates.abs().max() <= 1.0
+
+
+@given(seeds, kinds, settings)
+def test_the_improved_policy_is_no_worse_than_the_prior(seed, discrete, given_settings):
+    """Danihelka et al. 2022, section 4: by the Q-values that the search found."""
+    model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
+    out = search(model, latent, noise, config)
+    prior = (
+        model.predict(latent).policy.first.softmax(-1)
+        if discrete
+        else torch.full_like(out.weights, 1 / out.weights.shape[-1])
+    )
+    assert (out.value >= (prior * out.qvalues).sum(-1) - 1e-5).all()
+
+
+@given(seeds)
+def test_actions_of_a_search_are_worth_more_than_those_of_the_prior(seed):
+    """Danihelka et al. 2022, equation 4: over the noise, and by the model itself."""
+    model = TinyModel(seed, latent=LATENT, action_dim=6, discrete=True)
+    draw = torch.Generator().manual_seed(seed)
+    config = SearchConfig(num_simulations=6, max_depth=1)
+    latent = torch.randn(1, LATENT, generator=draw).expand(2000, -1)
+    noise = draw_noise(config, batch=2000, action_dim=6, discrete=True, generator=draw)
+    step = model.step(latent[:6], torch.eye(6))
+    worth = step.reward + step.discount * step.prediction.value
+    out = search(model, latent, noise, config)
+    torch.testing.assert_close(out.qvalues[0], worth, atol=1e-4, rtol=1e-4)  # each was tried once
+    got = worth[out.index]
+    prior = (model.predict(latent[:1]).policy.first.softmax(-1) * worth).sum()
+    assert got.mean() >= prior - 4 * got.std() / 2000**0.5
+
+
+@given(seeds, kinds, settings)
+def test_without_gumbel_noise_the_best_of_the_most_visited_is_taken(seed, discrete, given_settings):
+    model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
+    noise = noise._replace(gumbel=torch.zeros_like(noise.gumbel))
+    out, again = search(model, latent, noise, config), search(model, latent, noise, config)
+    for name in (field.name for field in dataclasses.fields(out)):
+        assert torch.equal(getattr(out, name), getattr(again, name)), name
+    if not discrete:  # no prior speaks for any of them
+        running = out.visits == out.visits.amax(-1, keepdim=True)
+        assert torch.equal(out.index, torch.where(running, out.qvalues, -torch.inf).argmax(-1))
+
+
+@given(seeds, st.integers(1, 5), st.sampled_from((1, 6, 20)))
+def test_invalid_actions_are_neither_visited_nor_taken(seed, invalid, simulations):
+    model, latent, noise, config = case(seed, discrete=True, action_dim=6, num_simulations=simulations)
+    mask = torch.stack(
+        [torch.randperm(6, generator=torch.Generator().manual_seed(seed + at)) < invalid for at in range(3)]
+    )
+    out = search(model, latent, noise, config, invalid_actions=mask)
+    assert (out.visits[mask] == 0).all()
+    assert (out.weights[mask] == 0).all()
+    assert not mask[torch.arange(3), out.index].any()
+    torch.testing.assert_close(out.weights.sum(-1), torch.ones(3))
+    freely = search(model, latent, noise, config, invalid_actions=torch.zeros_like(mask))
+    plainly = search(model, latent, noise, config)
+    assert torch.equal(freely.visits, plainly.visits)
+
+
+@given(seeds, kinds, settings)
+def test_roots_do_not_know_each_other(seed, discrete, given_settings):
+    model, latent, noise, config = case(seed, discrete=discrete, batch=4, **given_settings)
+    order = torch.tensor([2, 0, 3, 1])
+    out = search(model, latent, noise, config)
+    other = search(
+        model, latent[order], SearchNoise(*(None if part is None else part[order] for part in noise)), config
+    )
+    assert torch.equal(out.visits[order], other.visits)
+    torch.testing.assert_close(out.weights[order], other.weights, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(out.action[order], other.action)
+
+
+@given(seeds, st.sampled_from((1, 4, 6)))
+def test_the_first_round_is_that_of_gumbel_muzero(seed, simulations):
+    """Who is visited next within a round does not depend on the visits before: so both searches are one."""
+    model, latent, noise, config = case(
+        seed, discrete=True, action_dim=6, num_simulations=simulations, value_minmax_delta=1e-8
+    )
+    policy, value = model.predict(latent)
+
+    def recurrent_fn(action, embedding):
+        step = model.step(embedding, torch.eye(6)[action])
+        return RecurrentOutput(
+            step.reward, step.discount, step.prediction.policy.first, step.prediction.value
+        ), step.latent
+
+    theirs = gumbel_muzero_policy(
+        RootOutput(policy.first, value, latent),
+        recurrent_fn,
+        simulations,
+        gumbel=noise.gumbel,
+        max_num_considered_actions=min(6, simulations),
+    )
+    out = search(model, latent, noise, config)
+    assert torch.equal(out.visits.int(), theirs.search_tree.summary().visit_counts)
+    assert torch.equal(out.index, theirs.action)
+    torch.testing.assert_close(out.weights, theirs.action_weights, atol=1e-4, rtol=1e-3)
+
+
+def test_candidates_come_from_the_policy_and_from_around_it():
+    model, latent, noise, config = case(0, batch=2000)
+    policy = model.predict(latent).policy
+    out = search(model, latent * 0, noise, config)  # mean 0, std 0.6: few are clamped
+    spread = ((out.candidates.abs() < 1) * out.candidates).square().mean((0, 2)).sqrt()
+    assert (spread[:4] < 0.5).all()
+    assert policy.std is not None
+    at_rest = model.predict(latent[:1] * 0).policy
+    want = (
+        at_rest.first[:, None] + at_rest.std[:, None] * torch.tensor([1.0] * 4 + [3.0] * 12)[:, None] * noise.root[:1]
+    ).clamp(-1, 1)
+    torch.testing.assert_close(out.candidates[:1], want)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+def test_noise_has_the_shapes_that_are_told(discrete):
+    config = SearchConfig(num_simulations=7, root_actions=5, interior_actions=3)
+    shapes = noise_shapes(config, batch=2, action_dim=4, discrete=discrete)
+    noise = draw_noise(config, batch=2, action_dim=4, discrete=discrete)
+    assert {name: tuple(part.shape) for name, part in noise._asdict().items() if part is not None} == shapes
+    want = {"gumbel": (2, 4)} if discrete else {"gumbel": (2, 5), "root": (2, 5, 4), "interior": (2, 7, 3, 4)}
+    assert shapes == want
+
+
+def test_gumbel_noise_is_gumbel():
+    config = SearchConfig()
+    noise = draw_noise(config, batch=20000, action_dim=1, discrete=False, generator=torch.Generator().manual_seed(0))
+    assert noise.gumbel.mean() == pytest.approx(0.5772, abs=0.01)
+    assert noise.gumbel.std() == pytest.approx(1.2825, abs=0.01)
+
+
+def test_the_first_of_equals_is_best():
+    scores = torch.tensor([[1.0, 3.0, 3.0, 2.0, -torch.inf], [-torch.inf, 0.0, 0.0, 0.0, 0.0]])
+    assert best_first(scores, 3).tolist() == [[1, 2, 3], [1, 2, 3]]
+    assert best_first(scores, 5).tolist() == [[1, 2, 3, 0, 4], [1, 2, 3, 4, 0]]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_simulations", 0),
+        ("max_depth", 0),
+        ("root_actions", 0),
+        ("interior_actions", 0),
+        ("root_policy", 17),
+        ("root_policy", -1),
+        ("root_widening", 0.0),
+        ("c_scale", float("nan")),
+        ("value_minmax_delta", 0.0),
+        ("c_visit", float("inf")),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named(field, value):
+    with pytest.raises(UserError, match=f"{field}.*got {value}"):
+        SearchConfig(**{field: value})

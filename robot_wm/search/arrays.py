@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,6 +38,9 @@ class Arrays(Protocol):
     def at_least(self, x: Array, floor: float) -> Array:
         """The larger of an element and a number."""
 
+    def at_most(self, x: Array, ceiling: float) -> Array:
+        """The smaller of an element and a number."""
+
     def larger(self, x: Array, y: Array) -> Array:
         """The larger of two elements."""
 
@@ -45,16 +48,19 @@ class Arrays(Protocol):
         """The smaller of two elements."""
 
     def sum(self, x: Array) -> Array:
-        """Over the last axis, which stays with length 1, like those of max and min."""
+        """Over the last axis of a matrix, which stays with length 1, as max and min do."""
 
     def max(self, x: Array) -> Array:
-        """Over the last axis."""
+        """Over the last axis of a matrix."""
 
     def min(self, x: Array) -> Array:
-        """Over the last axis."""
+        """Over the last axis of a matrix."""
 
     def argmax(self, x: Array) -> Array:
         """Over the last axis, which goes; the first of equals."""
+
+    def best_first(self, x: Array, count: int) -> Array:
+        """Places [B, count] of the greatest of ``x`` [B, R] in order, the first of equals before the others."""
 
     def exp(self, x: Array) -> Array:
         """Element by element, as log and sqrt."""
@@ -103,12 +109,18 @@ def _ones(count: int, dtype: np.dtype[Any]) -> Array:
     return np.ones((count, 1), dtype)
 
 
+@lru_cache(1024)
+def _row_starts(rows: int, width: int) -> Array:
+    return np.arange(0, rows * width, width)[:, None]
+
+
 class _NumpyArrays:
     """NumPy, in place: for one root on a robot's CPU, where a call's overhead is what counts."""
 
     larger = staticmethod(np.maximum)
     smaller = staticmethod(np.minimum)
     at_least = staticmethod(np.maximum)
+    at_most = staticmethod(np.minimum)
     exp = staticmethod(np.exp)
     log = staticmethod(np.log)
     sqrt = staticmethod(np.sqrt)
@@ -144,17 +156,22 @@ class _NumpyArrays:
     def sum(x: Array) -> Array:
         return np.dot(x, _ones(x.shape[-1], x.dtype))  # a third of the time of np.add.reduce
 
+    # Finding the place of an extreme takes NumPy a tenth of the time that finding the extreme does.
     @staticmethod
     def max(x: Array) -> Array:
-        return np.maximum.reduce(x, -1, keepdims=True)
+        return x.take(x.argmax(-1)[:, None] + _row_starts(*x.shape))
 
     @staticmethod
     def min(x: Array) -> Array:
-        return np.minimum.reduce(x, -1, keepdims=True)
+        return x.take(x.argmin(-1)[:, None] + _row_starts(*x.shape))
 
     @staticmethod
     def argmax(x: Array) -> Array:
         return x.argmax(-1)
+
+    @staticmethod
+    def best_first(x: Array, count: int) -> Array:
+        return np.argsort(-x, -1, kind="stable")[:, :count]
 
     @staticmethod
     def full(shape: tuple[int, ...], value: float, like: Array) -> Array:

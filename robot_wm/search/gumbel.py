@@ -25,6 +25,7 @@ def gumbel_muzero_policy(
     qtransform: QTransform = qtransform_completed_by_mix_value,
     max_num_considered_actions: int = 16,
     gumbel_scale: float = 1.0,
+    batch_first_round: bool = False,
 ) -> PolicyOutput:
     """Search from roots; equal to mctx's function of this name, where it draws the same noise.
 
@@ -38,19 +39,21 @@ def gumbel_muzero_policy(
         qtransform: makes Q-values comparable with the prior's logits.
         max_num_considered_actions: that are tried at the root, or fewer where fewer are valid.
         gumbel_scale: 0 is greedy, too.
+        batch_first_round: ask the model about all considered actions of a root at once, in one call with B * k rows,
+            root by root. The tree is the same: which one comes next does not depend on what was said of the others,
+            if ``qtransform`` treats all actions alike that were never taken. Roots with a mask are not batched.
 
     Raises ValueError where ``num_simulations`` or ``max_depth`` is below 1.
     """
     xp = arrays_of(root.value)
     batch, actions = xp.sizes(root.prior_logits)
     root = root._replace(prior_logits=masked_logits(root.prior_logits, invalid_actions))
-    logits = root.prior_logits - xp.max(root.prior_logits)  # [B, A]
-    noise = gumbel_scale * gumbel
+    drawn = gumbel_scale * gumbel + (root.prior_logits - xp.max(root.prior_logits))  # [B, A]
     table = table_of_considered_visits(max_num_considered_actions, num_simulations)
     # A subtree that has been visited v times is v edges deep at most, so nobody needs to look for its end further down.
     if invalid_actions is None:
         rows = table[min(max_num_considered_actions, actions) :][:1]
-        visits = [xp.full((1, 1), visit, root.value) for visit in rows[0]]  # S of [1, 1]
+        visits = [float(visit) for visit in rows[0]]
     else:
         rows = table[: min(max_num_considered_actions, actions) + 1]
         valid = xp.sum(1 - xp.as_type(invalid_actions, root.value))  # [B, 1]
@@ -60,13 +63,18 @@ def gumbel_muzero_policy(
 
     def select(node: NodeStatistics, roots: int, simulation: int) -> tuple[Array, Array]:
         qvalues = qtransform(node)
-        scores = score_considered(visits[simulation], noise, node.visit_counts[:roots], logits, qvalues[:roots])
+        scores = score_considered(visits[simulation], node.visit_counts[:roots], drawn + qvalues[:roots])
         return masked_argmax(scores, invalid_actions), interior_action(node, qvalues)
 
-    nodes = search(root, recurrent_fn, selection=select, num_simulations=num_simulations, depths=depths)
+    at_once = None
+    if batch_first_round and invalid_actions is None:
+        at_once = xp.best_first(xp.at_least(drawn, _LOW_SCORE), rows[0].count(0))
+    nodes = search(
+        root, recurrent_fn, selection=select, num_simulations=num_simulations, depths=depths, at_once=at_once
+    )
     known = nodes.statistics(xp.index_range(batch, root.value) * (num_simulations + 1))
     qvalues = qtransform(known)
-    scores = score_considered(xp.max(known.visit_counts), noise, known.visit_counts, logits, qvalues)
+    scores = score_considered(xp.max(known.visit_counts), known.visit_counts, drawn + qvalues)
     return PolicyOutput(
         action=masked_argmax(scores, invalid_actions),
         action_weights=softmax(masked_logits(known.prior_logits + qvalues, invalid_actions)),
@@ -88,16 +96,10 @@ def _considered(valid: Array, rows: tuple[tuple[int, ...], ...], like: Array) ->
     return columns
 
 
-def score_considered(
-    considered_visit: Array, gumbel: Array, visit_counts: Array, logits: Array, qvalues: Array
-) -> Array:
-    """Scores [B, A] of the actions that were visited ``considered_visit`` [B, 1] times, -inf of the others.
-
-    The greatest of the logits [B, A] is 0.
-    """
-    xp = arrays_of(qvalues)
-    scores = xp.at_least(gumbel + logits + qvalues, _LOW_SCORE)
-    return xp.where(visit_counts == considered_visit, scores, float("-inf"))
+def score_considered(considered_visit: Array | float, visit_counts: Array, scores: Array) -> Array:
+    """Scores [B, A] of the actions that were visited ``considered_visit`` [B, 1] times, -inf of the others."""
+    xp = arrays_of(scores)
+    return xp.where(visit_counts == considered_visit, xp.at_least(scores, _LOW_SCORE), float("-inf"))
 
 
 def interior_action(node: NodeStatistics, qvalues: Array) -> Array:

@@ -121,6 +121,20 @@ class Nodes:
         self.child_visits = xp.put(self.child_visits, path.edges, xp.take(self.visits, below))
         self.child_qvalues = xp.put(self.child_qvalues, path.edges, rewards + discounts * xp.take(self.values, below))
 
+    def fan_out(self, roots: Array, edges: Array, node: Array) -> None:
+        """Hang evaluated nodes [B * k] at edges [B * k] of roots [B] that had none, and count their values in."""
+        xp = self.xp
+        self.edges = xp.put(self.edges, node, edges)
+        self.children = xp.put(self.children, edges, node)
+        qvalues = xp.take(self.rewards, node) + xp.take(self.discounts, node) * xp.take(self.values, node)
+        self.child_visits = xp.put(self.child_visits, edges, xp.take(self.visits, node))
+        self.child_qvalues = xp.put(self.child_qvalues, edges, qvalues)
+        of_root = qvalues.reshape(xp.sizes(roots)[0], -1)  # [B, k]
+        visits = xp.sizes(of_root)[1] + 1.0
+        values = (xp.take(self.values, roots) + xp.sum(of_root)[:, 0]) / visits
+        self.values = xp.put(self.values, roots, values)
+        self.visits = xp.put(self.visits, roots, xp.full(xp.sizes(roots), visits, values))
+
     def statistics(self, node: Array) -> NodeStatistics:
         """Of nodes [P]."""
         take = self.xp.take

@@ -69,14 +69,20 @@ def completed_qvalues(node: NodeStatistics, *, use_mixed_value: bool = True) -> 
 
     That is the mixed value (Danihelka et al. 2022, appendix D), or the raw one.
     """
-    value = mixed_value(node) if use_mixed_value else node.raw_values
-    return arrays_of(node.qvalues).where(node.visit_counts > 0, node.qvalues, value)
+    xp = arrays_of(node.qvalues)
+    visited = xp.at_most(node.visit_counts, 1.0)
+    value = _mixed_value(node, visited) if use_mixed_value else node.raw_values
+    return node.qvalues + (1 - visited) * value
 
 
 def mixed_value(node: NodeStatistics) -> Array:
     """The raw value and the visited actions' Q-values by their prior, weighted 1 : visits [P, 1]."""
+    return _mixed_value(node, arrays_of(node.qvalues).at_most(node.visit_counts, 1.0))
+
+
+def _mixed_value(node: NodeStatistics, visited: Array) -> Array:
     xp = arrays_of(node.qvalues)
     # An action of no prior may have been visited (all of them invalid): its weight must not be 0 / 0.
-    probs = xp.where(node.visit_counts > 0, xp.at_least(node.prior_probs, _TINY), 0.0)
-    weighted = xp.sum(probs * node.qvalues / xp.at_least(xp.sum(probs), _TINY))
-    return (node.raw_values + (node.node_visits - 1) * weighted) / node.node_visits
+    probs = xp.at_least(node.prior_probs, _TINY)
+    weights = probs / xp.at_least(xp.sum(probs * visited), _TINY)  # what is not visited has no Q-value to weigh
+    return (node.raw_values + (node.node_visits - 1) * xp.sum(weights * node.qvalues)) / node.node_visits

@@ -199,11 +199,11 @@ class _Search:
         if self.invalid is not None:
             scores = scores.masked_fill(self.invalid > 0, float("-inf"))
         offset = torch.arange(self.batch, device=scores.device)[:, None] * self.width
-        self.trees, self.running = (best_first(scores, halving.actions) + offset).reshape(-1), halving.actions
+        self.trees, self.running = (TORCH.best_first(scores, halving.actions) + offset).reshape(-1), halving.actions
 
     def _scores(self, known: NodeStatistics, visits: Tensor) -> Tensor:
-        logits = self.logits - self.logits.amax(-1, keepdim=True)
-        return score_considered(visits, self.noise.gumbel, known.visit_counts, logits, self.qtransform(known))
+        drawn = self.noise.gumbel + self.logits - self.logits.amax(-1, keepdim=True)
+        return score_considered(visits, known.visit_counts, drawn + self.qtransform(known))
 
     def _try_candidates(self) -> Transition:
         latent = self.latent[:, None].expand(-1, self.running, -1).reshape(-1, TORCH.sizes(self.latent)[1])
@@ -269,16 +269,3 @@ class _Search:
             visits=known.visit_counts,
             qvalues=qvalues,
         )
-
-
-def best_first(scores: Tensor, count: int) -> Tensor:
-    """Indices [B, count] of the best of scores [B, R], the best first, and the first of equals before the others.
-
-    By counting who is ahead of whom: topk leaves the order of equals open, and greedy searches have many.
-    """
-    mine, others = scores[:, :, None], scores[:, None, :]
-    place = torch.arange(TORCH.sizes(scores)[-1], device=scores.device)
-    earlier = place[None, :] < place[:, None]  # [R, R]
-    ahead = (others > mine) | ((others == mine) & earlier)
-    rank = ahead.sum(-1)  # [B, R]
-    return (rank[:, None, :] == place[:count, None]).float().argmax(-1)

@@ -47,6 +47,10 @@ class _TorchArrays:
         return x.clamp(min=floor)
 
     @staticmethod
+    def at_most(x: Tensor, ceiling: float) -> Tensor:
+        return x.clamp(max=ceiling)
+
+    @staticmethod
     def sum(x: Tensor) -> Tensor:
         return x.sum(-1, keepdim=True)
 
@@ -61,6 +65,15 @@ class _TorchArrays:
     @staticmethod
     def argmax(x: Tensor) -> Tensor:
         return x.argmax(-1)
+
+    @staticmethod
+    def best_first(x: Tensor, count: int) -> Tensor:
+        # By counting who is ahead of whom: topk leaves the order of equals open, and greedy searches have many.
+        mine, others = x[:, :, None], x[:, None, :]
+        place = torch.arange(TORCH.sizes(x)[-1], device=x.device)
+        ahead = (others > mine) | ((others == mine) & (place[None, :] < place[:, None]))  # [B, R, R]
+        rank = ahead.sum(-1)  # [B, R]
+        return (rank[:, None, :] == place[:count, None]).float().argmax(-1)
 
     @staticmethod
     def concat(parts: Sequence[Tensor]) -> Tensor:

@@ -83,10 +83,12 @@ def search(
     selection: Selection,
     num_simulations: int,
     depths: tuple[int, ...],
+    at_once: Array | None = None,
 ) -> Nodes:
     """Run the simulations; node i of root b is b * N + i of the result.
 
-    ``depths`` [num_simulations] bounds each simulation's edges.
+    ``depths`` [num_simulations] bounds each simulation's edges. The first k simulations take the actions ``at_once``
+    [B, k] from the root, in one call of the model.
     Raises ValueError for fewer than 1 simulation, or a depth below 1.
     """
     if min(depths, default=0) < 1:
@@ -99,9 +101,23 @@ def search(
     nothing = xp.full((batch,), 0.0, root.value)
     nodes.evaluate(roots, root.value, nothing, nothing)
     nodes.expand(roots, root.prior_logits, root.embedding)
-    nodes.choose(roots, selection(nodes.statistics(roots), batch, 0)[0])
-    for simulation, depth in enumerate(depths):
-        path = nodes.descend(roots, depth)
+    if at_once is None:
+        done = 0
+        nodes.choose(roots, selection(nodes.statistics(roots), batch, 0)[0])
+    else:
+        done = xp.sizes(at_once)[1]
+        node = (roots[:, None] + (1 + xp.index_range(done, root.value))).reshape(-1)  # [B * k]
+        parent = (roots[:, None] + 0 * at_once).reshape(-1)
+        action = at_once.reshape(-1)
+        step, embedding = recurrent_fn(action, over(lambda table: xp.take(table, parent), nodes.embeddings))
+        nodes.evaluate(node, step.value, step.reward, step.discount)
+        nodes.expand(node, step.prior_logits, embedding)
+        nodes.fan_out(roots, parent * actions + action, node)
+        passed = xp.concat([roots, node])
+        first, others = selection(nodes.statistics(passed), batch, min(done, num_simulations - 1))
+        nodes.choose(passed, xp.concat([first, others[batch:]]))
+    for simulation in range(done, num_simulations):
+        path = nodes.descend(roots, depths[simulation])
         node = nodes.child(path, roots + (simulation + 1))
         parent = path.parent
         embedding = over(lambda table, parent=parent: xp.take(table, parent), nodes.embeddings)

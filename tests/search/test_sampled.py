@@ -12,7 +12,7 @@ from tiny_model import TinyModel
 from robot_wm.errors import UserError
 from robot_wm.search.gumbel import gumbel_muzero_policy
 from robot_wm.search.nodes import RecurrentOutput
-from robot_wm.search.sampled import SearchConfig, SearchNoise, best_first, draw_noise, noise_shapes, search
+from robot_wm.search.sampled import SearchConfig, SearchNoise, draw_noise, noise_shapes, search
 from robot_wm.search.tree import RootOutput
 
 LATENT = 6
@@ -202,12 +202,6 @@ def test_gumbel_noise_is_gumbel():
     noise = draw_noise(config, batch=20000, action_dim=1, discrete=False, generator=torch.Generator().manual_seed(0))
     assert noise.gumbel.mean() == pytest.approx(0.5772, abs=0.01)
     assert noise.gumbel.std() == pytest.approx(1.2825, abs=0.01)
-
-
-def test_the_first_of_equals_is_best():
-    scores = torch.tensor([[1.0, 3.0, 3.0, 2.0, -torch.inf], [-torch.inf, 0.0, 0.0, 0.0, 0.0]])
-    assert best_first(scores, 3).tolist() == [[1, 2, 3], [1, 2, 3]]
-    assert best_first(scores, 5).tolist() == [[1, 2, 3, 0, 4], [1, 2, 3, 4, 0]]
 
 
 @pytest.mark.parametrize(

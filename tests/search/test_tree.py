@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tabular import Tables
 
+from robot_wm.search.arrays import arrays_of
 from robot_wm.search.gumbel import gumbel_muzero_policy
 from robot_wm.search.nodes import RecurrentOutput
 from robot_wm.search.puct import muzero_policy
@@ -114,6 +115,43 @@ def test_noise_of_muzero_explores_and_draws():
 def test_bad_arguments_are_named(policy, arguments, message):
     with pytest.raises(ValueError, match=message):
         searched(policy, 0, np.zeros(1, np.int64), **arguments)
+
+
+@pytest.mark.parametrize("array", [np.asarray, torch.as_tensor])
+def test_the_first_of_equals_is_best(array):
+    scores = array(np.array([[1.0, 3.0, 3.0, 2.0, -np.inf], [-np.inf, 0.0, 0.0, 0.0, 0.0]]))
+    best = arrays_of(scores).best_first
+    assert best(scores, 3).tolist() == [[1, 2, 3], [1, 2, 3]]
+    assert best(scores, 5).tolist() == [[1, 2, 3, 0, 4], [1, 2, 3, 4, 0]]
+
+
+@pytest.mark.parametrize("array", [np.asarray, torch.as_tensor])
+@given(seeds, st.sampled_from((1, 3, 5, 20, 33)), st.sampled_from((1, 2, 4, 16)), st.sampled_from((None, 1, 2)))
+def test_a_batched_first_round_grows_the_same_tree(array, seed, simulations, considered, max_depth):
+    rng = np.random.default_rng(seed)
+    tables = Tables(*map(array, Tables.random(seed, states=STATES, actions=ACTIONS)))
+    state, gumbel = array(rng.integers(0, STATES, 3)), array(rng.gumbel(size=(3, ACTIONS)).astype(np.float32))
+    calls = []
+
+    def counted(action, embedding):
+        calls.append(len(action))
+        return tables.recurrent_fn(action, embedding)
+
+    settings = {"gumbel": gumbel, "max_num_considered_actions": considered, "max_depth": max_depth}
+    one_by_one = gumbel_muzero_policy(tables.root(state), counted, simulations, **settings)
+    assert calls == [3] * simulations
+    calls.clear()
+    at_once = gumbel_muzero_policy(tables.root(state), counted, simulations, batch_first_round=True, **settings)
+    together = min(considered, simulations, ACTIONS)
+    assert calls == [3 * together, *[3] * (simulations - together)]
+    for field in ("children_index", "parents", "action_from_parent", "children_visits", "node_visits"):
+        one, other = (np.asarray(getattr(out.search_tree, field)) for out in (one_by_one, at_once))
+        np.testing.assert_array_equal(one, other, err_msg=field)
+    for field in ("node_values", "children_values", "children_rewards", "raw_values"):
+        one, other = (np.asarray(getattr(out.search_tree, field)) for out in (one_by_one, at_once))
+        np.testing.assert_allclose(one, other, atol=1e-5, err_msg=field)
+    np.testing.assert_array_equal(np.asarray(one_by_one.action), np.asarray(at_once.action))
+    np.testing.assert_allclose(np.asarray(one_by_one.action_weights), np.asarray(at_once.action_weights), atol=1e-5)
 
 
 @pytest.mark.parametrize("array", [np.asarray, torch.as_tensor])

@@ -53,8 +53,8 @@ class Arrays(Protocol):
     def max(self, x: Array) -> Array:
         """Over the last axis of a matrix."""
 
-    def min(self, x: Array) -> Array:
-        """Over the last axis of a matrix."""
+    def extremes(self, x: Array) -> tuple[Array, Array]:
+        """The least and the greatest, as min and max."""
 
     def argmax(self, x: Array) -> Array:
         """Over the last axis, which goes; the first of equals."""
@@ -156,14 +156,16 @@ class _NumpyArrays:
     def sum(x: Array) -> Array:
         return np.dot(x, _ones(x.shape[-1], x.dtype))  # a third of the time of np.add.reduce
 
-    # Finding the place of an extreme takes NumPy a tenth of the time that finding the extreme does.
     @staticmethod
     def max(x: Array) -> Array:
+        # Finding the place of the greatest takes NumPy a tenth of the time that finding the greatest does.
         return x.take(x.argmax(-1)[:, None] + _row_starts(*x.shape))
 
     @staticmethod
-    def min(x: Array) -> Array:
-        return x.take(x.argmin(-1)[:, None] + _row_starts(*x.shape))
+    def extremes(x: Array) -> tuple[Array, Array]:
+        ordered = x.copy()
+        ordered.sort(-1)
+        return ordered[:, :1], ordered[:, -1:]
 
     @staticmethod
     def argmax(x: Array) -> Array:

@@ -37,8 +37,8 @@ def qtransform_by_parent_and_siblings(node: NodeStatistics, *, epsilon: float = 
     xp = arrays_of(node.qvalues)
     visited = node.visit_counts > 0
     safe = xp.where(visited, node.qvalues, node.node_values)
-    least = xp.smaller(node.node_values, xp.min(safe))
-    greatest = xp.larger(node.node_values, xp.max(safe))
+    least, greatest = xp.extremes(safe)
+    least, greatest = xp.smaller(node.node_values, least), xp.larger(node.node_values, greatest)
     return (xp.where(visited, node.qvalues, least) - least) / xp.at_least(greatest - least, epsilon)
 
 
@@ -56,12 +56,33 @@ def qtransform_completed_by_mix_value(
     ``rescale_values`` first stretches them to [0, 1]; ``epsilon`` (reward units) is the least range that is stretched
     so far. Source: sigma of Danihelka et al. 2022 (equation 8), c_visit and c_scale there.
     """
-    xp = arrays_of(node.qvalues)
     completed = completed_qvalues(node, use_mixed_value=use_mixed_value)
-    if rescale_values:
-        least = xp.min(completed)
-        completed = (completed - least) / xp.at_least(xp.max(completed) - least, epsilon)
-    return (xp.max(node.visit_counts) + maxvisit_init) * value_scale * completed
+    return scaled_qvalues(
+        completed,
+        node.visit_counts,
+        value_scale=value_scale,
+        maxvisit_init=maxvisit_init,
+        rescale_values=rescale_values,
+        epsilon=epsilon,
+    )
+
+
+def scaled_qvalues(
+    completed: Array,
+    visit_counts: Array,
+    *,
+    value_scale: float,
+    maxvisit_init: float,
+    epsilon: float,
+    rescale_values: bool = True,
+) -> Array:
+    """``qtransform_completed_by_mix_value`` of completed Q-values [P, A] and visit counts [P, A]."""
+    xp = arrays_of(completed)
+    scale = (xp.max(visit_counts) + maxvisit_init) * value_scale
+    if not rescale_values:
+        return scale * completed
+    least, greatest = xp.extremes(completed)
+    return scale * ((completed - least) / xp.at_least(greatest - least, epsilon))
 
 
 def completed_qvalues(node: NodeStatistics, *, use_mixed_value: bool = True) -> Array:

@@ -22,11 +22,11 @@ from torch import Tensor
 from robot_wm.errors import UserError
 from robot_wm.nn.categorical import one_hot
 from robot_wm.nn.heads import Policy
-from robot_wm.search.considered import Round, halving_rounds
+from robot_wm.search.considered import halving_rounds
 from robot_wm.search.gumbel import interior_action, score_considered
 from robot_wm.search.latent_model import LatentModel, Transition
 from robot_wm.search.nodes import Nodes, Path
-from robot_wm.search.qtransforms import NodeStatistics, completed_qvalues, qtransform_completed_by_mix_value
+from robot_wm.search.qtransforms import NodeStatistics, completed_qvalues, scaled_qvalues
 from robot_wm.search.torch_arrays import TORCH
 from robot_wm.search.tree import masked_argmax, masked_logits
 
@@ -123,14 +123,11 @@ def search(
 
     ``invalid_actions`` [B, R] is True (or 1) where a candidate must not be taken, for discrete actions.
     """
-    plan = _Search(model, latent, noise, config, invalid_actions)
-    for number, halving in enumerate(plan.rounds):
-        plan.visit(number, halving)
-    return plan.output()
+    return _Search(model, latent, noise, config, invalid_actions).run()
 
 
 class _Search:
-    """A tree below each of B x R candidates: its node 0 is where the candidate leads, node j is added by round j."""
+    """Trees of B roots. Simulation s adds node s of a root; the first nodes are where its candidates lead."""
 
     def __init__(
         self, model: LatentModel, latent: Tensor, noise: SearchNoise, config: SearchConfig, invalid: Tensor | None
@@ -139,22 +136,19 @@ class _Search:
         policy, self.value = model.predict(latent)
         self.candidates = self._root_candidates(policy)  # [B, R, A]
         self.batch, self.width, _ = TORCH.sizes(self.candidates)
-        self.logits = masked_logits(policy.first if model.discrete else torch.zeros_like(noise.gumbel), invalid)
-        self.probs = self.logits.softmax(-1)  # [B, R], as the logits
+        logits = masked_logits(policy.first if model.discrete else torch.zeros_like(noise.gumbel), invalid)
+        self.logits = logits - logits.amax(-1, keepdim=True)  # [B, R]
+        self.probs = self.logits.softmax(-1)
         self.rounds = halving_rounds(min(self.width, config.num_simulations), config.num_simulations)
-        self.trees = torch.arange(self.batch * self.width, device=latent.device)  # [B * k] in the running
-        self.running = self.width  # k
+        self.offset = torch.arange(self.batch, device=latent.device)[:, None] * config.num_simulations  # [B, 1]
+        self.running = torch.arange(self.width, device=latent.device).expand(self.batch, -1)  # [B, k] candidates
+        self.all_tried = self.rounds[0].actions == self.width  # else there is one round only
+        if not self.all_tried:
+            self.running = self._best(torch.zeros_like(self.logits), self.rounds[0].actions)
         self.interior = model.action_dim if model.discrete else config.interior_actions  # I
         embedding = (latent,) if model.discrete else (latent, latent.new_zeros(1, self.interior, model.action_dim))
-        count = self.batch * self.width * len(self.rounds)
+        count = self.batch * config.num_simulations
         self.nodes = Nodes(count, self.interior, like=self.value, embedding=embedding)
-        self.simulated = 0
-        self.qtransform = partial(
-            qtransform_completed_by_mix_value,
-            value_scale=config.c_scale,
-            maxvisit_init=config.c_visit,
-            epsilon=config.value_minmax_delta,
-        )
 
     def _root_candidates(self, policy: Policy) -> Tensor:
         if policy.std is None:
@@ -166,85 +160,92 @@ class _Search:
         spread = torch.cat([std.expand(-1, near, -1), (std * self.config.root_widening).expand(-1, far, -1)], 1)
         return (policy.first[:, None] + spread * self.noise.root).clamp(-1.0, 1.0)
 
-    def visit(self, number: int, halving: Round) -> None:
-        """Simulate once below each action in the running."""
-        if halving.actions != self.running:
-            self._halve(halving)
-        roots = self.trees * len(self.rounds)  # [B * k]
-        if number > 0 and self.config.max_depth == 1:  # the model would say the same once more
-            nodes = self.nodes
-            nodes.visits = nodes.xp.put(nodes.visits, roots, nodes.xp.take(nodes.visits, roots) + 1)
-            return
-        if number == 0:
-            step, node = self._try_candidates(), roots
-            passed = [node]
-            self.nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
-        else:
-            path = self.nodes.descend(roots, min(self.config.max_depth - 1, number))
-            node = self.nodes.child(path, roots + number)
-            step = self._try_choice(path)
-            self.nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
-            self.nodes.back_up(path, node)
-            passed = [path.nodes.reshape(-1), node]
-        if number + 1 < len(self.rounds):
-            self._expand(node, step)
-            self._choose(torch.cat(passed))
-        self.simulated += self.running
+    def run(self) -> SearchOutput:
+        """All rounds, and what they have found."""
+        simulated = 0
+        for number, halving in enumerate(self.rounds):
+            if number > 0 and halving.actions < self.rounds[number - 1].actions:
+                _, scaled = self._qvalues(self._statistics())
+                self.running = self.running.gather(1, self._best(scaled, halving.actions))
+            fresh = torch.arange(simulated, simulated + halving.actions, device=self.offset.device)
+            self._visit(number, simulated, (self.offset + fresh).reshape(-1))
+            simulated += halving.actions
+        return self._output()
 
-    def _halve(self, halving: Round) -> None:
-        """Keep the best in the running; who is in it has been visited most."""
-        known = self.statistics()
-        visits = torch.full_like(self.value, halving.visits)[:, None]
-        scores = self._scores(known, visits)
+    def _best(self, scaled: Tensor, count: int) -> Tensor:
+        """Places [B, count] of the best among those in the running, by scaled Q-values [B, R]."""
+        scores = self.noise.gumbel + self.logits + scaled
         if self.invalid is not None:
             scores = scores.masked_fill(self.invalid > 0, float("-inf"))
-        offset = torch.arange(self.batch, device=scores.device)[:, None] * self.width
-        self.trees, self.running = (TORCH.best_first(scores, halving.actions) + offset).reshape(-1), halving.actions
+        return TORCH.best_first(scores.gather(1, self.running), count)
 
-    def _scores(self, known: NodeStatistics, visits: Tensor) -> Tensor:
-        drawn = self.noise.gumbel + self.logits - self.logits.amax(-1, keepdim=True)
-        return score_considered(visits, known.visit_counts, drawn + self.qtransform(known))
+    def _visit(self, number: int, simulated: int, fresh: Tensor) -> None:
+        """Simulate once below each action in the running; new nodes are written to ``fresh`` [B * k]."""
+        nodes = self.nodes
+        if number == 0:
+            step = self._try_candidates()
+            nodes.evaluate(fresh, step.prediction.value, step.reward, step.discount)
+            node = passed = fresh
+        elif self.config.max_depth == 1:  # the model would say the same once more
+            roots = (self.offset + self.running).reshape(-1)
+            nodes.visits = TORCH.put(nodes.visits, roots, TORCH.take(nodes.visits, roots) + 1)
+            return
+        else:
+            path = nodes.descend((self.offset + self.running).reshape(-1), min(self.config.max_depth - 1, number))
+            node = nodes.child(path, fresh)
+            step = self._try_choice(path)
+            nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
+            nodes.back_up(path, node)
+            passed = torch.cat([path.nodes.reshape(-1), node])
+        if number + 1 < len(self.rounds):
+            self._expand(node, step, simulated)
+            known = nodes.statistics(passed)
+            nodes.choose(passed, interior_action(known, self._qvalues(known)[1]))
 
     def _try_candidates(self) -> Transition:
-        latent = self.latent[:, None].expand(-1, self.running, -1).reshape(-1, TORCH.sizes(self.latent)[1])
-        actions = self.candidates.reshape(-1, self.model.action_dim)
-        return self.model.step(latent, actions.index_select(0, self.trees))
+        count = self.rounds[0].actions
+        latent = self.latent[:, None].expand(-1, count, -1).reshape(self.batch * count, -1)
+        actions = self.candidates
+        if not self.all_tried:
+            actions = actions.gather(1, self.running[..., None].expand(-1, -1, self.model.action_dim))
+        return self.model.step(latent, actions.reshape(-1, self.model.action_dim))
 
     def _try_choice(self, path: Path) -> Transition:
         latent = self.nodes.embeddings[0].index_select(0, path.parent)
         if self.model.discrete:
-            return self.model.step(
-                latent, one_hot(path.edges[-1] - path.parent * self.interior, self.interior, torch.float32)
-            )
+            action = path.edges[-1] - path.parent * self.interior
+            return self.model.step(latent, one_hot(action, self.interior, torch.float32))
         drawn = self.nodes.embeddings[1].reshape(-1, self.model.action_dim)  # [M * I, A], as edges are counted
         return self.model.step(latent, drawn.index_select(0, path.edges[-1]))
 
-    def _expand(self, node: Tensor, step: Transition) -> None:
+    def _expand(self, node: Tensor, step: Transition, simulated: int) -> None:
         """Draw what is to be tried from nodes [B * k]."""
         policy = step.prediction.policy
         if policy.std is None:
             self.nodes.expand(node, policy.first, (step.latent,))
             return
         assert self.noise.interior is not None
-        noise = self.noise.interior[:, self.simulated : self.simulated + self.running]
+        noise = self.noise.interior[:, simulated : simulated + TORCH.sizes(self.running)[1]]
         noise = noise.reshape(-1, self.interior, self.model.action_dim)  # [B * k, I, A]
         drawn = (policy.first[:, None] + policy.std[:, None] * noise).clamp(-1.0, 1.0)
         self.nodes.expand(node, torch.zeros_like(drawn[..., 0]), (step.latent, drawn))
 
-    def _choose(self, node: Tensor) -> None:
-        known = self.nodes.statistics(node)
-        self.nodes.choose(node, interior_action(known, self.qtransform(known)))
-
-    def statistics(self) -> NodeStatistics:
-        """Of the roots: Q-values [B, R] of the candidates, and so on."""
+    def _statistics(self) -> NodeStatistics:
+        """Of the roots: of the candidates [B, R] as actions."""
         nodes = self.nodes
         visits, values, rewards, discounts = (
-            table.reshape(self.batch, self.width, -1)[..., 0]
+            table.reshape(self.batch, -1)[:, : self.rounds[0].actions]
             for table in (nodes.visits, nodes.values, nodes.rewards, nodes.discounts)
         )
+        qvalues = rewards + discounts * values
+        if not self.all_tried:
+            nowhere = torch.zeros_like(self.logits)
+            visits, qvalues = (nowhere.scatter(1, self.running, table) for table in (visits, qvalues))
+        if self.invalid is not None:  # there were fewer valid candidates than places in the running
+            visits, qvalues = (table.masked_fill(self.invalid > 0, 0.0) for table in (visits, qvalues))
         return NodeStatistics(
-            visit_counts=visits if self.invalid is None else visits * (self.invalid == 0),
-            qvalues=rewards + discounts * values,
+            visit_counts=visits,
+            qvalues=qvalues,
             prior_logits=self.logits,
             prior_probs=self.probs,
             node_visits=visits.sum(-1, keepdim=True) + 1,
@@ -252,14 +253,25 @@ class _Search:
             raw_values=self.value[:, None],
         )
 
-    def output(self) -> SearchOutput:
-        """What the rounds have found."""
-        known = self.statistics()
-        transformed = self.qtransform(known)
+    def _qvalues(self, known: NodeStatistics) -> tuple[Tensor, Tensor]:
+        """Completed Q-values [P, A], and scaled ones."""
+        completed = completed_qvalues(known)
+        config = self.config
+        return completed, scaled_qvalues(
+            completed,
+            known.visit_counts,
+            value_scale=config.c_scale,
+            maxvisit_init=config.c_visit,
+            epsilon=config.value_minmax_delta,
+        )
+
+    def _output(self) -> SearchOutput:
+        known = self._statistics()
+        qvalues, scaled = self._qvalues(known)
         most = known.visit_counts.amax(-1, keepdim=True)
-        index = masked_argmax(self._scores(known, most), self.invalid)
-        weights = masked_logits(known.prior_logits + transformed, self.invalid).softmax(-1)
-        qvalues = completed_qvalues(known)
+        scores = score_considered(most, known.visit_counts, self.noise.gumbel + self.logits + scaled)
+        index = masked_argmax(scores, self.invalid)
+        weights = masked_logits(self.logits + scaled, self.invalid).softmax(-1)
         return SearchOutput(
             action=(one_hot(index, self.width, torch.float32)[..., None] * self.candidates).sum(1),
             index=index,

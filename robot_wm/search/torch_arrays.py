@@ -37,10 +37,11 @@ class _TorchArrays:
 
     @staticmethod
     def put(x: Tensor, index: Tensor, rows: Tensor) -> Tensor:
-        rows = rows.reshape(-1, *TORCH.sizes(x)[1:])
-        index = index.reshape(-1, *(1,) * (x.ndim - 1)).expand(TORCH.sizes(rows))
+        rows, index = rows.reshape(-1, *TORCH.sizes(x)[1:]), index.reshape(-1)
+        if not torch.onnx.is_in_onnx_export():
+            return x.index_copy_(0, index, rows)
         # An exported graph has no places to write to.
-        return x.scatter(0, index, rows) if torch.onnx.is_in_onnx_export() else x.scatter_(0, index, rows)
+        return x.scatter(0, index.reshape(-1, *(1,) * (x.ndim - 1)).expand(TORCH.sizes(rows)), rows)
 
     @staticmethod
     def at_least(x: Tensor, floor: float) -> Tensor:
@@ -59,8 +60,9 @@ class _TorchArrays:
         return x.amax(-1, keepdim=True)
 
     @staticmethod
-    def min(x: Tensor) -> Tensor:
-        return x.amin(-1, keepdim=True)
+    def extremes(x: Tensor) -> tuple[Tensor, Tensor]:
+        least, greatest = torch.aminmax(x, dim=-1, keepdim=True)
+        return least, greatest
 
     @staticmethod
     def argmax(x: Tensor) -> Tensor:

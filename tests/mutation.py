@@ -34,6 +34,7 @@ LEAST_LIMIT_S = 60
 PRELOADED = ("numpy", "torch", "pyarrow", "pydantic", "hypothesis.extra.numpy", "onnx", "gymnasium", "yaml")
 _LOOP = ["training/test_seeds.py", "training/test_loop.py"]
 _STORE = ["replay/test_store.py", "replay/test_pieces.py", "replay/test_upkeep.py"]
+_TREES = ["search/test_tree.py", "search/test_golden.py"]
 _SENSED = ["runtime/test_sensors.py", "runtime/test_controller.py"]
 # File under robot_wm/ -> the tests that are to notice, under tests/.
 FILES = {
@@ -57,6 +58,15 @@ FILES = {
     "replay/runs.py": ["replay/test_runs.py"],
     "replay/place.py": ["replay/test_place.py", "replay/test_import_again.py"],
     "replay/transfer.py": ["replay/test_store.py", "replay/test_import_again.py", "replay/test_crashes.py"],
+    "search/arrays.py": _TREES,
+    "search/considered.py": ["search/test_considered.py"],
+    "search/gumbel.py": _TREES,
+    "search/nodes.py": _TREES,
+    "search/puct.py": _TREES,
+    "search/qtransforms.py": _TREES,
+    "search/sampled.py": ["search/test_sampled.py"],
+    "search/torch_arrays.py": [*_TREES, "search/test_export.py"],
+    "search/tree.py": _TREES,
     "runtime/safety.py": ["runtime/test_safety.py"],
     "runtime/following.py": ["runtime/test_following.py"],
     "runtime/jumps.py": ["runtime/test_jumps.py"],

@@ -10,14 +10,14 @@ Shape letters: T trees that take part, N nodes of a tree, M all nodes (trees x N
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from robot_wm.search.arrays import Array, Arrays, arrays_of, softmax
 from robot_wm.search.qtransforms import NodeStatistics
 
 UNVISITED = -1
 NO_PARENT = -1
-Embedding = Array | tuple[Array, ...]  # [T, ...] what a model continues from, of any type
+Embedding = Any  # an array [T, ...] of any type, what a model continues from; or (named) tuples or dicts of such
 
 
 class RecurrentOutput(NamedTuple):
@@ -158,7 +158,11 @@ class Nodes:
 
 
 def over(function: Callable[..., Array], *embeddings: Embedding) -> Embedding:
-    """Apply a function to an embedding's array, or to each of them."""
-    if isinstance(embeddings[0], tuple):
-        return tuple(function(*parts) for parts in zip(*embeddings, strict=True))
+    """Apply a function to an embedding's array, or to each of its parts, of several embeddings of one kind."""
+    first = embeddings[0]
+    if isinstance(first, dict):
+        return {name: over(function, *(embedding[name] for embedding in embeddings)) for name in first}
+    if isinstance(first, tuple):
+        parts = (over(function, *parts) for parts in zip(*embeddings, strict=True))
+        return type(first)(*parts) if hasattr(first, "_fields") else tuple(parts)
     return function(*embeddings)

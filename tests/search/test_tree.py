@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -154,27 +155,35 @@ def test_a_batched_first_round_grows_the_same_tree(array, seed, simulations, con
     np.testing.assert_allclose(np.asarray(one_by_one.action_weights), np.asarray(at_once.action_weights), atol=1e-5)
 
 
+class Parts(NamedTuple):
+    halves: Any  # [B, 2] a state in two numbers
+    depth: Any  # [B]
+
+
+@pytest.mark.parametrize("kind", [Parts, lambda halves, depth: {"halves": halves, "depth": (depth,)}])
 @pytest.mark.parametrize("array", [np.asarray, torch.as_tensor])
-def test_an_embedding_may_have_parts(array):
+def test_an_embedding_may_have_parts(array, kind):
     tables = Tables(*map(array, Tables.random(1, states=STATES, actions=ACTIONS)))
     state, gumbel = array(np.array([3, 8])), array(np.zeros((2, ACTIONS), np.float32))
 
-    def in_parts(action, embedding):
-        half, depth = embedding
-        output, after = tables.recurrent_fn(action, half[:, 0] * 2 + half[:, 1])
-        parts = array(np.stack([np.asarray(after) // 2, np.asarray(after) % 2], -1))
-        return output, (parts, depth + 1)
+    def apart(embedding):
+        return embedding if kind is Parts else Parts(embedding["halves"], embedding["depth"][0])
 
-    parts = array(np.stack([np.asarray(state) // 2, np.asarray(state) % 2], -1))
-    root = tables.root(state)._replace(embedding=(parts, array(np.zeros(2, np.float32))))
-    out = gumbel_muzero_policy(root, in_parts, 20, gumbel=gumbel)
-    want = gumbel_muzero_policy(tables.root(state), tables.recurrent_fn, 20, gumbel=gumbel)
-    np.testing.assert_array_equal(
-        np.asarray(out.search_tree.children_index), np.asarray(want.search_tree.children_index)
-    )
-    halves, depth = map(np.asarray, out.search_tree.embeddings)
-    np.testing.assert_array_equal(halves[..., 0] * 2 + halves[..., 1], np.asarray(want.search_tree.embeddings))
-    parents = np.asarray(out.search_tree.parents)
+    def embedded(state, depth):
+        return kind(array(np.stack([np.asarray(state) // 2, np.asarray(state) % 2], -1)), depth)
+
+    def recurrent_fn(action, embedding):
+        halves, depth = apart(embedding)
+        output, after = tables.recurrent_fn(action, halves[:, 0] * 2 + halves[:, 1])
+        return output, embedded(after, depth + 1)
+
+    root = tables.root(state)._replace(embedding=embedded(state, array(np.zeros(2, np.float32))))
+    out = gumbel_muzero_policy(root, recurrent_fn, 20, gumbel=gumbel).search_tree
+    want = gumbel_muzero_policy(tables.root(state), tables.recurrent_fn, 20, gumbel=gumbel).search_tree
+    np.testing.assert_array_equal(np.asarray(out.children_index), np.asarray(want.children_index))
+    halves, depth = map(np.asarray, apart(out.embeddings))
+    np.testing.assert_array_equal(halves[..., 0] * 2 + halves[..., 1], np.asarray(want.embeddings))
+    parents = np.asarray(out.parents)
     np.testing.assert_array_equal(depth[:, 1:], np.take_along_axis(depth, parents, 1)[:, 1:] + 1)
 
 

@@ -155,9 +155,9 @@ class _Search:
             batch, actions = TORCH.sizes(policy.first)
             return torch.eye(actions, device=policy.first.device).expand(batch, actions, actions)
         assert self.noise.root is not None
-        near, far = self.config.root_policy, self.config.root_actions - self.config.root_policy
-        std = policy.std[:, None]
-        spread = torch.cat([std.expand(-1, near, -1), (std * self.config.root_widening).expand(-1, far, -1)], 1)
+        place = torch.arange(self.config.root_actions, device=policy.std.device)[:, None]
+        widening = torch.where(place < self.config.root_policy, 1.0, self.config.root_widening)  # [R, 1]
+        spread = policy.std[:, None] * widening
         return (policy.first[:, None] + spread * self.noise.root).clamp(-1.0, 1.0)
 
     def run(self) -> SearchOutput:

@@ -18,10 +18,9 @@ from robot_wm.search.tree import RootOutput
 
 
 class Sampled(torch.nn.Module):
-    config = SearchConfig(num_simulations=8, max_depth=3, root_actions=4, root_policy=2)
-
-    def __init__(self, discrete):
+    def __init__(self, discrete, root_policy):
         super().__init__()
+        self.config = SearchConfig(num_simulations=8, max_depth=3, root_actions=4, root_policy=root_policy)
         self.model = TinyModel(3, discrete=discrete)
 
     def forward(self, latent, *noise):
@@ -58,12 +57,12 @@ def graph(module, inputs, folder):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("kind", ["continuous", "discrete", "gumbel", "muzero"])
+@pytest.mark.parametrize("kind", ["continuous", "policy_only", "discrete", "gumbel", "muzero"])
 def test_a_search_is_one_graph(kind, tmp_path):
     draw = torch.Generator().manual_seed(0)
     latents = torch.randn(5, 1, 6, generator=draw)
-    if kind in ("continuous", "discrete"):
-        module = Sampled(kind == "discrete")
+    if kind not in ("gumbel", "muzero"):
+        module = Sampled(kind == "discrete", 4 if kind == "policy_only" else 2)
         noises = [
             draw_noise(module.config, batch=1, action_dim=3, discrete=kind == "discrete", generator=draw)
             for _ in latents

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_search import plain_search
 from tiny_model import TinyModel
@@ -18,10 +18,10 @@ from robot_wm.search.tree import RootOutput
 LATENT = 6
 
 
-def case(seed, *, batch=3, discrete=False, action_dim=3, **settings):
+def case(seed, *, batch=3, discrete=False, action_dim=3, **given_settings):
     """(model, latent, noise, config) by seed."""
     model = TinyModel(seed, latent=LATENT, action_dim=action_dim, discrete=discrete)
-    config = SearchConfig(**settings)
+    config = SearchConfig(**given_settings)
     draw = torch.Generator().manual_seed(seed)
     noise = draw_noise(config, batch=batch, action_dim=action_dim, discrete=discrete, generator=draw)
     return model, torch.randn(batch, LATENT, generator=draw), noise, config
@@ -33,7 +33,7 @@ def row(noise, at):
 
 seeds = st.integers(0, 10**6)
 kinds = st.booleans()
-settings = st.fixed_dictionaries(
+configs = st.fixed_dictionaries(
     {
         "num_simulations": st.sampled_from((1, 2, 5, 16, 23, 32, 50)),
         "max_depth": st.integers(1, 5),
@@ -44,7 +44,8 @@ settings = st.fixed_dictionaries(
 )
 
 
-@given(seeds, kinds, settings)
+@settings(max_examples=50)
+@given(seeds, kinds, configs)
 def test_it_finds_what_a_plain_search_finds(seed, discrete, given_settings):
     model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
     out = search(model, latent, noise, config)
@@ -63,7 +64,8 @@ def double(noise):
     return SearchNoise(*(None if part is None else part.double() for part in noise))
 
 
-@given(seeds, kinds, settings)
+@settings(max_examples=40)
+@given(seeds, kinds, configs)
 def test_weights_are_a_policy_and_its_value_their_mean(seed, discrete, given_settings):
     model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
     out = search(model, latent, noise, config)
@@ -75,7 +77,8 @@ def test_weights_are_a_policy_and_its_value_their_mean(seed, discrete, given_set
     assert out.candidates.abs().max() <= 1.0
 
 
-@given(seeds, kinds, settings)
+@settings(max_examples=40)
+@given(seeds, kinds, configs)
 def test_the_improved_policy_is_no_worse_than_the_prior(seed, discrete, given_settings):
     """Danihelka et al. 2022, section 4: by the Q-values that the search found."""
     model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
@@ -88,6 +91,7 @@ def test_the_improved_policy_is_no_worse_than_the_prior(seed, discrete, given_se
     assert (out.value >= (prior * out.qvalues).sum(-1) - 1e-5).all()
 
 
+@settings(max_examples=30)
 @given(seeds)
 def test_actions_of_a_search_are_worth_more_than_those_of_the_prior(seed):
     """Danihelka et al. 2022, equation 4: over the noise, and by the model itself."""
@@ -105,7 +109,8 @@ def test_actions_of_a_search_are_worth_more_than_those_of_the_prior(seed):
     assert got.mean() >= prior - 4 * got.std() / 2000**0.5
 
 
-@given(seeds, kinds, settings)
+@settings(max_examples=40)
+@given(seeds, kinds, configs)
 def test_without_gumbel_noise_the_best_of_the_most_visited_is_taken(seed, discrete, given_settings):
     model, latent, noise, config = case(seed, discrete=discrete, **given_settings)
     noise = noise._replace(gumbel=torch.zeros_like(noise.gumbel))
@@ -117,6 +122,7 @@ def test_without_gumbel_noise_the_best_of_the_most_visited_is_taken(seed, discre
         assert torch.equal(out.index, torch.where(running, out.qvalues, -torch.inf).argmax(-1))
 
 
+@settings(max_examples=40)
 @given(seeds, st.integers(1, 5), st.sampled_from((1, 6, 20)))
 def test_invalid_actions_are_neither_visited_nor_taken(seed, invalid, simulations):
     model, latent, noise, config = case(seed, discrete=True, action_dim=6, num_simulations=simulations)
@@ -133,7 +139,8 @@ def test_invalid_actions_are_neither_visited_nor_taken(seed, invalid, simulation
     assert torch.equal(freely.visits, plainly.visits)
 
 
-@given(seeds, kinds, settings)
+@settings(max_examples=40)
+@given(seeds, kinds, configs)
 def test_roots_do_not_know_each_other(seed, discrete, given_settings):
     model, latent, noise, config = case(seed, discrete=discrete, batch=4, **given_settings)
     order = torch.tensor([2, 0, 3, 1])
@@ -146,6 +153,7 @@ def test_roots_do_not_know_each_other(seed, discrete, given_settings):
     torch.testing.assert_close(out.action[order], other.action)
 
 
+@settings(max_examples=40)
 @given(seeds, st.sampled_from((1, 4, 6)))
 def test_the_first_round_is_that_of_gumbel_muzero(seed, simulations):
     """Who is visited next within a round does not depend on the visits before: so both searches are one."""

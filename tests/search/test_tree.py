@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tabular import Tables
 
@@ -41,6 +41,7 @@ def test_a_robot_needs_no_torch():
     assert done.stdout.strip() == "[]"
 
 
+@settings(max_examples=30)
 @given(seeds, st.sampled_from((None, 1, 3)))
 def test_roots_do_not_know_each_other(seed, max_depth):
     rng = np.random.default_rng(seed)
@@ -61,6 +62,7 @@ def test_roots_do_not_know_each_other(seed, max_depth):
             np.testing.assert_allclose(together.action_weights[one], alone.action_weights, atol=1e-5)
 
 
+@settings(max_examples=30)
 @given(seeds)
 def test_invalid_actions_are_never_taken(seed):
     rng = np.random.default_rng(seed)
@@ -76,6 +78,15 @@ def test_invalid_actions_are_never_taken(seed):
         assert (out.action_weights[invalid] == 0).all()
         assert not invalid[np.arange(8), out.action].any()
         np.testing.assert_allclose(out.action_weights.sum(-1), 1.0, atol=1e-6)
+
+
+def test_a_masked_root_keeps_the_logits_that_mctx_keeps():
+    tables, invalid = Tables.random(0, states=STATES, actions=ACTIONS), np.array([[True, False, False, True, False]])
+    state = np.zeros(1, np.int64)
+    out = searched(gumbel_muzero_policy, 0, state, gumbel=np.zeros((1, ACTIONS), np.float32), invalid_actions=invalid)
+    logits = tables.prior_logits[:1]
+    want = np.where(invalid, np.finfo(np.float32).min, logits - logits.max())
+    np.testing.assert_array_equal(out.search_tree.children_prior_logits[:, 0], want)
 
 
 def test_noise_of_muzero_explores_and_draws():
@@ -127,6 +138,7 @@ def test_the_first_of_equals_is_best(array):
 
 
 @pytest.mark.parametrize("array", [np.asarray, torch.as_tensor])
+@settings(max_examples=30)
 @given(seeds, st.sampled_from((1, 3, 5, 20, 33)), st.sampled_from((1, 2, 4, 16)), st.sampled_from((None, 1, 2)))
 def test_a_batched_first_round_grows_the_same_tree(array, seed, simulations, considered, max_depth):
     rng = np.random.default_rng(seed)
@@ -138,11 +150,11 @@ def test_a_batched_first_round_grows_the_same_tree(array, seed, simulations, con
         calls.append(len(action))
         return tables.recurrent_fn(action, embedding)
 
-    settings = {"gumbel": gumbel, "max_num_considered_actions": considered, "max_depth": max_depth}
-    one_by_one = gumbel_muzero_policy(tables.root(state), counted, simulations, **settings)
+    arguments = {"gumbel": gumbel, "max_num_considered_actions": considered, "max_depth": max_depth}
+    one_by_one = gumbel_muzero_policy(tables.root(state), counted, simulations, **arguments)
     assert calls == [3] * simulations
     calls.clear()
-    at_once = gumbel_muzero_policy(tables.root(state), counted, simulations, batch_first_round=True, **settings)
+    at_once = gumbel_muzero_policy(tables.root(state), counted, simulations, batch_first_round=True, **arguments)
     together = min(considered, simulations, ACTIONS)
     assert calls == [3 * together, *[3] * (simulations - together)]
     for field in ("children_index", "parents", "action_from_parent", "children_visits", "node_visits"):

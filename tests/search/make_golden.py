@@ -147,26 +147,35 @@ def least_margin(policy: str, model: Tables, state, invalid, arguments: dict) ->
             clear = np.isfinite(best[:, 1])
             margins.append(np.min((best[:, 0] - best[:, 1])[clear], initial=np.inf))
 
-    module = our_gumbel if policy == "gumbel" else our_puct
-    argmax, interior = module.masked_argmax, getattr(module, "interior_action", None)
+    if policy == "gumbel":
+        argmax, interior = our_gumbel.masked_argmax, our_gumbel.interior_action
 
-    def root_choice(scores, mask):
-        watch(scores, mask)
-        return argmax(scores, mask)
+        def root_choice(scores, mask):
+            watch(scores, mask)
+            return argmax(scores, mask)
 
-    def interior_choice(node, qtransform):
-        visits = node.visit_counts
-        watch(softmax(node.prior_logits + qtransform(node)) - visits / (1 + visits.sum(-1, keepdims=True)), None)
-        return interior(node, qtransform)
+        def interior_choice(node, qvalues):
+            visits = node.visit_counts
+            watch(softmax(node.prior_logits + qvalues) - visits / (1 + visits.sum(-1, keepdims=True)), None)
+            return interior(node, qvalues)
 
-    fn = our_gumbel.gumbel_muzero_policy if policy == "gumbel" else our_puct.muzero_policy
-    with mock.patch.object(module, "masked_argmax", root_choice):
-        if policy == "gumbel":
-            with mock.patch.object(module, "interior_action", interior_choice):
-                fn(model.root(state), model.recurrent_fn, invalid_actions=invalid, **arguments)
-        else:
-            out = fn(model.root(state), model.recurrent_fn, invalid_actions=invalid, **arguments)
-            watch(out.action_weights, None)  # mctx draws between equal counts
+        with (
+            mock.patch.object(our_gumbel, "masked_argmax", root_choice),
+            mock.patch.object(our_gumbel, "interior_action", interior_choice),
+        ):
+            our_gumbel.gumbel_muzero_policy(model.root(state), model.recurrent_fn, invalid_actions=invalid, **arguments)
+        return float(min(margins))
+
+    scored = our_puct.puct_scores
+
+    def scores_of(*args, **kwargs):
+        scores = scored(*args, **kwargs)
+        watch(scores, None)
+        return scores
+
+    with mock.patch.object(our_puct, "puct_scores", scores_of):
+        out = our_puct.muzero_policy(model.root(state), model.recurrent_fn, invalid_actions=invalid, **arguments)
+    watch(out.action_weights, None)  # mctx draws between equal counts
     return float(min(margins))
 
 

@@ -89,6 +89,23 @@ def test_a_masked_root_keeps_the_logits_that_mctx_keeps():
     np.testing.assert_array_equal(out.search_tree.children_prior_logits[:, 0], want)
 
 
+@pytest.mark.parametrize("batch_first_round", [False, True])
+def test_an_action_without_prior_is_tried_in_its_turn(batch_first_round):
+    tables = Tables.random(0, states=STATES, actions=3)
+    tables.prior_logits[0] = [0.0, -np.inf, -np.inf]
+    noise = np.array([[0.0, 1.0, 2.0]], np.float32)
+    out = searched(
+        gumbel_muzero_policy,
+        0,
+        np.zeros(1, np.int64),
+        tables=tables,
+        gumbel=noise,
+        num_simulations=3,
+        batch_first_round=batch_first_round,
+    )
+    assert out.search_tree.children_index[0, 0].tolist() == [1, 2, 3]
+
+
 def test_noise_of_muzero_explores_and_draws():
     state = np.zeros(1, np.int64)
     only_fourth = np.eye(ACTIONS, dtype=np.float32)[3:4]

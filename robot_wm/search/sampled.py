@@ -35,7 +35,8 @@ from robot_wm.search.tree import masked_argmax, masked_logits
 class SearchConfig:
     """How a sampled search thinks. The defaults are EfficientZero V2's for proprioceptive control, but for simulations.
 
-    Raises UserError where a number does not fit.
+    As many simulations as candidates try each once, and look no further: 32 of 16 reach 4 steps deep (that is what
+    EfficientZero V2 has), 50 of 16 up to 12. Raises UserError where a number does not fit.
     """
 
     num_simulations: int = 16
@@ -78,7 +79,7 @@ class SearchOutput:
     candidates: Tensor  # [B, R, A] float32
     weights: Tensor  # [B, R] float32: the improved policy over the candidates, sums to 1
     value: Tensor  # [B] float32, reward units: of the improved policy, by the completed Q-values
-    visits: Tensor  # [B, R] float32, whole numbers that sum to num_simulations
+    visits: Tensor  # [B, R] float32, whole numbers that sum to num_simulations, or less where few actions are valid
     qvalues: Tensor  # [B, R] float32, reward units: completed by the mixed value where never visited
 
 
@@ -121,7 +122,8 @@ def search(
 ) -> SearchOutput:
     """Think about latents [B, L].
 
-    ``invalid_actions`` [B, R] is True (or 1) where a candidate must not be taken, for discrete actions.
+    ``invalid_actions`` [B, R] is True (or 1) where a candidate must not be taken, for discrete actions. A round has the
+    same length for all roots: where fewer actions are valid than it has places, the model is asked for nothing.
     """
     return _Search(model, latent, noise, config, invalid_actions).run()
 

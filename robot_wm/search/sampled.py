@@ -177,8 +177,6 @@ class _Search:
     def _best(self, scaled: Tensor, count: int) -> Tensor:
         """Places [B, count] of the best among those in the running, by scaled Q-values [B, R]."""
         scores = self.noise.gumbel + self.logits + scaled
-        if self.invalid is not None:
-            scores = scores.masked_fill(self.invalid > 0, float("-inf"))
         return TORCH.best_first(scores.gather(1, self.running), count)
 
     def _visit(self, number: int, simulated: int, fresh: Tensor) -> None:

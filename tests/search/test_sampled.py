@@ -40,6 +40,7 @@ configs = st.fixed_dictionaries(
         "root_actions": st.sampled_from((1, 2, 5, 16)),
         "root_policy": st.integers(0, 1),
         "interior_actions": st.integers(1, 3),
+        "value_minmax_delta": st.sampled_from((0.01, 2.0)),
     }
 )
 

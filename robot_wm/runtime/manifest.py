@@ -14,17 +14,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from robot_wm.errors import UserError
-from robot_wm.runtime.graph_tensors import Draw, Frozen, NoiseTensor, StateTensor, TensorName, TensorSpec, graph_inputs
+from robot_wm.runtime.graph_tensors import Draw, Frozen, NoiseTensor, StateTensor, TensorSpec, graph_inputs
 from robot_wm.runtime.monitor import MonitorSection
 from robot_wm.runtime.parity_section import (
     LOW_PRECISIONS,
     FileName,
     Parity,
-    ParityResult,
     ParityThresholds,
     Precision,
 )
-from robot_wm.spec import AgentSpec, Finite, Positive
+from robot_wm.runtime.planner_section import Planner
+from robot_wm.spec import AgentSpec
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
@@ -73,51 +73,6 @@ class Lineage(BaseModel):
     evaluation: dict[str, JsonValue] | None = Field(
         default=None, description="returns of the evaluation, if there was one"
     )
-
-
-class PlannerGate(Frozen):
-    """What a planner was worth at export: mean returns over the same starts, with it and without."""
-
-    episodes: Annotated[int, Field(ge=1)]
-    planned: Finite
-    reactive: Finite
-
-
-class Planner(Frozen):
-    """A second graph that thinks on from where the tick is and proposes another action; off unless a robot asks for it.
-
-    Its inputs are outputs of the tick, by the same names, and noise of its own.
-    """
-
-    graph: FileName
-    root: tuple[TensorName, ...] = Field(min_length=1, description="outputs of the tick that it starts from")
-    noise: tuple[NoiseTensor, ...] = ()
-    outputs: tuple[TensorSpec, ...] = Field(description="the action, and what else it tells")
-    draws: tuple[Draw, ...] = Field(default=(), description="its choices among candidates, too")
-    budget_s: Positive = Field(description="what it may take of a control period; a slower one is not waited for")
-    thresholds: ParityThresholds = ParityThresholds()
-    result: ParityResult
-    gate: PlannerGate
-
-    def require_fit(self, spec: AgentSpec, tick: Mapping[str, tuple[int, ...]]) -> None:
-        """Raise ValueError unless it fits the tick's outputs, shapes by name, and the robot's control period."""
-        for name in self.root:
-            if name not in tick:
-                raise ValueError(f"planner: its root {name} is none of the tick's outputs")
-        noise = {entry.name: entry.shape for entry in self.noise}
-        outputs = {entry.name: entry.shape for entry in self.outputs}
-        names = [*self.root, *(entry.name for entry in self.noise), *(entry.name for entry in self.outputs)]
-        if len(set(names)) != len(names):
-            raise ValueError(f"planner: tensor names are not unique: {sorted(names)}")
-        if outputs.get("action") != (1, spec.action_dim):
-            raise ValueError(f"planner: action must have shape {(1, spec.action_dim)}, not {outputs.get('action')}")
-        if self.budget_s > spec.control_period_s:
-            raise ValueError(
-                f"planner: budget_s {self.budget_s:g} exceeds the control period {spec.control_period_s:g} s"
-            )
-        for draw in self.draws:
-            draw.require_fit(noise | outputs, set(noise), set(outputs))
-        self.thresholds.require_bounded("fp32")
 
 
 class Manifest(Frozen):
@@ -176,8 +131,11 @@ class Manifest(Frozen):
         for draw in self.draws:
             draw.require_fit({tensor.name: tensor.shape for tensor in self.inputs()} | made, noise, set(made))
         if self.planner is not None:
-            if self.planner.graph not in self.files:
-                raise ValueError(f"planner: its graph {self.planner.graph} is not listed in files")
+            for part, name in (("graph", self.planner.graph), ("recording", self.planner.parity.file)):
+                if name not in self.files:
+                    raise ValueError(f"planner: its {part} {name} is not listed in files")
+            if self.planner.parity.plans > self.parity.ticks:
+                raise ValueError(f"planner: {self.planner.parity.plans} plans of {self.parity.ticks} recorded ticks")
             self.planner.require_fit(self.spec, made)
         if self.monitor is not None:
             self.monitor.require_fit(self.spec, shapes)

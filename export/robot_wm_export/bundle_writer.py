@@ -18,6 +18,8 @@ from robot_wm.runtime.manifest import MANIFEST, PARITY, SIGNATURE, FileEntry, Li
 from robot_wm.runtime.monitor import MonitorSection
 from robot_wm.runtime.parity_recording import Recording, write_recording
 from robot_wm.runtime.parity_section import Parity
+from robot_wm.runtime.planner_section import Planner
+from robot_wm.runtime.planning.plan_recording import PlanRecording, write_plans
 from robot_wm.runtime.signature import sign
 from robot_wm.spec import AgentSpec
 
@@ -52,10 +54,13 @@ def write_bundle(
     lineage: Lineage,
     sign_key: Ed25519PrivateKey | None = None,
     monitor: MonitorSection | None = None,
+    planner: Planner | None = None,
+    plans: PlanRecording | None = None,
 ) -> Manifest:
     """Write the folder ``out`` (``*.rwm``) and return its manifest.
 
-    ``graphs`` are the ONNX files by name. The bundle is opened and checked like any other before ``out`` appears.
+    ``graphs`` are the ONNX files by name, among them that of a ``planner``, whose recording is ``plans``. The bundle is
+    opened and checked like any other before ``out`` appears.
     Raises UserError if ``out`` is there already, or comes into being meanwhile.
     """
     check_target(out)
@@ -63,16 +68,21 @@ def write_bundle(
         for name, content in graphs.items():
             (folder / name).write_bytes(content)
         write_recording(folder / PARITY, recording)
+        recordings = [PARITY]
+        if planner is not None and plans is not None:
+            write_plans(folder / planner.parity.file, plans, planner.noise)
+            recordings.append(planner.parity.file)
         manifest = Manifest(
             kind=kind,
             spec=spec,
             spec_sha256=spec.content_hash(),
-            files={name: _entry(folder / name) for name in sorted([*graphs, PARITY])},
+            files={name: _entry(folder / name) for name in sorted([*graphs, *recordings])},
             state=tuple(state),
             noise=tuple(noise),
             outputs=tuple(outputs),
             draws=tuple(draws),
             surprise_unit=surprise_unit,
+            planner=planner,
             monitor=monitor,
             parity=parity,
             lineage=lineage,

@@ -35,6 +35,8 @@ from robot_wm.runtime.manifest import (
     Manifest,
 )
 from robot_wm.runtime.parity_recording import Recording, check_recording, read_recording
+from robot_wm.runtime.planner_section import NO_PLANNER
+from robot_wm.runtime.planning.plan_recording import PlanRecording, check_plans, read_plans
 from robot_wm.runtime.signature import SIGNATURE_BYTES, load_public_key, require_signature
 from robot_wm.spec import AgentSpec
 
@@ -109,6 +111,19 @@ class Bundle:
     def recording(self) -> Recording:
         """The ticks of ``parity.npz``, hashed again, with every tensor in the shape that the manifest gives it."""
         return read_recording(io.BytesIO(self.read(PARITY)), self.manifest, origin=str(self.path / PARITY))
+
+    def plans(self, recording: Recording | None = None) -> PlanRecording:
+        """The recorded plans, hashed again, whose roots are in ``recording``: the bundle's, where it was read already.
+
+        Raises UserError where the bundle has no planner.
+        """
+        planner = self.manifest.planner
+        if planner is None:
+            raise UserError(f"{self.path}: {NO_PLANNER}")
+        name = planner.parity.file
+        return read_plans(
+            io.BytesIO(self.read(name)), planner, recording or self.recording(), origin=str(self.path / name)
+        )
 
     def close(self) -> None:
         """Give up the folder, and remove it if it is a zip's temporary one; harmless when done twice."""
@@ -234,6 +249,10 @@ def _checked_bundle(
 ) -> Bundle:
     with _open_plain(path / PARITY) as file:
         check_recording(file, manifest, origin=str(path / PARITY))
+    if manifest.planner is not None:
+        plans = path / manifest.planner.parity.file
+        with _open_plain(plans) as file:
+            check_plans(file, manifest.planner, origin=str(plans))
     return Bundle(
         path,
         manifest,

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.graph_check import require_plain_graph
-from robot_wm.runtime.manifest import POLICY_OF
-from robot_wm.runtime.parity_section import Precision
 from robot_wm.runtime.trial_process import TICKS
 from robot_wm.spec import MAX_TENSOR_ELEMENTS
 
 if TYPE_CHECKING:
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.bundle_graph import BundleGraph
 
 LOAD_S = 10.0  # of processor time, for the smallest graph; a 12m tick takes 0.1 to 0.5 s
 LOAD_BYTES_PER_S = 5 * 10**6  # a hundredth of what was measured on a workstation
@@ -36,15 +35,13 @@ _CLOCK_FACTOR = 20.0  # when a process that uses no processor time is given up
 _passed: set[str] = set()  # SHA-256 of graphs that this process has tried
 
 
-def require_tried(bundle: Bundle, precision: Precision) -> None:
-    """Try the bundle's graph of ``precision``, unless its signature was checked: then somebody vouches for it.
+def require_tried(bundle: Bundle, graph: BundleGraph) -> None:
+    """Try one of the bundle's graphs, unless the signature was checked: then somebody vouches for it.
 
     To be asked before an engine is loaded or built from it. Raises UserError as ``require_affordable`` does.
     """
     if not bundle.signature_checked:
-        name = POLICY_OF[precision]
-        ticks = bundle.manifest.parity.ticks
-        require_affordable(bundle.read(name), ticks=ticks, origin=str(bundle.path / name))
+        require_affordable(bundle.read(graph.file), ticks=graph.rows, origin=str(bundle.path / graph.file))
 
 
 def require_affordable(graph: bytes, *, ticks: int, origin: str) -> None:

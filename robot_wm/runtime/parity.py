@@ -41,10 +41,11 @@ class Mismatch:
     index: tuple[int, ...]  # in the tensor, batch axis first
     expected: float
     actual: float
+    row: str = "tick"  # or plan
 
     def __str__(self) -> str:
         where = ",".join(map(str, self.index))
-        return f"{self.tensor}[{where}] at tick {self.tick}: expected {self.expected:.9g}, got {self.actual:.9g}"
+        return f"{self.tensor}[{where}] at {self.row} {self.tick}: expected {self.expected:.9g}, got {self.actual:.9g}"
 
 
 @dataclass(frozen=True)
@@ -100,27 +101,16 @@ def compare(
         tolerance = thresholds.tolerance_of(name)
         # Where the precision cannot tell values apart any finer, no engine can be asked to.
         floor = max(1.0, thresholds.resolution.get(name, 0.0) / tolerance)
-        with np.errstate(invalid="ignore", over="ignore"):
-            error = np.abs(found - wanted) / np.maximum(floor, np.abs(wanted))  # [N, *shape]
-        error = np.where(np.isfinite(error), error, np.inf)
+        error = relative_error(wanted, found, floor)  # [N, *shape]
         for draw in draws:
             if name == draw.drawn:
                 error.reshape(*differs[draw].shape, -1)[differs[draw]] = 0.0
             elif name not in draw.before:
                 error[differs[draw].any(-1)] = 0.0
         largest[name] = float(error.max())
-        by_tick = error.reshape(ticks, -1)  # [N, elements]
-        failed = np.flatnonzero((by_tick > tolerance).any(-1))
-        if failed.size and (worst is None or failed[0] < worst.tick):
-            tick = int(failed[0])
-            index = np.unravel_index(int(by_tick[tick].argmax()), wanted.shape[1:])
-            worst = Mismatch(
-                tensor=name,
-                tick=tick,
-                index=tuple(int(i) for i in index),
-                expected=float(wanted[tick][index]),
-                actual=float(found[tick][index]),
-            )
+        first = first_mismatch(name, wanted, found, error, tolerance)
+        if first is not None and (worst is None or first.tick < worst.tick):
+            worst = first
     nothing = np.zeros((ticks, 0), dtype=np.bool_)
     ties, others = (np.concatenate([nothing, *found.values()], axis=-1) for found in (near, differs))  # [N, groups]
     return Comparison(
@@ -131,6 +121,33 @@ def compare(
         partial_ticks=int(others.any(-1).sum()),
         largest_error=largest,
         mismatch=worst,
+    )
+
+
+def relative_error(wanted: NDArray[Any], found: NDArray[Any], floor: float = 1.0) -> NDArray[Any]:
+    """|difference| / max(floor, |wanted|), of one shape; infinite where either is not finite."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(found - wanted) / np.maximum(floor, np.abs(wanted))
+    return np.where(np.isfinite(error), error, np.inf)
+
+
+def first_mismatch(
+    name: str, wanted: NDArray[Any], found: NDArray[Any], error: NDArray[Any], tolerance: float, *, row: str = "tick"
+) -> Mismatch | None:
+    """The worst element of the first row whose ``error`` [N, *shape] exceeds the tolerance."""
+    by_row = error.reshape(len(error), -1)  # [N, elements]
+    failed = np.flatnonzero((by_row > tolerance).any(-1))
+    if not failed.size:
+        return None
+    number = int(failed[0])
+    index = np.unravel_index(int(by_row[number].argmax()), wanted.shape[1:])
+    return Mismatch(
+        tensor=name,
+        tick=number,
+        index=tuple(int(i) for i in index),
+        expected=float(wanted[number][index]),
+        actual=float(found[number][index]),
+        row=row,
     )
 
 

@@ -44,30 +44,49 @@ def write_recording(path: Path, recording: Recording) -> None:
     """Write ``parity.npz``, byte for byte the same for the same arrays."""
     arrays = {f"in/{name}": array for name, array in recording.inputs.items()}
     arrays |= {f"out/{name}": array for name, array in recording.outputs.items()}
-    write_archive(path, ((f"{key}.npy", _npy_bytes(array)) for key, array in arrays.items()))
+    write_arrays(path, arrays)
 
 
 def read_recording(file: IO[bytes], manifest: Manifest, *, origin: str) -> Recording:
     """Read the recording; raises UserError naming ``origin`` and the key unless it is what ``manifest`` says."""
-    arrays: dict[str, NDArray[Any]] = {}
-    with open_archive(file, origin=origin, max_entries=len(_expected(manifest))) as archive:
-        for key, tensor, source in _members(archive, manifest, origin):
-            count = manifest.parity.ticks
-            array = np.frombuffer(source.read(), dtype=tensor.dtype).reshape(count, *tensor.shape)
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise UserError(f"{origin}: {key} holds values that are not finite")
-            arrays[key] = array
-    return Recording(
-        inputs={key.removeprefix("in/"): array for key, array in arrays.items() if key.startswith("in/")},
-        outputs={key.removeprefix("out/"): array for key, array in arrays.items() if key.startswith("out/")},
-    )
+    arrays = read_arrays(file, _expected(manifest), manifest.parity.ticks, origin=origin)
+    return Recording(inputs=under("in/", arrays), outputs=under("out/", arrays))
 
 
 def check_recording(file: IO[bytes], manifest: Manifest, *, origin: str) -> None:
     """Refuse (UserError) a recording whose keys, types or shapes are not the manifest's; reads headers only."""
-    with open_archive(file, origin=origin, max_entries=len(_expected(manifest))) as archive:
-        for _ in _members(archive, manifest, origin):
+    check_arrays(file, _expected(manifest), manifest.parity.ticks, origin=origin)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays by key as a ``.npz`` that NumPy reads, byte for byte the same for the same arrays."""
+    write_archive(path, ((f"{key}.npy", _npy_bytes(array)) for key, array in arrays.items()))
+
+
+def read_arrays(
+    file: IO[bytes], expected: Mapping[str, TensorSpec], rows: int, *, origin: str
+) -> dict[str, NDArray[Any]]:
+    """Arrays [rows, *shape] by key; UserError naming ``origin`` and the key unless they are those, and finite."""
+    arrays: dict[str, NDArray[Any]] = {}
+    with open_archive(file, origin=origin, max_entries=len(expected)) as archive:
+        for key, tensor, source in _members(archive, expected, rows, origin):
+            array = np.frombuffer(source.read(), dtype=tensor.dtype).reshape(rows, *tensor.shape)
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise UserError(f"{origin}: {key} holds values that are not finite")
+            arrays[key] = array
+    return arrays
+
+
+def check_arrays(file: IO[bytes], expected: Mapping[str, TensorSpec], rows: int, *, origin: str) -> None:
+    """As ``read_arrays``, but reads headers only."""
+    with open_archive(file, origin=origin, max_entries=len(expected)) as archive:
+        for _ in _members(archive, expected, rows, origin):
             pass
+
+
+def under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Those whose keys begin so, by what follows."""
+    return {key.removeprefix(prefix): array for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def _expected(manifest: Manifest) -> dict[str, TensorSpec]:
@@ -76,16 +95,17 @@ def _expected(manifest: Manifest) -> dict[str, TensorSpec]:
     }
 
 
-def _members(archive: zipfile.ZipFile, manifest: Manifest, origin: str) -> Iterator[tuple[str, TensorSpec, IO[bytes]]]:
+def _members(
+    archive: zipfile.ZipFile, expected: Mapping[str, TensorSpec], rows: int, origin: str
+) -> Iterator[tuple[str, TensorSpec, IO[bytes]]]:
     """Each key with its tensor and its data, which starts behind a header that was checked."""
-    expected = _expected(manifest)
     present = {name.removesuffix(".npy") for name in archive.namelist()}
     if present != set(expected) or len(present) != len(archive.namelist()):
         odd = sorted(present ^ set(expected))
         raise UserError(f"{origin}: {odd[0][:80] if odd else 'a key'} is missing, unknown or there twice")
     for key, tensor in expected.items():
         entry = archive.getinfo(f"{key}.npy")
-        shape = (manifest.parity.ticks, *tensor.shape)
+        shape = (rows, *tensor.shape)
         data_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
         if entry.compress_type != zipfile.ZIP_STORED or not 0 <= entry.file_size - data_bytes <= _MAX_HEADER_BYTES:
             raise UserError(

@@ -14,11 +14,13 @@ from robot_wm.runtime.graph_tensors import Frozen, NoiseTensor, TensorName, Tens
 from robot_wm.runtime.parity_section import MAX_TOLERANCE, FileName
 from robot_wm.spec import AgentSpec, Finite, Positive
 
-# flat: weighted mean of sequences rolled out once; halving: the best of rounds that each keep half; tree: a search.
+# flat: sequences rolled out once; halving: rounds that each keep the better half; tree: a search.
 PlannerKind = Literal["flat", "halving", "tree"]
 
 PLANNER = "planner.onnx"  # opset 17
 PLANNER_PARITY = "planner_parity.npz"
+
+NO_PLANNER = "has no planner; export it with --planner"
 
 MIN_PLANS, MAX_PLANS = 256, 4096
 MAX_DIFFERING_PLANS = 0.1
@@ -89,20 +91,16 @@ class Planner(Frozen):
 
     kind: PlannerKind
     graph: FileName
-    candidates: Annotated[int, Field(ge=1)] = Field(description="N; of a tree, the actions at its root")
+    candidates: Annotated[int, Field(ge=2)] = Field(description="N, the actor's own among them; of a tree, at its root")
     depth: Annotated[int, Field(ge=1)] = Field(description="K, in control steps")
     simulations: Annotated[int, Field(ge=1)] | None = Field(default=None, description="of a tree; none: it is no tree")
+    decides: bool = Field(description="whether it takes the best candidate, rather than a weighted mean of several")
     root: tuple[TensorName, ...] = Field(min_length=1, description="outputs of the tick that it starts from")
     noise: tuple[NoiseTensor, ...] = ()
     outputs: tuple[TensorSpec, ...] = Field(description="action, value, scores, plan and gain, and what else it tells")
     budget_s: Positive = Field(description="what it may take of a control period; a slower one is not waited for")
     parity: PlannerParity
     gate: PlannerGate
-
-    @property
-    def decides(self) -> bool:
-        """Whether its action is that of the candidate with the best score, rather than a mean of several."""
-        return self.kind != "flat"
 
     def inputs(self, tick: Mapping[str, tuple[int, ...]]) -> tuple[TensorSpec, ...]:
         """Every input in order: root, then noise; ``tick`` has the shapes of the tick's outputs by name."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.bundle_graph import tick_graph
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity, free_run
@@ -156,7 +157,7 @@ def test_a_controller_drives_as_with_onnx_runtime(bundle, provided):
         for _ in range(20)
     ]
     driven = []
-    for engine in (provided.engine(bundle), OnnxEngine(bundle.read(), bundle.manifest.state)):
+    for engine in (provided.engine(), OnnxEngine(bundle.read(), bundle.manifest.state)):
         with start_controller(bundle, engine=engine) as controller:
             assert isinstance(controller, Controller)
             controller.enable()
@@ -173,7 +174,7 @@ def test_a_plan_that_was_harmed_is_refused(bundle, provided):
 
 @pytest.mark.parametrize("precision", LOW_PRECISIONS)
 def test_low_precisions_keep_to_their_thresholds(bundle, engine_dir, precision):
-    engine = provide(bundle, precision=precision, folder=engine_dir).engine(bundle)
+    engine = provide(bundle, tick_graph(bundle.manifest, precision), folder=engine_dir).engine()
     engine.activate()
     check_parity(engine, bundle, precision)
     engine.deactivate()

@@ -13,6 +13,7 @@ from robot_wm.runtime.manifest import Manifest
 
 PLANNER: dict[str, Any] = {
     "kind": "halving",
+    "decides": True,
     "graph": "planner.onnx",
     "candidates": 16,
     "depth": 5,

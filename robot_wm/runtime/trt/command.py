@@ -57,6 +57,7 @@ def build(
         Print one JSON object.
     """
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.bundle_graph import tick_graph
     from robot_wm.runtime.trt import api
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import provide
@@ -69,7 +70,7 @@ def build(
             row = bar.add_task(f"build {precision}", total=100 if tells_progress else None, note="")
             provided = provide(
                 opened,
-                precision=precision,
+                tick_graph(opened.manifest, precision),
                 options=options,
                 folder=cache.folder,
                 on_progress=lambda share, what: bar.update(row, completed=round(100 * share), note=what),
@@ -99,7 +100,7 @@ def _check(bundle: Bundle, provided: Provided, precision: Precision) -> dict[str
     """Run the engine over the recording: step by step, and free running. Raises UserError if it is too far off."""
     from robot_wm.runtime.parity import check_parity, free_run
 
-    engine = provided.engine(bundle)
+    engine = provided.engine()
     engine.activate()
     try:
         graph_error = engine.graph_error
@@ -182,12 +183,13 @@ def key(
         Print one JSON object.
     """
     from robot_wm.runtime.bundle import Bundle
+    from robot_wm.runtime.bundle_graph import tick_graph
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import engine_key
     from robot_wm.zoo.catalog import locate_bundle
 
     with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
-        wanted = engine_key(opened, precision, options)
+        wanted = engine_key(opened, tick_graph(opened.manifest, precision), options)
     cache = EngineCache(engine_dir)
     values = wanted.model_dump(mode="json")
     if not json:

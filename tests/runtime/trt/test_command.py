@@ -14,6 +14,7 @@ from onnx import numpy_helper
 from robot_wm.errors import UserError
 from robot_wm.runtime import graph_trial
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_graph import tick_graph
 from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.start import start_controller
@@ -191,7 +192,7 @@ def test_an_engine_built_with_other_options_is_used_at_the_start(bundle, folder,
 
 def test_a_version_compatible_engine_may_bring_its_runtime_and_others_may_not(bundle, folder):
     for options, allowed in ((BuildOptions(), False), (BuildOptions(version_compatible=True), True)):
-        engine = provide(bundle, options=options, folder=folder).engine(bundle)
+        engine = provide(bundle, options=options, folder=folder).engine()
         engine.activate()
         assert engine._runtime.engine_host_code_allowed is allowed
         engine.deactivate()
@@ -202,7 +203,7 @@ def test_a_sidecar_alone_cannot_ask_for_host_code(bundle, folder):
     provide(bundle, options=BuildOptions(version_compatible=True), folder=folder)
     provided = provide(bundle, folder=folder)
     assert provided.is_new
-    engine = provided.engine(bundle)
+    engine = provided.engine()
     engine.activate()
     assert engine._runtime.engine_host_code_allowed is False
     engine.deactivate()
@@ -252,10 +253,10 @@ def test_a_fallback_is_logged_at_start(bundle, folder, trt, caplog):
 
 
 def test_the_key_is_of_the_graph_that_the_precision_names(bundle, tmp_path, signed_bundle):
-    key = engine_key(bundle, "fp32", BuildOptions())
+    key = engine_key(bundle, tick_graph(bundle.manifest), BuildOptions())
     assert key.graph_sha256 == bundle.manifest.files["policy.op17.onnx"].sha256
     assert key.shapes == {tensor.name: tensor.shape for tensor in bundle.manifest.inputs()}
     copy = tmp_path / "copy.rwm"
     shutil.copytree(signed_bundle.folder, copy)
     with Bundle.open(copy) as other:
-        assert engine_key(other, "fp32", BuildOptions()).digest == key.digest
+        assert engine_key(other, tick_graph(other.manifest), BuildOptions()).digest == key.digest

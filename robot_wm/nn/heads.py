@@ -75,6 +75,12 @@ class Policy(NamedTuple):
             return one_hot((self.first + noise).argmax(-1), self.first.shape[-1], torch.float32)
         return self.first + self.std * noise
 
+    def mode(self) -> Tensor:
+        """What ``sample`` gives without noise: [..., A]."""
+        if self.std is None:
+            return one_hot(self.first.argmax(-1), self.first.shape[-1], torch.float32)
+        return self.first
+
     def log_prob(self, action: Tensor) -> Tensor:
         """Log-density (or log-probability) of actions [..., A] -> [...], nats."""
         if self.std is None:

@@ -1,0 +1,152 @@
+"""What a planner is told and what it answers, and what planners share: first actions, and rolling on from them.
+
+A planner tries candidate action sequences in a learned model, side by side, and improves the action that the actor
+would take. It is one graph of static shapes: no randomness, no branch on values, no loop.
+
+Shape letters: B roots, N candidates, M = B*N rows, K steps of a plan, A action dimensions, L numbers of a latent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.nn.heads import Policy
+from robot_wm.search.latent_model import LatentModel
+from robot_wm.search.ranks import ranked
+
+_AHEAD_OF_ALL = 1e4  # no logit and no noise comes near it, and half precision still holds it
+
+
+class PlanOutput(NamedTuple):
+    """What a planner answers; candidate 0 is always the actor's own sequence, its mode from step to step."""
+
+    action: Tensor  # [B, A] in [-1, 1], or one-hot
+    value: Tensor  # [B] expected discounted return of the plan, reward units
+    scores: Tensor  # [B, N] expected discounted return of each candidate
+    plan: Tensor  # [B, K, A] the action sequence, of which row 0 is ``action``
+    gain: Tensor  # [B] ``value`` less that of the actor's own sequence, never below 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerConfig:
+    """What candidates are made of; raises ValueError naming the field that cannot be.
+
+    Candidates stay near the actor, since a learned model is right where it was trained: every action is drawn from the
+    policy at the latent where it is taken, and only first ones are drawn wider. With ``noise`` of at most z, a first
+    action lies within ``widening * z`` standard deviations of the policy's mean, a later one within ``interior * z``.
+    """
+
+    candidates: int = 16  # N
+    depth: int = 5  # K, control steps
+    policy_share: float = 0.25  # of the candidates, the share whose first action is the policy's own
+    widening: float = 3.0  # of the others: factor of the first action's standard deviation
+    interior: float = 1.0  # factor of the standard deviation (of Gumbel noise where discrete) after the first action
+
+    def __post_init__(self) -> None:
+        if self.candidates < 2:
+            raise ValueError(f"candidates must be at least 2, the actor's own and another; got {self.candidates}")
+        if self.depth < 1:
+            raise ValueError(f"depth must be at least 1 control step, got {self.depth}")
+        if not 0.0 <= self.policy_share <= 1.0:
+            raise ValueError(f"policy_share must be from 0 to 1, got {self.policy_share:g}")
+        for name in ("widening", "interior"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0.0):
+                raise ValueError(f"{name} must be at least 0 and finite, got {value:g}")
+
+
+class Roll(NamedTuple):
+    """Rows rolled through the model."""
+
+    score: Tensor  # [M] n-step return with the critic's bootstrap
+    actions: list[Tensor]  # K times [M, A]
+
+
+class Start(NamedTuple):
+    """Where rows stand after their first action: the model answers it once, however often they are rolled on."""
+
+    action: Tensor  # [M, A] the first one
+    latent: Tensor  # [M, L] after it
+    reward: Tensor  # [M]
+    discount: Tensor  # [M]
+    first: Tensor  # [M, A] of the policy there: mean or logits
+    std: Tensor | None  # [M, A]
+    value: Tensor  # [M]
+
+
+class Candidates(nn.Module):
+    """First actions of N candidates, and how they are rolled on.
+
+    Continuous: the mode, then the policy's own draws, then draws of a wider policy, as in EfficientZero V2 (Wang et
+    al. 2024, 4 + 12). Discrete: distinct actions as far as there are, the mode first, then in the order of logits plus
+    Gumbel noise, which is a draw without replacement (Danihelka et al. 2022); with more candidates than actions the
+    order repeats, and those candidates differ by what follows.
+    """
+
+    widths: Tensor
+    wanted: Tensor
+    own: Tensor
+
+    def __init__(self, model: LatentModel, config: PlannerConfig) -> None:
+        super().__init__()
+        self.model, self.config = model, config
+        count = config.candidates
+        own = max(1, round(count * config.policy_share))  # the mode is the policy's
+        widths = torch.full((count, config.depth, 1), float(config.interior))
+        widths[:, 0] = config.widening
+        widths[:own, 0] = 1.0
+        widths[0] = 0.0
+        self.register_buffer("widths", widths, persistent=False)  # [N, K, 1]
+        self.register_buffer("own", torch.eye(1, count), persistent=False)  # [1, N] one-hot: candidate 0
+        self.register_buffer("wanted", torch.arange(count) % model.action_dim, persistent=False)  # [N] rank of each
+
+    def scaled(self, noise: Tensor) -> list[Tensor]:
+        """noise [B, N, K, A], standard normal or Gumbel -> K times [B, N, A]: none left for candidate 0."""
+        return list((noise * self.widths).unbind(2))
+
+    def start(self, latent: Tensor, noise: Tensor) -> Start:
+        """Take the first actions at roots [B, L]; noise [B, N, A] of that step, scaled."""
+        policy = self.model.predict(latent).policy
+        count = self.config.candidates
+        if self.model.discrete:
+            action = self._distinct(policy.first, noise)  # [B, N, A]
+        else:
+            assert policy.std is not None
+            action = bounded(policy.first.unsqueeze(1) + policy.std.unsqueeze(1) * noise)  # [B, N, A]
+        rows = latent.unsqueeze(1).expand(-1, count, -1).flatten(0, 1)  # [M, L]
+        action = action.flatten(0, 1)
+        after = self.model.step(rows, action)
+        policy, value = after.prediction
+        return Start(action, after.latent, after.reward, after.discount, policy.first, policy.std, value)
+
+    def _distinct(self, logits: Tensor, noise: Tensor) -> Tensor:
+        """Logits [B, A], of the candidates' Gumbel noise [B, N, A] that of the last -> one-hot [B, N, A]."""
+        mode = ranked(logits, self.wanted[:1]).squeeze(1)  # [B, A] one-hot
+        # One draw orders all candidates, so one row of noise is enough.
+        return ranked(logits + noise[:, -1] + mode * _AHEAD_OF_ALL, self.wanted)
+
+    def roll(self, start: Start, noise: Sequence[Tensor | None]) -> Roll:
+        """Let the policy go on from there; noise K-1 times [M, A], scaled, or None for the mode."""
+        value, score, going = start.value, start.reward, start.discount
+        latent, policy = start.latent, Policy(start.first, start.std)
+        actions = [start.action]
+        for draw in noise:
+            action = policy.mode() if draw is None else policy.sample(draw)
+            action = action if self.model.discrete else bounded(action)
+            after = self.model.step(latent, action)
+            score = score + going * after.reward
+            going = going * after.discount
+            latent, (policy, value) = after.latent, after.prediction
+            actions.append(action)
+        return Roll(score + going * value, actions)
+
+
+def bounded(action: Tensor) -> Tensor:
+    """Any shape, cut to [-1, 1]; NaN stays NaN, which a GPU's Min and Max would turn into a command."""
+    return action / torch.clamp(action.abs(), min=1.0)

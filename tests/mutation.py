@@ -77,6 +77,11 @@ FILES = {
     "runtime/unwatched.py": ["runtime/test_unwatched.py"],
     "runtime/recording_limits.py": ["runtime/test_recording_limits.py"],
     "runtime/message_queue.py": ["runtime/test_message_queue.py"],
+    "search/flat.py": ["search/test_flat.py"],
+    "search/halving.py": ["search/test_halving.py"],
+    "search/plan.py": ["search/test_flat.py", "search/test_halving.py"],
+    "search/ranks.py": ["search/test_ranks.py"],
+    "dreamer/latent_model.py": ["dreamer/test_latent_model.py"],
 }
 _COMPARE = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
 _COMPARE |= {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}

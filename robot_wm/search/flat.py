@@ -20,15 +20,15 @@ from robot_wm.search.ranks import ranked
 class FlatConfig(PlannerConfig):
     """Settings of the flat planner."""
 
-    temperature: float = 0.5  # of the weights, in standard deviations of the scores; 0 takes the best sequence alone
-    least_spread: float = 0.01  # least standard deviation of the scores that is assumed, reward units
+    temperature: float = 0.5  # of the weights, in advantages of the best over the actor's own; 0 takes the best alone
+    least_gain: float = 0.01  # the least such advantage that is assumed, reward units: faint ones hardly move the actor
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (math.isfinite(self.temperature) and self.temperature >= 0.0):
             raise ValueError(f"temperature must be at least 0 and finite, got {self.temperature:g}")
-        if not (math.isfinite(self.least_spread) and self.least_spread > 0.0):
-            raise ValueError(f"least_spread must be above 0 reward units and finite, got {self.least_spread:g}")
+        if not (math.isfinite(self.least_gain) and self.least_gain > 0.0):
+            raise ValueError(f"least_gain must be above 0 reward units and finite, got {self.least_gain:g}")
 
 
 class FlatPlanner(nn.Module):
@@ -55,9 +55,8 @@ class FlatPlanner(nn.Module):
         Zero noise gives a continuous actor its own sequence; discrete candidates are distinct first actions even then,
         in the order of the policy, and the actor's mode follows each.
         """
-        draws = self.candidates.scaled(noise)
-        start = self.candidates.start(latent, draws[0])
-        roll = self.candidates.roll(start, [draw.flatten(0, 1) for draw in draws[1:]])
+        start = self.candidates.start(latent, noise[:, :, 0])
+        roll = self.candidates.roll(start, self.candidates.later(noise))
         shape = noise.shape[:2]
         scores = roll.score.view(shape)  # [B, N]
         advantage = scores - scores[:, :1]
@@ -76,9 +75,9 @@ class FlatPlanner(nn.Module):
         """Both [B, N] -> weights [B, N] that sum to 1."""
         if self.discrete or self.config.temperature == 0.0:
             return ranked(scores, self.best).squeeze(1)
-        off = scores - scores.mean(-1, keepdim=True)
-        spread = off.square().mean(-1, keepdim=True).sqrt().clamp(min=self.config.least_spread)  # [B, 1]
-        better = advantage.clamp(min=0.0) / (self.config.temperature * spread)
+        better = advantage.clamp(min=0.0)
+        # In proportion to the best one, not to the spread of all: a few very bad sequences would make all others alike.
+        better = better / (self.config.temperature * better.amax(-1, keepdim=True).clamp(min=self.config.least_gain))
         most = better.amax(-1, keepdim=True)
         none = torch.exp(-most)  # what a softmax would give to what is no better than the actor
         weights = torch.exp(better - most) - none

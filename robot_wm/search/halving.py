@@ -19,6 +19,8 @@ from robot_wm.search.ranks import ranked
 class HalvingConfig(PlannerConfig):
     """Settings of the halving planner."""
 
+    interior: float = 0.5  # of the phases after the first
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.depth < 2:
@@ -59,7 +61,7 @@ class HalvingPlanner(nn.Module):
         """
         batch, _, depth, dim = noise.shape
         first, *later = noise.split(self.config.phases, 1)
-        start = self.candidates.start(latent, first[:, :, 0] * self.candidates.widths[:, 0])
+        start = self.candidates.start(latent, first[:, :, 0])
         roll = self.candidates.roll(start, [None] * (depth - 1))
         clean = roll.score.view(batch, -1)  # [B, N] without noise
         mean, scores = clean, clean  # [B, P], [B, N]

@@ -46,7 +46,7 @@ class PlannerConfig:
     depth: int = 5  # K, control steps
     policy_share: float = 0.25  # of the candidates, the share whose first action is the policy's own
     widening: float = 3.0  # of the others: factor of the first action's standard deviation
-    interior: float = 1.0  # factor of the standard deviation (of Gumbel noise where discrete) after the first action
+    interior: float = 0.0  # factor of the standard deviation (of Gumbel noise where discrete) after the first action
 
     def __post_init__(self) -> None:
         if self.candidates < 2:
@@ -99,19 +99,25 @@ class Candidates(nn.Module):
         count = config.candidates
         own = max(1, round(count * config.policy_share))  # the mode is the policy's
         widths = torch.full((count, config.depth, 1), float(config.interior))
+        if model.discrete:  # who repeats a first action and does not differ after it either adds nothing
+            widths[model.action_dim :] = max(config.interior, 1.0)
         widths[:, 0] = config.widening
         widths[:own, 0] = 1.0
         widths[0] = 0.0
+        self._drawn_later = bool(widths[:, 1:].any())
         self.register_buffer("widths", widths, persistent=False)  # [N, K, 1]
         self.register_buffer("own", torch.eye(1, count), persistent=False)  # [1, N] one-hot: candidate 0
         self.register_buffer("wanted", torch.arange(count) % model.action_dim, persistent=False)  # [N] rank of each
 
-    def scaled(self, noise: Tensor) -> list[Tensor]:
-        """noise [B, N, K, A], standard normal or Gumbel -> K times [B, N, A]: none left for candidate 0."""
-        return list((noise * self.widths).unbind(2))
+    def later(self, noise: Tensor) -> list[Tensor | None]:
+        """noise [B, N, K, A], standard normal or Gumbel -> that of later steps, K-1 times [M, A], or None for none."""
+        if not self._drawn_later:
+            return [None] * (self.config.depth - 1)
+        return list((noise[:, :, 1:] * self.widths[:, 1:]).flatten(0, 1).unbind(1))
 
     def start(self, latent: Tensor, noise: Tensor) -> Start:
-        """Take the first actions at roots [B, L]; noise [B, N, A] of that step, scaled."""
+        """Take the first actions at roots [B, L]; noise [B, N, A] of that step, not scaled yet."""
+        noise = noise * self.widths[:, 0]
         policy = self.model.predict(latent).policy
         count = self.config.candidates
         if self.model.discrete:
@@ -132,7 +138,7 @@ class Candidates(nn.Module):
         return ranked(logits + noise[:, -1] + mode * _AHEAD_OF_ALL, self.wanted)
 
     def roll(self, start: Start, noise: Sequence[Tensor | None]) -> Roll:
-        """Let the policy go on from there; noise K-1 times [M, A], scaled, or None for the mode."""
+        """Let the policy go on from there; noise K-1 times [M, A] as it is added, or None for the mode."""
         value, score, going = start.value, start.reward, start.discount
         latent, policy = start.latent, Policy(start.first, start.std)
         actions = [start.action]

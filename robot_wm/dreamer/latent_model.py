@@ -1,0 +1,56 @@
+"""A trained Dreamer as a model that searches and planners ask: nothing of it is trained for that.
+
+Shape letters: N states, D deter, S stoch groups, C classes, L = D + S*C, A action dimensions.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from robot_wm.dreamer.agent import DreamerAgent
+from robot_wm.dreamer.pessimism import Ensemble, disagreement
+from robot_wm.search.latent_model import Prediction, Transition
+
+
+class DreamerLatentModel(nn.Module):
+    """See `robot_wm.search.latent_model.LatentModel`; a latent is deter and the one-hot stoch side by side [N, L].
+
+    A step is the GRU and the prior's most likely classes. Its reward and its discount are the heads' at the latent it
+    leads to, as in imagination, and the discount is the continue head's probability alone: that head learns
+    ``(1 - terminal) * (1 - 1 / discount_horizon)``, so the discount of a step is in it.
+
+    What the model has not seen must not look good: with an ``ensemble`` (`robot_wm.dreamer.pessimism`) each reward is
+    less ``penalty`` times what its members disagree about, in nats. ``penalty`` in reward units a nat, by default what
+    the agent was trained with; raises ValueError for one that is negative, or not 0 without an ensemble.
+    """
+
+    def __init__(self, agent: DreamerAgent, ensemble: Ensemble | None = None, penalty: float | None = None) -> None:
+        super().__init__()
+        self.agent, self.ensemble = agent, ensemble
+        self.action_dim, self.discrete = agent.action_dim, agent.discrete
+        self.penalty = penalty if penalty is not None else agent.config.pessimism if ensemble else 0.0
+        if not (math.isfinite(self.penalty) and self.penalty >= 0.0):
+            raise ValueError(f"penalty must be at least 0 reward units a nat and finite, got {self.penalty:g}")
+        if self.penalty and ensemble is None:
+            raise ValueError(f"penalty is {self.penalty:g} reward units a nat, but there is no ensemble to disagree")
+
+    def predict(self, latent: Tensor) -> Prediction:
+        """Actor and critic at latents [N, L]."""
+        feature = latent.to(self.agent.dtype)
+        return Prediction(self.agent.actor(feature), self.agent.critic.mean(feature))
+
+    def step(self, latent: Tensor, action: Tensor) -> Transition:
+        """The prior's answer to actions [N, A] at latents [N, L] float32."""
+        agent, config = self.agent, self.agent.config
+        deter, stoch = latent.split([config.deter, config.stoch * config.classes], -1)
+        greedy = torch.ones((), device=latent.device)
+        after = torch.cat(agent.advance(deter, stoch, action, greedy), -1)  # [N, L]
+        feature = after.to(agent.dtype)
+        reward = agent.reward.mean(feature)  # [N]
+        if self.ensemble is not None and self.penalty:
+            doubt = disagreement(self.ensemble(latent.to(agent.dtype), action))
+            reward = reward - self.penalty * doubt
+        return Transition(after, reward, torch.sigmoid(agent.cont(feature)), self.predict(after))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 from torch import nn
 
 from robot_wm.errors import UserError
 from robot_wm.plugins import entries, load
+from robot_wm.search.latent_model import LatentModel
 
 GROUP = "robot_wm.exporters"
 
@@ -31,10 +32,28 @@ class Exporter(Protocol):
         """Of a discrete action, what its noise is added to before the best is taken: [N, A]."""
 
 
+@runtime_checkable
+class PlanningExporter(Protocol):
+    """What an exporter offers beside, if a planner can be exported over its kind of agent."""
+
+    root: tuple[str, ...]  # outputs of the tick which, flattened and side by side in this order, make the latent
+
+    def latent_model(self, agent: Any) -> LatentModel:
+        """The agent's model on its weights as they are now."""
+
+
 def exporter_of(kind: str) -> Exporter:
     """The exporter of that kind; UserError where there is none."""
     found = entries(GROUP)
     if kind not in found:
         raise UserError(f"export: nothing here exports an agent of the kind {kind!r}; known: {', '.join(found)}")
     exporter: Exporter = load(found[kind])
+    return exporter
+
+
+def planning_exporter_of(kind: str) -> PlanningExporter:
+    """The exporter of that kind; UserError where it offers no model to plan with."""
+    exporter = exporter_of(kind)
+    if not isinstance(exporter, PlanningExporter):
+        raise UserError(f"planner: an agent of the kind {kind!r} has no model that a planner could be exported over")
     return exporter

@@ -10,8 +10,9 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 import onnx
 import onnxscript.optimizer
@@ -20,10 +21,11 @@ from onnx import TensorProto
 from onnxscript import ir
 from onnxscript.rewriter import rewrite
 from onnxscript.rewriter.pattern import RewriteRule
+from torch import Tensor, nn
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm_export.tensorrt86 import OPERATORS, require_parsable
-from robot_wm_export.tick_graph import TickGraph
 
 OPSET_17 = 17
 NEWEST_OPSET = 23  # the newest that torch's dynamo exporter emits (2.13)
@@ -31,7 +33,31 @@ NEWEST_OPSET = 23  # the newest that torch's dynamo exporter emits (2.13)
 _NEWEST_OPERATORS = OPERATORS.keys() | {"RMSNormalization"}
 
 
-def export_op17(graph: TickGraph) -> onnx.ModelProto:
+class ExportedGraph(Protocol):
+    """What is exported: a torch module with the bundle's tensor names."""
+
+    name: str  # of the ONNX graph
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """Every input in order."""
+
+    @property
+    def output_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of every output in order."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Every output in order."""
+
+    def deployed(self) -> nn.Module:
+        """The module that is traced."""
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Inputs to trace it with."""
+
+
+def export_op17(graph: ExportedGraph) -> onnx.ModelProto:
     """The opset-17 profile, checked; raises UserError for a graph that a bundle cannot hold."""
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad():
@@ -50,7 +76,7 @@ def export_op17(graph: TickGraph) -> onnx.ModelProto:
     return finished(model, graph, opset=OPSET_17)
 
 
-def export_newest(graph: TickGraph) -> onnx.ModelProto:
+def export_newest(graph: ExportedGraph) -> onnx.ModelProto:
     """The dynamo profile, checked; raises UserError for a graph that a bundle cannot hold."""
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
@@ -66,9 +92,9 @@ def export_newest(graph: TickGraph) -> onnx.ModelProto:
     return finished(program.model_proto, graph, opset=NEWEST_OPSET)
 
 
-def finished(model: onnx.ModelProto, graph: TickGraph, *, opset: int) -> onnx.ModelProto:
+def finished(model: onnx.ModelProto, graph: ExportedGraph, *, opset: int) -> onnx.ModelProto:
     """Strip ``model`` of what tells where it was made, then refuse (UserError) what a bundle cannot hold."""
-    _strip(model)
+    _strip(model, graph.name)
     onnx.checker.check_model(model, full_check=True)
     opsets = {entry.domain: entry.version for entry in model.opset_import}
     if opsets != {"": opset}:
@@ -98,11 +124,11 @@ def finished(model: onnx.ModelProto, graph: TickGraph, *, opset: int) -> onnx.Mo
     return model
 
 
-def _strip(model: onnx.ModelProto) -> None:
+def _strip(model: onnx.ModelProto, name: str) -> None:
     # Both exporters leave stack traces, hence file names of this machine, beside every node.
     model.doc_string = ""
     model.graph.doc_string = ""
-    model.graph.name = "tick"
+    model.graph.name = name
     model.producer_name, model.producer_version = "robot_wm", ""
     del model.metadata_props[:]
     del model.graph.metadata_props[:]

@@ -26,6 +26,8 @@ class TickGraph(nn.Module):
     the next state but for what of it they show: there no node has to copy it.
     """
 
+    name = "tick"
+
     def __init__(self, agent: Agent, spec: AgentSpec) -> None:
         super().__init__()
         self.agent = agent

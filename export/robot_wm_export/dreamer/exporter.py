@@ -13,15 +13,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robot_wm.dreamer.agent import DreamerAgent, TickState
+from robot_wm.dreamer.latent_model import DreamerLatentModel
+from robot_wm.search.latent_model import LatentModel
 from robot_wm_export.dreamer.deployed_tick import DeployedTick
 
 
 class DreamerExporter:
-    """See `robot_wm_export.exporters.Exporter`."""
+    """See `robot_wm_export.exporters.Exporter` and `PlanningExporter`."""
+
+    root: tuple[str, ...] = ("next/deter", "next/stoch")
 
     def deployed(self, agent: DreamerAgent, fields: Sequence[str]) -> nn.Module:
         """Its tick laid out for engines."""
         return _DeployedGraph(agent, fields)
+
+    def latent_model(self, agent: DreamerAgent) -> LatentModel:
+        """What it learned, asked without observations."""
+        return DreamerLatentModel(agent)
 
     @torch.inference_mode()
     def value_magnitude(self, agent: DreamerAgent, outputs: Mapping[str, NDArray[Any]]) -> float:

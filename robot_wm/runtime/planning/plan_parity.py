@@ -48,7 +48,7 @@ class PlanComparison:
 
 
 def compare_plans(expected: PlanRecording, actual: Arrays, *, decides: bool, tolerance: float) -> PlanComparison:
-    """Compare every output with the recorded one.
+    """Compare every output with the recorded one, the scores in the order of their size.
 
     ``decides``: the planner takes the best candidate. A difference beyond ``tolerance * max(1, |expected|)`` is a
     mismatch unless the plan may differ; a value that is not finite is one always.
@@ -59,15 +59,15 @@ def compare_plans(expected: PlanRecording, actual: Arrays, *, decides: bool, tol
         # Each of the two may be off by the tolerance.
         near = best_gaps(scores) < 2.0 * tolerance * np.maximum(1.0, np.abs(scores).max(-1))
         near &= ~expected.unsteady
-    differing = np.zeros(expected.plans, dtype=np.bool_)  # [P]
+    parted = np.zeros(expected.plans, dtype=np.bool_)  # [P]
     largest: dict[str, float] = {}
     worst: Mismatch | None = None
-    for name, wanted in expected.outputs.items():
-        found = actual[name]
+    for name in expected.outputs:
+        wanted, found = _comparable(name, expected.outputs), _comparable(name, actual)
         error = relative_error(wanted, found)  # [P, *shape]
         excused = expected.unsteady if name == _SCORES else expected.unsteady | near  # [P]
         excused = excused & np.isfinite(found).reshape(expected.plans, -1).all(-1)
-        differing |= excused & (error > tolerance).reshape(expected.plans, -1).any(-1)
+        parted |= excused & (error > tolerance).reshape(expected.plans, -1).any(-1)
         error[excused] = 0.0
         largest[name] = float(error.max())
         first = first_mismatch(name, wanted, found, error, tolerance, row="plan")
@@ -77,10 +77,22 @@ def compare_plans(expected: PlanRecording, actual: Arrays, *, decides: bool, tol
         plans=expected.plans,
         near_tie_plans=int(near.sum()),
         unsteady_plans=int(expected.unsteady.sum()),
-        differing_plans=int(differing.sum()),
+        differing_plans=int(parted.sum()),
         largest_error=largest,
         mismatch=worst,
     )
+
+
+def differing(expected: Arrays, actual: Arrays, tolerance: float) -> NDArray[np.bool_]:
+    """Which plans differ beyond the tolerance in any output: [P]."""
+    errors = (relative_error(_comparable(name, expected), _comparable(name, actual)) for name in expected)
+    far = [(error > tolerance).reshape(len(error), -1).any(-1) for error in errors]
+    return np.asarray(np.any(far, axis=0), dtype=np.bool_)
+
+
+def _comparable(name: str, outputs: Arrays) -> NDArray[Any]:
+    # Two candidates may be one action, and either of them the one that goes on.
+    return np.sort(outputs[name], axis=-1) if name == _SCORES else outputs[name]
 
 
 def plan_objection(found: PlanComparison, *, tolerance: float, max_differing: float) -> str | None:

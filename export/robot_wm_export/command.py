@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
@@ -14,9 +14,11 @@ from robot_wm.errors import UserError
 from robot_wm.options import Seed, Which
 
 if TYPE_CHECKING:
+    from robot_wm.runtime.planner_section import PlannerKind
     from robot_wm.training.checkpoint import LoadedAgent
     from robot_wm_export.calibration import Calibration
     from robot_wm_export.monitor.calibrate import Plan
+    from robot_wm_export.planner.export import PlannerRequest
 
 app = cyclopts.App(name="export", help="Write a checkpoint's agent as a bundle that a robot can run and verify.")
 
@@ -34,6 +36,11 @@ def export(
     calibration: Path | None = None,
     monitor: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     monitor_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.01,
+    planner: Literal["flat", "halving"] | None = None,
+    planner_candidates: Annotated[int, Parameter(validator=Number(gte=2, lte=1024))] = 16,
+    planner_depth: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 5,
+    planner_budget_ms: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
+    planner_starts: Annotated[int, Parameter(validator=Number(gte=20))] = 20,
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
     seed: Seed = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -64,6 +71,17 @@ def export(
         Episodes without a fall that each limit of the monitor is set by, and as many pushed ones; 0: no monitor.
     monitor_rate
         Share of such episodes that raise an alarm, of a changed world or of a fall, at most: 0.01 needs 199 episodes.
+    planner
+        Planner to write beside, over what the agent's model imagines: flat (sequences side by side, weighted) or
+        halving (first actions, of which the better half is tried again). By default there is none.
+    planner_candidates
+        Action sequences that it tries.
+    planner_depth
+        Control steps of each.
+    planner_budget_ms
+        What it may take of a control period [default: half of it].
+    planner_starts
+        Episodes of the task that tell whether it pays, each played with it and by the actor alone.
     rollout_ticks
         Control steps of the task that are recorded and compared.
     seed
@@ -85,6 +103,7 @@ def export(
     precisions = parse_precisions(precision) if precision is not None else ()
     if calibration is not None and "int8" not in precisions:
         raise UserError("--calibration: only int8 is calibrated; add --precision int8")
+    request = _request(planner, planner_candidates, planner_depth, planner_budget_ms, planner_starts)
     console = messages()
     with console.status("loading the checkpoint") as status:
         loaded = load_agent(checkpoint, which)
@@ -112,12 +131,19 @@ def export(
             precisions=precisions,
             calibration=ticks,
             monitor=_plan(monitor, monitor_rate, config.task_options),
+            planner=request,
             on_stage=status.update,
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
         console.print(f"warning: float32 resolves {name} to {resolution:.3g}: a hardly trained critic, or large values")
     if report.manifest.monitor is not None and report.manifest.monitor.fall is None:
         console.print("warning: the monitor finds changes only: too few episodes ended on the ground to tell falls by")
+    section = report.manifest.planner
+    if section is not None and not section.gate.pays:
+        console.print(
+            f"warning: the planner does not pay: mean return {section.gate.planned:.6g} with it,"
+            f" {section.gate.reactive:.6g} without; a robot refuses it unless it is forced"
+        )
     taken = {"checkpoint": str(loaded.path), "steps": loaded.state.env_steps}
     loaded.tell_newer()
     emit(taken | summary(report), as_json=json, title="Bundle")
@@ -127,6 +153,19 @@ def _plan(episodes: int, rate: float, options: dict[str, Any]) -> Plan | None:
     from robot_wm_export.monitor.calibrate import Plan
 
     return Plan(episodes=episodes, false_alarm_rate=rate, options=dict(options)) if episodes else None
+
+
+def _request(
+    kind: PlannerKind | None, candidates: int, depth: int, budget_ms: float | None, starts: int
+) -> PlannerRequest | None:
+    from robot_wm_export.planner.export import PlannerRequest
+
+    if kind is None:
+        if budget_ms is not None:
+            raise UserError("--planner-budget-ms: of a planner; add --planner flat or halving")
+        return None
+    budget_s = None if budget_ms is None else 1e-3 * budget_ms
+    return PlannerRequest(kind=kind, candidates=candidates, depth=depth, budget_s=budget_s, starts=starts)
 
 
 def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:

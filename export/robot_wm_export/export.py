@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from robot_wm.learning.agent import Agent
 from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import MAX_TOLERANCE, LowPrecision, Parity, ParityResult, ParityThresholds
+from robot_wm.runtime.planner_section import PLANNER, Planner
 from robot_wm.runtime.signature import load_private_key
 from robot_wm.spec import AgentSpec
 from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm_export.calibration import Calibration
 from robot_wm_export.monitor.calibrate import Plan, calibrate
 from robot_wm_export.onnx_export import export_newest, export_op17
+from robot_wm_export.planner.export import PlannerExport, PlannerRequest, export_planner, make_graph, with_gate
 from robot_wm_export.precision import low_precision
 from robot_wm_export.rollout import Rollout, check_rollout
 from robot_wm_export.tick_graph import TickGraph
@@ -48,22 +51,25 @@ def export_agent(
     precisions: Sequence[LowPrecision] = (),
     calibration: Calibration | None = None,
     monitor: Plan | None = None,
+    planner: PlannerRequest | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ExportReport:
     """Export ``agent`` (on the CPU, float32) to the folder ``out`` (``*.rwm``) and check it over ``rollout``.
 
     ``sign_key`` is a PEM private key (Ed25519); ``profiles`` are the graphs to write, the opset-17 one always among
     them: robots and the recording use it. ``precisions`` are written beside them, made from the opset-17 graph;
-    ``calibration`` scales int8 (by default the rollout does); ``monitor`` says how the monitor is
-    calibrated (None: the bundle has none). ``on_stage`` hears what is being done. Raises UserError
-    for bad arguments, when a graph differs from torch by more than 1e-4 * max(1, |torch's value|), and when one of low
-    precision is further from float32 than a manifest may allow.
+    ``calibration`` scales int8 (by default the rollout does); ``monitor`` says how the monitor is calibrated and
+    ``planner`` which planner there is, which the task of the spec must be there for (None: the bundle has none).
+    ``on_stage`` hears what is being done. Raises UserError for bad arguments, when a graph differs from torch by more
+    than 1e-4 * max(1, |torch's value|), when one of low precision is further from float32 than a manifest may allow,
+    and for a planner that cannot be checked.
     """
     check_target(out)
     key = None if sign_key is None else load_private_key(sign_key)
     lineage_checked = json_lineage(dict(lineage))
     check_rollout(rollout, agent, spec)
     graph = TickGraph(agent, spec)
+    thinking = None if planner is None else make_graph(agent, spec, planner)
     thresholds = ParityThresholds()
     on_stage("running torch over the rollout")
     # A discrete choice must not be so close that a coarser graph may take the other one.
@@ -85,9 +91,8 @@ def export_agent(
             models[POLICY_OP17], graph, recording, precision, calibration
         )
     watched = None if monitor is None else calibrate(agent, spec, monitor, on_stage=on_stage)
-    on_stage("writing the bundle")
-    manifest = write_bundle(
-        out,
+    write = partial(
+        write_bundle,
         kind=agent.kind,
         spec=spec,
         state=graph.state,
@@ -95,7 +100,6 @@ def export_agent(
         outputs=graph.outputs,
         draws=graph.draws,
         surprise_unit=agent.surprise_unit,
-        graphs=graphs,
         recording=recording,
         parity=Parity(
             ticks=rollout.ticks,
@@ -108,6 +112,20 @@ def export_agent(
         sign_key=key,
         monitor=watched,
     )
+
+    def write_with(target: Path, planned: PlannerExport) -> Manifest:
+        return write(target, graphs=graphs | {PLANNER: planned.graph()}, planner=planned.section, plans=planned.plans)
+
+    if planner is None or thinking is None:
+        on_stage("writing the bundle")
+        manifest = write(out, graphs=graphs)
+    else:
+        on_stage(f"exporting and checking {PLANNER}")
+        planned = export_planner(thinking, planner, spec, recording)
+        on_stage(f"{planner.starts} starts with the planner and without")
+        planned = with_gate(planned, planner, write_with)
+        on_stage("writing the bundle")
+        manifest = write_with(out, planned)
     return ExportReport(
         path=out, manifest=manifest, signed=key is not None, zip_path=write_zip(out) if make_zip else None
     )
@@ -135,6 +153,8 @@ def summary(report: ExportReport) -> dict[str, Any]:
         }
         for name, result in results.items()
     ]
+    thinking = manifest.planner
+    planner = {} if thinking is None else {"planner": _planner_figures(thinking, manifest)}
     return {
         "bundle": str(report.path),
         "zip": None if report.zip_path is None else str(report.zip_path),
@@ -143,5 +163,28 @@ def summary(report: ExportReport) -> dict[str, Any]:
         "spec_sha256": manifest.spec_sha256,
         "parity_ticks": manifest.parity.ticks,
         "coarse_resolution": manifest.parity.thresholds.resolution,
+        **planner,
         "rows": rows,
+    }
+
+
+def _planner_figures(planner: Planner, manifest: Manifest) -> dict[str, Any]:
+    parity, gate = planner.parity, planner.gate
+    return {
+        "kind": planner.kind,
+        "candidates": planner.candidates,
+        "depth": planner.depth,
+        "budget_ms": 1e3 * planner.budget_s,
+        "size_bytes": manifest.files[planner.graph].size_bytes,
+        "plans": parity.plans,
+        "largest_error": max(parity.largest_error.values()),
+        "near_tie_plans": parity.near_tie_plans,
+        "unsteady_plans": parity.unsteady_plans,
+        "differing_plans": parity.differing_plans,
+        "starts": gate.episodes,
+        "return_planned": gate.planned,
+        "return_reactive": gate.reactive,
+        "difference_low": gate.interval[0],
+        "difference_high": gate.interval[1],
+        "pays": gate.pays,
     }

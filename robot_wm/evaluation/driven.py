@@ -15,6 +15,7 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engines import EngineKind, make_engine
 from robot_wm.runtime.parity_section import Precision
+from robot_wm.runtime.planning.load import load_planner
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.spec import require_same
@@ -48,10 +49,13 @@ def driven(
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
     noise_seed: int | None = None,
+    planner: bool = False,
+    force_planner: bool = False,
 ) -> Iterator[Driven]:
     """Verify a bundle (or zoo:NAME), build its task as it was trained but for what is given, and start the controller.
 
-    Both end with the block. Raises UserError for what does not fit, before the controller starts.
+    With ``planner`` every tick waits for the bundle's planner (from noise of ``seed``), also for one that does not pay
+    if it is forced. Both end with the block. Raises UserError for what does not fit, before the controller starts.
     """
     given = dict(option or {})
     if "," in (backend or str(given.get("backend", ""))):
@@ -63,12 +67,16 @@ def driven(
         env = make_env(name, seed=seed, render=render, **options)
         try:
             require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {name}")
+            tick = make_engine(engine, opened, precision=precision)
+            thinking = load_planner(opened, kind=engine, forced=force_planner) if planner else None
             controller = start_controller(
                 opened,
-                engine=make_engine(engine, opened, precision=precision),
+                engine=tick,
                 precision=precision,
                 config=config,
                 noise_seed=noise_seed,
+                planner=thinking,
+                planner_seed=seed,
             )
             with controller:
                 yield Driven(controller, env, name, backend_names(name, options)[0], opened.manifest.lineage.steps)

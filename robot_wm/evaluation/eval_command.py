@@ -37,6 +37,8 @@ def evaluate_command(
     public_key: Path | None = None,
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
+    planner: Annotated[bool, Parameter(negative="")] = False,
+    force_planner: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Measure the return of greedy episodes with seeds that training does not use, and what the task tells of them.
@@ -76,6 +78,10 @@ def evaluate_command(
         What computes a bundle's policy: onnx (CPU), or tensorrt (GPU; its engine is built first where it is missing).
     precision
         Of a bundle's graph: fp32, fp16 or int8; the bundle must have it.
+    planner
+        Let the bundle's planner choose every action, however long it thinks; the engine computes it, too.
+    force_planner
+        Also one that does not pay: with which the agent returned less at export than by its actor alone.
     json
         Print the result as one JSON object.
     """
@@ -83,6 +89,8 @@ def evaluate_command(
         raise UserError("eval takes either a bundle or --checkpoint")
     if bundle is None and (engine, precision) != ("onnx", "fp32"):
         raise UserError("--engine and --precision: for --bundle only; torch computes a checkpoint")
+    if (planner or force_planner) and bundle is None:
+        raise UserError("--planner: of a bundle; a checkpoint has none")
     if which is not None and checkpoint is None:
         raise UserError(f"--which {which}: of a run's checkpoints; it goes with --checkpoint")
     options = with_latencies(option, observation_latency_s, action_latency_s)
@@ -113,6 +121,8 @@ def evaluate_command(
                 public_key=public_key,
                 engine=engine,
                 precision=precision,
+                planner=planner or force_planner,
+                force_planner=force_planner,
                 done=done,
             )
     emit(result | told_of_world(options), as_json=json, title=str(checkpoint or bundle))
@@ -161,6 +171,8 @@ def evaluate_bundle(
     public_key: Path | None = None,
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
+    planner: bool = False,
+    force_planner: bool = False,
     done: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Any]:
     """Run a bundle's episodes as fast as they go; keys of `training.batched_evaluation.evaluate`, and latency in µs.
@@ -188,6 +200,8 @@ def evaluate_bundle(
         seed=seed,
         engine=engine,
         precision=precision,
+        planner=planner,
+        force_planner=force_planner,
     )
     with robot as it:
         done(0)
@@ -216,5 +230,6 @@ def evaluate_bundle(
         "p99_us": result.latency.p99_us,
         "engine": engine,
         "precision": precision,
+        "planner": planner,
         "bundle": str(path),
     }

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from time import perf_counter_ns
+from time import monotonic, perf_counter_ns
 from types import TracebackType
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.errors import UserError
-from robot_wm.runtime.command import NO_SCORES, Command
+from robot_wm.runtime.alarm import Alarm
+from robot_wm.runtime.command import Command
 from robot_wm.runtime.engine import Engine, EngineError
 from robot_wm.runtime.faults import Fault, fault_names
 from robot_wm.runtime.following import FollowingMonitor
@@ -23,9 +23,13 @@ from robot_wm.runtime.latency import LatencyRing
 from robot_wm.runtime.live.check import LiveCheck
 from robot_wm.runtime.manifest import Manifest
 from robot_wm.runtime.modes import Event, Mode
-from robot_wm.runtime.monitor import Monitor, command_fields
+from robot_wm.runtime.monitor import command_fields
 from robot_wm.runtime.noise import NoiseSource
 from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.runtime.parity import require_tensors
+from robot_wm.runtime.planning.config import PlanningConfig
+from robot_wm.runtime.planning.planner import Planner
+from robot_wm.runtime.planning.thinker import Thinker
 from robot_wm.runtime.safety import Safety, SafetyConfig, SurpriseMonitor
 from robot_wm.runtime.sensors import Sensors
 from robot_wm.runtime.transform import CommandMap, ObservationTransform
@@ -59,6 +63,7 @@ class Controller:
     ``agent`` is an open, verified ``Bundle``; ``engine`` computes its graph (default: ONNX Runtime, one thread).
     ``noise_seed`` makes the agent draw its latents and actions as it did in training; None makes it greedy.
     ``live`` judges the robot that ``look`` showed it at rest, then and while it is driven; None: nobody does.
+    ``planner`` may better the policy's action while it drives, as ``planning`` says; the controller owns it.
     One thread steps; ``enable``, ``disable``, ``estop`` and ``reset`` may be called from any.
     Raises UserError for limits that cannot be kept. ``latency`` records every tick's ``total_us``; ``unwatched`` tells
     in words, from activation on, what of the joints nothing watches.
@@ -72,6 +77,8 @@ class Controller:
         config: SafetyConfig | None = None,
         noise_seed: int | None = None,
         live: LiveCheck | None = None,
+        planner: Planner | None = None,
+        planning: PlanningConfig | None = None,
     ) -> None:
         self.manifest = agent.manifest
         self.spec = agent.manifest.spec
@@ -80,8 +87,10 @@ class Controller:
         self._safety = Safety(self.spec, self.config)
         self.live = live
         self._noise_seed = noise_seed
-        deadline_s = self.spec.control_period_s if self.config.deadline_s is None else self.config.deadline_s
-        self.latency = LatencyRing(deadline_us=deadline_s * 1e6)
+        self._planner, self._planning = planner, planning or PlanningConfig()
+        self.thinker: Thinker | None = None  # from activation on, where there is a planner
+        self._deadline_s = self.spec.control_period_s if self.config.deadline_s is None else self.config.deadline_s
+        self.latency = LatencyRing(deadline_us=self._deadline_s * 1e6)
         self._active = False
         self._standing = 0  # faults of the latest tick; none before the first
         self.unwatched: tuple[str, ...] = ()
@@ -100,23 +109,15 @@ class Controller:
             return
         self.engine.activate()
         try:
-            self._check_engine()
+            inputs = {tensor.name: tensor.shape for tensor in self.manifest.inputs()}
+            require_tensors(self.engine, inputs, self.manifest.state, self.manifest.outputs)
+            if self._planner is not None:
+                self._planner.activate()
             self._allocate()
         except BaseException:
-            self.engine.deactivate()
+            self._free()
             raise
         self._active = True
-
-    def _check_engine(self) -> None:
-        states = {state.input for state in self.manifest.state}
-        wanted = {tensor.name: tensor.shape for tensor in self.manifest.inputs() if tensor.name not in states}
-        wanted |= {
-            name: (1, self.spec.action_dim) if name == "action" else (1,) for name in ("action", "value", "surprise")
-        }
-        found = {name: view.shape for name, view in (*self.engine.inputs.items(), *self.engine.outputs.items())}
-        for name, shape in wanted.items():
-            if found.get(name) != shape:
-                raise UserError(f"the engine is not this agent's: {name} has shape {found.get(name)}, not {shape}")
 
     def _allocate(self) -> None:
         n, spec = self.spec.action_dim, self.spec
@@ -151,15 +152,20 @@ class Controller:
         self.unwatched = unwatched(spec, following)
         self._following = None if len(following.unwatched) == n else following
         self._surprise = SurpriseMonitor(self.config.surprise_limit, self.config.surprise_ticks)
+        operator = [self._transform.raw[field.name][0] for field in command_fields(spec)]
         section = self.manifest.monitor
-        self._monitor = None if section is None else Monitor(section)
-        # [F] of the output that tells of falls, a view
-        self._belief = None if section is None or section.fall is None else outputs[section.fall.output].reshape(-1)
-        self._operator = [self._transform.raw[field.name][0] for field in command_fields(spec)]
+        self._alarm = None if section is None else Alarm(section, outputs, operator)
         self._goes_on = False  # whether the model saw the previous tick; if not, an episode begins
         self._standing = 0
         self._no_action = np.full(n, np.nan, dtype=np.float32)  # [A]
         self._command = Command(command=self._safety.command, action=self._executed[0], raw_action=self._no_action)
+        self.thinker = None
+        if self._planner is not None:
+            executed, deadline_s = self._executed[0], self._deadline_s
+            self.thinker = Thinker(
+                *(self._planner, self._planning, self.manifest, self.engine), executed=executed, deadline_s=deadline_s
+            )
+            self._command.plan = self.thinker.use
         self.latency.clear()
 
     def enable(self) -> Mode:
@@ -219,6 +225,7 @@ class Controller:
         now_s: float,
         stamps_s: Mapping[str, float] | None = None,
         *,
+        received_s: float | None = None,
         faults: int = 0,
         why: str = "",
         missed_ticks: int = 0,
@@ -227,13 +234,16 @@ class Controller:
 
         ``observation`` maps each field of the spec to its array (read during the call, never kept) or None; a
         ``last_action`` field is filled in here. ``now_s`` is this tick's time on any monotonic clock and ``stamps_s``
-        when each field was measured or received, on the same one; without it every field counts as fresh. ``faults``
-        are bits of ``Fault`` that the caller found (a silent sensor, ticks too late), ``why`` tells them in words, and
-        ``missed_ticks`` is how many ticks should have been made before this one and were not.
+        when each field was measured or received, on the same one; without it every field counts as fresh.
+        ``received_s`` is when the frame came, on ``time.monotonic``, from where a planner's deadline counts; without it
+        that is now. ``faults`` are bits of ``Fault`` that the caller found (a silent sensor, ticks too late), ``why``
+        tells them in words, and ``missed_ticks`` is how many ticks should have been made before this one and were not.
         """
         if not self._active:
             raise RuntimeError("the controller is not active: call activate() first")
         begin_ns = perf_counter_ns()
+        if received_s is None:
+            received_s = monotonic()
         command, safety, sensors = self._command, self._safety, self._sensors
         # A caller that found silence knows more than stamps on a clock that may stand still.
         is_placed = not faults & _STALE
@@ -265,10 +275,11 @@ class Controller:
             inferred_ns = perf_counter_ns()
         else:
             self._goes_on = False
-            command.raw_action = self._no_action
-            command.value = command.surprise = math.nan
-            self._forget_scores()
+            command.forget_policy(self._no_action)
         target = self._target if asks and not faults else None
+        if self.thinker is not None:
+            self._think(self.thinker, received_s, drives=target is not None and safety.mode is Mode.ACTIVE)
+            command.plan_us = (perf_counter_ns() - inferred_ns) * 1e-3
         command.command = safety.decide(target, faults, measured, speed=speed, missed_ticks=missed_ticks)
         self._map.policy_into(command.command, command.action)
         if self._has_action_state:
@@ -318,50 +329,42 @@ class Controller:
             self.engine.infer()
         except EngineError as error:
             command.detail = str(error)
-            command.raw_action = self._no_action
-            command.value = command.surprise = math.nan
-            self._forget_scores()
+            command.forget_policy(self._no_action)
             return self._forget(_ENGINE)
         command.raw_action = self._action_out
         command.value, command.surprise = self._value_out.item(), self._surprise_out.item()
         if not all(map(math.isfinite, (*self._action_out.tolist(), command.value, command.surprise))):
             command.detail = "the engine's action, value or surprise is not finite"
-            self._forget_scores()
+            command.forget_scores()
             return self._forget(_OUTPUT)
         is_first, self._goes_on = not self._goes_on, True
         np.minimum(self._action_out, self._ones, out=self._scratch)
         np.maximum(self._scratch, self._minus_ones, out=self._scratch)
         self._map.command_into(self._scratch, self._target)
-        if self._monitor is not None and self._is_falling(self._monitor, is_first=is_first):
-            return _FALLING
+        if self._alarm is not None:
+            self._alarm.judge(command, is_first=is_first)
+            if command.falling and self.config.reacts_to_fall and self._safety.mode in _DRIVING:
+                command.detail = self.alarm
+                return _FALLING
         if self._surprise.update(command.surprise, is_first=is_first):
             assert self.config.surprise_limit is not None
             command.detail = self.manifest.surprise_text(command.surprise, self.config.surprise_limit)
             return _SURPRISE
         return 0
 
-    def _is_falling(self, monitor: Monitor, *, is_first: bool) -> bool:
-        """Judge the tick; whether the robot is to react to a fall that is to come."""
-        command = self._command
-        wanted = [number for view in self._operator for number in view.tolist()]  # [U]
-        scores = command.scores = monitor.scores(command.surprise, self._belief, wanted, is_first=is_first)
-        command.changed, command.falling = monitor.is_changed(scores), monitor.is_falling(scores)
-        if not (command.falling and self.config.reacts_to_fall and self._safety.mode in _DRIVING):
-            return False
-        command.detail = monitor.text(scores)
-        return True
+    def _think(self, thinker: Thinker, received_s: float, *, drives: bool) -> None:
+        """Better the policy's action, which is in hand, if the planner can in time."""
+        if not drives:
+            thinker.rest()
+            return
+        action, is_first = self._scratch, bool(self._is_first[0])
+        thinker.propose(action, surprise=self._command.surprise, is_first=is_first, received_s=received_s, out=action)
+        self._map.command_into(action, self._target)
 
     @property
     def alarm(self) -> str:
         """What the agent's monitor says of the latest tick, in words; "" for nothing, and without a monitor."""
-        command = self._command
-        if self._monitor is None or not (command.falling or command.changed):
-            return ""
-        return self._monitor.text(command.scores)
-
-    def _forget_scores(self) -> None:
-        command = self._command
-        command.scores, command.changed, command.falling = NO_SCORES, False, False
+        return "" if self._alarm is None else self._alarm.text(self._command)
 
     def _forget(self, fault: int) -> int:
         # is_first multiplies the old state by zero inside the graph, which does not mend a NaN.
@@ -374,7 +377,12 @@ class Controller:
         self.disable()
         if self._active:
             self._active = False
-            self.engine.deactivate()
+            self._free()
+
+    def _free(self) -> None:
+        if self._planner is not None:
+            self._planner.close()
+        self.engine.deactivate()
 
     def __enter__(self) -> Controller:
         self.activate()

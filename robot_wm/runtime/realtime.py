@@ -10,7 +10,7 @@ import ctypes
 import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,12 +53,15 @@ class Grant:
         return f"{self.what} {self.asked}: {'granted' if self.granted else 'REFUSED'} ({self.detail})"
 
 
-def apply_realtime(config: RealtimeConfig) -> tuple[Grant, ...]:
+def apply_realtime(config: RealtimeConfig, *, background: Collection[int] = ()) -> tuple[Grant, ...]:
     """Ask for all that ``config`` wants and say what was granted, one ``Grant`` a request; never raises.
 
     Scheduler and affinity are those of every thread that the process has now: the middleware's threads carry the
     messages. Threads that start later get the ordinary scheduler (a recorder must not outrun the ticks) and the
     affinity. So call it once nodes and engines are up.
+    ``background`` are threads, by the kernel's numbers, that the others must not wait for: one priority below them, or
+    with the ordinary scheduler where there is none. No lower: a thread that others keep from running may just then
+    hold the interpreter's lock, for which they wait.
     """
     requests: list[tuple[bool, str, str, Callable[[], tuple[bool, str]]]] = [
         (bool(config.cpu_affinity), "CPU affinity", _listed(config.cpu_affinity), lambda: _pin(config.cpu_affinity)),
@@ -66,7 +69,7 @@ def apply_realtime(config: RealtimeConfig) -> tuple[Grant, ...]:
             config.fifo_priority > 0,
             "SCHED_FIFO",
             f"priority {config.fifo_priority}",
-            lambda: _schedule(config.fifo_priority),
+            lambda: _schedule(config.fifo_priority, background),
         ),
         (config.freeze_gc, "gc freeze", "now", _freeze),
         # Last, so that what the requests before it touched is locked, too.
@@ -115,13 +118,16 @@ def _pin(cpus: tuple[int, ...]) -> tuple[bool, str]:
     )
 
 
-def _schedule(priority: int) -> tuple[bool, str]:
+def _schedule(priority: int, background: Collection[int]) -> tuple[bool, str]:
     import resource
 
     # Reset on fork: a thread or process that this one starts is an ordinary one again.
     policy, parameters = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority)
+    below = (policy, os.sched_param(priority - 1)) if priority > 1 else (os.SCHED_OTHER, os.sched_param(0))
     try:
-        threads = _for_each_thread(lambda thread: os.sched_setscheduler(thread, policy, parameters))
+        threads = _for_each_thread(
+            lambda thread: os.sched_setscheduler(thread, *(below if thread in background else (policy, parameters)))
+        )
         found = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority
         if found == (os.SCHED_FIFO, priority):
             return True, f"{threads} threads"

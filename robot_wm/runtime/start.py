@@ -14,6 +14,8 @@ from robot_wm.runtime.live.check import LiveCheck, LiveConfig
 from robot_wm.runtime.live.trained import trained_ranges
 from robot_wm.runtime.parity import check_parity, free_run
 from robot_wm.runtime.parity_section import Precision
+from robot_wm.runtime.planning.config import PlanningConfig
+from robot_wm.runtime.planning.planner import Planner
 from robot_wm.runtime.safety import SafetyConfig
 
 _log = logging.getLogger(__name__)
@@ -28,6 +30,8 @@ def start_controller(
     noise_seed: int | None = None,
     threads: int = 1,
     live: LiveConfig | None = None,
+    planner: Planner | None = None,
+    planning: PlanningConfig | None = None,
     tell: Callable[[str], object] = _log.info,
 ) -> Controller:
     """Activate an engine (default: ONNX Runtime on ``threads``), check it, and return the active controller.
@@ -35,6 +39,7 @@ def start_controller(
     ``Bundle.open`` has checked hashes and signature; here the engine replays the ticks that were recorded at export,
     and must be as near to them as its ``precision`` is. Raises UserError for an engine that computes anything else;
     nothing stays active then. With ``live`` the controller also judges the robot that it is shown (its ``look``).
+    ``planner`` may better the policy's action, as ``planning`` says; the controller owns it, and closes it.
     ``tell`` gets how near it came, step by step and with a state of its own.
     The caller owns the controller and deactivates it (or uses it as a context manager).
     """
@@ -48,9 +53,19 @@ def start_controller(
         require_history_order(bundle.spec, recording, origin=str(bundle.path))
         tell(f"{precision} engine: {found}; {free_run(engine, bundle, recording)}")
         check = None if live is None else LiveCheck(bundle.spec, trained_ranges(bundle.spec, recording), live)
-        controller = Controller(bundle, engine=engine, config=config, noise_seed=noise_seed, live=check)
+        controller = Controller(
+            bundle,
+            engine=engine,
+            config=config,
+            noise_seed=noise_seed,
+            live=check,
+            planner=planner,
+            planning=planning,
+        )
         controller.activate()
     except BaseException:
         engine.deactivate()
+        if planner is not None:
+            planner.close()
         raise
     return controller

@@ -262,7 +262,7 @@ def test_a_command_is_filled_anew_and_its_observation_is_not_kept(controller):
 def test_an_engine_of_another_agent_is_refused(agent, make_agent, make_spec):
     other = make_agent(make_spec(history_length=2))
     controller = Controller(agent, engine=OnnxEngine(other.read(), other.manifest.state))
-    with pytest.raises(UserError, match="obs/joint_position"):
+    with pytest.raises(UserError, match=r"obs/gyro has shape \(1, 6\), not \(1, 9\)"):
         controller.activate()
     with pytest.raises(RuntimeError, match="activate"):
         controller.step(frame(), 0.0)

@@ -22,18 +22,22 @@ from dataclasses import asdict
 from robot_wm.runtime.realtime import RealtimeConfig, apply_realtime
 stop = threading.Event()
 early = threading.Thread(target=stop.wait); early.start()
+asked = json.loads(sys.argv[1])
+background = [early.native_id] if asked.pop("background", False) else []
 %s
 before = os.sched_getaffinity(0)
-grants = apply_realtime(RealtimeConfig(**json.loads(sys.argv[1])))
+grants = apply_realtime(RealtimeConfig(**asked), background=background)
 tasks = [int(task) for task in os.listdir("/proc/self/task")]
 threads = [(os.sched_getscheduler(task), sorted(os.sched_getaffinity(task))) for task in tasks]
 late = []
 thread = threading.Thread(target=lambda: late.append(os.sched_getscheduler(0))); thread.start(); thread.join()
+tid = early.native_id
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
 stop.set()
 print(json.dumps({
     "grants": [asdict(g) for g in grants], "threads": threads, "late": late[0],
     "priority": os.sched_getparam(0).sched_priority, "locked_kib": int(status["VmLck"].split()[0]),
+    "early": [os.sched_getscheduler(tid), os.sched_getparam(tid).sched_priority],
     "frozen": gc.get_freeze_count(), "before": sorted(before),
 }))
 """
@@ -72,6 +76,15 @@ def test_the_garbage_collector_is_frozen_by_default():
     found = ask()
     assert [grant["what"] for grant in found["grants"]] == ["gc freeze"]
     assert found["frozen"] > 1000
+
+
+@pytest.mark.parametrize(("priority", "expected"), [(10, (os.SCHED_FIFO, 9)), (1, (os.SCHED_OTHER, 0))])
+def test_a_thread_in_the_background_is_one_below(priority, expected):
+    found = ask(fifo_priority=priority, freeze_gc=False, background=True)
+    granted_or_skip(found)
+    assert found["priority"] == priority
+    assert (found["early"][0] & ~os.SCHED_RESET_ON_FORK, found["early"][1]) == expected
+    assert ask(fifo_priority=priority, freeze_gc=False)["early"][1] == priority
 
 
 def test_fifo_holds_for_the_threads_there_are_and_not_for_later_ones():

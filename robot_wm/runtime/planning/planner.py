@@ -140,5 +140,5 @@ class Planner:
         """End the worker and free the engine. Harmless if not active."""
         worker, self._worker = self._worker, None
         # An engine that hangs is left to the process's end: what it computes with must not go under it.
-        if worker is not None and worker.close():
+        if worker is None or worker.close():
             self.engine.deactivate()

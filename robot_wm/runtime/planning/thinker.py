@@ -214,9 +214,10 @@ class Thinker:
             for name in self._root
         }
 
-    def close(self) -> None:
-        """End the planner."""
-        self._planner.close()
+    @property
+    def thread_id(self) -> int:
+        """The kernel's number of the thread that plans, for its scheduler."""
+        return self._planner.thread_id
 
 
 def _limit(wanted: float | None, recorded: float | None) -> float:

@@ -9,95 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from planned import DEPTH, planner_section
 
 from robot_wm.runtime.engine import EngineError
 from robot_wm.runtime.graph_tensors import NoiseTensor
 from robot_wm.runtime.manifest import Manifest
-from robot_wm.runtime.planner_section import Planner as PlannerSection
 from robot_wm.runtime.planning.config import PlanningConfig
 from robot_wm.runtime.planning.planner import Planner
 from robot_wm.runtime.planning.thinker import Thinker
-
-DEPTH, CANDIDATES = 5, 4
-FLOAT = TensorProto.FLOAT
-
-
-def planner_json(spec: Any, **changes: Any) -> dict[str, Any]:
-    """The section of a planner whose root is the stand-in's next/deter [1, 4] and post_logits [1, 2, 3], and is shown.
-
-    ``planner_graph`` is its graph.
-    """
-    a = spec.action_dim
-    section: dict[str, Any] = {
-        "kind": "halving",
-        "graph": "planner.onnx",
-        "candidates": CANDIDATES,
-        "depth": DEPTH,
-        "root": ["next/deter", "post_logits"],
-        "noise": [
-            {"name": "noise/plan", "shape": [1, CANDIDATES, DEPTH, a], "distribution": "normal"},
-            {"name": "noise/root", "shape": [1, CANDIDATES], "distribution": "gumbel"},
-        ],
-        "outputs": [
-            {"name": "action", "shape": [1, a]},
-            {"name": "value", "shape": [1]},
-            {"name": "scores", "shape": [1, CANDIDATES]},
-            {"name": "plan", "shape": [1, DEPTH, a]},
-            {"name": "gain", "shape": [1]},
-        ],
-        "budget_s": 0.5 * spec.control_period_s,
-        "parity": {
-            "file": "planner_parity.npz",
-            "plans": 256,
-            "near_tie_plans": 0,
-            "unsteady_plans": 0,
-            "differing_plans": 0,
-            "largest_error": {"action": 0.0},
-        },
-        "gate": {"episodes": 20, "seed": 0, "planned": 2.0, "reactive": 1.0, "interval": [0.5, 1.5]},
-    }
-    return section | changes
-
-
-def planner_graph(action_dim: int, *, gain: float = 1.0, scale: float = 0.01) -> bytes:
-    """Every element of ``plan`` [1, K, A] is ``scale`` times the mean of next/deter (the stand-in's: ticks since
-    is_first); ``action`` is its first row, ``value`` that mean, ``gain`` the constant; scores are the mean noise.
-    """
-    a = action_dim
-    shapes = {
-        "next/deter": [1, 4],
-        "post_logits": [1, 2, 3],
-        "noise/plan": [1, CANDIDATES, DEPTH, a],
-        "noise/root": [1, CANDIDATES],
-    }
-    outputs = {"action": [1, a], "value": [1], "scores": [1, CANDIDATES], "plan": [1, DEPTH, a], "gain": [1]}
-    constants = {
-        "ones": np.full((1, DEPTH, a), scale, np.float32),
-        "first": np.full((1, a), scale, np.float32),
-        "zero": np.float32([0]),
-        "gain_of": np.float32([gain]),
-    }
-    node = helper.make_node
-    nodes = [
-        node("ReduceMean", ["next/deter"], ["value"], axes=[1], keepdims=0),
-        node("Mul", ["ones", "value"], ["plan"]),
-        node("Mul", ["first", "value"], ["action"]),
-        node("ReduceMean", ["post_logits"], ["logit"], axes=[1, 2], keepdims=0),
-        node("Mul", ["logit", "zero"], ["nothing"]),
-        node("Add", ["gain_of", "nothing"], ["gain"]),
-        node("ReduceMean", ["noise/plan"], ["drawn"], axes=[2, 3], keepdims=0),
-        node("Add", ["drawn", "noise/root"], ["scores"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "plan",
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in shapes.items()],
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    return bytes(model.SerializeToString())
 
 
 class ScriptedEngine:
@@ -249,10 +168,8 @@ def make_bench(make_agent, make_spec) -> Callable[..., Bench]:
             action = spec.action.model_copy(update={"mode": "discrete"})
             changes["spec"] = spec.model_copy(update={"action": action})
         manifest = manifest.model_copy(update=changes)
-        section = PlannerSection.model_validate(planner_json(spec, root=["next/deter"]))
-        section = section.model_copy(
-            update={"noise": (NoiseTensor(name="noise/plan", shape=(1, 3, 2), distribution="normal"),)}
-        )
+        noise = (NoiseTensor(name="noise/plan", shape=(1, 3, 2), distribution="normal"),)
+        section = planner_section(manifest).model_copy(update={"root": ("next/deter",), "noise": noise})
         engine, clock = ScriptedEngine(), ScriptedClock()
         workers: list[ScriptedWorker] = []
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from robot_wm.training.checkpoint import LoadedAgent
     from robot_wm_export.calibration import Calibration
     from robot_wm_export.monitor.calibrate import Plan
-    from robot_wm_export.planner.export import PlannerRequest
+    from robot_wm_export.planner.export import PlannerSettings
 
 app = cyclopts.App(name="export", help="Write a checkpoint's agent as a bundle that a robot can run and verify.")
 
@@ -103,7 +103,7 @@ def export(
     precisions = parse_precisions(precision) if precision is not None else ()
     if calibration is not None and "int8" not in precisions:
         raise UserError("--calibration: only int8 is calibrated; add --precision int8")
-    request = _request(planner, planner_candidates, planner_depth, planner_budget_ms, planner_starts)
+    settings = _planner_settings(planner, planner_candidates, planner_depth, planner_budget_ms, planner_starts)
     console = messages()
     with console.status("loading the checkpoint") as status:
         loaded = load_agent(checkpoint, which)
@@ -131,7 +131,7 @@ def export(
             precisions=precisions,
             calibration=ticks,
             monitor=_plan(monitor, monitor_rate, config.task_options),
-            planner=request,
+            planner=settings,
             on_stage=status.update,
         )
     for name, resolution in report.manifest.parity.thresholds.resolution.items():
@@ -155,17 +155,17 @@ def _plan(episodes: int, rate: float, options: dict[str, Any]) -> Plan | None:
     return Plan(episodes=episodes, false_alarm_rate=rate, options=dict(options)) if episodes else None
 
 
-def _request(
+def _planner_settings(
     kind: PlannerKind | None, candidates: int, depth: int, budget_ms: float | None, starts: int
-) -> PlannerRequest | None:
-    from robot_wm_export.planner.export import PlannerRequest
+) -> PlannerSettings | None:
+    from robot_wm_export.planner.export import PlannerSettings
 
     if kind is None:
         if budget_ms is not None:
             raise UserError("--planner-budget-ms: of a planner; add --planner flat or halving")
         return None
     budget_s = None if budget_ms is None else 1e-3 * budget_ms
-    return PlannerRequest(kind=kind, candidates=candidates, depth=depth, budget_s=budget_s, starts=starts)
+    return PlannerSettings(kind=kind, candidates=candidates, depth=depth, budget_s=budget_s, starts=starts)
 
 
 def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:

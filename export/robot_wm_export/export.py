@@ -19,7 +19,7 @@ from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm_export.calibration import Calibration
 from robot_wm_export.monitor.calibrate import Plan, calibrate
 from robot_wm_export.onnx_export import export_newest, export_op17
-from robot_wm_export.planner.export import PlannerExport, PlannerRequest, export_planner, make_graph, with_gate
+from robot_wm_export.planner.export import PlannerExport, PlannerSettings, export_planner, make_graph, with_gate
 from robot_wm_export.precision import low_precision
 from robot_wm_export.rollout import Rollout, check_rollout
 from robot_wm_export.tick_graph import TickGraph
@@ -51,7 +51,7 @@ def export_agent(
     precisions: Sequence[LowPrecision] = (),
     calibration: Calibration | None = None,
     monitor: Plan | None = None,
-    planner: PlannerRequest | None = None,
+    planner: PlannerSettings | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ExportReport:
     """Export ``agent`` (on the CPU, float32) to the folder ``out`` (``*.rwm``) and check it over ``rollout``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +15,16 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engines import EngineKind, make_engine
 from robot_wm.runtime.parity_section import Precision
-from robot_wm.runtime.planning.load import load_planner
+from robot_wm.runtime.planning.config import ALWAYS
+from robot_wm.runtime.planning.planner import Planner
+from robot_wm.runtime.planning.request import PlannerRequest
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.spec import require_same
 from robot_wm.tasks import agent_spec, backend_names, make_env, parse_options
 from robot_wm.zoo.catalog import locate_bundle
+
+_WAITS = replace(ALWAYS, patient=True)  # every tick plans, and the simulator stands still meanwhile
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def driven(
         try:
             require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {name}")
             tick = make_engine(engine, opened, precision=precision)
-            thinking = load_planner(opened, kind=engine, forced=force_planner) if planner else None
+            thinking = _planner(opened, engine, force_planner, seed) if planner else None
             controller = start_controller(
                 opened,
                 engine=tick,
@@ -76,9 +80,16 @@ def driven(
                 config=config,
                 noise_seed=noise_seed,
                 planner=thinking,
-                planner_seed=seed,
+                planning=None if thinking is None else replace(_WAITS, seed=seed),
             )
             with controller:
                 yield Driven(controller, env, name, backend_names(name, options)[0], opened.manifest.lineage.steps)
         finally:
             env.close()
+
+
+def _planner(bundle: Bundle, engine: EngineKind, forced: bool, seed: int) -> Planner:
+    request = PlannerRequest(name=bundle.manifest.kind, forced=forced, config=replace(_WAITS, seed=seed))
+    planner = request.open(bundle, kind=engine)
+    assert planner is not None  # it was asked for
+    return planner

@@ -27,7 +27,7 @@ _NOT_MEASURED = PlannerGate(episodes=1, seed=0, planned=0.0, reactive=0.0, inter
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannerRequest:
+class PlannerSettings:
     """Which planner a bundle is to have."""
 
     kind: PlannerKind
@@ -61,24 +61,24 @@ class PlannerExport:
 
 
 def export_planner(
-    graph: PlannerGraph, request: PlannerRequest, spec: AgentSpec, recording: Recording
+    graph: PlannerGraph, settings: PlannerSettings, spec: AgentSpec, recording: Recording
 ) -> PlannerExport:
     """Export it and record its plans from the tick's recorded outputs.
 
     Raises UserError for what a bundle cannot hold and for a planner that cannot be checked; see `record_plans`.
     """
     model = export_op17(graph)
-    plans, parity = record_plans(model, graph, recording, seed=request.seed)
+    plans, parity = record_plans(model, graph, recording, seed=settings.seed)
     section = Planner(
-        kind=request.kind,
+        kind=settings.kind,
         graph=FILE,
-        candidates=request.candidates,
-        depth=request.depth,
+        candidates=settings.candidates,
+        depth=settings.depth,
         decides=graph.decides,
         root=graph.root,
         noise=graph.noise,
         outputs=tuple(TensorSpec(name=name, shape=shape) for name, shape in graph.output_shapes.items()),
-        budget_s=request.budget(spec),
+        budget_s=settings.budget(spec),
         parity=parity,
         gate=_NOT_MEASURED,
     )
@@ -86,17 +86,17 @@ def export_planner(
 
 
 def with_gate(
-    planner: PlannerExport, request: PlannerRequest, write: Callable[[Path, PlannerExport], object]
+    planner: PlannerExport, settings: PlannerSettings, write: Callable[[Path, PlannerExport], object]
 ) -> PlannerExport:
     """The same with what it is worth, measured with the bundle that ``write`` makes in a temporary place."""
     with tempfile.TemporaryDirectory(prefix="robot_wm_planner_") as folder:
         bundle = Path(folder) / "agent.rwm"
         write(bundle, planner)
-        gate = measure_gate(bundle, episodes=request.starts, seed=request.seed)
+        gate = measure_gate(bundle, episodes=settings.starts, seed=settings.seed)
     return replace(planner, section=planner.section.model_copy(update={"gate": gate}))
 
 
-def make_graph(agent: Agent, spec: AgentSpec, request: PlannerRequest) -> PlannerGraph:
-    """The torch module to export; UserError for a request that cannot be met, before anything is done."""
-    request.budget(spec)
-    return PlannerGraph(agent, request.kind, candidates=request.candidates, depth=request.depth)
+def make_graph(agent: Agent, spec: AgentSpec, settings: PlannerSettings) -> PlannerGraph:
+    """The torch module to export; UserError for settings that cannot be met, before anything is done."""
+    settings.budget(spec)
+    return PlannerGraph(agent, settings.kind, candidates=settings.candidates, depth=settings.depth)

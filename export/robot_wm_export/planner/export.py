@@ -17,7 +17,7 @@ from robot_wm.runtime.planner_section import PLANNER as FILE
 from robot_wm.runtime.planner_section import Planner, PlannerGate, PlannerKind
 from robot_wm.runtime.planning.plan_recording import PlanRecording
 from robot_wm.spec import AgentSpec
-from robot_wm_export.onnx_export import export_op17
+from robot_wm_export.onnx_export import export_op17, folded
 from robot_wm_export.planner.gate import GATE_SEED, measure_gate
 from robot_wm_export.planner.graph import PlannerGraph
 from robot_wm_export.planner.recorded import record_plans
@@ -67,7 +67,7 @@ def export_planner(
 
     Raises UserError for what a bundle cannot hold and for a planner that cannot be checked; see `record_plans`.
     """
-    model = export_op17(graph)
+    model = export_op17(graph, simplify=folded)
     plans, parity = record_plans(model, graph, recording, seed=settings.seed)
     section = Planner(
         kind=settings.kind,

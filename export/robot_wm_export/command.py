@@ -37,10 +37,10 @@ def export(
     monitor: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     monitor_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.01,
     planner: Literal["flat", "halving"] | None = None,
-    planner_candidates: Annotated[int, Parameter(validator=Number(gte=2, lte=1024))] = 16,
-    planner_depth: Annotated[int, Parameter(validator=Number(gte=1, lte=64))] = 5,
+    planner_candidates: Annotated[int | None, Parameter(validator=Number(gte=2, lte=1024))] = None,
+    planner_depth: Annotated[int | None, Parameter(validator=Number(gte=1, lte=64))] = None,
     planner_budget_ms: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
-    planner_starts: Annotated[int, Parameter(validator=Number(gte=20))] = 20,
+    planner_starts: Annotated[int | None, Parameter(validator=Number(gte=20))] = None,
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
     seed: Seed = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -75,13 +75,13 @@ def export(
         Planner to write beside, over what the agent's model imagines: flat (sequences side by side, weighted) or
         halving (first actions, of which the better half is tried again). By default there is none.
     planner_candidates
-        Action sequences that it tries.
+        Action sequences that it tries [default: 16].
     planner_depth
-        Control steps of each.
+        Control steps of each [default: 5].
     planner_budget_ms
         What it may take of a control period [default: half of it].
     planner_starts
-        Episodes of the task that tell whether it pays, each played with it and by the actor alone.
+        Episodes of the task that tell whether it pays, each played with it and by the actor alone [default: 20].
     rollout_ticks
         Control steps of the task that are recorded and compared.
     seed
@@ -156,16 +156,23 @@ def _plan(episodes: int, rate: float, options: dict[str, Any]) -> Plan | None:
 
 
 def _planner_settings(
-    kind: PlannerKind | None, candidates: int, depth: int, budget_ms: float | None, starts: int
+    kind: PlannerKind | None, candidates: int | None, depth: int | None, budget_ms: float | None, starts: int | None
 ) -> PlannerSettings | None:
     from robot_wm_export.planner.export import PlannerSettings
 
-    if kind is None:
-        if budget_ms is not None:
-            raise UserError("--planner-budget-ms: of a planner; add --planner flat or halving")
-        return None
-    budget_s = None if budget_ms is None else 1e-3 * budget_ms
-    return PlannerSettings(kind=kind, candidates=candidates, depth=depth, budget_s=budget_s, starts=starts)
+    given = {
+        "candidates": candidates,
+        "depth": depth,
+        "budget_s": None if budget_ms is None else 1e-3 * budget_ms,
+        "starts": starts,
+    }
+    chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    if kind is not None:
+        return PlannerSettings(kind=kind, **chosen)
+    if chosen:
+        name = next(iter(chosen)).replace("budget_s", "budget-ms")
+        raise UserError(f"--planner-{name}: of a planner; add --planner flat or halving")
+    return None
 
 
 def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:

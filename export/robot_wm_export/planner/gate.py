@@ -17,12 +17,13 @@ from robot_wm.runtime.safety import SafetyConfig
 GATE_SEED = 5_000_011  # starts that neither training nor evaluation nor a monitor's calibration see
 
 
-def measure_gate(bundle: Path, *, episodes: int, seed: int = GATE_SEED) -> PlannerGate:
+def measure_gate(bundle: Path, *, episodes: int, seed: int = GATE_SEED, forced: bool = False) -> PlannerGate:
     """Drive the bundle's task by its controller, ``episodes`` starts each with the planner and by the actor alone.
 
-    The actor is greedy, every plan is waited for. Raises UserError for a bundle or a task that cannot be driven.
+    The actor is greedy, every plan is waited for. ``forced``: also where the bundle says that it does not pay. Raises
+    UserError for a bundle or a task that cannot be driven.
     """
-    reactive, planned = (_returns(bundle, planner, episodes, seed) for planner in (False, True))  # [E] each
+    reactive, planned = (_returns(bundle, planner, forced, episodes, seed) for planner in (False, True))  # [E] each
     return PlannerGate(
         episodes=episodes,
         seed=seed,
@@ -33,8 +34,8 @@ def measure_gate(bundle: Path, *, episodes: int, seed: int = GATE_SEED) -> Plann
     )
 
 
-def _returns(bundle: Path, planner: bool, episodes: int, seed: int) -> NDArray[np.float64]:
-    robot = driven(bundle, config=SafetyConfig(soft_start_s=0.0), seed=seed, planner=planner)
+def _returns(bundle: Path, planner: bool, forced: bool, episodes: int, seed: int) -> NDArray[np.float64]:
+    robot = driven(bundle, config=SafetyConfig(soft_start_s=0.0), seed=seed, planner=planner, force_planner=forced)
     with robot as it:
         longest_s = LONGEST_EPISODE_STEPS * it.controller.spec.control_period_s
         result = run_closed_loop(

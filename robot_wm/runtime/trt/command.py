@@ -34,6 +34,7 @@ def build(
     /,
     *,
     precision: Precision = "fp32",
+    planner: Annotated[bool, Parameter(negative="")] = False,
     engine_dir: Path | None = None,
     options: Options = BuildOptions(),  # noqa: B008 - frozen
     public_key: Path | None = None,
@@ -49,6 +50,8 @@ def build(
         Folder agent.rwm, agent.rwm.zip, or zoo:NAME (see `robot-wm zoo list`).
     precision
         Of the graph in the bundle that is built: fp32, fp16 or int8.
+    planner
+        The engine of the bundle's planner instead, which has one precision, fp32.
     engine_dir
         Folder of engines; default /var/lib/robot_wm/engines if /var/lib/robot_wm exists, else in your cache.
     public_key
@@ -57,27 +60,30 @@ def build(
         Print one JSON object.
     """
     from robot_wm.runtime.bundle import Bundle
-    from robot_wm.runtime.bundle_graph import tick_graph
+    from robot_wm.runtime.bundle_graph import planner_graph, tick_graph
     from robot_wm.runtime.trt import api
     from robot_wm.runtime.trt.cache import EngineCache
     from robot_wm.runtime.trt.provide import provide
     from robot_wm.zoo.catalog import locate_bundle
 
+    if planner and precision != "fp32":
+        raise UserError(f"--precision {precision}: of the policy; a planner is fp32")
     tells_progress = api.load(need_builder=True).tells_progress
     cache = EngineCache(engine_dir)
     with Bundle.open(*locate_bundle(bundle, public_key)) as opened:
+        graph = planner_graph(opened.manifest) if planner else tick_graph(opened.manifest, precision)
         with progress() as bar:
-            row = bar.add_task(f"build {precision}", total=100 if tells_progress else None, note="")
+            row = bar.add_task(f"build {graph.file}", total=100 if tells_progress else None, note="")
             provided = provide(
                 opened,
-                tick_graph(opened.manifest, precision),
+                graph,
                 options=options,
                 folder=cache.folder,
                 on_progress=lambda share, what: bar.update(row, completed=round(100 * share), note=what),
             )
             bar.update(row, total=100, completed=100, note="done")
         try:
-            checked = _check(opened, provided, precision)
+            checked = _check_planner(opened, provided) if planner else _check(opened, provided, precision)
         except UserError as error:
             cache.remove(provided.key)
             raise UserError(f"{error}; the engine was removed from {cache.folder}") from None
@@ -119,6 +125,29 @@ def _check(bundle: Bundle, provided: Provided, precision: Precision) -> dict[str
         "free_running_draws": free.draws,
         "first_flip_tick": free.first_flip_tick,
         "free_running_action_divergence": free.action_divergence,
+    }
+
+
+def _check_planner(bundle: Bundle, provided: Provided) -> dict[str, Any]:
+    """Run the engine over the recorded plans. Raises UserError if it is too far off."""
+    from robot_wm.runtime.planning.plan_parity import check_plan_parity
+
+    planner = bundle.manifest.planner
+    assert planner is not None  # or there would be no graph
+    engine = provided.engine()
+    engine.activate()
+    try:
+        graph_error = engine.graph_error
+        found = check_plan_parity(engine, planner, bundle.plans(), origin=str(bundle.path))
+    finally:
+        engine.deactivate()
+    return {
+        "cuda_graph": graph_error or "captured",
+        "plans": found.plans,
+        "near_tie_plans": found.near_tie_plans,
+        "unsteady_plans": found.unsteady_plans,
+        "differing_plans": found.differing_plans,
+        "largest_error": max(found.largest_error.values()),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from planned import with_planner
 
 from robot_wm.errors import UserError
 from robot_wm.runtime import graph_trial
@@ -17,6 +18,8 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.bundle_graph import tick_graph
 from robot_wm.runtime.engines import make_engine
 from robot_wm.runtime.onnx_engine import OnnxEngine
+from robot_wm.runtime.planning.load import load_planner
+from robot_wm.runtime.signature import load_private_key
 from robot_wm.runtime.start import start_controller
 from robot_wm.runtime.trt import api
 from robot_wm.runtime.trt.cache import EngineCache
@@ -65,6 +68,29 @@ def test_build_says_what_it_made_and_that_it_is_right(run, folder, trt):
     (row,) = run("list")["rows"]
     assert row["path"] == made["engine"]
     assert row["key"]["precision"] == "fp32"
+
+
+def test_a_planners_engine_is_built_checked_and_found_at_the_start(signed_bundle, folder, tmp_path, trt, capsys):
+    key = load_private_key(signed_bundle.private_key)
+    path = with_planner(signed_bundle.folder, tmp_path / "planned.rwm", sign_key=key)
+    app(["build", str(path), "--planner", "--engine-dir", str(folder), "--json"])
+    made = json.loads(capsys.readouterr().out)
+    assert (made["built"], made["plans"], made["differing_plans"]) == (True, 256, 0)
+    assert made["largest_error"] < 1e-6
+    builds = len(trt.configs)
+    with Bundle.open(path, signed_bundle.public_key) as planned:
+        engine = load_planner(planned, kind="tensorrt", engine_dir=folder)
+        assert isinstance(engine, TensorRTEngine)
+        engine.deactivate()
+        assert len(trt.configs) == builds
+        provide(planned, folder=folder)  # the policy's is another one
+        assert len(trt.configs) > builds
+    for arguments, naming in (
+        ([str(path), "--planner", "--precision", "fp16"], "--precision fp16: of the policy"),
+        ([str(signed_bundle.folder), "--planner"], "the bundle has no planner; export it with --planner"),
+    ):
+        with pytest.raises(UserError, match=naming):
+            app(["build", *arguments, "--engine-dir", str(folder)])
 
 
 def test_key_tells_what_would_be_built_and_builds_nothing(run, folder):

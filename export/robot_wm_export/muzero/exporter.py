@@ -14,15 +14,22 @@ from torch import Tensor, nn
 
 from robot_wm.muzero.agent import MuZeroAgent
 from robot_wm.nn.value_scaling import scale_slope
+from robot_wm.search.latent_model import LatentModel
 from robot_wm_export.muzero.deployed_tick import DeployedTick
 
 
 class MuZeroExporter:
-    """See `robot_wm_export.exporters.Exporter`."""
+    """See `robot_wm_export.exporters.Exporter` and `PlanningExporter`."""
+
+    root: tuple[str, ...] = ("next/latent",)
 
     def deployed(self, agent: MuZeroAgent, fields: Sequence[str]) -> nn.Module:
         """Its tick laid out for engines."""
         return _DeployedGraph(agent, fields)
+
+    def latent_model(self, agent: MuZeroAgent) -> LatentModel:
+        """What it learned, asked without observations."""
+        return agent.latent_model()
 
     @torch.inference_mode()
     def value_magnitude(self, agent: MuZeroAgent, outputs: Mapping[str, NDArray[Any]]) -> float:

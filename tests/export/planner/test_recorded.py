@@ -24,7 +24,10 @@ from robot_wm_export.planner.recorded import record_plans
 TICKS = 256
 
 
-@pytest.mark.parametrize(("kind", "planner", "decides"), [("proprio", "flat", False), ("discrete", "halving", True)])
+@pytest.mark.parametrize(
+    ("kind", "planner", "decides"),
+    [("proprio", "flat", False), ("discrete", "halving", True), ("muzero", "flat", False)],
+)
 def test_an_exported_planner_plans_as_torch_does(make_planned, kind, planner, decides):
     agent, recording = make_planned(kind)
     graph = PlannerGraph(agent, planner, candidates=4, depth=2)

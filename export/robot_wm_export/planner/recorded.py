@@ -25,10 +25,11 @@ from robot_wm.runtime.planning.plan_recording import PlanRecording, recorded_roo
 from robot_wm_export.planner.graph import PlannerGraph
 
 MAX_BYTES = 2**26  # of the recording
-# Every product is changed by this share, each number for itself: more than engines of float32 differ by, and a three
-# hundredth of the tolerance.
-JITTER = 3e-6
+# Every product is changed by this share, each number for itself. Trained Dreamers of size 1m on ONNX Runtime differ
+# from torch in as many plans as with a tenth of it, and in no plan that it does not find.
+JITTER = 1e-6
 JITTERS = 8  # a decision that stands on an edge falls to the same side in all of them once in 256 plans
+MAX_UNSTEADY = 0.5  # of the plans: the others are what an engine is held to
 
 _PRODUCTS = ("Gemm", "MatMul")
 Arrays = Mapping[str, NDArray[Any]]
@@ -40,7 +41,7 @@ def record_plans(
     """Plan from ``MIN_PLANS`` of the tick's recorded outputs on ONNX Runtime, and compare that with torch.
 
     ``model`` is the exported graph. Raises UserError for one that plans something else than torch, for a plan that is
-    not finite, for one that changes by leaps more often than an engine may differ, and for a recording that is too
+    not finite, for one that rounding changes more often than an engine may differ, and for a recording that is too
     large.
     """
     size = 4 * MIN_PLANS * sum(int(np.prod(entry.shape)) for entry in graph.noise)
@@ -59,14 +60,15 @@ def record_plans(
     max_differing = PlannerParity.model_fields["max_differing"].default
     made = _run(model, inputs, outputs)
     _require_finite(made)
-    unsteady = np.zeros(MIN_PLANS, dtype=np.bool_)  # [P]
     shapes = _product_shapes(model)
-    for _ in range(JITTERS):
-        unsteady |= differing(made, _run(_jittered(model, shapes, rng), inputs, outputs), tolerance)
-    if unsteady.sum() > max_differing * MIN_PLANS:
+    leaps = np.stack(  # [J, P] which plans are others
+        [differing(made, _run(_jittered(model, shapes, rng), inputs, outputs), tolerance) for _ in range(JITTERS)]
+    )
+    unsteady = np.asarray(leaps.any(0), dtype=np.bool_)
+    share = float(leaps.mean())
+    if share > max_differing or unsteady.mean() > MAX_UNSTEADY:
         raise UserError(
-            f"planner: rounding alone turns {unsteady.sum()} of {MIN_PLANS} plans into others, at most"
-            f" {max_differing:g} of all may be so: what it plans is chance; a hardly trained critic does that"
+            f"planner: rounding alone turns {share:.0%} of its plans into others, at most {max_differing:.0%} may be so: what it plans is chance; a hardly trained critic does that"
         )
     plans = PlanRecording(inputs=inputs, outputs=made, unsteady=unsteady)
     found = compare_plans(plans, graph.run(inputs), decides=graph.decides, tolerance=tolerance)

@@ -136,7 +136,7 @@ def test_plans_that_rounding_decides_are_found_and_no_others():
 
 def test_a_planner_that_rounding_decides_too_often_is_refused():
     graph = Edge(near=100)
-    naming = r"planner: rounding alone turns 2\d% of its plans into others, at most 10% may be so"
+    naming = r"planner: rounding alone turns 2\d% of its plans into others, at most 10% may be"
     with pytest.raises(UserError, match=naming):
         record_plans(graph.model(), graph, graph.recording(), seed=0)
 

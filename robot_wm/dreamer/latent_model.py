@@ -8,15 +8,16 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.pessimism import Ensemble, disagreement
-from robot_wm.search.latent_model import Prediction, Transition
+from robot_wm.nn.heads import Policy
+from robot_wm.search.latent_model import Outcome, StagedModel
 
 
-class DreamerLatentModel(nn.Module):
-    """See `robot_wm.search.latent_model.LatentModel`; a latent is deter and the one-hot stoch side by side [N, L].
+class DreamerLatentModel(StagedModel):
+    """A `robot_wm.search.latent_model.LatentModel`; a latent is deter and the one-hot stoch side by side [N, L].
 
     A step is the GRU and the prior's most likely classes. Its reward and its discount are the heads' at the latent it
     leads to, as in imagination, and the discount is the continue head's probability alone: that head learns
@@ -37,20 +38,31 @@ class DreamerLatentModel(nn.Module):
         if self.penalty and ensemble is None:
             raise ValueError(f"penalty is {self.penalty:g} reward units a nat, but there is no ensemble to disagree")
 
-    def predict(self, latent: Tensor) -> Prediction:
-        """Actor and critic at latents [N, L]."""
-        feature = latent.to(self.agent.dtype)
-        return Prediction(self.agent.actor(feature), self.agent.critic.mean(feature))
-
-    def step(self, latent: Tensor, action: Tensor) -> Transition:
-        """The prior's answer to actions [N, A] at latents [N, L] float32."""
+    def lead(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """See StagedModel; a step shows the latent it leads to, and what the ensemble disagreed about on the way."""
         agent, config = self.agent, self.agent.config
+        latent = latent.expand(len(action), -1)
         deter, stoch = latent.split([config.deter, config.stoch * config.classes], -1)
         greedy = torch.ones((), device=latent.device)
         after = torch.cat(agent.advance(deter, stoch, action, greedy), -1)  # [N, L]
-        feature = after.to(agent.dtype)
+        if self.ensemble is None or not self.penalty:
+            return after, after
+        doubt = disagreement(self.ensemble(latent.to(agent.dtype), action))  # [N]
+        return after, torch.cat([after, doubt.unsqueeze(-1)], -1)
+
+    def outcome(self, shown: Tensor) -> Outcome:
+        """See StagedModel."""
+        agent = self.agent
+        feature = shown[:, : agent.config.deter + agent.config.stoch * agent.config.classes].to(agent.dtype)
         reward = agent.reward.mean(feature)  # [N]
         if self.ensemble is not None and self.penalty:
-            doubt = disagreement(self.ensemble(latent.to(agent.dtype), action))
-            reward = reward - self.penalty * doubt
-        return Transition(after, reward, torch.sigmoid(agent.cont(feature)), self.predict(after))
+            reward = reward - self.penalty * shown[:, -1]
+        return Outcome(reward, torch.sigmoid(agent.cont(feature)))
+
+    def policy(self, latent: Tensor) -> Policy:
+        """See StagedModel."""
+        return self.agent.actor(latent.to(self.agent.dtype))  # type: ignore[no-any-return]
+
+    def value(self, latent: Tensor) -> Tensor:
+        """See StagedModel."""
+        return self.agent.critic.mean(latent.to(self.agent.dtype))

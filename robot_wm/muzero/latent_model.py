@@ -1,18 +1,19 @@
 """MuZero as a search sees it: see `robot_wm.search.latent_model.LatentModel`.
 
-Shape letters: N states side by side, L numbers of a latent, A action dimensions.
+Shape letters: N states side by side, L numbers of a latent, A action dimensions, U units.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robot_wm.muzero.networks import Networks
-from robot_wm.search.latent_model import Prediction, Transition
+from robot_wm.nn.heads import Policy
+from robot_wm.search.latent_model import Outcome, StagedModel
 
 
-class MuZeroLatentModel(nn.Module):
+class MuZeroLatentModel(StagedModel):
     """g and f on ``networks``, the agent's own or those of its target; ``discount`` is a control step's."""
 
     def __init__(self, networks: Networks, *, discount: float, action_dim: int, discrete: bool) -> None:
@@ -20,18 +21,21 @@ class MuZeroLatentModel(nn.Module):
         self.networks, self.discount = networks, discount
         self.action_dim, self.discrete = action_dim, discrete
 
-    def predict(self, latent: Tensor) -> Prediction:
-        """Policy and value at latents [N, L]."""
-        return Prediction(self.networks.policy(latent), self.networks.value(latent))
-
-    def step(self, latent: Tensor, action: Tensor) -> Transition:
-        """Answer actions [N, A] at latents [N, L]."""
+    def lead(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """See StagedModel; a step shows the dynamics' trunk [N, U]."""
         dynamics = self.networks.dynamics
-        trunk = dynamics.trunk(latent, action)
-        led = dynamics.lead(trunk)
-        return Transition(
-            latent=led,
-            reward=dynamics.reward.mean(trunk),
-            discount=self.discount * torch.sigmoid(dynamics.cont(trunk)),
-            prediction=self.predict(led),
-        )
+        trunk = dynamics.trunk(latent.expand(len(action), -1), action)
+        return dynamics.lead(trunk), trunk
+
+    def outcome(self, shown: Tensor) -> Outcome:
+        """See StagedModel."""
+        dynamics = self.networks.dynamics
+        return Outcome(dynamics.reward.mean(shown), self.discount * torch.sigmoid(dynamics.cont(shown)))
+
+    def policy(self, latent: Tensor) -> Policy:
+        """See StagedModel."""
+        return self.networks.policy(latent)
+
+    def value(self, latent: Tensor) -> Tensor:
+        """See StagedModel."""
+        return self.networks.value(latent)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robot_wm.search.latent_model import LatentModel
-from robot_wm.search.plan import Candidates, PlannerConfig, PlanOutput
-from robot_wm.search.ranks import ranked
+from robot_wm.search.latent_model import StagedModel
+from robot_wm.search.plan import Candidates, PlannerConfig, PlanOutput, discounted
+from robot_wm.search.ranks import best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +40,11 @@ class FlatPlanner(nn.Module):
     two sides of a bad one (a low temperature averages less). Discrete: the best sequence, the first of equal ones.
     """
 
-    best: Tensor
-
-    def __init__(self, model: LatentModel, config: FlatConfig) -> None:
+    def __init__(self, model: StagedModel, config: FlatConfig) -> None:
         super().__init__()
         self.config, self.discrete = config, model.discrete
         self.candidates = Candidates(model, config)
         self.noise_shape = (1, config.candidates, config.depth, model.action_dim)  # [1, N, K, A]
-        self.register_buffer("best", torch.zeros(1, dtype=torch.long), persistent=False)
 
     def forward(self, latent: Tensor, noise: Tensor) -> PlanOutput:
         """Latent [B, L] and noise [B, N, K, A], standard normal or Gumbel where discrete.
@@ -55,13 +52,16 @@ class FlatPlanner(nn.Module):
         Zero noise gives a continuous actor its own sequence; discrete candidates are distinct first actions even then,
         in the order of the policy, and the actor's mode follows each.
         """
-        start = self.candidates.start(latent, noise[:, :, 0])
-        roll = self.candidates.roll(start, self.candidates.later(noise))
-        shape = noise.shape[:2]
-        scores = roll.score.view(shape)  # [B, N]
+        candidates, shape = self.candidates, noise.shape[:2]
+        actions, shown, end = candidates.start(latent, noise[:, :, 0])
+        if draws := candidates.later(noise):
+            later = candidates.roll(candidates.begin(end), draws)
+            actions, shown, end = actions + later.actions, shown + later.shown, later.latent
+        value = candidates.model.value(end).view(1, -1)  # [1, M]
+        scores = discounted(*candidates.outcomes(shown), value).view(shape)  # [B, N]
         advantage = scores - scores[:, :1]
         weights = self._weights(scores, advantage)  # [B, N]
-        sequences = torch.cat(roll.actions, -1).view(*shape, -1)  # [B, N, K*A]
+        sequences = torch.cat(actions, -1).view(*shape, -1)  # [B, N, K*A]
         plan = torch.bmm(weights.unsqueeze(1), sequences).view(shape[0], *noise.shape[2:])  # [B, K, A]
         return PlanOutput(
             action=plan[:, 0],
@@ -74,7 +74,7 @@ class FlatPlanner(nn.Module):
     def _weights(self, scores: Tensor, advantage: Tensor) -> Tensor:
         """Both [B, N] -> weights [B, N] that sum to 1."""
         if self.discrete or self.config.temperature == 0.0:
-            return ranked(scores, self.best).squeeze(1)
+            return best(scores)
         better = advantage.clamp(min=0.0)
         # In proportion to the best one, not to the spread of all: a few very bad sequences would make all others alike.
         better = better / (self.config.temperature * better.amax(-1, keepdim=True).clamp(min=self.config.least_gain))

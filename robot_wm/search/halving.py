@@ -6,13 +6,14 @@ Shape letters as in `robot_wm.search.plan`; P candidates that are left, R rolls 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from robot_wm.search.latent_model import LatentModel
-from robot_wm.search.plan import Candidates, PlannerConfig, PlanOutput, Start
-from robot_wm.search.ranks import ranked
+from robot_wm.search.latent_model import StagedModel
+from robot_wm.search.plan import Candidates, PlannerConfig, PlanOutput, Start, discounted
+from robot_wm.search.ranks import best, ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class HalvingPlanner(nn.Module):
 
     order: Tensor
 
-    def __init__(self, model: LatentModel, config: HalvingConfig) -> None:
+    def __init__(self, model: StagedModel, config: HalvingConfig) -> None:
         super().__init__()
         self.config = config
         self.candidates = Candidates(model, config)
@@ -59,42 +60,54 @@ class HalvingPlanner(nn.Module):
 
         Of the first phase the first actions' noise is read, of the others that of the actions after it.
         """
-        batch, _, depth, dim = noise.shape
+        candidates, (batch, _, depth, dim) = self.candidates, noise.shape
         first, *later = noise.split(self.config.phases, 1)
-        start = self.candidates.start(latent, first[:, :, 0])
-        roll = self.candidates.roll(start, [None] * (depth - 1))
-        clean = roll.score.view(batch, -1)  # [B, N] without noise
-        mean, scores = clean, clean  # [B, P], [B, N]
+        tried = candidates.start(latent, first[:, :, 0])
+        start = candidates.begin(tried.latent)
+        followed, shown, end = candidates.roll(start, [None] * (depth - 1))
+        reward, discount = candidates.outcomes(tried.shown + shown)
+        value = candidates.model.value(end).view(1, -1)  # [1, M]
+        clean = discounted(reward, discount, value).view(batch, -1)  # [B, N] without noise
+        known = _Known(*start, *(part.view(-1, 1) for part in (reward[0], discount[0], clean)))
+        scores = mean = clean  # [B, N], [B, P]
         left = torch.eye(len(self.order), device=noise.device).expand(batch, -1, -1)  # [B, P, N] one-hot
         for done, fresh in enumerate(later, start=1):
             kept = ranked(mean, self.order[: fresh.shape[1]])  # [B, P', P] one-hot
-            start, left = _kept(start, kept), torch.bmm(kept, left)
+            known, left = known.kept(kept), kept if done == 1 else torch.bmm(kept, left)
             draws = (fresh[:, :, 1:] * self.config.interior).flatten(0, 1).unbind(1)
-            again = self.candidates.roll(start, draws).score.view(batch, -1)  # [B, P']
-            mean = _row(kept, mean)
-            mean = mean + (again - mean) / (done + 1.0)
+            roll = candidates.roll(Start(known.latent, known.first, known.std), draws)
+            value = discounted(*candidates.outcomes(roll.shown), candidates.model.value(roll.latent).view(1, -1))
+            again = known.reward + known.discount * value.view(-1, 1)  # [M', 1]
+            known = known._replace(mean=known.mean + (again - known.mean) / (done + 1.0))
+            mean = known.mean.view(batch, -1)  # [B, P']
             # Of those that are left the mean takes the place of the old one.
             scores = scores * (1.0 - left.sum(1)) + torch.bmm(mean.unsqueeze(1), left).squeeze(1)
-        winner = torch.bmm(ranked(mean, self.order[:1]), left).squeeze(1)  # [B, N] one-hot
+        winner = torch.bmm(best(mean).unsqueeze(1), left).squeeze(1)  # [B, N] one-hot
         advantage = ((clean - clean[:, :1]) * winner).sum(-1)  # [B]
         # The winner, or candidate 0 where that one is as good.
         better = torch.sign(advantage.clamp(min=0.0)).unsqueeze(-1)  # [B, 1] 1 or 0
-        chosen = winner * better + self.candidates.own * (1.0 - better)  # [B, N]
-        sequences = torch.cat(roll.actions, -1).view(batch, -1, depth * dim)
+        chosen = winner * better + candidates.own * (1.0 - better)  # [B, N]
+        sequences = torch.cat(tried.actions + followed, -1).view(batch, -1, depth * dim)
         plan = torch.bmm(chosen.unsqueeze(1), sequences).view(batch, depth, dim)
         value = (chosen * clean).sum(-1)
         return PlanOutput(action=plan[:, 0], value=value, scores=scores, plan=plan, gain=value - clean[:, 0])
 
 
-def _row(kept: Tensor, values: Tensor) -> Tensor:
-    """kept [B, P', P] one-hot, values [B, P] -> [B, P']."""
-    return torch.bmm(kept, values.unsqueeze(-1)).squeeze(-1)
+class _Known(NamedTuple):
+    """What is kept of M rows while they are in the running."""
 
+    latent: Tensor  # [M, L] where the first action led
+    first: Tensor  # [M, A] of the policy there: mean or logits
+    std: Tensor | None  # [M, A]
+    reward: Tensor  # [M, 1] of the first action
+    discount: Tensor  # [M, 1]
+    mean: Tensor  # [M, 1] of all rolls so far
 
-def _kept(start: Start, kept: Tensor) -> Start:
-    """Rows of B*P candidates -> those of the B*P' that are kept; one product carries all of them."""
-    fields = {name: field for name, field in start._asdict().items() if field is not None}
-    columns = [field.view(-1, kept.shape[-1], field[0].numel()) for field in fields.values()]
-    parts = torch.bmm(kept, torch.cat(columns, -1)).split([column.shape[-1] for column in columns], -1)
-    rows = (part.reshape(-1, *field.shape[1:]) for part, field in zip(parts, fields.values(), strict=True))
-    return start._replace(**dict(zip(fields, rows, strict=True)))
+    def kept(self, chosen: Tensor) -> _Known:
+        """Rows of B*P candidates -> those of B*P', chosen [B, P', P] one-hot; one product carries all of them."""
+        fields = {name: field for name, field in self._asdict().items() if field is not None}
+        rows = torch.cat(list(fields.values()), -1).view(
+            -1, chosen.shape[-1], sum(f.shape[-1] for f in fields.values())
+        )
+        parts = torch.bmm(chosen, rows).flatten(0, 1).split([field.shape[-1] for field in fields.values()], -1)
+        return self._replace(**dict(zip(fields, parts, strict=True)))

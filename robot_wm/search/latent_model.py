@@ -1,13 +1,14 @@
 """LatentModel: what a search asks of a learned model, MuZero's or a trained Dreamer's.
 
-Shape letters: N states side by side, L numbers of a latent, A action dimensions.
+Shape letters: N states side by side, L numbers of a latent, A action dimensions, E numbers of what a step shows.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from robot_wm.nn.heads import Policy
 
@@ -42,3 +43,48 @@ class LatentModel(Protocol):
 
     def step(self, latent: Tensor, action: Tensor) -> Transition:
         """Answer actions [N, A] at latents [N, L]."""
+
+
+class Outcome(NamedTuple):
+    """What a step is worth."""
+
+    reward: Tensor  # [N] float32, reward units
+    discount: Tensor  # [N] float32, as in Transition
+
+
+class StagedModel(nn.Module, ABC):
+    """A LatentModel in parts, for who does not need all of it at every step.
+
+    A planner asks for the policy at some latents, for the value at others, and for the rewards of all steps at once.
+    """
+
+    action_dim: int
+    discrete: bool
+
+    @abstractmethod
+    def lead(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """Where actions [N, A] lead from latents [N, L], or from one [1, L] that they share.
+
+        Returns the next latent [N, L] and what the step shows [N, E], from which `outcome` tells what it is worth.
+        """
+
+    @abstractmethod
+    def outcome(self, shown: Tensor) -> Outcome:
+        """Reward and discount of steps, of which [N, E] is shown."""
+
+    @abstractmethod
+    def policy(self, latent: Tensor) -> Policy:
+        """Over actions [N, A] at latents [N, L]."""
+
+    @abstractmethod
+    def value(self, latent: Tensor) -> Tensor:
+        """Expected discounted return [N] at latents [N, L], reward units."""
+
+    def predict(self, latent: Tensor) -> Prediction:
+        """See LatentModel."""
+        return Prediction(self.policy(latent), self.value(latent))
+
+    def step(self, latent: Tensor, action: Tensor) -> Transition:
+        """See LatentModel."""
+        after, shown = self.lead(latent, action)
+        return Transition(after, *self.outcome(shown), self.predict(after))

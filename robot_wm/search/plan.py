@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.nn.heads import Policy
-from robot_wm.search.latent_model import LatentModel
-from robot_wm.search.ranks import ranked
+from robot_wm.search.latent_model import StagedModel
+from robot_wm.search.ranks import best, ranked
 
 _AHEAD_OF_ALL = 1e4  # no logit and no noise comes near it, and half precision still holds it
 
@@ -61,23 +61,20 @@ class PlannerConfig:
                 raise ValueError(f"{name} must be at least 0 and finite, got {value:g}")
 
 
-class Roll(NamedTuple):
-    """Rows rolled through the model."""
-
-    score: Tensor  # [M] n-step return with the critic's bootstrap
-    actions: list[Tensor]  # K times [M, A]
-
-
 class Start(NamedTuple):
     """Where rows stand after their first action: the model answers it once, however often they are rolled on."""
 
-    action: Tensor  # [M, A] the first one
-    latent: Tensor  # [M, L] after it
-    reward: Tensor  # [M]
-    discount: Tensor  # [M]
+    latent: Tensor  # [M, L]
     first: Tensor  # [M, A] of the policy there: mean or logits
     std: Tensor | None  # [M, A]
-    value: Tensor  # [M]
+
+
+class Roll(NamedTuple):
+    """Rows rolled through the model, K steps or those after the first."""
+
+    actions: list[Tensor]  # [M, A] each
+    shown: list[Tensor]  # [M, E] each: what the model's `outcome` is told
+    latent: Tensor  # [M, L] at the end
 
 
 class Candidates(nn.Module):
@@ -93,7 +90,7 @@ class Candidates(nn.Module):
     wanted: Tensor
     own: Tensor
 
-    def __init__(self, model: LatentModel, config: PlannerConfig) -> None:
+    def __init__(self, model: StagedModel, config: PlannerConfig) -> None:
         super().__init__()
         self.model, self.config = model, config
         count = config.candidates
@@ -115,42 +112,53 @@ class Candidates(nn.Module):
             return [None] * (self.config.depth - 1)
         return list((noise[:, :, 1:] * self.widths[:, 1:]).flatten(0, 1).unbind(1))
 
-    def start(self, latent: Tensor, noise: Tensor) -> Start:
+    def start(self, latent: Tensor, noise: Tensor) -> Roll:
         """Take the first actions at roots [B, L]; noise [B, N, A] of that step, not scaled yet."""
         noise = noise * self.widths[:, 0]
-        policy = self.model.predict(latent).policy
-        count = self.config.candidates
-        if self.model.discrete:
+        policy = self.model.policy(latent)
+        if policy.std is None:
             action = self._distinct(policy.first, noise)  # [B, N, A]
         else:
-            assert policy.std is not None
             action = bounded(policy.first.unsqueeze(1) + policy.std.unsqueeze(1) * noise)  # [B, N, A]
-        rows = latent.unsqueeze(1).expand(-1, count, -1).flatten(0, 1)  # [M, L]
         action = action.flatten(0, 1)
-        after = self.model.step(rows, action)
-        policy, value = after.prediction
-        return Start(action, after.latent, after.reward, after.discount, policy.first, policy.std, value)
+        if len(latent) > 1:  # one root is shared as it is
+            latent = latent.repeat_interleave(self.config.candidates, 0)
+        after, shown = self.model.lead(latent, action)
+        return Roll([action], [shown], after)
 
     def _distinct(self, logits: Tensor, noise: Tensor) -> Tensor:
         """Logits [B, A], of the candidates' Gumbel noise [B, N, A] that of the last -> one-hot [B, N, A]."""
-        mode = ranked(logits, self.wanted[:1]).squeeze(1)  # [B, A] one-hot
         # One draw orders all candidates, so one row of noise is enough.
-        return ranked(logits + noise[:, -1] + mode * _AHEAD_OF_ALL, self.wanted)
+        return ranked(logits + noise[:, -1] + best(logits) * _AHEAD_OF_ALL, self.wanted)
+
+    def begin(self, latent: Tensor) -> Start:
+        """What a roll begins with at latents [M, L]."""
+        policy = self.model.policy(latent)
+        return Start(latent, policy.first, policy.std)
 
     def roll(self, start: Start, noise: Sequence[Tensor | None]) -> Roll:
-        """Let the policy go on from there; noise K-1 times [M, A] as it is added, or None for the mode."""
-        value, score, going = start.value, start.reward, start.discount
-        latent, policy = start.latent, Policy(start.first, start.std)
-        actions = [start.action]
-        for draw in noise:
+        """Let the policy act, from ``start`` on; noise of each step [M, A] as it is added, or None for the mode."""
+        latent, actions, shown = start.latent, [], []
+        for step, draw in enumerate(noise):
+            policy = self.model.policy(latent) if step else Policy(start.first, start.std)
             action = policy.mode() if draw is None else policy.sample(draw)
-            action = action if self.model.discrete else bounded(action)
-            after = self.model.step(latent, action)
-            score = score + going * after.reward
-            going = going * after.discount
-            latent, (policy, value) = after.latent, after.prediction
-            actions.append(action)
-        return Roll(score + going * value, actions)
+            actions.append(action if draw is None or self.model.discrete else bounded(action))
+            latent, told = self.model.lead(latent, actions[-1])
+            shown.append(told)
+        return Roll(actions, shown, latent)
+
+    def outcomes(self, shown: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """What steps [M, E] are worth, all at once: rewards and discounts [1, M] of each."""
+        found = self.model.outcome(torch.cat(list(shown)))
+        reward, discount = (part.view(len(shown), -1).split(1) for part in found)
+        return list(reward), list(discount)
+
+
+def discounted(reward: Sequence[Tensor], discount: Sequence[Tensor], value: Tensor) -> Tensor:
+    """The return of steps that end at ``value``, any shape that all share."""
+    for gained, goes_on in zip(reversed(reward), reversed(discount), strict=True):
+        value = gained + goes_on * value
+    return value
 
 
 def bounded(action: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ Shape letters: N states side by side, S tabular states, A action dimensions.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from robot_wm.nn.heads import Policy
-from robot_wm.search.latent_model import Prediction, Transition
+from robot_wm.search.latent_model import Outcome, StagedModel
 
 
-class Tabular(nn.Module):
+class Tabular(StagedModel):
     """A deterministic chain: a latent is a one-hot state [N, S], and everything is looked up."""
 
     discrete = True
@@ -25,18 +25,20 @@ class Tabular(nn.Module):
         self.reward = torch.randn(states, actions, generator=g)
         self.discount = torch.rand(states, actions, generator=g)
         self.logits = torch.randn(states, actions, generator=g)
-        self.value = torch.randn(states, generator=g)
+        self.values = torch.randn(states, generator=g)
 
-    def predict(self, latent: Tensor) -> Prediction:
-        return Prediction(Policy(latent @ self.logits, None), latent @ self.value)
-
-    def step(self, latent: Tensor, action: Tensor) -> Transition:
+    def lead(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         pair = latent.unsqueeze(-1) * action.unsqueeze(-2)  # [N, S, A] one-hot
-        leads = torch.eye(self.states)[self.leads]  # [S, A, S]
-        after = torch.einsum("nsa,sat->nt", pair, leads)
-        return Transition(
-            after, (pair * self.reward).sum((1, 2)), (pair * self.discount).sum((1, 2)), self.predict(after)
-        )
+        return torch.einsum("nsa,sat->nt", pair, torch.eye(self.states)[self.leads]), pair.flatten(1)
+
+    def outcome(self, shown: Tensor) -> Outcome:
+        return Outcome(shown @ self.reward.flatten(), shown @ self.discount.flatten())
+
+    def policy(self, latent: Tensor) -> Policy:
+        return Policy(latent @ self.logits, None)
+
+    def value(self, latent: Tensor) -> Tensor:
+        return latent @ self.values
 
     def root(self, state: int = 0) -> Tensor:
         """[1, S]."""
@@ -49,10 +51,10 @@ class Tabular(nn.Module):
             total += going * self.reward[state, action].item()
             going *= self.discount[state, action].item()
             state = int(self.leads[state, action])
-        return total + going * self.value[state].item()
+        return total + going * self.values[state].item()
 
 
-class Quadratic(nn.Module):
+class Quadratic(StagedModel):
     """x' = x + a, reward -(|x'|^2 + cost |a|^2), value -|x|^2, a policy that goes a part of the way to 0."""
 
     discrete = False
@@ -63,14 +65,21 @@ class Quadratic(nn.Module):
         super().__init__()
         self.action_dim, self.discount, self.cost, self.part, self.std = dims, discount, cost, part, std
 
-    def predict(self, latent: Tensor) -> Prediction:
-        mean = (-self.part * latent).clamp(-1.0, 1.0)
-        return Prediction(Policy(mean, torch.full_like(mean, self.std)), -latent.square().sum(-1))
-
-    def step(self, latent: Tensor, action: Tensor) -> Transition:
+    def lead(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         after = latent + action
+        return after, torch.cat([after, action], -1)
+
+    def outcome(self, shown: Tensor) -> Outcome:
+        after, action = shown.chunk(2, -1)
         reward = -(after.square().sum(-1) + self.cost * action.square().sum(-1))
-        return Transition(after, reward, torch.full_like(reward, self.discount), self.predict(after))
+        return Outcome(reward, torch.full_like(reward, self.discount))
+
+    def policy(self, latent: Tensor) -> Policy:
+        mean = (-self.part * latent).clamp(-1.0, 1.0)
+        return Policy(mean, torch.full_like(mean, self.std))
+
+    def value(self, latent: Tensor) -> Tensor:
+        return -latent.square().sum(-1)
 
     def walk(self, actions: Tensor, x: Tensor) -> float:
         """The return of actions [K, A] from x [A], worked out one step at a time."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_wm.search.flat import FlatConfig, FlatPlanner
+from robot_wm.search.latent_model import Outcome
 
 seeds = st.integers(0, 2**31)
 
@@ -147,7 +148,7 @@ def test_nothing_counts_after_the_end_of_an_episode(at):
     model.discount[at] = 0.0
     ended = planner(model.root(), noise)
     model.reward[at + 1 :] += 100.0
-    model.value += 100.0
+    model.values += 100.0
     after = planner(model.root(), noise)
     assert torch.equal(ended.scores, after.scores)
     assert not torch.allclose(before.scores, ended.scores)
@@ -169,11 +170,14 @@ def test_where_nothing_is_better_the_actor_is_left_alone(temperature):
     class Indifferent(Quadratic):
         loss = 0.0
 
-        def step(self, latent, action):
-            made = super().step(latent, action)
-            off = (action + self.part * latent).square().sum(-1)
-            flat_value = torch.zeros_like(made.reward)
-            return made._replace(reward=-self.loss * off, prediction=made.prediction._replace(value=flat_value))
+        def lead(self, latent, action):
+            return latent + action, action + self.part * latent
+
+        def outcome(self, shown):
+            return Outcome(-self.loss * shown.square().sum(-1), torch.full_like(shown[:, 0], 0.9))
+
+        def value(self, latent):
+            return torch.zeros_like(latent[:, 0])
 
     for loss in (0.0, 1.0):  # all equal, and every other action worse
         model, x = Indifferent(), torch.tensor([[0.5, -1.0]])
@@ -186,9 +190,9 @@ def test_where_nothing_is_better_the_actor_is_left_alone(temperature):
 
 def test_scores_that_hardly_differ_hardly_move_the_actor():
     class Faint(Quadratic):
-        def step(self, latent, action):
-            made = super().step(latent, action)
-            return made._replace(reward=made.reward * 1e-4, discount=made.discount * 0.0)
+        def outcome(self, shown):
+            made = super().outcome(shown)
+            return Outcome(made.reward * 1e-4, made.discount * 0.0)
 
     model, x = Faint(), torch.tensor([[0.5, -1.0]])
     noise = draw((1, 16, 5, 2), seed=3, discrete=False)
@@ -223,12 +227,10 @@ def test_actions_stay_in_their_bounds_and_noise_bounds_how_far_they_go(seed, sca
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 @pytest.mark.parametrize("model", [Tabular(), Quadratic()], ids=["discrete", "continuous"])
 def test_what_is_not_finite_is_not_hidden(model, temperature):
-    whole = type(model).step
-
     class Broken(type(model)):
-        def step(self, latent, action):
-            made = whole(self, latent, action)
-            return made._replace(reward=torch.where(torch.arange(len(action)) == 2, torch.nan, made.reward))
+        def outcome(self, shown):
+            made = super().outcome(shown)
+            return made._replace(reward=torch.where(torch.arange(len(shown)) == 2, torch.nan, made.reward))
 
     broken = Broken()
     planner = flat(broken, temperature=temperature)

@@ -105,9 +105,9 @@ def test_a_first_action_is_answered_once():
     class Counted(Quadratic):
         asked = 0
 
-        def step(self, latent, action):
-            self.asked += len(latent)
-            return super().step(latent, action)
+        def lead(self, latent, action):
+            self.asked += len(action)
+            return super().lead(latent, action)
 
     model = Counted()
     planner = halving(model, candidates=16, depth=5)
@@ -123,7 +123,7 @@ def test_rolling_again_finds_out_who_was_lucky():
     model.reward[2] = torch.tensor([2.0, -9.0, -9.0])
     model.reward[3] = 1.5
     model.discount = torch.ones(5, 3)
-    model.value = torch.zeros(5)
+    model.values = torch.zeros(5)
     model.logits = torch.zeros(5, 3)
     model.logits[0, 0] = 1.0
     model.logits[1:, 0] = 0.1
@@ -139,7 +139,7 @@ def test_rolling_again_finds_out_who_was_lucky():
 
 def test_the_actor_stays_where_its_own_sequence_is_as_good():
     model = Tabular(seed=0)
-    model.reward[:], model.value[:] = 1.0, 1.0
+    model.reward[:], model.values[:] = 1.0, 1.0
     model.discount[:] = 1.0
     planner = halving(model, candidates=3)
     out = planner(model.root(), draw(planner.noise_shape, seed=0, discrete=True))
@@ -164,7 +164,7 @@ def test_nothing_counts_after_the_end_of_an_episode():
     model.discount[:] = 0.0
     ended = planner(model.root(), noise)
     torch.testing.assert_close(ended.scores.sort().values, model.reward[:1].sort().values)
-    model.value += 100.0
+    model.values += 100.0
     assert torch.equal(planner(model.root(), noise).value, ended.value)
 
 
@@ -184,9 +184,9 @@ def test_roots_are_planned_apart(kind):
 @pytest.mark.parametrize("kind", MODELS)
 def test_what_is_not_finite_is_not_hidden(kind):
     class Broken(MODELS[kind]):
-        def step(self, latent, action):
-            made = super().step(latent, action)
-            return made._replace(reward=torch.where(torch.arange(len(action)) == 1, torch.nan, made.reward))
+        def outcome(self, shown):
+            made = super().outcome(shown)
+            return made._replace(reward=torch.where(torch.arange(len(shown)) == 1, torch.nan, made.reward))
 
     model = Broken()
     planner = halving(model)

@@ -30,13 +30,19 @@ def one_hot(index: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     return (index.unsqueeze(-1) == torch.arange(classes, device=index.device, dtype=index.dtype)).to(dtype)
 
 
+def draw(scores: Tensor) -> Tensor:
+    """One-hot of the largest score, the first of equal ones: [..., C] -> [..., C] of the dtype of ``scores``."""
+    classes = torch.arange(scores.shape[-1], device=scores.device)
+    return (scores.argmax(-1, keepdim=True) == classes).to(scores.dtype)
+
+
 def sample(probs: Tensor, exp_gumbel: Tensor) -> Tensor:
     """Draw one class a group: [..., S, C] -> one-hot [..., S, C] of the dtype of ``probs``.
 
     ``exp_gumbel`` is ``exp(gumbel)``: ``argmax(log p + gumbel) = argmax(p * exp(gumbel))``, one logarithm less.
     Ones give the mode; ties go to the first class.
     """
-    return one_hot((probs * exp_gumbel).argmax(-1), probs.shape[-1], probs.dtype)
+    return draw(probs * exp_gumbel)
 
 
 def kl(left: Tensor, right: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robot_wm.nn.categorical import one_hot
+from robot_wm.nn.categorical import draw
 from robot_wm.nn.layers import MLP, Linear
 from robot_wm.nn.twohot import SymmetricTwoHot
 
@@ -72,13 +72,13 @@ class Policy(NamedTuple):
         A continuous action is not clipped here.
         """
         if self.std is None:
-            return one_hot((self.first + noise).argmax(-1), self.first.shape[-1], torch.float32)
+            return draw(self.first + noise)
         return self.first + self.std * noise
 
     def mode(self) -> Tensor:
         """What ``sample`` gives without noise: [..., A]."""
         if self.std is None:
-            return one_hot(self.first.argmax(-1), self.first.shape[-1], torch.float32)
+            return draw(self.first)
         return self.first
 
     def log_prob(self, action: Tensor) -> Tensor:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from robot_wm.nn.categorical import draw
 from robot_wm.search.latent_model import StagedModel
 from robot_wm.search.plan import Candidates, PlannerConfig, PlanOutput, discounted
-from robot_wm.search.ranks import best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class FlatPlanner(nn.Module):
     def _weights(self, scores: Tensor, advantage: Tensor) -> Tensor:
         """Both [B, N] -> weights [B, N] that sum to 1."""
         if self.discrete or self.config.temperature == 0.0:
-            return best(scores)
+            return draw(scores)
         better = advantage.clamp(min=0.0)
         # In proportion to the best one, not to the spread of all: a few very bad sequences would make all others alike.
         better = better / (self.config.temperature * better.amax(-1, keepdim=True).clamp(min=self.config.least_gain))

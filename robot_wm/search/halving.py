@@ -11,9 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robot_wm.nn.categorical import draw
 from robot_wm.search.latent_model import StagedModel
 from robot_wm.search.plan import Candidates, PlannerConfig, PlanOutput, Start, discounted
-from robot_wm.search.ranks import best, ranked
+from robot_wm.search.ranks import ranked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +83,7 @@ class HalvingPlanner(nn.Module):
             mean = known.mean.view(batch, -1)  # [B, P']
             # Of those that are left the mean takes the place of the old one.
             scores = scores * (1.0 - left.sum(1)) + torch.bmm(mean.unsqueeze(1), left).squeeze(1)
-        winner = torch.bmm(best(mean).unsqueeze(1), left).squeeze(1)  # [B, N] one-hot
+        winner = torch.bmm(draw(mean).unsqueeze(1), left).squeeze(1)  # [B, N] one-hot
         advantage = ((clean - clean[:, :1]) * winner).sum(-1)  # [B]
         # The winner, or candidate 0 where that one is as good.
         better = torch.sign(advantage.clamp(min=0.0)).unsqueeze(-1)  # [B, 1] 1 or 0

@@ -16,9 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robot_wm.nn.categorical import draw
 from robot_wm.nn.heads import Policy
 from robot_wm.search.latent_model import StagedModel
-from robot_wm.search.ranks import best, ranked
+from robot_wm.search.ranks import ranked
 
 _AHEAD_OF_ALL = 1e4  # no logit and no noise comes near it, and half precision still holds it
 
@@ -129,7 +130,7 @@ class Candidates(nn.Module):
     def _distinct(self, logits: Tensor, noise: Tensor) -> Tensor:
         """Logits [B, A], of the candidates' Gumbel noise [B, N, A] that of the last -> one-hot [B, N, A]."""
         # One draw orders all candidates, so one row of noise is enough.
-        return ranked(logits + noise[:, -1] + best(logits) * _AHEAD_OF_ALL, self.wanted)
+        return ranked(logits + noise[:, -1] + draw(logits) * _AHEAD_OF_ALL, self.wanted)
 
     def begin(self, latent: Tensor) -> Start:
         """What a roll begins with at latents [M, L]."""
@@ -139,10 +140,10 @@ class Candidates(nn.Module):
     def roll(self, start: Start, noise: Sequence[Tensor | None]) -> Roll:
         """Let the policy act, from ``start`` on; noise of each step [M, A] as it is added, or None for the mode."""
         latent, actions, shown = start.latent, [], []
-        for step, draw in enumerate(noise):
+        for step, fresh in enumerate(noise):
             policy = self.model.policy(latent) if step else Policy(start.first, start.std)
-            action = policy.mode() if draw is None else policy.sample(draw)
-            actions.append(action if draw is None or self.model.discrete else bounded(action))
+            action = policy.mode() if fresh is None else policy.sample(fresh)
+            actions.append(action if fresh is None or self.model.discrete else bounded(action))
             latent, told = self.model.lead(latent, actions[-1])
             shown.append(told)
         return Roll(actions, shown, latent)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robot_wm.nn.categorical import one_hot
-
 
 def ranked(scores: Tensor, ranks: Tensor) -> Tensor:
     """Who has these ranks, 0 the best: finite scores [B, N], ranks [R] -> one-hot [B, R, N] float32.
@@ -21,8 +19,3 @@ def ranked(scores: Tensor, ranks: Tensor) -> Tensor:
     # Each has `rank` others ahead of it (1) and the rest, itself among them, behind (-1).
     balance = ahead.sum(-1).unsqueeze(-2)  # [B, 1, N]
     return (balance == (2 * ranks - count).to(scores.dtype).unsqueeze(-1)).to(scores.dtype)
-
-
-def best(scores: Tensor) -> Tensor:
-    """Who is the best, the first of equal ones: [B, N] -> one-hot [B, N] float32."""
-    return one_hot(scores.argmax(-1), scores.shape[-1], scores.dtype)

@@ -5,14 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robot_wm.nn.heads import PolicyHead, ScalarHead
+from robot_wm.nn.categorical import draw
+from robot_wm.nn.heads import Policy, PolicyHead, ScalarHead
 from robot_wm_export.deployed.layers import Bounded, Frozen, Product, total
-
-
-def draw(scores: Tensor) -> Tensor:
-    """One-hot of the largest score, the first of equal ones: [..., C] -> [..., C] float32."""
-    classes = torch.arange(scores.shape[-1], device=scores.device)
-    return (scores.argmax(-1, keepdim=True) == classes).float()
 
 
 class DeployedActor(nn.Module):
@@ -30,12 +25,18 @@ class DeployedActor(nn.Module):
 
     def forward(self, hidden: Tensor, noise: Tensor) -> Tensor:
         """hidden [1, U], noise [1, A] -> action [1, A], one-hot or in [-1, 1]."""
+        mean, std = self.policy(hidden)
+        if std is None:
+            return draw(mean + noise)
+        return self.bounded(mean + std * noise)
+
+    def policy(self, hidden: Tensor) -> Policy:
+        """hidden [N, U] -> over actions [N, A]."""
         out = self.out(hidden)
         if self.discrete:
-            return draw(out + noise)
+            return Policy(out, None)
         mean, raw = torch.chunk(out, 2, -1)
-        std = self.spread * torch.sigmoid(raw) + self.min_std
-        return self.bounded(torch.tanh(mean) + std * noise)
+        return Policy(torch.tanh(mean), self.spread * torch.sigmoid(raw) + self.min_std)
 
 
 class DeployedCritic(Frozen):
@@ -57,6 +58,14 @@ class DeployedCritic(Frozen):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """hidden [1, U] -> value [1]."""
-        probs = torch.softmax(self.out(hidden), -1)  # [1, bins]: above zero, below zero mirrored, zero
+        return self.of_sum(total(self._differences(hidden) * self.positive))
+
+    def rows(self, hidden: Tensor) -> Tensor:
+        """hidden [N, U] -> values [N]."""
+        return self.of_sum(self._differences(hidden) @ self.positive)
+
+    def _differences(self, hidden: Tensor) -> Tensor:
+        """How much more probable each bin is than its mirror image: [N, bins // 2]."""
+        probs = torch.softmax(self.out(hidden), -1)  # [N, bins]: above zero, below zero mirrored, zero
         above, below, _ = torch.split(probs, [self.pairs, self.pairs, 1], -1)
-        return self.of_sum(total((above - below) * self.positive))
+        return above - below

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.dreamer.agent import DreamerAgent, TickOutput, TickState
+from robot_wm.nn.categorical import draw
 from robot_wm_export.deployed.encoder import DeployedEncoder
-from robot_wm_export.deployed.heads import DeployedActor, DeployedCritic, draw
+from robot_wm_export.deployed.heads import DeployedActor, DeployedCritic
 from robot_wm_export.deployed.layers import Chains, Product, RowNorm, Rows, layers, total
 from robot_wm_export.dreamer.deployed_gru import DeployedGRU
 from robot_wm_export.dreamer.deployed_inputs import DeployedInputs

@@ -58,7 +58,7 @@ class DeployedTick(nn.Module):
 
 
 class DeployedDynamics(Frozen):
-    """``Dynamics`` for one row, as far as the next latent's logits."""
+    """``Dynamics`` as far as the next latent's logits."""
 
     latent_in: Tensor
     action_in: Tensor
@@ -77,8 +77,13 @@ class DeployedDynamics(Frozen):
 
     def forward(self, latent: Tensor, action: Tensor) -> Tensor:
         """latent [1, L], action [1, A] -> [1, L]."""
-        # Two products and a sum: side by side they would first be copied together.
-        x = self.norm(torch.addmm(self.bias, latent, self.latent_in) + action @ self.action_in)
+        return self.out(self.trunk(latent, action))  # type: ignore[no-any-return]
+
+    def trunk(self, latent: Tensor, action: Tensor) -> Tensor:
+        """latent [N, L], or one [1, L] that N rows share, action [N, A] -> [N, U]."""
+        # Two products, of which one is added to the other: side by side latent and action would first be copied
+        # together, and a shared latent would be multiplied N times.
+        x = self.norm(torch.addmm(torch.addmm(self.bias, latent, self.latent_in), action, self.action_in))
         for block in self.blocks:
             x = x + block(x)
-        return self.out(x)  # type: ignore[no-any-return]
+        return x

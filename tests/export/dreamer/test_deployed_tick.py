@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.nn.block_gru import BlockGRU
+from robot_wm.nn.categorical import draw
 from robot_wm.nn.encoder import Encoder, Inputs
 from robot_wm.nn.layers import Dense, initialise
 from robot_wm.runtime.manifest import POLICY, POLICY_OP17
 from robot_wm.spec import InputShape
 from robot_wm_bench.graph_cost import graph_cost
 from robot_wm_export.deployed.encoder import DeployedEncoder
-from robot_wm_export.deployed.heads import DeployedCritic, draw
+from robot_wm_export.deployed.heads import DeployedCritic
 from robot_wm_export.deployed.layers import Bounded, Chains, Rows
 from robot_wm_export.dreamer.deployed_gru import DeployedGRU
 from robot_wm_export.dreamer.deployed_inputs import DeployedInputs

@@ -1,0 +1,163 @@
+"""`robot-wm bench search`: how long a plan takes, planner by planner.
+
+All planners take turns in short blocks within one run, so that whatever else the machine does falls on all of them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from robot_wm.console import emit, messages, progress
+from robot_wm.errors import UserError
+from robot_wm.options import Positive
+
+if TYPE_CHECKING:
+    from robot_wm_bench.search.plans import Timed
+
+PLANNERS = ("flat", "halving", "tree", "mctx")
+_BLOCK_PLANS = 20
+_WARM_UP_PLANS = 20
+
+
+def bench_search(
+    *,
+    models: str = "plain,muzero,3m,12m",
+    planners: str = ",".join(PLANNERS),
+    candidates: str = "16,64",
+    depth: Annotated[int, Positive] = 5,
+    simulations: Annotated[int, Positive] = 32,
+    whole_tree: Annotated[int | None, Positive] = None,
+    plans: Annotated[int, Positive] = 300,
+    threads: Annotated[int, Positive] = 2,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Measure one plan from one root on the CPU, the planners side by side.
+
+    Parameters
+    ----------
+    models
+        What is planned with, separated by commas: plain (128 numbers, 2x256 rectified units for g and for f, 16
+        actions), muzero (its networks of that size as they deploy), or a size of Dreamer: nano, 1m, 3m, 12m, ...
+    planners
+        Separated by commas: flat and halving (one ONNX graph each), tree (the reference in NumPy over the model's ONNX
+        graph), mctx (its jitted gumbel_muzero_policy, where mctx is installed). A tree needs 16 discrete actions, so
+        Dreamers have none; mctx searches the plain model.
+    candidates
+        Of flat planners, separated by commas; halving planners begin with the first of them.
+    depth
+        Steps that are looked ahead.
+    simulations
+        Of tree and mctx.
+    whole_tree
+        Simulations of a search that is unrolled into one graph; none is if not given, since building it takes long.
+    plans
+        Timed plans of each.
+    threads
+        CPU threads of ONNX Runtime; JAX takes all there are.
+    json
+        Print the result as one JSON object; durations are in milliseconds.
+    """
+    import platform
+
+    from robot_wm_bench.search.models import bench_model
+
+    chosen = _known(planners, "--planners", PLANNERS)
+    counts = _counts(candidates)
+    rows: list[dict[str, Any]] = []
+    built = {name: bench_model(name) for name in dict.fromkeys(part.strip() for part in models.split(","))}
+    with progress() as bar:
+        task = bar.add_task("search", total=len(built), note="")
+        for name, made in built.items():
+            bar.update(task, note=f"{name}: exporting")
+            timed = list(_timed(made, chosen, counts, depth, simulations, whole_tree, threads))
+            bar.update(task, note=f"{name}: planning")
+            rows += [{"model": name, **row} for row in _in_turns(timed, plans)]
+            bar.update(task, advance=1)
+    emit(
+        {"machine": platform.machine(), "threads": threads, "plans": plans, "rows": rows},
+        as_json=json,
+        title="One plan, ms",
+    )
+
+
+def _timed(
+    made: Any,
+    planners: Sequence[str],
+    counts: Sequence[int],
+    depth: int,
+    simulations: int,
+    whole_tree: int | None,
+    threads: int,
+) -> Iterator[Timed]:
+    """Everything that is measured of a model."""
+    from robot_wm_bench.search.models import PlainModel
+    from robot_wm_bench.search.peer import mctx_plan
+    from robot_wm_bench.search.plans import planner_plan, reference_plan, whole_tree_plan
+
+    try:
+        if "flat" in planners:
+            for count in counts:
+                yield planner_plan(made, "flat", count, depth, threads)
+        if "halving" in planners:
+            yield planner_plan(made, "halving", counts[0], depth, threads)
+    except ValueError as error:
+        raise UserError(f"planner: {error}") from None
+    if not made.model.discrete:
+        return
+    if "tree" in planners:
+        yield reference_plan(made, simulations, depth, threads)
+    if whole_tree is not None:
+        yield whole_tree_plan(made, whole_tree, depth, threads)
+    if "mctx" in planners and isinstance(made.model, PlainModel):
+        if importlib.util.find_spec("mctx") is None:
+            messages().print("mctx is not installed (pip install 'robot-wm\\[baselines]'): it is left out")
+        else:
+            yield mctx_plan(made.model, simulations, depth)
+
+
+def _in_turns(timed: Sequence[Timed], plans: int) -> Iterator[dict[str, Any]]:
+    """Rows of plain values."""
+    from robot_wm.runtime.latency import LatencyRing
+
+    rings = [LatencyRing(plans) for _ in timed]
+    for entry in timed:
+        for number in range(_WARM_UP_PLANS):
+            entry.plan(number)
+    for start in range(0, plans, _BLOCK_PLANS):
+        for entry, ring in zip(timed, rings, strict=True):
+            for number in range(start, min(start + _BLOCK_PLANS, plans)):
+                ring.add(entry.plan(number) * 1e-3)
+    for entry, ring in zip(timed, rings, strict=True):
+        summary = ring.summary()
+        yield {
+            "planner": entry.planner,
+            "candidates": entry.candidates,
+            "simulations": entry.simulations,
+            "depth": entry.depth,
+            "engine": entry.engine,
+            "median_ms": summary.p50_us * 1e-3,
+            "p99_ms": summary.p99_us * 1e-3,
+            "least_ms": float(ring.durations_us().min()) * 1e-3,
+            "nodes": entry.nodes,
+            "build_s": entry.build_s,
+        }
+
+
+def _known(text: str, option: str, known: Sequence[str]) -> list[str]:
+    parts = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    for part in parts:
+        if part not in known:
+            raise UserError(f"{option}: {part!r} is none of {', '.join(known)}")
+    return parts
+
+
+def _counts(text: str) -> list[int]:
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdecimal() or int(part) < 1:
+            raise UserError(f"--candidates: {part!r} is no number of candidates")
+    return [int(part) for part in parts]

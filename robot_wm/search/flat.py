@@ -53,9 +53,9 @@ class FlatPlanner(nn.Module):
         in the order of the policy, and the actor's mode follows each.
         """
         candidates, shape = self.candidates, noise.shape[:2]
-        actions, shown, end = candidates.start(latent, noise[:, :, 0])
+        (actions, shown, end), start = candidates.start(latent, noise[:, :, 0])
         if draws := candidates.later(noise):
-            later = candidates.roll(candidates.begin(end), draws)
+            later = candidates.roll(start, draws)
             actions, shown, end = actions + later.actions, shown + later.shown, later.latent
         value = candidates.model.value(end).view(1, -1)  # [1, M]
         scores = discounted(*candidates.outcomes(shown), value).view(shape)  # [B, N]

@@ -63,8 +63,7 @@ class HalvingPlanner(nn.Module):
         """
         candidates, (batch, _, depth, dim) = self.candidates, noise.shape
         first, *later = noise.split(self.config.phases, 1)
-        tried = candidates.start(latent, first[:, :, 0])
-        start = candidates.begin(tried.latent)
+        tried, start = candidates.start(latent, first[:, :, 0])
         followed, shown, end = candidates.roll(start, [None] * (depth - 1))
         reward, discount = candidates.outcomes(tried.shown + shown)
         value = candidates.model.value(end).view(1, -1)  # [1, M]

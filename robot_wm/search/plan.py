@@ -105,7 +105,9 @@ class Candidates(nn.Module):
         self._drawn_later = bool(widths[:, 1:].any())
         self.register_buffer("widths", widths, persistent=False)  # [N, K, 1]
         self.register_buffer("own", torch.eye(1, count), persistent=False)  # [1, N] one-hot: candidate 0
-        self.register_buffer("wanted", torch.arange(count) % model.action_dim, persistent=False)  # [N] rank of each
+        # Of candidates that begin alike the first alone takes that step.
+        self.distinct = min(count, model.action_dim) if model.discrete else count
+        self.register_buffer("wanted", torch.arange(count) % self.distinct, persistent=False)  # [N] rank of each
 
     def later(self, noise: Tensor) -> list[Tensor | None]:
         """noise [B, N, K, A], standard normal or Gumbel -> that of later steps, K-1 times [M, A], or None for none."""
@@ -113,29 +115,33 @@ class Candidates(nn.Module):
             return [None] * (self.config.depth - 1)
         return list((noise[:, :, 1:] * self.widths[:, 1:]).flatten(0, 1).unbind(1))
 
-    def start(self, latent: Tensor, noise: Tensor) -> Roll:
+    def start(self, latent: Tensor, noise: Tensor) -> tuple[Roll, Start]:
         """Take the first actions at roots [B, L]; noise [B, N, A] of that step, not scaled yet."""
         noise = noise * self.widths[:, 0]
         policy = self.model.policy(latent)
         if policy.std is None:
-            action = self._distinct(policy.first, noise)  # [B, N, A]
+            action = self._distinct(policy.first, noise)  # [B, A, A] or [B, N, A]
         else:
             action = bounded(policy.first.unsqueeze(1) + policy.std.unsqueeze(1) * noise)  # [B, N, A]
         action = action.flatten(0, 1)
         if len(latent) > 1:  # one root is shared as it is
-            latent = latent.repeat_interleave(self.config.candidates, 0)
+            latent = latent.repeat_interleave(self.distinct, 0)
         after, shown = self.model.lead(latent, action)
-        return Roll([action], [shown], after)
+        policy = self.model.policy(after)
+        std = None if policy.std is None else self._repeated(policy.std)
+        start = Start(self._repeated(after), self._repeated(policy.first), std)
+        return Roll([self._repeated(action)], [self._repeated(shown)], start.latent), start
+
+    def _repeated(self, rows: Tensor) -> Tensor:
+        """Of those that begin differently [B * min(N, A), *] to all candidates [M, *]."""
+        if self.distinct == self.config.candidates:
+            return rows
+        return rows.view(-1, self.distinct, rows.shape[-1])[:, self.wanted].flatten(0, 1)
 
     def _distinct(self, logits: Tensor, noise: Tensor) -> Tensor:
-        """Logits [B, A], of the candidates' Gumbel noise [B, N, A] that of the last -> one-hot [B, N, A]."""
+        """Logits [B, A], of the candidates' Gumbel noise [B, N, A] that of the last -> one-hot [B, min(N, A), A]."""
         # One draw orders all candidates, so one row of noise is enough.
-        return ranked(logits + noise[:, -1] + draw(logits) * _AHEAD_OF_ALL, self.wanted)
-
-    def begin(self, latent: Tensor) -> Start:
-        """What a roll begins with at latents [M, L]."""
-        policy = self.model.policy(latent)
-        return Start(latent, policy.first, policy.std)
+        return ranked(logits + noise[:, -1] + draw(logits) * _AHEAD_OF_ALL, self.wanted[: self.distinct])
 
     def roll(self, start: Start, noise: Sequence[Tensor | None]) -> Roll:
         """Let the policy act, from ``start`` on; noise of each step [M, A] as it is added, or None for the mode."""

@@ -137,6 +137,19 @@ def test_the_best_action_of_a_quadratic_is_found():
     assert (few.action - best).norm() < 0.6 * best.norm()
 
 
+def test_candidates_that_begin_alike_take_that_step_once():
+    class Counted(Tabular):
+        asked: tuple[int, ...] = ()
+
+        def lead(self, latent, action):
+            self.asked = (*self.asked, len(action))
+            return super().lead(latent, action)
+
+    model = Counted()
+    flat(model, candidates=8, depth=4)(model.root(), torch.zeros(1, 8, 4, 3))
+    assert model.asked == (3, 8, 8, 8)
+
+
 @pytest.mark.parametrize("at", [0, 1])
 def test_nothing_counts_after_the_end_of_an_episode(at):
     model = Tabular(seed=1)

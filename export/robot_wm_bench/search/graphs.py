@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.search.latent_model import StagedModel
 from robot_wm.search.sampled import SearchConfig, SearchNoise, search
-from robot_wm_export.onnx_export import traced_op17
+from robot_wm_export.onnx_export import folded, traced_op17
 
 
 class Traced:
@@ -88,7 +88,7 @@ class WholeTree(nn.Module):
 
 def graph_of(module: nn.Module, inputs: Mapping[str, tuple[int, ...]], outputs: Sequence[str]) -> onnx.ModelProto:
     """``module`` as a graph of opset 17, the way a bundle holds it, but for what TensorRT 8.6 would not take."""
-    return traced_op17(Traced(module, inputs, outputs))
+    return traced_op17(Traced(module, inputs, outputs), simplify=folded)
 
 
 def session_of(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:

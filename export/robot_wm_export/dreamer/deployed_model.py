@@ -74,7 +74,8 @@ class GRURows(Frozen):
     """``BlockGRU.forward`` where n latents answer N actions.
 
     What every block sees reaches it by products of deter, stoch and action, each on its own: those of a shared latent
-    are made once. Each block's own part of deter takes a batched product, for which rows and blocks change places.
+    are made once. Each block's own part of deter takes a product of its own: of a batched one ONNX Runtime packs the
+    weights anew at every run, and a halving plan of 12m took three times as long.
     """
 
     own: Tensor
@@ -104,15 +105,19 @@ class GRURows(Frozen):
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """deter [n, D], stoch [n, Z], action [N, A] -> next deter [N, D]."""
-        blocks = self._blocks(deter)  # [G, n, W]
+        blocks = deter.chunk(self.blocks, -1)  # G times [n, W]
         hidden = torch.addmm(self.hidden_bias, self.deter_in(deter), self.of_deter)
         hidden = torch.addmm(hidden, self.stoch_in(stoch), self.of_stoch)
-        hidden = hidden + self._rows(torch.bmm(blocks, self.own))  # [n, D]
+        own = [block @ weight for block, weight in zip(blocks, self.own.unbind(0), strict=True)]  # G times [n, W]
+        hidden = hidden + torch.cat(own, -1)  # [n, D]
         hidden = torch.addmm(hidden, self.action_in(self.bounded(action)), self.of_action)  # [N, D]
-        gates = torch.bmm(self._blocks(self.hidden_norm(hidden)), self.gates) + self.gates_bias  # [G, N, 3*W]
+        hidden = self.hidden_norm(hidden).chunk(self.blocks, -1)  # G times [N, W]
+        parts = zip(self.gates_bias, hidden, self.gates, strict=True)
+        gates = torch.stack([torch.addmm(bias, block, weight) for bias, block, weight in parts])  # [G, N, 3*W]
         reset, candidate, update = torch.chunk(gates, 3, -1)  # each [G, N, W]
         squashed = torch.tanh(torch.sigmoid(reset) * candidate)
-        return self._rows(blocks + torch.sigmoid(update) * (squashed - blocks))
+        kept = self._blocks(deter)
+        return self._rows(kept + torch.sigmoid(update) * (squashed - kept))
 
     def _blocks(self, x: Tensor) -> Tensor:
         """[n, D] -> [G, n, W]; one row needs no other order."""

@@ -10,7 +10,7 @@ from torch import nn
 
 from robot_wm.errors import UserError
 from robot_wm.plugins import entries, load
-from robot_wm.search.latent_model import LatentModel
+from robot_wm.search.latent_model import StagedModel
 
 GROUP = "robot_wm.exporters"
 
@@ -38,8 +38,11 @@ class PlanningExporter(Protocol):
 
     root: tuple[str, ...]  # outputs of the tick which, flattened and side by side in this order, make the latent
 
-    def latent_model(self, agent: Any) -> LatentModel:
-        """The agent's model on its weights as they are now."""
+    def latent_model(self, agent: Any) -> StagedModel:
+        """The agent's model, which exports are held to."""
+
+    def deployed_model(self, agent: Any) -> StagedModel:
+        """The same numbers laid out for engines, on copies of the agent's weights as they are now."""
 
 
 def exporter_of(kind: str) -> Exporter:

@@ -85,6 +85,11 @@ def export_op17(graph: ExportedGraph, *, simplify: Simplify = onnxscript.optimiz
 
     ``simplify`` gets what torch writes.
     """
+    return finished(traced_op17(graph, simplify=simplify), graph, opset=OPSET_17)
+
+
+def traced_op17(graph: ExportedGraph, *, simplify: Simplify) -> onnx.ModelProto:
+    """The opset-17 profile as it is traced and simplified, whatever a bundle or an engine thinks of it."""
     buffer = io.BytesIO()
     with _quiet(), torch.no_grad():
         torch.onnx.export(
@@ -98,8 +103,7 @@ def export_op17(graph: ExportedGraph, *, simplify: Simplify = onnxscript.optimiz
             output_names=list(graph.output_names),
         )
     model = simplify(onnx.load_from_string(buffer.getvalue()))
-    model = rewrite(model, pattern_rewrite_rules=[_NORM_RULE])
-    return finished(model, graph, opset=OPSET_17)
+    return rewrite(model, pattern_rewrite_rules=[_NORM_RULE])
 
 
 def export_newest(graph: ExportedGraph) -> onnx.ModelProto:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from robot_wm.dreamer.agent import DreamerAgent, TickState
 from robot_wm.dreamer.latent_model import DreamerLatentModel
-from robot_wm.search.latent_model import LatentModel
+from robot_wm.search.latent_model import StagedModel
+from robot_wm_export.dreamer.deployed_model import DeployedDreamerModel
 from robot_wm_export.dreamer.deployed_tick import DeployedTick
 
 
@@ -27,9 +28,13 @@ class DreamerExporter:
         """Its tick laid out for engines."""
         return _DeployedGraph(agent, fields)
 
-    def latent_model(self, agent: DreamerAgent) -> LatentModel:
+    def latent_model(self, agent: DreamerAgent) -> StagedModel:
         """What it learned, asked without observations."""
         return DreamerLatentModel(agent)
+
+    def deployed_model(self, agent: DreamerAgent) -> StagedModel:
+        """The same laid out for engines."""
+        return DeployedDreamerModel(DreamerLatentModel(agent))
 
     @torch.inference_mode()
     def value_magnitude(self, agent: DreamerAgent, outputs: Mapping[str, NDArray[Any]]) -> float:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from robot_wm.muzero.agent import MuZeroAgent
 from robot_wm.nn.value_scaling import scale_slope
-from robot_wm.search.latent_model import LatentModel
+from robot_wm.search.latent_model import StagedModel
+from robot_wm_export.muzero.deployed_model import DeployedMuZeroModel
 from robot_wm_export.muzero.deployed_tick import DeployedTick
 
 
@@ -27,9 +28,13 @@ class MuZeroExporter:
         """Its tick laid out for engines."""
         return _DeployedGraph(agent, fields)
 
-    def latent_model(self, agent: MuZeroAgent) -> LatentModel:
+    def latent_model(self, agent: MuZeroAgent) -> StagedModel:
         """What it learned, asked without observations."""
         return agent.latent_model()
+
+    def deployed_model(self, agent: MuZeroAgent) -> StagedModel:
+        """The same laid out for engines."""
+        return DeployedMuZeroModel(agent.latent_model())
 
     @torch.inference_mode()
     def value_magnitude(self, agent: MuZeroAgent, outputs: Mapping[str, NDArray[Any]]) -> float:

@@ -20,7 +20,7 @@ from robot_wm.runtime.graph_tensors import NoiseTensor, TensorSpec
 from robot_wm.runtime.planner_section import PlannerKind, output_shapes
 from robot_wm.search.flat import FlatConfig, FlatPlanner
 from robot_wm.search.halving import HalvingConfig, HalvingPlanner
-from robot_wm.search.latent_model import LatentModel
+from robot_wm.search.latent_model import StagedModel
 from robot_wm_export.exporters import planning_exporter_of
 
 NOISE = "noise/plan"
@@ -35,18 +35,18 @@ class MadePlanner:
     decides: bool  # takes the best candidate
 
 
-def _flat(model: LatentModel, candidates: int, depth: int) -> MadePlanner:
+def _flat(model: StagedModel, candidates: int, depth: int) -> MadePlanner:
     config = FlatConfig(candidates=candidates, depth=depth)
     planner = FlatPlanner(model, config)
     return MadePlanner(planner, planner.noise_shape, model.discrete or config.temperature == 0.0)
 
 
-def _halving(model: LatentModel, candidates: int, depth: int) -> MadePlanner:
+def _halving(model: StagedModel, candidates: int, depth: int) -> MadePlanner:
     planner = HalvingPlanner(model, HalvingConfig(candidates=candidates, depth=depth))
     return MadePlanner(planner, planner.noise_shape, True)
 
 
-PLANNERS: Mapping[PlannerKind, Callable[[LatentModel, int, int], MadePlanner]] = {"flat": _flat, "halving": _halving}
+PLANNERS: Mapping[PlannerKind, Callable[[StagedModel, int, int], MadePlanner]] = {"flat": _flat, "halving": _halving}
 
 
 class PlannerGraph(nn.Module):
@@ -64,11 +64,13 @@ class PlannerGraph(nn.Module):
         model = exporter.latent_model(agent)
         if kind not in PLANNERS:
             raise UserError(f"planner {kind!r} is not one of {', '.join(PLANNERS)}")
+        self._made: Callable[[StagedModel], MadePlanner] = lambda over: PLANNERS[kind](over, candidates, depth)
         try:
-            made = PLANNERS[kind](model, candidates, depth)
+            made = self._made(model)
         except ValueError as error:
             raise UserError(f"planner {kind}: {error}") from None
         self.planner, self.decides, self.root = made.module.eval(), made.decides, exporter.root
+        self._agent, self._exporter = [agent], exporter  # in a list: its weights are not this module's
         distribution: Literal["gumbel", "normal"] = "gumbel" if model.discrete else "normal"
         self.noise = (NoiseTensor(name=NOISE, shape=made.noise_shape, distribution=distribution),)
         shapes = {entry.name: entry.shape for entry in agent.outputs} | {e.output: e.shape for e in agent.state}
@@ -80,14 +82,13 @@ class PlannerGraph(nn.Module):
         self.output_names = tuple(self.output_shapes)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """``inputs`` in their order -> ``output_names`` in theirs. The latent is the roots side by side."""
-        *roots, noise = tensors
-        out = self.planner(torch.cat([root.flatten(1) for root in roots], -1), noise)._asdict()
-        return tuple(out[name] for name in self.output_names)
+        """``inputs`` in their order -> ``output_names`` in theirs, by the agent's own model."""
+        return _plan(self.planner, self.output_names, tensors)
 
     def deployed(self) -> nn.Module:
-        """Itself."""
-        return self
+        """The same over the model laid out for engines, on the agent's weights as they are now."""
+        made = self._made(self._exporter.deployed_model(*self._agent))
+        return _DeployedPlanner(made.module.eval(), self.output_names)
 
     def example(self) -> tuple[Tensor, ...]:
         """Zeros of every input's shape, to trace with."""
@@ -101,3 +102,19 @@ class PlannerGraph(nn.Module):
         return {
             name: np.stack([values[index].numpy() for values in made]) for index, name in enumerate(self.output_names)
         }
+
+
+class _DeployedPlanner(nn.Module):
+    def __init__(self, planner: nn.Module, output_names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.planner, self.output_names = planner, output_names
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return _plan(self.planner, self.output_names, tensors)
+
+
+def _plan(planner: nn.Module, output_names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The latent is the roots side by side, the noise comes last."""
+    *roots, noise = tensors
+    out = planner(torch.cat([root.flatten(1) for root in roots], -1), noise)._asdict()
+    return tuple(out[name] for name in output_names)

@@ -27,6 +27,7 @@ from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.mcap_file import McapFile
 from robot_wm.runtime.message_queue import MessageQueue
 from robot_wm.runtime.modes import Mode
+from robot_wm.runtime.planning.log import PlanLog
 from robot_wm.runtime.recording_limits import RecordingLimits
 from robot_wm.runtime.tick_log import (
     ERROR,
@@ -112,6 +113,7 @@ class TickRecorder:
         self._news: deque[str] = deque(maxlen=_NEWS)
         self._topics = [log.tick_topic, log.log_topic, *log.image_topics.values()]
         self.beside = MessageQueue(_QUEUE_BYTES, first_topic=len(self._topics))
+        self._plans = PlanLog(self.beside)
         self._make_room()
         try:
             self.path = self._open_file()
@@ -230,6 +232,7 @@ class TickRecorder:
             seen[slot] = sound
         self._details[slot] = command.detail
         self._head = head + 1
+        self._plans.add(command, stamp_ns=stamp_ns, receipt_ns=receipt_ns)
         return True
 
     def close(self) -> None:

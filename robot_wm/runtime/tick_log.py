@@ -6,6 +6,8 @@ topic                          type                                  content
 ``/agent/tick``                ``robot_wm_msgs/msg/Tick<hash>``      everything of one tick but its images
 ``/agent/image/<field>``       ``sensor_msgs/msg/Image``             one camera field; same stamp and sequence number
 ``/agent/log``                 ``rcl_interfaces/msg/Log``            in words: changes of mode and of faults
+``/agent/plan``                ``robot_wm_msgs/msg/Plan``            of one tick: what the planner had to do with it,
+                                                                     where the agent runs with one
 any other                      its own                               what was asked to be recorded beside, as it came
 =============================  ====================================  ==================================================
 
@@ -38,7 +40,7 @@ from robot_wm.spec import AgentSpec, ObservationField, Source
 
 PROFILE, SCHEMA_ENCODING, MESSAGE_ENCODING = "ros2", "ros2msg", "cdr"
 METADATA = "robot_wm"  # name of the metadata record
-TICK_TOPIC, IMAGE_TOPICS, LOG_TOPIC = "/agent/tick", "/agent/image/", "/agent/log"
+TICK_TOPIC, IMAGE_TOPICS, LOG_TOPIC, PLAN_TOPIC = "/agent/tick", "/agent/image/", "/agent/log", "/agent/plan"
 
 # Their places are the numbers in files: only ever append.
 MODES = (
@@ -73,7 +75,7 @@ _CONSTANTS: dict[str, list[tuple[str | None, int]]] = {
 }
 SCALARS = ("header.stamp.sec", "header.stamp.nanosec", *(name for _, name, _ in _NUMBERS))
 
-_HEADER = {
+HEADER_TYPES = {
     "std_msgs/Header": "builtin_interfaces/Time stamp\nstring frame_id\n",
     "builtin_interfaces/Time": "int32 sec\nuint32 nanosec\n",
 }
@@ -112,16 +114,16 @@ class TickLog:
         suffix = spec.content_hash()[:8].upper()
         types = {f"robot_wm_msgs/Observation{suffix}": self._observation_text(vectors)} if vectors else {}
         tick_text = _tick_text(spec, f"robot_wm_msgs/Observation{suffix} observation\n" if vectors else "")
-        self.tick_topic = Topic(TICK_TOPIC, f"robot_wm_msgs/msg/Tick{suffix}", _joined(tick_text, types | _HEADER))
+        self.tick_topic = Topic(TICK_TOPIC, f"robot_wm_msgs/msg/Tick{suffix}", joined(tick_text, types | HEADER_TYPES))
         self.images: dict[str, MessageLayout] = {}
         self.image_topics: dict[str, Topic] = {}
         for field in stored:
             if field.is_image:
                 self.images[field.name] = MessageLayout(_image_members(field))
                 name = IMAGE_TOPICS + self.ros_names[field.name]
-                self.image_topics[field.name] = Topic(name, _IMAGE_TYPE, _joined(_IMAGE, _HEADER))
-        time = {"builtin_interfaces/Time": _HEADER["builtin_interfaces/Time"]}
-        self.log_topic = Topic(LOG_TOPIC, _LOG_TYPE, _joined(_LOG, time))
+                self.image_topics[field.name] = Topic(name, _IMAGE_TYPE, joined(_IMAGE, HEADER_TYPES))
+        time = {"builtin_interfaces/Time": HEADER_TYPES["builtin_interfaces/Time"]}
+        self.log_topic = Topic(LOG_TOPIC, _LOG_TYPE, joined(_LOG, time))
 
     def _observation_text(self, vectors: Iterable[ObservationField]) -> str:
         lines = []
@@ -206,7 +208,8 @@ def log_message(stamp_ns: int, level: int, words: str) -> bytes:
     return message.tobytes()
 
 
-def _joined(definition: str, dependencies: Mapping[str, str]) -> str:
+def joined(definition: str, dependencies: Mapping[str, str]) -> str:
+    """A message's definition with those of the types that it is made of, as a recording holds it."""
     return definition + "".join(f"{'=' * 80}\nMSG: {name}\n{body}" for name, body in dependencies.items())
 
 

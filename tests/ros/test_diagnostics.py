@@ -12,6 +12,7 @@ from rclpy.serialization import deserialize_message, serialize_message
 
 from robot_wm.runtime.latency import LatencySummary
 from robot_wm.runtime.modes import Mode
+from robot_wm.runtime.planning.use import PlanningCounts, PlanningReport
 from robot_wm.runtime.realtime import Grant
 from robot_wm_ros.diagnostics import AgentStatus, diagnostic_array
 
@@ -42,6 +43,16 @@ REFUSED = Grant("mlockall", "current and future pages", False, "LimitMEMLOCK=inf
 def told(status: AgentStatus) -> DiagnosticStatus:
     (found,) = diagnostic_array(Time(sec=5), hardware_id="a1", status=status).status
     return found
+
+
+PLANS = PlanningReport(
+    planner="halving of 16 x 5",
+    is_on=True,
+    why_off="",
+    by_failures=False,
+    counts=PlanningCounts(ticks=100, searches=11, planned=9, reused=36, late=2).as_dict(),
+    latency=LatencySummary(11, 700.0, 900.5, 950.0, 1000.0, 0),
+)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +88,8 @@ def told(status: AgentStatus) -> DiagnosticStatus:
         ({"doubts": ("imu/data has 2 publishers",)}, WARN, "imu/data has 2 publishers"),
         ({"mode": Mode.INACTIVE, "lifecycle": "inactive", "unwatched": ("nothing watches",)}, WARN, "nothing watches"),
         ({"unwatched": ("nothing watches",)}, OK, "active"),
+        ({"plans": PLANS}, OK, "active"),
+        ({"plans": replace(PLANS, is_on=False, why_off="turned off by an operator")}, OK, "active"),
         ({"temperatures_c": {"cpu-thermal": 85.0, "gpu-thermal": 85.1}}, WARN, "gpu-thermal is 85.1 °C"),
     ],
 )
@@ -113,6 +126,19 @@ def test_the_message_survives_the_wire_with_its_values():
     assert values["bundle_sha256"] == "ab" * 32
     assert values["realtime_SCHED_FIFO"] == "SCHED_FIFO priority 50: granted (3 threads)"
     assert values["surprise_limit"] == "20"
+
+
+def test_what_the_planner_did_is_told_in_numbers():
+    values = {entry.key: entry.value for entry in told(WELL).values}
+    assert values["planner"] == "none"
+    assert not any(key.startswith("planner_") for key in values)
+    values = {entry.key: entry.value for entry in told(replace(WELL, plans=PLANS)).values}
+    assert (values["planner"], values["planner_on"]) == ("halving of 16 x 5", "True")
+    assert (values["planner_searches"], values["planner_late"], values["planner_switched_off"]) == ("11", "2", "0")
+    assert {key.removeprefix("planner_") for key in values if key.startswith("planner_")} == {
+        *PLANS.counts, "on", "off_because", "p50_us", "p99_us", "max_us",
+    }  # fmt: skip
+    assert values["planner_p99_us"] == "900.5"
 
 
 def test_a_report_before_the_first_tick_has_no_holes():

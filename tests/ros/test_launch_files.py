@@ -28,9 +28,10 @@ ARGUMENTS = {
     "agent": {"params_file", "base_params_file", "namespace", "use_sim_time", "autostart", "bundle", "planner",
               "engine", "precision", "record", "public_key", "allow_unsigned", "robot_config", "security", "log_level",
               "guardian", "controller", "command_type", "joint_states_topic", "imu_topic", "odom_topic",
-              "cmd_vel_topic", "estop_topic", "remap"},
+              "cmd_vel_topic", "estop_topic", "remap", "planner_budget_ms", "planner_simulations"},
     "hil": {"params_file", "base_params_file", "namespace", "autostart", "bundle", "planner", "engine", "precision",
-            "record", "public_key", "allow_unsigned", "robot_config", "guardian", "task", "faults", "seconds", "out"},
+            "record", "public_key", "allow_unsigned", "robot_config", "guardian", "task", "faults", "seconds", "out",
+            "planner_budget_ms", "planner_simulations"},
 }  # fmt: skip
 
 
@@ -118,9 +119,12 @@ def test_the_executables_are_there(name):
         assert os.access(PACKAGE / "scripts" / executable, os.X_OK)
 
 
-def test_what_the_launch_file_overrides_is_a_text_parameter(agent_parameters):
+def test_what_the_launch_file_overrides_has_the_parameters_type(agent_parameters):
     for name in constant(tree("agent"), "OVERRIDES"):
         assert isinstance(agent_parameters[name], str), name
+    whole = constant(tree("agent"), "WHOLE")
+    for name in constant(tree("agent"), "NUMBERS"):
+        assert type(agent_parameters[name]) is (int if name in whole else float), name
     assert set(constant(tree("hil"), "FOR_THE_AGENT")) <= ARGUMENTS["agent"]
 
 

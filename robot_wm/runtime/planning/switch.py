@@ -14,6 +14,7 @@ class Switch:
         self._limit, self._recover = limit, recover
         self.is_on = True
         self.why = ""  # it is off
+        self.by_failures = False  # whether failures have turned it off
         self.switched_off = 0  # times, by failures
         self._failures = self._timely = 0
 
@@ -22,7 +23,7 @@ class Switch:
         self._timely = 0
         self._failures += 1
         if self.is_on and self._failures >= self._limit:
-            self.is_on = False
+            self.is_on, self.by_failures = False, True
             self.switched_off += 1
             self.why = f"{self._failures} times in a row the planner had no plan, the last time: {why}"
 
@@ -34,5 +35,6 @@ class Switch:
 
     def turn(self, on: bool) -> None:
         """An operator turns it on, which forgets what was, or off."""
-        self.is_on, self.why = on, "" if on else "turned off by an operator"
+        self.is_on, self.by_failures = on, False
+        self.why = "" if on else "turned off by an operator"
         self._failures = self._timely = 0

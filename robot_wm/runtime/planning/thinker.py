@@ -21,7 +21,7 @@ from robot_wm.runtime.planning.config import PlanningConfig
 from robot_wm.runtime.planning.gate import Allowance, Choice, Limits, Situation, choose
 from robot_wm.runtime.planning.planner import Plan, Planner
 from robot_wm.runtime.planning.switch import Switch
-from robot_wm.runtime.planning.use import PlanningCounts, PlanUse, Source
+from robot_wm.runtime.planning.use import PlanningCounts, PlanningReport, PlanUse, Source
 
 Float32 = NDArray[np.float32]
 MARGIN = 0.2  # of the deadline
@@ -77,15 +77,21 @@ class Thinker:
         depth, action_dim = section.depth, executed.size
         self._actions: Float32 = np.zeros((depth, action_dim), dtype=np.float32)  # [K, A] of the last plan
         self._rows = depth if config.max_age is None else min(depth, config.max_age + 1)
-        self._age = depth  # ticks since that plan's search; from ``_rows`` on there is no plan
+        self._blend = Blend(action_dim, 0 if manifest.spec.action.is_discrete else config.blend_ticks)
+        self.use = PlanUse()
+        self.latency = LatencyRing(_RING, deadline_us=self._timing.budget_s * 1e6)
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew: nothing is planned, counted or learned of the planner yet, and it is on."""
+        config = self.config
         self._gain = math.nan
         self._searched_ticks = 0
         self._allowance = Allowance(config.share, config.burst)
-        self._blend = Blend(action_dim, 0 if manifest.spec.action.is_discrete else config.blend_ticks)
         self.switch = Switch(config.late_limit, config.recover_plans)
-        self.use = PlanUse()
         self.counts = PlanningCounts()
-        self.latency = LatencyRing(_RING, deadline_us=self._timing.budget_s * 1e6)
+        self.latency.clear()
+        self.rest()
 
     def rest(self) -> None:
         """A tick without a plan: the policy does not drive, or something is wrong."""
@@ -132,6 +138,19 @@ class Thinker:
             self.use.why = self.switch.why
         self._blend.into(actor, planned, out)
 
+    def report(self) -> PlanningReport:
+        """What there is to tell now (sorts the latest durations: not for the tick itself)."""
+        section, switch = self._planner.section, self.switch
+        simulations = "" if section.simulations is None else f", {section.simulations} simulations"
+        return PlanningReport(
+            planner=f"{section.kind} of {section.candidates} x {section.depth}{simulations}",
+            is_on=switch.is_on,
+            why_off=switch.why,
+            by_failures=switch.by_failures,
+            counts=self.counts.as_dict(),
+            latency=self.latency.summary(),
+        )
+
     def _follow(self) -> None:
         """The plan is a tick older; it is over if something else was done than what it said."""
         if self._age < self._rows:
@@ -145,7 +164,7 @@ class Thinker:
         return row
 
     def _forget_plan(self) -> None:
-        self._age = self._rows
+        self._age = self._rows  # of which there is no action
 
     def _search(self, received_s: float) -> Float32 | None:
         """This tick's planned action [A], if there is one in time."""

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from enum import Enum
 
+from robot_wm.runtime.latency import LatencySummary
+
 
 class Source(Enum):
     """Whose action a tick's target is, but for the blend from one to the other."""
@@ -48,3 +50,15 @@ class PlanningCounts:
     def as_dict(self) -> dict[str, int]:
         """The fields by name, for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class PlanningReport:
+    """What there is to tell of a planner now."""
+
+    planner: str  # what it is, in words
+    is_on: bool
+    why_off: str  # in words; "" where it is on
+    by_failures: bool  # whether failures have switched it off, rather than a person
+    counts: dict[str, int]  # of ``PlanningCounts``
+    latency: LatencySummary  # of searches, from asking for a plan until it was there or given up

@@ -41,11 +41,18 @@ OVERRIDES = {
     "robot_config": "name or path of the robot's firmware YAML that the bundle must fit",
     "engine": "what computes the policy: onnx (CPU) or tensorrt (GPU)",
     "precision": "of the policy's graph: fp32, fp16 or int8",
-    "planner": "what looks ahead before acting: none",
+    "planner": "what looks ahead before acting: none, the bundle's kind (dreamer, muzero), or auto",
     "record": "folder for a recording of every tick (MCAP)",
     "controller": "commands go to <controller>/commands or .../joint_trajectory",
     "command_type": "message of a command: float64_multi_array, joint_trajectory, or another distribution's",
 }
+
+# Those that are numbers, and which of these are whole.
+NUMBERS = {
+    "planner_budget_ms": "ms of one search; 0: what the planner was exported for",
+    "planner_simulations": "of a planner that is a tree, which must be what it was exported with",
+}
+WHOLE = ("planner_simulations",)
 
 # Launch arguments that name a topic: argument -> what the agent calls it.
 TOPICS = {
@@ -96,6 +103,7 @@ def generate_launch_description() -> LaunchDescription:
                 " somebody else starts it, or nobody",
             ),
             *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in OVERRIDES.items()),
+            *(DeclareLaunchArgument(name, default_value="", description=text) for name, text in NUMBERS.items()),
             *(
                 DeclareLaunchArgument(
                     name, default_value="", description=f"the robot's topic for {names[0]}; empty: in the namespace"
@@ -117,6 +125,7 @@ def bring_up(context: LaunchContext) -> list:
     """The node, and what brings it to life."""
     given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
     given = {name: value for name, value in given.items() if value}
+    given |= numbers(context)
     use_sim_time = is_true(LaunchConfiguration("use_sim_time").perform(context))
     if allow_unsigned := LaunchConfiguration("allow_unsigned").perform(context):
         given["allow_unsigned"] = is_true(allow_unsigned)
@@ -163,6 +172,18 @@ def bring_up(context: LaunchContext) -> list:
         node,
         *([EmitEvent(event=change(node, configure))] if autostart != "false" else []),
     ]
+
+
+def numbers(context: LaunchContext) -> dict[str, float]:
+    """The arguments that are numbers, of those that were given; RuntimeError for what is none."""
+    given: dict[str, float] = {}
+    for name in NUMBERS:
+        if text := LaunchConfiguration(name).perform(context):
+            try:
+                given[name] = int(text) if name in WHOLE else float(text)
+            except ValueError:
+                raise RuntimeError(f"{name}:={text} is no {'whole ' if name in WHOLE else ''}number") from None
+    return given
 
 
 def renamed(context: LaunchContext) -> list[tuple[str, str]]:

@@ -37,6 +37,8 @@ FOR_THE_AGENT = (
     "engine",
     "precision",
     "planner",
+    "planner_budget_ms",
+    "planner_simulations",
     "record",
     "autostart",
     "guardian",
@@ -69,7 +71,16 @@ def generate_launch_description() -> LaunchDescription:
             ),
             *(
                 DeclareLaunchArgument(name, default_value="", description="see agent.launch.py")
-                for name in ("public_key", "robot_config", "engine", "precision", "planner", "record")
+                for name in (
+                    "public_key",
+                    "robot_config",
+                    "engine",
+                    "precision",
+                    "planner",
+                    "planner_budget_ms",
+                    "planner_simulations",
+                    "record",
+                )
             ),
             OpaqueFunction(function=bring_up),
         ]

@@ -10,7 +10,8 @@ WARN   while inactive, a sensor that is silent, broken or slow, and joints that 
        sensor's topic with several publishers; hold mode or any other fault; deadlines missed since
        the last report; surprise above its limit; the rate off by more than ``RATE_TOLERANCE``; a
        recording that stopped or has holes; a real-time request that the kernel refused; a
-       temperature above ``HOT_C``; a bundle whose signature nobody asked for
+       temperature above ``HOT_C``; a bundle whose signature nobody asked for; a planner that failed
+       so often that it was switched off
 OK     otherwise, also while nobody has enabled the agent
 =====  ==========================================================================================
 
@@ -29,6 +30,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.latency import LatencySummary
 from robot_wm.runtime.modes import Mode
+from robot_wm.runtime.planning.use import PlanningReport
 from robot_wm.runtime.realtime import Grant
 
 STALE_AFTER_S = 1.0
@@ -62,6 +64,7 @@ class AgentStatus:
     is_signed: bool = True  # its signature was asked for, and is the public key's
     spec_hash: str = ""
     temperatures_c: Mapping[str, float] = field(default_factory=dict)
+    plans: PlanningReport | None = None  # of the planner; None: it runs without one
     received: int = 0  # samples of the trigger topic since activation
     decimated: int = 0  # of those, the ones that came between two ticks
     superseded: int = 0  # samples that a newer one replaced before the node took them
@@ -173,6 +176,7 @@ def _values(status: AgentStatus) -> dict[str, str]:
         "faults": " ".join(status.fault_names),
         "fault_detail": status.detail,
         **{key: str(value) if isinstance(value, int) else f"{value:.6g}" for key, value in numbers.items()},
+        **_planner_values(status.plans),
         "engine": status.engine,
         "bundle_sha256": status.bundle_sha256,
         "bundle_signed": str(status.is_signed),
@@ -182,4 +186,18 @@ def _values(status: AgentStatus) -> dict[str, str]:
         "unwatched": "; ".join(status.unwatched),
         "doubts": "; ".join(status.doubts),
         **{f"realtime_{grant.what.replace(' ', '_')}": str(grant) for grant in status.realtime},
+    }
+
+
+def _planner_values(plans: PlanningReport | None) -> dict[str, str]:
+    if plans is None:
+        return {"planner": "none"}
+    latency = plans.latency
+    durations = {"p50_us": latency.p50_us, "p99_us": latency.p99_us, "max_us": latency.max_us}
+    return {
+        "planner": plans.planner,
+        "planner_on": str(plans.is_on),
+        "planner_off_because": plans.why_off,
+        **{f"planner_{name}": str(count) for name, count in plans.counts.items()},
+        **{f"planner_{name}": f"{duration:.6g}" for name, duration in durations.items()},
     }

@@ -56,19 +56,27 @@ def load_agent(parameters: AgentParameters, undo: ExitStack, tell: Callable[[str
     require_ends(spec, robot, origin=parameters.bundle)
     if parameters.rate_override_hz:
         bundle = _at_rate(bundle, parameters.rate_override_hz)
+    engine_dir = Path(parameters.engine_dir) if parameters.engine_dir else None
     engine = make_engine(
         parameters.engine,
         bundle,
         precision=parameters.precision,
         threads=parameters.threads,
-        engine_dir=Path(parameters.engine_dir) if parameters.engine_dir else None,
+        engine_dir=engine_dir,
     )
+    planner = parameters.planner.open(
+        bundle, kind=parameters.engine, threads=parameters.threads, engine_dir=engine_dir, tell=tell
+    )
+    if planner is not None:
+        undo.callback(planner.close)
     controller = start_controller(
         bundle,
         engine=engine,
         precision=parameters.precision,
         config=_of_robot(parameters.safety_for(spec.action), robot, spec),
         live=parameters.live,
+        planner=planner,
+        planning=parameters.planner.config,
         tell=tell,
     )
     undo.callback(controller.deactivate)
@@ -102,6 +110,8 @@ def warm_up(controller: Controller, ticks: int = WARM_UP_TICKS) -> None:
     controller.engine.clear_state()
     controller.start_episode()
     controller.latency.clear()
+    if controller.thinker is not None:
+        controller.thinker.clear()
     command.tick = 0
 
 

@@ -1,4 +1,4 @@
-"""What a person asks of the agent: ``~/enable``, ``~/estop``, ``~/reset``, and the e-stop as a topic.
+"""What a person asks of the agent: ``~/enable``, ``~/enable_planner``, ``~/estop``, ``~/reset``; the e-stop as a topic.
 
 They are there as long as the node, so that an e-stop is heard in every state of it and outlives a new configuration.
 """
@@ -33,6 +33,7 @@ class Operator:
         self._log, self._owner = node.get_logger(), owner
         self.estopped = False  # latched until ~/reset
         node.create_service(SetBool, "~/enable", self._on_enable)
+        node.create_service(SetBool, "~/enable_planner", self._on_enable_planner)
         node.create_service(Trigger, "~/estop", self._on_estop)
         node.create_service(Trigger, "~/reset", self._on_reset)
         # A latched subscription hears a latched publisher's last words, and nobody else's; a reliable one hears no
@@ -97,3 +98,17 @@ class Operator:
         mode = agent.controller.disable()
         agent.ticker.tick_now()
         return True, mode.value
+
+    def _on_enable_planner(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        response.success, response.message = self._enable_planner(request.data)
+        self._log.info(f"enable_planner {request.data} by service: {response.message}")
+        return response
+
+    def _enable_planner(self, on: bool) -> tuple[bool, str]:
+        agent = self._owner.agent
+        thinker = None if agent is None else agent.controller.thinker
+        if thinker is None:
+            what = "is not configured" if agent is None else "runs without a planner: parameter planner"
+            return not on, f"the node {what}"
+        thinker.switch.turn(on)
+        return True, "it plans again" if on else "the actor acts alone"

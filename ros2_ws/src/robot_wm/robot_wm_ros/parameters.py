@@ -15,10 +15,12 @@ from robot_wm.runtime.engines import ENGINES, EngineKind
 from robot_wm.runtime.live.check import LiveConfig
 from robot_wm.runtime.manifest import POLICY_OF
 from robot_wm.runtime.parity_section import Precision
+from robot_wm.runtime.planning.request import PlannerRequest
 from robot_wm.runtime.realtime import RealtimeConfig
 from robot_wm.runtime.recording_limits import RecordingLimits
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.spec import ActionSpec
+from robot_wm_ros import planner_parameters
 from robot_wm_ros.binding_kinds import BindingKinds
 from robot_wm_ros.bindings import COMMAND_TIMEOUTS, STAMP_SOURCES
 from robot_wm_ros.command_velocity import VELOCITY_TYPES
@@ -26,7 +28,6 @@ from robot_wm_ros.commands import COMMAND_TYPES
 from robot_wm_ros.declaration import Declaration, declare, values
 
 PRECISIONS = tuple(POLICY_OF)
-PLANNERS = ("none",)
 SOFT_START_OF_TASK = -1.0
 _SAFETY = SafetyConfig()
 _REALTIME = RealtimeConfig()
@@ -57,7 +58,7 @@ _DECLARATIONS = (
     _row("engine", ENGINES[0], "what computes the policy", choices=ENGINES),
     _row("precision", PRECISIONS[0], "of the policy's graph; the bundle must have it", choices=PRECISIONS),
     _row("engine_dir", "", "folder of TensorRT engines; empty: this machine's own"),
-    _row("planner", PLANNERS[0], "what looks ahead before acting", choices=PLANNERS),
+    *planner_parameters.DECLARATIONS,
     _row(
         "allow_rival_sensors",
         False,
@@ -236,7 +237,7 @@ class AgentParameters:
     engine: EngineKind
     precision: Precision
     engine_dir: str
-    planner: str
+    planner: PlannerRequest
     controller: str
     command_type: str
     wheel_radius: float
@@ -298,12 +299,14 @@ class AgentParameters:
         is_live = rest.pop("live_check")
         if given["check_on_stand"] and not is_live:
             raise UserError("parameter check_on_stand: judges nothing without live_check")
+        planner = planner_parameters.take_request(rest)
         rest["live"] = LiveConfig(rest_gravity=gravity or None) if is_live else None
         rest["soft_start_s"] = None if soft_start_s < 0.0 else soft_start_s
         return cls(
             safety=safety,
             realtime=realtime,
             recording=recording,
+            planner=planner,
             controller_joints=joints,
             record_topics=topics,
             **rest,

@@ -174,7 +174,8 @@ class RunningAgent:
             )
 
     def _real_time(self, parameters: AgentParameters, undo: ExitStack) -> tuple[Grant, ...]:
-        grants = apply_realtime(parameters.realtime)
+        thinker = self.controller.thinker
+        grants = apply_realtime(parameters.realtime, background=() if thinker is None else (thinker.thread_id,))
         if parameters.realtime.freeze_gc:
             undo.callback(gc.unfreeze)
         for grant in grants:

@@ -6,6 +6,7 @@ import math
 import threading
 
 from robot_wm.runtime.faults import fault_names
+from robot_wm.runtime.planning.use import PlanningReport
 from robot_wm.runtime.realtime import Grant
 from robot_wm.runtime.recorder import TickRecorder
 from robot_wm.runtime.thermal import temperatures_c
@@ -47,6 +48,8 @@ class StatusSource:
     ) -> AgentStatus:
         """The status now; ``now_s`` is the steady clock's. Rates and new misses are those since the last call."""
         ticker, recorder, command = self._ticker, self._recorder, self._ticker.last
+        thinker = self._agent.controller.thinker
+        plans = None if thinker is None else thinker.report()
         arrivals, latency = ticker.arrivals, ticker.lateness.delays.summary()
         elapsed_s = now_s - self._last_s
         ticks, misses = ticker.ticks - self._ticks, latency.deadline_misses - self._misses
@@ -74,6 +77,7 @@ class StatusSource:
             is_signed=self._agent.bundle.signature_checked,
             spec_hash=self._spec_hash,
             temperatures_c=temperatures,
+            plans=plans,
             received=arrivals.received,
             decimated=arrivals.decimated,
             superseded=arrivals.superseded,
@@ -86,8 +90,15 @@ class StatusSource:
             realtime=realtime,
             not_ready=self._preflight.problems(ros_now_s, trigger_rate_hz),
             unwatched=self._preflight.unwatched,
-            doubts=self._preflight.doubts(),
+            doubts=(*self._preflight.doubts(), *_planner_doubts(plans)),
         )
+
+
+def _planner_doubts(plans: PlanningReport | None) -> tuple[str, ...]:
+    """What is wrong with a planner, but for what somebody has asked for."""
+    if plans is None or not plans.by_failures:
+        return ()
+    return (f"the actor acts alone: {plans.why_off}; ~/enable_planner plans again",)
 
 
 class Thermometer:

@@ -95,7 +95,7 @@ class Ticker:
 
     def sample(self, message: Any, info: Mapping[str, Any] | None = None) -> None:
         """A message of the trigger's topic has come."""
-        receipt_ns = time.time_ns()
+        receipt_ns, received_s = time.time_ns(), time.monotonic()
         now_s = self._clock.now().nanoseconds * 1e-9
         stamp_s = self._trigger.read(message, now_s)
         if math.isnan(stamp_s):
@@ -117,10 +117,11 @@ class Ticker:
         self._watchdog.feed(steady_s)
         self._frame.refresh(now_s)
         stamp_ns = _stamp_ns(message, receipt_ns)
-        self._tick(self._frame.observation, now_s, stamp_ns, receipt_ns, overdue_s=overdue_s)
         # From when the middleware had the sample: it may have waited while the node did something else.
         queue_ns = receipt_ns - (receipt_ns if info is None else info["received_timestamp"])
         queue_ns = queue_ns if 0 <= queue_ns < _LONGEST_QUEUE_NS else 0
+        received_s -= queue_ns * 1e-9
+        self._tick(self._frame.observation, now_s, stamp_ns, receipt_ns, received_s=received_s, overdue_s=overdue_s)
         self.lateness.add((self._published_ns - receipt_ns + queue_ns) * 1e-3)
 
     def _awaits_sensors(self, now_s: float) -> bool:
@@ -177,6 +178,7 @@ class Ticker:
         stamp_ns: int,
         receipt_ns: int,
         *,
+        received_s: float | None = None,
         faults: int = 0,
         why: str = "",
         overdue_s: float = 0.0,
@@ -185,7 +187,7 @@ class Ticker:
         if late.fault:
             faults, why = faults | late.fault, f"{why}; {late.why}" if why else late.why
         begin_ns, begin_s = time.time_ns(), time.monotonic()
-        command = self._step(observation, now_s, faults, why, overdue_s)
+        command = self._step(observation, now_s, faults, why, overdue_s, received_s)
         too_long_s = time.monotonic() - begin_s - self._watchdog.patience_s
         if self.driving and too_long_s > 0.0:
             # What was computed is of a robot that has moved on; it does not go out.
@@ -214,7 +216,13 @@ class Ticker:
         return command
 
     def _step(
-        self, observation: Mapping[str, NDArray[Any] | None], now_s: float, faults: int, why: str, overdue_s: float
+        self,
+        observation: Mapping[str, NDArray[Any] | None],
+        now_s: float,
+        faults: int,
+        why: str,
+        overdue_s: float,
+        received_s: float | None = None,
     ) -> Command:
         """One step of the controller; more than a period overdue it is a fault, and so were the ticks before it."""
         missed_ticks = int(overdue_s / self._period_s)
@@ -222,7 +230,13 @@ class Ticker:
             stall = f"this process did not tick for {overdue_s:.3g} s longer than it may"
             faults, why = faults | _STALLED, f"{stall}; {why}" if why else stall
         return self._controller.step(
-            observation, now_s, self._frame.stamps_s, faults=faults, why=why, missed_ticks=missed_ticks
+            observation,
+            now_s,
+            self._frame.stamps_s,
+            received_s=received_s,
+            faults=faults,
+            why=why,
+            missed_ticks=missed_ticks,
         )
 
     # -- stopping ---------------------------------------------------------------------------------------------------

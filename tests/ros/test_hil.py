@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import PoseStamped
+from planned import lost, with_planner
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
@@ -154,6 +155,7 @@ def test_one_run_end_to_end(make_bundle, domain, tmp_path):
     assert (result["task"], result["rate_hz"], result["sensor_rate_hz"]) == (TASK, 50.0, 100.0)
     assert result["rate_overridden"] is (result["spec_rate_hz"] != 50.0)
     assert result["agent_modes"] == ["active"]
+    assert result["planner"] is None
     assert list(result["stages"]) == ["receipt", "inference", "safety", "publish", "applied"]
     for name in ("end_to_end", "policy", "echo"):
         values = result[name]
@@ -171,6 +173,20 @@ def test_one_run_end_to_end(make_bundle, domain, tmp_path):
     assert set(result["realtime"]) == {"robot", "agent", "echo"}
     assert set(result["host"]) >= {"cores", "kernel"}
     assert left_behind(domain) == []
+
+
+def test_with_the_planner_on(make_bundle, domain, tmp_path):
+    """Also one that did not pay, which a robot would refuse."""
+    bundle = with_planner(make_bundle(TASK), tmp_path / "agent.rwm", gate=lost())
+    arguments = ("--rate", 50, "--seconds", 1, "--domain-id", domain, "--no-echo", "--planner", "dreamer")
+    done = run_hil("--bundle", bundle, *arguments, "--planner-budget-ms", 9.5, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    plans = result["planner"]
+    assert plans["planner"] == "halving of 4 x 5"
+    assert plans["searches"] > 0
+    assert plans["searches"] + plans["reused"] <= plans["ticks"]
+    assert result["agent_modes"] == ["active"]
 
 
 def test_several_rates_make_a_table(make_bundle, domain):

@@ -205,7 +205,7 @@ class Ticker:
                 self.ticks,
                 stamp_ns,
                 receipt_ns,
-                begin_ns + int((command.observe_us + command.infer_us) * 1e3),
+                begin_ns + int((command.observe_us + command.infer_us + command.plan_us) * 1e3),
                 begin_ns + int(command.total_us * 1e3),
                 publish_ns,
             )

@@ -42,6 +42,7 @@ def hil(
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
     planner: str = "none",
+    planner_budget_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     robot_config: str = "",
     public_key: Path | None = None,
     echo: bool = True,
@@ -86,7 +87,10 @@ def hil(
     precision
         Of the policy's graph: fp32, fp16 or int8; the bundle must have it.
     planner
-        The agent's planner.
+        What looks ahead before acting: none, the bundle's kind (dreamer, muzero), or auto. Also one that did not pay
+        at export: it is to be measured.
+    planner_budget_ms
+        Time that one search may take, in ms; 0: what the planner was exported for.
     robot_config
         Name or path of the robot's firmware YAML that the agent must fit; an agent of speeds that does not see its
         joints' positions, only a camera, runs with no less.
@@ -140,7 +144,7 @@ def hil(
         task_options=options,
         # A machine that is too slow for the rate is to be measured, not refused.
         agent={"engine": engine, "precision": precision, "planner": planner, "robot_config": robot_config}
-        | {"live_check": False}
+        | {"live_check": False, "planner_force": True, "planner_budget_ms": planner_budget_ms}
         | ({"public_key": str(key.resolve())} if key else {"allow_unsigned": True}),
         priority=priority,
         cpus=_cpus(cpus),
@@ -187,6 +191,7 @@ def _for_people(result: dict[str, Any]) -> dict[str, Any]:
 
     shown = {name: value for name, value in result.items() if not isinstance(value, dict | list)}
     shown |= result.get("load", {})
+    shown |= {f"plans: {name}": value for name, value in (result.get("planner") or {}).items()}
     for name, goal in result.get("goals", {}).items():
         measured, limit = (value if value is None else f"{value:.4g}" for value in (goal["measured"], goal["limit"]))
         shown[f"goal: {name}"] = f"{measured} <= {limit}: {_MET[goal['met']]}"
@@ -199,6 +204,7 @@ def _run(
     """Measure at one rate."""
     from robot_wm_ros.hil.load import LoadMeter
     from robot_wm_ros.hil.measure import Measurement
+    from robot_wm_ros.hil.plans import planner_figures
     from robot_wm_ros.hil.report import figures
     from robot_wm_ros.hil.rig import SEGMENT_S, Rig
 
@@ -213,7 +219,7 @@ def _run(
                 status.update(f"{config.rate_hz:g} Hz: bare echo, segment {number + 1} of {segments}")
                 bare += rig.measure_echo(config.seconds / segments)
         load = meter.read()
-        realtime, modes = rig.realtime, rig.modes
+        realtime, modes, plans = rig.realtime, rig.modes, planner_figures(rig.reports)
     if set(modes) - {"active"}:
         messages().print(f"warning: the agent ended in {', '.join(modes)}: in hold and damp it may not ask its policy")
     for process, answer in realtime.items():
@@ -231,6 +237,7 @@ def _run(
         "realtime": realtime,
         "load": load,
         "agent_modes": modes,
+        "planner": plans,
         **figures(agent, bare, deadline_ms=deadline_ms),
     }
     if picture is not None:

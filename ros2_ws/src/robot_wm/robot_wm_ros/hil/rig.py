@@ -122,6 +122,7 @@ class Rig:
         self._stack = ExitStack()
         self.realtime: dict[str, str] = {}  # process -> what the kernel said to SCHED_FIFO
         self.modes: list[str] = []  # the agent's at the end of each of its segments
+        self.reports: list[dict[str, str]] = []  # and its last diagnostics: key -> value
 
     def __enter__(self) -> Rig:
         try:
@@ -186,6 +187,7 @@ class Rig:
             self._drive(agent, *children)
             window_ns = self._listen(seconds, *children)
             self.modes.append(self._next_mode(*children))
+            self.reports.append(dict(self._collector.report))
             counters = self._collector.counters
             agent.deactivate()
             self._sleep(SETTLE_S, *children)

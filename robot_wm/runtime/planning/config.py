@@ -25,7 +25,7 @@ class PlanningConfig:
     reuse_tolerance: float = 0.1  # model units; further from it than this, what was executed did not follow the plan
     reuse_surprise: float | None = None  # above it a plan is over; None: the recorded p99, where the bundle has it
     surprise_limit: float | None = None  # above it the actor acts; None: the largest recorded, where the bundle has it
-    late_limit: int = 5  # failures in a row (late, refused, broken) that switch the planner off
+    late_limit: int = 5  # failures in a row (late, refused, overslept, broken) that switch the planner off
     recover_plans: int = 3  # timely plans in a row that make earlier failures forgotten
     blend_ticks: int = 2  # between the actor's action and the planner's, either way; 0: none
     seed: int = 0  # of the candidates that are drawn

@@ -25,6 +25,7 @@ from robot_wm.runtime.planning.use import PlanningCounts, PlanningReport, PlanUs
 
 Float32 = NDArray[np.float32]
 MARGIN = 0.2  # of the deadline
+SLACK = 0.5  # of the margin
 _RING = 2048  # plans, so few that percentiles cost the control thread nothing that a tick would notice
 
 
@@ -33,14 +34,16 @@ class Timing(NamedTuple):
 
     budget_s: float
     until_s: float  # after the sample's receipt
+    slack_s: float  # by which the wait for a plan may end too late
 
     @classmethod
     def of(cls, config: PlanningConfig, exported_s: float, deadline_s: float) -> Timing:
         """``exported_s`` is the manifest's budget, ``deadline_s`` a command's, from its sample's receipt."""
         if config.patient:
-            return cls(math.inf, math.inf)
+            return cls(math.inf, math.inf, math.inf)
         margin_s = MARGIN * deadline_s if config.margin_s is None else config.margin_s
-        return cls(exported_s if config.budget_s is None else config.budget_s, deadline_s - margin_s)
+        budget_s = exported_s if config.budget_s is None else config.budget_s
+        return cls(budget_s, deadline_s - margin_s, SLACK * margin_s)
 
 
 class Thinker:
@@ -183,17 +186,24 @@ class Thinker:
         self._searched_ticks = 0
         self._allowance.spend()
         is_ready = planner.wait()
-        self.use.plan_us = (self._clock() - begin_s) * 1e6
+        end_s = self._clock()
+        self.use.plan_us = (end_s - begin_s) * 1e6
         self.latency.add(self.use.plan_us)
+        # A kernel with no real time to give wakes a thread when it likes: waiting itself then costs the tick its time.
+        overslept = end_s > deadline_s + timing.slack_s
+        counts.overslept += overslept
         if not is_ready:
             planner.abandon()
             counts.late += 1
             self._tell(Source.LATE, plan_us=self.use.plan_us)
             self._fail(f"it was not done within {(deadline_s - begin_s) * 1e3:.3g} ms")
             return None
-        return self._accept(planner.take())
+        planned = self._accept(planner.take(), timely=not overslept)
+        if overslept:
+            self._fail(f"this machine woke the tick {(end_s - deadline_s) * 1e3:.3g} ms too late")
+        return planned
 
-    def _accept(self, plan: Plan) -> Float32 | None:
+    def _accept(self, plan: Plan, *, timely: bool) -> Float32 | None:
         counts = self.counts
         if plan.error:
             counts.broken += 1
@@ -203,7 +213,8 @@ class Thinker:
             counts.not_finite += 1
             self._fail("its plan is not finite")
             return None
-        self.switch.succeeded()
+        if timely:
+            self.switch.succeeded()
         self._gain, self.use.gain, self.use.value = plan.gain, plan.gain, plan.value
         if not plan.gain > self._limits.gain:
             counts.unpromising += 1

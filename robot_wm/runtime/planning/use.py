@@ -40,6 +40,7 @@ class PlanningCounts:
     reused: int = 0  # ticks with a later action of an earlier plan
     unpromising: int = 0  # timely plans that promised no more than the actor, whose action it was then
     late: int = 0  # PLANNER_LATE: searches that were not done by the deadline
+    overslept: int = 0  # searches after which the kernel woke the tick too late, whether the plan was there or not
     refused: int = 0  # ticks that wanted a search while a late one was still running
     hurried: int = 0  # ticks that wanted a search, and were themselves too late to begin one
     surprised: int = 0  # ticks with a surprise above its limit

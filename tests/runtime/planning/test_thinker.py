@@ -212,6 +212,28 @@ def test_an_engine_that_hangs_switches_off_too(make_bench):
     assert (counts.late, counts.refused, counts.switched_off, bench.worker.begun) == (1, 4, 1, 1)
 
 
+@pytest.mark.parametrize(("extra_s", "overslept"), [(0.0019, 0), (0.0021, 3)])
+@pytest.mark.parametrize(("takes_s", "source"), [(FAST_S, "planned"), (0.0101, "late")])
+def test_a_kernel_that_wakes_the_tick_too_late_costs_the_planner(make_bench, takes_s, source, extra_s, overslept):
+    """The margin is 4 ms, of which half may go. A plan that is there is used all the same: it costs no more time."""
+    bench = make_bench(takes_s, late_limit=3, max_age=0, **OFTEN)
+    wait = bench.worker.wait
+
+    def sleepy(until_s):
+        done = wait(until_s)
+        bench.clock.now_s = until_s + extra_s
+        return done
+
+    bench.worker.wait = sleepy
+    used = [bench.tick() for _ in range(3)]
+    assert used == [source] * 3
+    counts = bench.thinker.counts
+    assert (counts.overslept, counts.late) == (overslept, 3 * (source == "late"))
+    assert bench.thinker.switch.is_on is (source == "planned" and not overslept)
+    if source == "planned" and overslept:
+        assert "this machine woke the tick 2.1 ms too late" in bench.thinker.switch.why
+
+
 def test_it_comes_and_goes_without_a_jump(make_bench):
     bench = make_bench(iter([FAST_S, 0.012]), blend_ticks=3, share=1.0)
     actions = []
@@ -341,6 +363,6 @@ def test_knobs_that_cannot_be_are_refused(knobs, naming):
 
 
 def test_the_time_that_is_left():
-    assert Timing.of(PlanningConfig(), 0.01, 0.02) == (0.01, 0.016)
-    assert Timing.of(PlanningConfig(budget_s=0.003, margin_s=0.001), 0.01, 0.005) == (0.003, 0.004)
-    assert Timing.of(PlanningConfig(patient=True, budget_s=0.003), 0.01, 0.005) == (math.inf, math.inf)
+    assert Timing.of(PlanningConfig(), 0.01, 0.02) == (0.01, 0.016, 0.002)
+    assert Timing.of(PlanningConfig(budget_s=0.003, margin_s=0.001), 0.01, 0.005) == (0.003, 0.004, 0.0005)
+    assert Timing.of(PlanningConfig(patient=True, budget_s=0.003), 0.01, 0.005) == (math.inf, math.inf, math.inf)

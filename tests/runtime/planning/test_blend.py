@@ -38,6 +38,8 @@ def test_what_was_is_forgotten():
     blend = Blend(1, 3)
     run(blend, [(0.0, 0.8)] * 4)
     blend.forget()
+    assert run(blend, [(0.0, 0.8), (0.0, 0.8)]) == pytest.approx([0.2, 0.4]), "nothing to come from"
+    blend.forget()
     assert run(blend, [(0.1, None), (0.1, None)]) == pytest.approx([0.1, 0.1])
     assert run(blend, [(0.0, 0.8)]) == pytest.approx([0.2])
 

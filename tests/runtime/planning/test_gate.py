@@ -68,6 +68,13 @@ def test_over_any_ticks_no_more_than_the_share_and_a_burst(share, burst, wants):
             assert sum(made[begin:end]) <= share * (end - begin) + burst + 1e-9
 
 
+def test_a_long_rest_saves_no_more_than_a_burst():
+    allowance = Allowance(0.5, 4)
+    for _ in range(1000):
+        allowance.tick()
+    assert allowance.searches == 4.0
+
+
 def test_all_ticks_may_search_where_the_share_is_one():
     allowance = Allowance(1.0, 1)
     for _ in range(100):

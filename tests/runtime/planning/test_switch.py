@@ -30,16 +30,18 @@ def test_a_failure_is_forgotten_after_so_many_timely_plans_in_a_row():
 def test_it_stays_off_until_somebody_turns_it_on():
     switch = Switch(2, 1)
     play(switch, "xx")
-    assert (switch.is_on, switch.switched_off) == (False, 1)
+    assert (switch.is_on, switch.switched_off, switch.by_failures) == (False, 1, True)
     assert "2 times in a row" in switch.why
     assert "late" in switch.why
     assert play(switch, "....") == [False] * 4
     switch.turn(True)
-    assert (switch.is_on, switch.why) == (True, "")
+    assert (switch.is_on, switch.why, switch.by_failures) == (True, "", False)
     assert play(switch, "xx") == [True, False], "what was is forgotten"
     assert switch.switched_off == 2
     play(switch, "xx")
     assert switch.switched_off == 2, "it was off"
+    switch.turn(True)
+    assert play(switch, "x") == [True], "what was is forgotten also where nothing came in time since"
 
 
 def test_an_operator_turns_it_off():

@@ -84,6 +84,15 @@ def test_a_surprise_ends_the_plan_and_a_large_one_the_planning(make_bench):
     assert bench.tick(surprise=1e9) == "planned", "where nothing was recorded nothing is too much"
 
 
+def test_a_plan_that_a_tick_left_is_over(make_bench):
+    """Also where what was done instead happens to be what it said."""
+    bench = make_bench(FAST_S, share=0.0, burst=1, reuse_surprise=2.0)
+    assert [bench.tick(), bench.tick()] == ["planned", "reused"]
+    assert bench.tick(surprise=2.1) == "actor"
+    bench.executed[:] = bench.engine.outputs["plan"][0, 2]
+    assert bench.tick() == "actor"
+
+
 def test_a_plan_that_promises_nothing_is_the_actors_and_the_next_comes_later(make_bench):
     bench = make_bench(FAST_S, **OFTEN, gain_limit=0.25, look_ticks=4)
     bench.engine.gain = 0.25
@@ -216,7 +225,7 @@ def test_an_engine_that_hangs_switches_off_too(make_bench):
 @pytest.mark.parametrize(("takes_s", "source"), [(FAST_S, "planned"), (0.0101, "late")])
 def test_a_kernel_that_wakes_the_tick_too_late_costs_the_planner(make_bench, takes_s, source, extra_s, overslept):
     """The margin is 4 ms, of which half may go. A plan that is there is used all the same: it costs no more time."""
-    bench = make_bench(takes_s, late_limit=3, max_age=0, **OFTEN)
+    bench = make_bench(takes_s, late_limit=3, recover_plans=1, max_age=0, **OFTEN)
     wait = bench.worker.wait
 
     def sleepy(until_s):

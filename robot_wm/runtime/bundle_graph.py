@@ -20,6 +20,7 @@ class BundleGraph:
     inputs: tuple[TensorSpec, ...]
     state: tuple[StateTensor, ...]
     rows: int  # recorded ticks or plans, which every start computes again
+    background: bool = False  # whether whatever else its processor is asked to compute goes first
 
 
 def tick_graph(manifest: Manifest, precision: Precision = "fp32") -> BundleGraph:
@@ -34,4 +35,4 @@ def planner_graph(manifest: Manifest) -> BundleGraph:
     if planner is None:
         raise UserError(f"the bundle {NO_PLANNER}")
     shapes = {tensor.name: tensor.shape for tensor in manifest.all_outputs()}
-    return BundleGraph(planner.graph, "fp32", planner.inputs(shapes), (), planner.parity.plans)
+    return BundleGraph(planner.graph, "fp32", planner.inputs(shapes), (), planner.parity.plans, background=True)

@@ -108,12 +108,13 @@ class Cuda:
 
 
 class Stream:
-    """A queue of GPU work, ahead of everybody else's. One thread at a time."""
+    """A queue of GPU work, ahead of everybody else's, or in the ``background`` behind it. One thread at a time."""
 
-    def __init__(self, cuda: Cuda) -> None:
+    def __init__(self, cuda: Cuda, *, background: bool = False) -> None:
         self._cuda = cuda
-        _, highest = cuda.call("cudaDeviceGetStreamPriorityRange")
-        self.handle = cuda.call("cudaStreamCreateWithPriority", cuda.runtime.cudaStreamNonBlocking, highest)
+        lowest, highest = cuda.call("cudaDeviceGetStreamPriorityRange")
+        priority = lowest if background else highest
+        self.handle = cuda.call("cudaStreamCreateWithPriority", cuda.runtime.cudaStreamNonBlocking, priority)
         self.number = int(self.handle)  # as TensorRT takes it
         self.synchronize = cuda.bind("cudaStreamSynchronize", self.handle)  # waits for all that was queued
 

@@ -37,7 +37,8 @@ class TensorRTEngine:
     lists them. ``cuda_graph``: launch a tick as one graph; where that cannot be captured the same work is queued call
     by call and ``graph_error`` says why. ``mapped``: no copies, the GPU reaches into the host's memory; None: for
     outputs, which it need not wait for, and for inputs where both share one memory. ``host_code``: the plan is a
-    version-compatible one, which brings its runtime along.
+    version-compatible one, which brings its runtime along. ``background``: whatever else the GPU is asked to compute
+    goes first.
     """
 
     def __init__(
@@ -48,10 +49,12 @@ class TensorRTEngine:
         cuda_graph: bool = True,
         mapped: bool | None = None,
         host_code: bool = False,
+        background: bool = False,
         origin: str = "plan",
     ) -> None:
         self._plan, self._state_specs, self._origin = plan, tuple(state), origin
         self._wants_graph, self._mapped, self._host_code = cuda_graph, mapped, host_code
+        self._background = background
         self._undo = ExitStack()
         self._stream: Any = None
         self._release()
@@ -105,7 +108,7 @@ class TensorRTEngine:
         trt, undo = api.load(), self._undo
         cuda = Cuda.open()
         mapped = (cuda.gpu().is_integrated, True) if self._mapped is None else (self._mapped, self._mapped)
-        self._stream = Stream(cuda)
+        self._stream = Stream(cuda, background=self._background)
         undo.callback(self._stream.release)
         self._load(trt)
         given, made = self._tensors(trt)

@@ -39,6 +39,7 @@ class Provided:
             self.plan,
             self.graph.state,
             host_code=self.host_code,
+            background=self.graph.background,
             origin=f"engine {self.key.digest[:12]}",
         )
 

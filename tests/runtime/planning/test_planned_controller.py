@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from planned import lost, planner_graph, planner_section, with_planner
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_graph import planner_graph as planner_graph_of
+from robot_wm.runtime.bundle_graph import tick_graph
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.modes import Mode
@@ -21,6 +24,7 @@ from robot_wm.runtime.planning.request import PlannerRequest
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.signature import load_private_key
 from robot_wm.runtime.start import start_controller
+from robot_wm.runtime.trt.provide import Provided
 
 PERIOD_S = 0.02
 PATIENT = {"patient": True, "blend_ticks": 0}  # the machine's speed decides nothing here
@@ -283,3 +287,12 @@ def test_another_planner_than_the_exported_one_is_refused(planned_original, tmp_
         )
         with pytest.raises(UserError, match="does not compute the planner that was exported"):
             PlannerRequest("dreamer").open(bundle)
+
+
+def test_a_gpu_computes_the_policy_before_the_planner(planned_original):
+    good, _, key = planned_original
+    with Bundle.open(good, key) as bundle:
+        graphs = tick_graph(bundle.manifest), planner_graph_of(bundle.manifest)
+    told = SimpleNamespace(digest="0" * 64)
+    engines = [Provided(b"", graph, told, is_new=False, host_code=False).engine() for graph in graphs]
+    assert [engine._background for engine in engines] == [False, True]

@@ -161,6 +161,7 @@ class Cuda:
 
     def cudaStreamCreateWithPriority(self, flags, priority):
         stream = Stream(self._new())
+        stream.priority = priority
         self.streams[stream.number] = stream
         return stream
 

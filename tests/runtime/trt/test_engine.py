@@ -71,6 +71,14 @@ def test_it_computes_what_onnx_runtime_computes(wide_agent, cuda, cuda_graph, in
     ours.deactivate()
 
 
+@pytest.mark.parametrize(("options", "priority"), [({}, -5), ({"background": True}, 0)])
+def test_in_the_background_everybody_else_goes_first(wide_agent, cuda, options, priority):
+    engine = TensorRTEngine(*wide_agent, **options)
+    engine.activate()
+    assert [stream.priority for stream in cuda.streams.values()] == [priority]
+    engine.deactivate()
+
+
 @pytest.mark.parametrize("cuda_graph", [True, False])
 def test_a_shown_state_is_an_output_that_goes_round(wide_agent, cuda_graph):
     graph, state = wide_agent

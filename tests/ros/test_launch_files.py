@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -177,3 +178,45 @@ def test_what_is_rendered_for_a_robot_are_parameters_that_the_node_takes(agent_p
     assert not taken.allow_unsigned
     assert taken.precision == load_board(board).engine.precision
     assert "autostart:=configure" in files["start-agent"].split()
+
+
+@pytest.fixture
+def numbers() -> Callable[..., dict[str, float]]:
+    """The launch file's own function of that name, where no `ros2 launch` is: ``numbers(argument="text")``."""
+    module = tree("agent")
+    wanted = [n for n in module.body if getattr(n, "name", "") == "numbers"]
+    wanted += [n for n in module.body if isinstance(n, ast.Assign) and n.targets[0].id in ("NUMBERS", "WHOLE")]
+    for node in wanted:
+        if isinstance(node, ast.FunctionDef):
+            node.returns = None
+            node.args.args[0].annotation = None
+    given: dict[str, str] = {}
+    scope = {"LaunchConfiguration": lambda name: SimpleNamespace(perform=lambda _: given.get(name, ""))}
+    exec(compile(ast.Module(wanted, []), "agent.launch.py", "exec"), scope)
+
+    def ask(**arguments: str) -> dict[str, float]:
+        given.update(arguments)
+        return scope["numbers"](None)
+
+    return ask
+
+
+def test_numbers_reach_the_node_as_numbers_of_its_type(numbers):
+    assert numbers() == {}
+    found = numbers(planner_budget_ms="4", planner_simulations="16")
+    assert [(name, type(value), value) for name, value in found.items()] == [
+        ("planner_budget_ms", float, 4.0),
+        ("planner_simulations", int, 16),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "naming"),
+    [
+        ({"planner_budget_ms": "fast"}, "planner_budget_ms:=fast is no number"),
+        ({"planner_simulations": "1.5"}, "planner_simulations:=1.5 is no whole number"),
+    ],
+)
+def test_what_is_no_number_is_told_at_once(numbers, arguments, naming):
+    with pytest.raises(RuntimeError, match=naming):
+        numbers(**arguments)

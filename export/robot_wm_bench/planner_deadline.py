@@ -45,6 +45,7 @@ def bench_planner_deadline(
     rate: Annotated[float, Parameter(validator=Number(gt=0))] = 200.0,
     deadline_ms: Annotated[float, Parameter(validator=Number(gt=0))] = 5.0,
     budget_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
+    margin_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     share: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 1.0,
     reuse_ticks: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     late_limit: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
@@ -72,7 +73,9 @@ def bench_planner_deadline(
     deadline_ms
         What a command may take from its sample, in ms.
     budget_ms
-        What a search may take, in ms; 0: what it was exported for, and in any case up to a fifth before the deadline.
+        What a search may take, in ms; 0: what it was exported for, and in any case up to the margin.
+    margin_ms
+        What is kept free before the deadline, in ms; 0: what a robot keeps free by itself.
     share
         Of the ticks that may search.
     reuse_ticks
@@ -91,6 +94,7 @@ def bench_planner_deadline(
 
     config = PlanningConfig(
         budget_s=budget_ms * 1e-3 or None,
+        margin_s=margin_ms * 1e-3 or None,
         share=share,
         burst=max(1, round(rate)),
         max_age=reuse_ticks,
@@ -148,6 +152,7 @@ def measure(
         undo.enter_context(_busy(load))
         grants = apply_realtime(RealtimeConfig(fifo_priority=priority), background=(opened.thread_id,))
         undo.callback(gc.unfreeze)
+        stolen_s = _stolen_s()
         arms = [_Arm(alone, frame, ticks), _Arm(planned, frame, ticks)]
         turn = max(1, round(_TURN_S * rate_hz))
         with progress() as bar:
@@ -167,6 +172,7 @@ def measure(
         "rate_hz": rate_hz,
         "deadline_us": deadline_s * 1e6,
         "scheduler": "; ".join(map(str, grants)),
+        "stolen_s": _stolen_s() - stolen_s,
         "late_beyond_none": max(0, rows[1]["late"] - rows[0]["late"]),
         "rows": rows,
     }
@@ -230,6 +236,15 @@ def _counts(controller: Controller) -> dict[str, Any]:
     plans = {f"plan_{name}": getattr(report.latency, name) for name in ("p50_us", "p99_us", "max_us")}
     shown = ("searches", "planned", "reused", "overslept", "refused", "hurried", "broken", "not_finite")
     return {"late_plans": report.counts["late"], **{name: report.counts[name] for name in shown}, **plans}
+
+
+def _stolen_s() -> float:
+    """Processor time that the machine's own host has taken from it so far; NaN where the kernel does not tell."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+        return int(fields[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return float("nan")
 
 
 @contextmanager

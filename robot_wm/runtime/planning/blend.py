@@ -22,6 +22,8 @@ class Blend:
         self._planned = False
         self.correction = np.zeros(action_dim, dtype=np.float32)  # [A]
         self._before = np.zeros(action_dim, dtype=np.float32)  # [A]
+        self._ones = np.ones(action_dim, dtype=np.float32)  # [A]
+        self._minus_ones = -self._ones  # [A]
 
     def forget(self) -> None:
         """The next action is the first: no correction, and none to come from."""
@@ -29,10 +31,16 @@ class Blend:
         self._step, self._planned = self._steps, False
 
     def into(self, actor: Float32, planned: Float32 | None, out: Float32) -> None:
-        """Write this tick's action to ``out`` [A], which may be ``actor``; ``planned`` None: the planner has none."""
+        """Write this tick's action to ``out`` [A], which may be ``actor``; ``planned`` None: the planner has none.
+
+        Both are within [-1, 1], and so is what is written.
+        """
         if (planned is not None) != self._planned:
             self._planned, self._step = not self._planned, 0
             self._before[:] = self.correction
+        elif planned is None and self._step == self._steps:
+            np.copyto(out, actor)  # as most ticks are
+            return
         self._step = min(self._steps, self._step + 1)
         share = np.float32(self._step / self._steps)
         if planned is None:
@@ -43,4 +51,5 @@ class Blend:
                 self.correction *= share
                 self.correction += (1 - share) * self._before
         np.add(actor, self.correction, out=out)
-        np.clip(out, -1.0, 1.0, out=out)
+        np.minimum(out, self._ones, out=out)
+        np.maximum(out, self._minus_ones, out=out)

@@ -113,6 +113,7 @@ class Thinker:
         self._allowance.tick()
         if is_first:
             self._forget_plan()
+            self._blend.forget()
         else:
             self._follow()
         planned = None

@@ -53,6 +53,10 @@ def test_an_episode_begins_without_the_plan_of_the_last_one(make_bench):
     assert [bench.tick(), bench.tick(), bench.tick(is_first=True), bench.tick()] == [
         "planned", "reused", "planned", "reused",
     ]  # fmt: skip
+    bench = make_bench(FAST_S, **OFTEN, blend_ticks=1)
+    for is_first, action in ((True, 0.25), (False, 0.5), (True, 0.25)):
+        bench.tick(is_first=is_first, root=0.5)
+        np.testing.assert_allclose(bench.out, action)
 
 
 def test_a_rest_forgets_plan_and_blend(make_bench):

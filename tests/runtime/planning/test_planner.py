@@ -114,6 +114,20 @@ def test_closing_frees_the_engine_once(bench):
     assert not bench.planner.submit(root(0.0), bench.clock() + 1.0)
 
 
+def test_an_engine_that_hangs_is_left_alone(bench, monkeypatch):
+    """What it computes with must not be freed under it."""
+    monkeypatch.setattr(bench.worker, "close", lambda: False)
+    bench.planner.close()
+    assert bench.engine.is_active
+    assert not bench.planner.submit(root(0.0), bench.clock() + 1.0)
+
+
+def test_to_be_activated_twice_does_no_harm(bench):
+    worker, asked = bench.planner._worker, bench.engine.asked
+    bench.planner.activate()
+    assert (bench.planner._worker, bench.engine.asked) == (worker, asked)
+
+
 class Gated:
     """Work that goes on only when the test lets it."""
 

@@ -22,7 +22,7 @@ class PlanningConfig:
     gain_limit: float = 0.0  # reward units over the actor's own sequence; a plan that promises no more is none
     look_ticks: int = 10  # from a search that promised no more until the next one
     max_age: int | None = None  # ticks; a plan's later actions are used up to here. None: all it has; 0: never
-    reuse_tolerance: float = 0.1  # model units; further from it than this, what was executed did not follow the plan
+    reuse_tolerance: float = 0.1  # model units; further than this from what was proposed, a plan was not followed
     reuse_surprise: float | None = None  # above it a plan is over; None: the recorded p99, where the bundle has it
     surprise_limit: float | None = None  # above it the actor acts; None: the largest recorded, where the bundle has it
     late_limit: int = 5  # failures in a row (late, refused, overslept, broken) that switch the planner off

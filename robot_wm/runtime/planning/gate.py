@@ -26,7 +26,7 @@ class Situation(NamedTuple):
     surprise: float  # of this tick, in the manifest's surprise_unit
     gain: float  # that the last search promised, reward units; NaN: none has yet
     searched_ticks: int  # since the last search, which is one tick old at 1
-    is_valid: bool  # whether the last plan has an action for this tick, and what was done since is what it said
+    is_valid: bool  # whether the last plan has an action for this tick, and what was done since is what was proposed
     searches: float  # that the budget allows now
 
 

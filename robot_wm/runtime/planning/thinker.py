@@ -79,6 +79,7 @@ class Thinker:
         self._timing = Timing.of(config, section.budget_s, deadline_s)
         depth, action_dim = section.depth, executed.size
         self._actions: Float32 = np.zeros((depth, action_dim), dtype=np.float32)  # [K, A] of the last plan
+        self._proposed: Float32 = np.zeros(action_dim, dtype=np.float32)  # [A] at the tick before
         self._rows = depth if config.max_age is None else min(depth, config.max_age + 1)
         self._blend = Blend(action_dim, 0 if manifest.spec.action.is_discrete else config.blend_ticks)
         self.use = PlanUse()
@@ -141,6 +142,7 @@ class Thinker:
         else:
             self.use.why = self.switch.why
         self._blend.into(actor, planned, out)
+        np.copyto(self._proposed, out)
 
     def report(self) -> PlanningReport:
         """What there is to tell now (sorts the latest durations: not for the tick itself)."""
@@ -156,9 +158,12 @@ class Thinker:
         )
 
     def _follow(self) -> None:
-        """The plan is a tick older; it is over if something else was done than what it said."""
+        """The plan is a tick older; it is over if something else was done than what was proposed.
+
+        Proposed rather than planned: a blend leads up to the plan's actions, and must not end it.
+        """
         if self._age < self._rows:
-            apart = np.abs(self._executed - self._actions[self._age]).max()
+            apart = np.abs(self._executed - self._proposed).max()
             self._age += 1
             if not apart <= self.config.reuse_tolerance:
                 self._forget_plan()

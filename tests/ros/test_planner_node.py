@@ -65,7 +65,7 @@ def test_it_plans_tells_and_records(rig, tmp_path):
     searches = thinker.counts.searches
     rig.listen(0.3)
     assert thinker.counts.searches == searches
-    assert rig.agent.agent.controller.mode is Mode.ACTIVE
+    rig.until(lambda: rig.agent.agent.controller.mode is Mode.ACTIVE, "the policy to drive, as it did")
     rig.until(lambda: reports[-1]["planner_on"] == "False", "a report that it is off")
     assert reports[-1]["planner_off_because"] == "turned off by an operator"
     assert "acts alone" not in reports[-1]["message"], "it was asked for"
@@ -91,7 +91,7 @@ def test_late_plans_cost_the_robot_nothing_but_the_planner(rig):
     assert (counts.planned, counts.switched_off) == (0, 1)
     assert counts.late + counts.refused + counts.hurried >= 3
     rig.until(lambda: reports and "~/enable_planner plans again" in reports[-1]["message"], "a warning")
-    assert rig.agent.agent.controller.mode is Mode.ACTIVE
+    rig.until(lambda: rig.agent.agent.controller.mode is Mode.ACTIVE, "the policy to drive, as it did")
     assert "DEADLINE" not in reports[-1]["faults"]
     ticks = ticker.ticks
     rig.until(lambda: ticker.ticks > ticks + 20, "ticks")

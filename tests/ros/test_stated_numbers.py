@@ -73,6 +73,8 @@ STATED = [
     (TOP, r"under (\d+) MB in all", lambda: (constant("tests/zoo/test_shipped.py", "MOST_BYTES") / 1e6,)),
     (TOP, r"errors of ([\d.]+) m/s and ([\d.]+) rad/s at commands", lambda: walking_errors()),
     (ROS, r"`sensor_wait_s` \((\d+) s\)", lambda: (DEFAULTS["sensor_wait_s"],)),
+    (ROS, r"`planner_share` of ticks, ([\d.]+)\)", lambda: (DEFAULTS["planner_share"],)),
+    (ROS, r"`planner_late_limit` \((\d+)\) times in a row", lambda: (DEFAULTS["planner_late_limit"],)),
     (ROS, r"policy wants \((\d+) s for positions and velocities", lambda: (SAFETY.soft_start_s,)),
     (ROS, r"`start_speed` \(([\d.]+) rad/s: (\d+) rad takes ([\d.]+) s\)",
      lambda: (DEFAULTS["start_speed"], 1, PEAK / DEFAULTS["start_speed"])),
@@ -187,7 +189,7 @@ def launch_defaults(name):
                     default.value if isinstance(default, ast.Constant) else f"config/{name}.yaml" if default else None
                 )
     if name == "agent":
-        for table in ("OVERRIDES", "TOPICS"):
+        for table in ("OVERRIDES", "NUMBERS", "TOPICS"):
             found |= dict.fromkeys(constant("ros2_ws/src/robot_wm/launch/agent.launch.py", table), "")
     return found
 

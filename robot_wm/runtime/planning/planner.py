@@ -67,9 +67,8 @@ class Planner:
         outputs = self.engine.outputs
         self._actions = outputs["plan"][0]  # [K, A]
         self._value, self._gain = outputs["value"], outputs["gain"]  # [1] each
-        # Gumbel noise stays zero: a robot searches greedily, among candidates that are drawn.
-        drawn = [tensor for tensor in self.section.noise if tensor.distribution == "normal"]
-        self._noise = NoiseSource(drawn, self.engine.inputs, self._seed)
+        # Its noise makes candidates, the actor's own among them; which of them acts is no matter of chance.
+        self._noise = NoiseSource(self.section.noise, self.engine.inputs, self._seed)
         self._error = ""
         self._deadline_s = -math.inf
         self._finished_s = math.inf

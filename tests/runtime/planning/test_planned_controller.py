@@ -79,7 +79,7 @@ def test_plans_are_made_and_used_to_their_end(make_controller):
         np.testing.assert_allclose(wish, told[0][3], err_msg="the policy's own wish is told as ever")
     noise = controller._planner.engine.inputs
     assert noise["noise/plan"].all()
-    assert not noise["noise/root"].any(), "a robot searches greedily, among candidates that are drawn"
+    assert noise["noise/root"].all(), "discrete candidates are drawn by Gumbel noise"
     command = controller._command
     assert (command.plan.gain, command.plan.value) == (1.0, 12.0)
     assert 0.0 < command.plan.plan_us <= command.plan_us <= command.total_us

@@ -35,6 +35,13 @@ class Agent(nn.Module, ABC):
     surprise_unit: Literal["nats"] | None  # of the output surprise; None where only its order counts
     stored: tuple[Stored, ...]  # what it keeps beside each step in the replay
     belief: str | None = None  # the output that tells most of the world's state; a monitor reads falls off it
+    # Whether greedy play goes by `explore`, too, not by `tick`; then without Gumbel noise, but with normal noise.
+    eval_search: bool = False
+
+    @property
+    def explore_noise(self) -> tuple[NoiseTensor, ...]:
+        """The randomness that `explore` is given."""
+        return self.noise
 
     @abstractmethod
     def tick(
@@ -46,9 +53,18 @@ class Agent(nn.Module, ABC):
         by their declared names. Zero noise is greedy. Pure: no randomness and no host synchronisation inside.
         """
 
+    def explore(
+        self, obs: Mapping[str, Tensor], is_first: Tensor, state: Mapping[str, Tensor], noise: Mapping[str, Tensor]
+    ) -> Tick:
+        """What acts in training where `tick` acts on a robot: an agent may think longer here, and keep what it finds.
+
+        As `tick`, with ``noise`` by the names of ``explore_noise``; zero Gumbel noise is greedy.
+        """
+        return self.tick(obs, is_first, state, noise)
+
     @abstractmethod
     def acting(self) -> Iterator[nn.Parameter]:
-        """The parameters that a tick needs, always in the same order: what an actor elsewhere is sent."""
+        """The parameters that `tick` and `explore` need, always in the same order: what an actor elsewhere is sent."""
 
     def parameter_count(self) -> int:
         """Parameters that are trained; averages of others are not among them."""

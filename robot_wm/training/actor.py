@@ -5,7 +5,7 @@ Shape letters: N environments, A action.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robot_wm.learning.agent import Agent, initial_state
+from robot_wm.runtime.graph_tensors import NoiseTensor
 from robot_wm.runtime.transform import ObservationTransform, to_command
 from robot_wm.spec import AgentSpec
 from robot_wm.training.random_actions import RandomActions
@@ -56,7 +57,10 @@ class Actor:
         inputs = self._transform.push(obs, is_first)
         tensors = {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
         first = torch.from_numpy(is_first.astype(np.float32)).to(self._device)  # [N]
-        out = self._agent.tick(tensors, first, self._state, self._noise())
+        # A random action needs no thought; what a thought would have kept beside the step stays unknown.
+        explores = not random and (self._agent.eval_search or not self._greedy)
+        noise = self._noise(self._agent.explore_noise if explores else self._agent.noise, proposes=explores)
+        out = (self._agent.explore if explores else self._agent.tick)(tensors, first, self._state, noise)
         action = self._random_action(out.outputs["action"]) if random else out.outputs["action"]  # [N, A]
         self._state = out.state | ({"action": action} if "action" in out.state else {})  # what is executed
         return Acted(
@@ -81,12 +85,15 @@ class Actor:
         self._generator.set_state(state[:generator_bytes])
         self._random.set_state(state[generator_bytes:], torch.empty(self._envs, self._spec.action_dim))
 
-    def _noise(self) -> dict[str, Tensor]:
-        """The tick's noise [N, *shape] by name, in the order of its declaration; zeros where the actor is greedy."""
+    def _noise(self, declared: Sequence[NoiseTensor], *, proposes: bool = False) -> dict[str, Tensor]:
+        """Noise [N, *shape] by name, in the order of its declaration; zeros where the actor is greedy.
+
+        ``proposes``: but for normal noise, by which a search draws the actions that it compares.
+        """
         drawn = {}
-        for entry in self._agent.noise:
+        for entry in declared:
             shape = (self._envs, *entry.shape[1:])
-            if self._greedy:
+            if self._greedy and not (proposes and entry.distribution == "normal"):
                 drawn[entry.name] = torch.zeros(shape, device=self._device)
             elif entry.distribution == "gumbel":
                 uniform = torch.rand(shape, generator=self._generator).clamp_(1e-9, 1 - 1e-7)

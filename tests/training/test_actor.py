@@ -41,16 +41,18 @@ def observed(spec, envs=ENVS):
 
 
 def test_a_continuous_policy_draws_normal_noise_and_a_discrete_one_gumbel_noise(actor_of, spec, discrete):
-    latent, action = actor_of(spec)._noise().values()
+    actor, chooser = actor_of(spec), actor_of(discrete)
+    latent, action = actor._noise(actor._agent.noise).values()
     assert action.mean().item() == pytest.approx(0, abs=0.06)
     assert action.std().item() == pytest.approx(1, abs=0.06)
-    for gumbel in (latent, actor_of(discrete)._noise()["noise/action"]):
+    for gumbel in (latent, chooser._noise(chooser._agent.noise)["noise/action"]):
         assert gumbel.mean().item() == pytest.approx(0.5772, abs=0.06)
         assert gumbel.std().item() == pytest.approx(np.pi / 6**0.5, abs=0.06)
 
 
 def test_greedily_there_is_no_noise(actor_of, spec):
-    assert not any(noise.any() for noise in actor_of(spec, greedy=True)._noise().values())
+    actor = actor_of(spec, greedy=True)
+    assert not any(noise.any() for noise in actor._noise(actor._agent.noise).values())
 
 
 @pytest.mark.parametrize("random", [False, True])

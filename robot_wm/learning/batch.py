@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ class TensorBatch(Steps[Tensor]):
     """
 
     stored: dict[str, Tensor]  # name -> [B, *shape] at step 0 or [B, T1, *shape], float32 or uint8
+    window: dict[str, Tensor] = field(default_factory=dict)  # "weight" and "age" of each window [B] float32
 
     @classmethod
     def from_numpy(cls, batch: SequenceBatch, device: torch.device | str) -> TensorBatch:

@@ -21,6 +21,13 @@ class AgentConfig(BaseModel):
         default="auto", description="auto: bfloat16 on CUDA, else float32"
     )
 
+    priority_exponent: float = Field(
+        default=0.0, ge=0, le=1, description="how much windows with large errors are preferred; 0 draws uniformly"
+    )
+    priority_correction: float = Field(
+        default=1.0, ge=0, le=1, description="how far an update makes up for that preference by weights; 1: wholly"
+    )
+
     # Optimiser
     learning_rate: float = Field(default=4e-5, gt=0)
     warmup: int = Field(default=1000, ge=0, description="updates over which the learning rate rises from zero")

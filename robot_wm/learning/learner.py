@@ -23,7 +23,10 @@ class UpdateResult(NamedTuple):
     """What one update gives back; everything stays on the device, and is valid until the next update."""
 
     metrics: dict[str, Tensor]  # 0-d float32 each
-    write_back: dict[str, Tensor]  # [B, T, *shape] of steps 1..T for the replay, by the names of ``agent.stored``
+    # For the replay, by the names of ``agent.stored``: [B, T, *shape] of steps 1..T, or of the first of those of the
+    # last windows alone (what is drawn for the first time comes first).
+    write_back: dict[str, Tensor]
+    priority: Tensor | None = None  # [B] how wrong a prediction was in each window, for a sampler with priorities
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Shape letters: B batch, T trained steps, T1 = T + 1 (one context step first), A 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,9 @@ class SequenceBatch(Steps[NDArray[Any]]):
     # name -> [B, *shape] at step 0 or [B, T1, *shape], as the agent's declaration asks; float16 comes as float32
     stored: dict[str, NDArray[Any]]
     index: NDArray[np.int64]  # [B, T1] names each step for SequenceSampler.write_back, never used twice
+    # What the sampler tells of each window, [B] float32: "weight", by which an update counts it (1 where windows are
+    # drawn uniformly), and "age", the steps of all streams since its step 1.
+    window: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
     def batch_size(self) -> int:

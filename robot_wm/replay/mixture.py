@@ -6,11 +6,12 @@ Shape letters: B batch, T trained steps, T1 = T + 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_wm.replay.batch import SequenceBatch
 from robot_wm.replay.rings import Ints
@@ -87,16 +88,25 @@ class Mixture:
 
     def write_back(self, index: Ints, values: Values) -> int:
         """As `SequenceSampler.write_back`, to where each row [T] of ``index`` [B, T] was drawn."""
-        of_part = index[:, 0] >> _NAME_BITS  # [B]
-        written = 0
+        return sum(
+            part.sampler.write_back(own, {name: value[rows] for name, value in values.items()})
+            for part, rows, own in self._by_part(index)
+        )
+
+    def prioritise(self, index: Ints, errors: NDArray[np.float32]) -> int:
+        """As `SequenceSampler.prioritise`, to where each window of ``index`` [B] was drawn."""
+        return sum(part.sampler.prioritise(own, errors[rows]) for part, rows, own in self._by_part(index))
+
+    def _by_part(self, index: Ints) -> Iterator[tuple[Part, NDArray[np.bool_] | slice, Ints]]:
+        """Each part that windows are of, which rows of ``index`` [B, ...] those are, and their names in it."""
+        of_part = index.reshape(len(index), -1)[:, 0] >> _NAME_BITS  # [B]
         for number, part in enumerate(self.parts.values()):
             rows = of_part == number
             if rows.all():  # the usual case, where no copy is needed
-                return part.sampler.write_back(index - (number << _NAME_BITS), values)
+                yield part, slice(None), index - (number << _NAME_BITS)
+                return
             if rows.any():
-                chosen = {name: value[rows] for name, value in values.items()}
-                written += part.sampler.write_back(index[rows] - (number << _NAME_BITS), chosen)
-        return written
+                yield part, rows, index[rows] - (number << _NAME_BITS)
 
     def _counts(self, batch: int, among_shares: Apportioned, in_pool: Apportioned, *, fresh: int) -> dict[str, int]:
         """Windows of a batch by part, of those that have any."""

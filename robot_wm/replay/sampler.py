@@ -3,7 +3,7 @@
 As DreamerV3 replays (Hafner et al., Nature 2025; danijar/dreamerv3 `embodied/replay`): every new step is trained on
 once in its order before windows are drawn uniformly, each window is preceded by one context step whose stored
 posterior starts the sequence, and the latents that an update computes are written back. Here they are whatever an agent
-has stored beside its steps.
+has stored beside its steps, and windows may be drawn by `priorities` instead.
 Shape letters: B batch, T trained steps, T1 = T + 1, A action, N steps of an episode.
 """
 
@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.replay.batch import SequenceBatch
 from robot_wm.replay.episode import Episode
 from robot_wm.replay.placed import Places
+from robot_wm.replay.priorities import WindowPriorities
 from robot_wm.replay.rings import STORED, UNSAVED, Array, Ints, StreamRings
 from robot_wm.replay.stored import Stored, Values, by_name
 from robot_wm.spec import AgentSpec
@@ -45,10 +47,13 @@ class SequenceSampler:
         streams: int = 1,
         stored: Sequence[Stored] = (),
         seed: int = 0,
+        priority_exponent: float = 0.0,
+        priority_correction: float = 0.0,
     ) -> None:
         """Reserve memory for ``capacity_steps`` steps, divided evenly among ``streams``.
 
-        ``length`` is T in steps; ``stored`` is what the agent has kept beside each.
+        ``length`` is T in steps; ``stored`` is what the agent has kept beside each. With a ``priority_exponent`` all
+        windows are drawn by priority, and none is fresh.
         Raises UserError where a stream's share of the capacity does not hold one window.
         """
         if min(length, streams) < 1:
@@ -71,6 +76,11 @@ class SequenceSampler:
         self._rng = np.random.Generator(self._bits)
         self._fresh: list[int] = []  # names (see _names) of windows not returned yet, oldest first
         self._next_fresh = np.zeros(streams, np.int64)  # [streams] context position of the next fresh window
+        self._priorities: WindowPriorities | None = None
+        if priority_exponent > 0:
+            self._priorities = WindowPriorities(
+                self._rings, length=length, exponent=priority_exponent, correction=priority_correction
+            )
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -115,6 +125,9 @@ class SequenceSampler:
         kept = self._checked(steps, stored or {}, rows=self.streams, stream=None)
         with self._lock:
             self._rings.write_step({**steps, **kept})
+            if self._priorities is not None:
+                self._priorities.follow()
+                return
             # A step completes one window of a stream at most.
             whole = np.flatnonzero(self._rings.count - 1 - self._next_fresh >= self.length)
             self._fresh += (self._next_fresh[whole] * self.streams + whole).tolist()
@@ -187,6 +200,9 @@ class SequenceSampler:
 
     def _queue_fresh(self, stream: int, fresh: bool) -> None:
         """Queue each window that has become complete; their trained steps follow each other without overlap."""
+        if self._priorities is not None:
+            self._priorities.follow()
+            return
         newest = int(self._rings.count[stream]) - 1
         start = int(self._next_fresh[stream])
         if fresh:
@@ -199,11 +215,14 @@ class SequenceSampler:
     def sample(self, batch: int) -> SequenceBatch:
         """Draw ``batch`` windows: fresh ones first, each once, then uniformly with replacement over all valid starts.
 
-        Raises ValueError where no stream holds a whole window yet (see ``windows``).
+        With priorities: all of them by those, with replacement. Raises ValueError where no stream holds a whole window
+        yet (see ``windows``).
         """
         with self._lock:
             low, valid = self._valid_starts()
             self._require_a_window(valid)
+            if self._priorities is not None:
+                return self._gather(*self._priorities.draw(batch, int(valid.sum()), self._rng))
             fresh = self._take_fresh(batch, low)
             return self._gather(np.concatenate([fresh, self._draw(batch - len(fresh), low, valid, self._rng)]))
 
@@ -236,7 +255,15 @@ class SequenceSampler:
         stream = np.searchsorted(ends, drawn, side="right").astype(np.int64)
         return (low[stream] + drawn - (ends - valid)[stream]) * self.streams + stream
 
-    def _gather(self, names: Ints) -> SequenceBatch:
+    def prioritise(self, index: Ints, errors: NDArray[np.float32]) -> int:
+        """Say how wrong the learner was about the windows whose context steps are ``index`` [B]; errors [B].
+
+        Those overwritten since are left out; returns how many counted, of which there is none without priorities.
+        """
+        with self._lock:
+            return 0 if self._priorities is None else self._priorities.put(index, errors)
+
+    def _gather(self, names: Ints, weights: NDArray[np.float32] | None = None) -> SequenceBatch:
         rings, rows = self._rings, self._rings.rows
         stream = (names % self.streams)[:, None]  # [B, 1]
         position = (names // self.streams)[:, None] + np.arange(self.length + 1, dtype=np.int64)  # [B, T1]
@@ -246,6 +273,10 @@ class SequenceSampler:
             **{name: rows[name].take(slots, axis=0) for name in column_names(Steps)},
             stored={name: self._kept(entry, slots) for name, entry in self._stored.items()},
             index=position * self.streams + stream,
+            window={
+                "weight": np.ones(len(names), np.float32) if weights is None else weights,
+                "age": ((rings.count[stream[:, 0]] - 1 - position[:, 1]) * self.streams).astype(np.float32),
+            },
         )
 
     def _kept(self, entry: Stored, slots: Ints) -> Array:
@@ -305,13 +336,18 @@ class SequenceSampler:
                 "fresh": np.array(self._fresh, np.int64),
                 "next_fresh": self._next_fresh.copy(),
             }
+            if self._priorities is not None:
+                own["priorities"] = self._priorities.state()
             return own | {f"rings/{name}": array for name, array in self._rings.state_dict(rows=rows).items()}
 
     def load_state_dict(self, state: Mapping[str, Array]) -> None:
         """Continue from a saved state; raises UserError where it was made with another layout or AgentSpec.
 
-        One with rows is a test's, or of a checkpoint of an older version.
+        One with rows is a test's, or of a checkpoint of an older version. Priorities that only one of the two has are
+        forgotten, or begin as those of new windows.
         """
+        priorities = state.get("priorities")
+        state = {name: array for name, array in state.items() if name != "priorities"}
         rows = any(name.startswith("rings/rows/") for name in state)
         mine = self.state_dict(rows=rows)
         if rows:  # an older version's does not say which rewards are known: it trained on all of them
@@ -322,6 +358,7 @@ class SequenceSampler:
                 raise UserError(f"saved replay: {name} {saved}, but this run has {now}")
         if not np.array_equal(state["spec"], mine["spec"]):
             raise UserError("saved replay: made for another AgentSpec")
+        mine.pop("priorities", None)
         if mine.keys() != state.keys():
             raise UserError(f"saved replay: arrays {sorted(mine.keys() ^ state.keys())} are missing or unknown")
         for name, entry in self._stored.items() if rows else ():
@@ -341,6 +378,8 @@ class SequenceSampler:
             }
             self._fresh = [int(name) for name in state["fresh"]]
             self._next_fresh[:] = state["next_fresh"]
+            if self._priorities is not None:
+                self._priorities.load_state(priorities)
 
     def _layout(self) -> Ints:
         return np.array((self.streams, self._rings.capacity, self.length), np.int64)

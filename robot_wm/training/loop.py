@@ -95,6 +95,8 @@ class Trainer:
             streams=config.envs,
             stored=agent.stored,
             seed=config.seed,
+            priority_exponent=settings.priority_exponent,
+            priority_correction=settings.priority_correction,
         )
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())
         self._actor_rng: torch.Tensor | None = None

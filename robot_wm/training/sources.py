@@ -137,6 +137,8 @@ class Sources:
             length=own.length,
             stored=self._learner.agent.stored,
             seed=int(np.random.SeedSequence([self._config.seed, number]).generate_state(1)[0]),
+            priority_exponent=self._config.settings.priority_exponent,
+            priority_correction=self._config.settings.priority_correction,
         )
 
     def _saved(self, sampler: SequenceSampler, store: EpisodeStore) -> SavedReplay:

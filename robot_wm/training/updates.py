@@ -33,6 +33,9 @@ class Replay(Protocol):
     def write_back(self, index: NDArray[np.int64], values: Values) -> int:
         """Replace what is stored at the steps ``index`` [B, T] by ``values`` [B, T, *shape] by name."""
 
+    def prioritise(self, index: NDArray[np.int64], errors: NDArray[np.float32]) -> int:
+        """Say how wrong the learner was, [B], about the windows whose context steps are ``index`` [B]."""
+
 
 class Mark(Protocol):
     """A point of a device's work, as `torch.cuda.Event` is one."""
@@ -79,7 +82,7 @@ class Spent:
 class _Drawn:
     """A batch on its way to the device."""
 
-    index: NDArray[np.int64]  # [B, T] names of the trained steps
+    index: NDArray[np.int64]  # [B, T1] names of the steps
     tensors: TensorBatch
     began: Mark
     ended: Mark
@@ -90,7 +93,8 @@ class _Launched:
     """An update that the device may still be working on, and its latents on their way to the host."""
 
     drawn: _Drawn
-    write_back: dict[str, Tensor]  # name -> [B, T, *shape], on the CPU once ``ended`` has passed
+    write_back: dict[str, Tensor]  # as `UpdateResult` has it, on the CPU once ``ended`` has passed
+    priority: Tensor | None  # [B], likewise
     began: Mark
     updated: Mark
     ended: Mark
@@ -137,7 +141,7 @@ class ReplayedUpdates:
         self.spent.sample += time.perf_counter() - start
         began = self._mark()
         tensors = TensorBatch.from_numpy(batch, self.learner.device)
-        return _Drawn(batch.index[:, 1:], tensors, began, self._mark())
+        return _Drawn(batch.index, tensors, began, self._mark())
 
     def _launch(self, drawn: _Drawn) -> _Launched:
         began = self._mark()
@@ -149,7 +153,8 @@ class ReplayedUpdates:
             name: value.to(self._dtypes[name]).to("cpu", non_blocking=True, copy=True)
             for name, value in result.write_back.items()
         }
-        return _Launched(drawn, write_back, began, updated, self._mark())
+        priority = None if result.priority is None else result.priority.float().to("cpu", non_blocking=True, copy=True)
+        return _Launched(drawn, write_back, priority, began, updated, self._mark())
 
     def _store(self, launched: _Launched) -> None:
         """Wait until the latents have arrived and put them into the replay."""
@@ -159,7 +164,11 @@ class ReplayedUpdates:
         self.spent.transfer += transfer_ms / 1e3
         self.spent.update += launched.began.elapsed_time(launched.updated) / 1e3
         start = time.perf_counter()
-        self.sampler.write_back(drawn.index, {name: value.numpy() for name, value in launched.write_back.items()})
+        if values := {name: value.numpy() for name, value in launched.write_back.items()}:
+            windows, steps = next(iter(values.values())).shape[:2]
+            self.sampler.write_back(drawn.index[-windows:, 1 : 1 + steps], values)
+        if launched.priority is not None:
+            self.sampler.prioritise(drawn.index[:, 0], launched.priority.numpy())
         self.spent.sample += time.perf_counter() - start
 
     def _mark(self) -> Mark:

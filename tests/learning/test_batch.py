@@ -28,12 +28,14 @@ def test_batch_from_numpy_keeps_every_value():
             "stoch": rng.integers(0, 3, (3, 4), dtype=np.uint8),
         },
         index=np.zeros(steps, np.int64),
+        window={name: rng.random(3).astype(np.float32) for name in ("weight", "age")},
     )
     moved = TensorBatch.from_numpy(source, "cpu")
-    for name in (field.name for field in dataclasses.fields(moved) if field.name not in ("obs", "stored")):
+    groups = ("obs", "stored", "window")
+    for name in (field.name for field in dataclasses.fields(moved) if field.name not in groups):
         value = torch.from_numpy(getattr(source, name))
         assert torch.equal(getattr(moved, name), value)
         assert getattr(moved, name).dtype == value.dtype
-    for ours, theirs in ((moved.obs, source.obs), (moved.stored, source.stored)):
+    for ours, theirs in ((getattr(moved, group), getattr(source, group)) for group in groups):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], torch.from_numpy(theirs[name])) for name in theirs)

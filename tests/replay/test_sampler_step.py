@@ -82,12 +82,11 @@ def test_a_step_of_all_streams_equals_its_single_steps(
 
 def assert_same(batch, other):
     assert batch.obs.keys() == other.obs.keys()
-    for name, array in batch.obs.items():
-        np.testing.assert_array_equal(array, other.obs[name], err_msg=name)
-    for name, array in batch.stored.items():
-        np.testing.assert_array_equal(array, other.stored[name], err_msg=name)
+    for group in ("obs", "stored", "window"):
+        for name, array in getattr(batch, group).items():
+            np.testing.assert_array_equal(array, getattr(other, group)[name], err_msg=name)
     for name, array in vars(batch).items():
-        if name not in ("obs", "stored"):
+        if name not in ("obs", "stored", "window"):
             np.testing.assert_array_equal(array, getattr(other, name), err_msg=name)
 
 

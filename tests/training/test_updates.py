@@ -137,3 +137,31 @@ def test_the_parts_of_a_run_are_shares_of_its_wall_clock(tiny):
     assert min(shares.values()) > 0
     assert shares["update_share"] > 0.1
     assert sum(shares.values()) < 1  # nothing overlaps on a CPU
+
+
+class Judging(Recorder):
+    """A learner that tells how wrong it was, and rewrites the first two steps of the last window alone."""
+
+    def update(self, batch):
+        given = super().update(batch)
+        latents = {name: latent[1:, :2] for name, latent in self.latents.items()}
+        return UpdateResult(given.metrics, latents, torch.full((2,), float(self.updated)))
+
+    def write_back(self, index, values):
+        number = int(index[0, 0]) // 10
+        assert index.tolist() == [[10 * number + 1, 10 * number + 2]]
+        assert all(value.shape[:2] == (1, 2) for value in values.values())
+
+    def prioritise(self, index, errors):
+        number = int(index[0]) // 10
+        assert index.tolist() == [10 * number] * 2  # the context steps
+        assert errors.dtype == np.float32
+        assert errors.tolist() == [number] * 2
+        self.calls.append(f"judge {number}")
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_how_wrong_an_update_was_is_told_of_the_windows_that_it_had(ahead):
+    recorder = Judging()
+    updates(recorder, ahead=ahead).run(3)
+    assert [call for call in recorder.calls if call.startswith("judge")] == ["judge 1", "judge 2", "judge 3"]

@@ -13,9 +13,11 @@ from robot_wm.learning.agent import Agent, Tick
 from robot_wm.muzero.config import MuZeroConfig
 from robot_wm.muzero.latent_model import MuZeroLatentModel
 from robot_wm.muzero.networks import Consistency, Networks
+from robot_wm.muzero.thinking import Searched, as_search_noise, declare_stored, search_config, search_noise
 from robot_wm.nn.encoder import Inputs
 from robot_wm.nn.layers import initialise
 from robot_wm.runtime.graph_tensors import NoiseTensor, StateTensor, TensorSpec
+from robot_wm.search.sampled import search
 from robot_wm.spec import InputShape
 
 
@@ -74,7 +76,14 @@ class MuZeroAgent(Agent):
         self.draws = ()
         self.surprise_unit = None
         self.belief = "next/latent"
-        self.stored = ()
+        self.search = search_config(self.config)
+        self.stored = declare_stored(self.search, action_dim=self.action_dim, discrete=self.discrete)
+        self.eval_search = self.config.eval_search
+
+    @property
+    def explore_noise(self) -> tuple[NoiseTensor, ...]:
+        """The randomness of a search."""
+        return search_noise(self.search, action_dim=self.action_dim, discrete=self.discrete)
 
     def latent_model(self, *, target: bool = False) -> MuZeroLatentModel:
         """What a search asks, on the weights as they are or on those of the target network."""
@@ -102,8 +111,32 @@ class MuZeroAgent(Agent):
                 "surprise": out.surprise,
             },
             state={"latent": out.latent, "action": out.action},
-            stored={},
+            stored=self._unsearched(out.latent),
         )
+
+    def explore(
+        self, obs: Mapping[str, Tensor], is_first: Tensor, state: Mapping[str, Tensor], noise: Mapping[str, Tensor]
+    ) -> Tick:
+        """A tick whose action a search chooses, and which keeps what the search found; value is the search's, too."""
+        out = self.step(obs, is_first, state["latent"], state["action"], torch.zeros_like(state["action"]))
+        found = search(self.latent_model(), out.latent, as_search_noise(noise), self.search)
+        return Tick(
+            outputs={
+                "next/latent": out.latent,
+                "action": found.action,
+                "value": found.value,
+                "surprise": out.surprise,
+            },
+            state={"latent": out.latent, "action": found.action},
+            stored=Searched.of(found).to_stored(),
+        )
+
+    def _unsearched(self, latent: Tensor) -> dict[str, Tensor]:
+        """What is kept [N, ...] where nobody searched."""
+        return {
+            entry.name: latent.new_zeros((latent.shape[0], *entry.shape), dtype=getattr(torch, entry.dtype))
+            for entry in self.stored
+        }
 
     def step(
         self, obs: Mapping[str, Tensor], is_first: Tensor, latent: Tensor, action: Tensor, noise: Tensor

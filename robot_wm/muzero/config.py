@@ -86,6 +86,33 @@ class MuZeroConfig(AgentConfig):
         default=0.01, gt=0, description="least span that Q is rescaled by, reward units; less makes preference of noise"
     )
 
+    eval_search: bool = Field(default=False, description="search in evaluations, too, where the robot's policy acts")
+
+    # Learning
+    priority_exponent: float = Field(
+        default=0.6, ge=0, le=1, description="how much windows with large errors are preferred; 0: not"
+    )
+    reanalyse: float = Field(
+        default=0.5, ge=0, le=1, description="share of each batch whose states are searched again by the target network"
+    )
+    search_value_age: int = Field(
+        default=10_000,
+        ge=0,
+        description="steps after which a search's value takes the place of the rewards that followed",
+    )
+    target_rate: float = Field(
+        default=0.01, gt=0, le=1, description="share of the model in the target network, per update"
+    )
+    latent_gradient: float = Field(
+        default=0.5, gt=0, le=1, description="of a latent's gradient that passes each unrolled step"
+    )
+    scale_reward: float = Field(default=1.0, ge=0, description="loss weight, as those that follow")
+    scale_value: float = Field(default=0.25, ge=0)
+    scale_policy: float = Field(default=1.0, ge=0)
+    scale_continue: float = Field(default=1.0, ge=0)
+    scale_consistency: float = Field(default=2.0, ge=0)
+    scale_entropy: float = Field(default=5e-3, ge=0, description="weight of the policy's entropy, per nat")
+
     @model_validator(mode="before")
     @classmethod
     def _fill(cls, values: Any) -> Any:

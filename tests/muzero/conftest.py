@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from windows import Workshop
 
 from robot_wm.learning.agent import initial_state
 from robot_wm.muzero.agent import MuZeroAgent
@@ -68,3 +69,8 @@ class Studio:
 @pytest.fixture
 def studio():
     return Studio()
+
+
+@pytest.fixture(scope="session")
+def workshop():
+    return Workshop()

@@ -121,7 +121,10 @@ def test_every_number_is_finite(value):
 def test_every_preset_is_valid_and_fits_its_task(parsed, name):
     config = parsed("--preset", name)
     preset = yaml.safe_load(preset_path(name).read_text())
-    assert config.model_dump(include=set(preset) - {"dreamer"}) == {k: v for k, v in preset.items() if k != "dreamer"}
+    own = {name: value for name, value in preset.items() if name != config.agent}
+    assert config.model_dump(include=set(own)) == own
+    for setting, value in preset[config.agent].items():
+        assert getattr(config.settings, setting) == value
     if "task" in preset:  # else the user names it
         make_env(config.task, **config.task_options).close()
 

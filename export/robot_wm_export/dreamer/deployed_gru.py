@@ -35,9 +35,7 @@ class DeployedGRU(Frozen):
         self.hold("hidden_bias", gru.hidden.bias.unsqueeze(0))  # [1, D]
         self.hidden_norm = RowNorm(gru.norm_scale)
         self.hold("gates", gru.gates.weight)  # [G, W, 3*W]: reset, candidate, update
-        bias = gru.gates.bias.detach().view(self.blocks, 1, 3, width).clone()
-        bias[:, :, 2] -= 1.0  # the update gate opens seldom
-        self.hold("gates_bias", bias.flatten(2))  # [G, 1, 3*W]
+        self.hold("gates_bias", gate_bias(gru))  # [G, 1, 3*W]
 
     def forward(self, deter: Tensor, inputs: Tensor, keep: Tensor) -> Tensor:
         """deter [1, D], inputs [1, 3*H] with the forgetting done, keep [1], 0 to forget deter -> next deter [1, D]."""
@@ -49,3 +47,10 @@ class DeployedGRU(Frozen):
         kept = blocks * keep
         squashed = torch.tanh(torch.sigmoid(reset) * candidate)
         return (kept + torch.sigmoid(update) * (squashed - kept)).reshape(1, -1)
+
+
+def gate_bias(gru: BlockGRU) -> Tensor:
+    """Of reset, candidate and update in each block [G, 1, 3*W]; an update gate that opens seldom needs no constant."""
+    bias = gru.gates.bias.detach().view(gru.blocks, 1, 3, -1).clone()
+    bias[:, :, 2] -= 1.0
+    return bias.flatten(2)

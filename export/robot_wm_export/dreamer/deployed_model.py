@@ -18,6 +18,7 @@ from robot_wm.search.latent_model import Outcome, StagedModel
 from robot_wm_export.deployed.heads import DeployedCritic
 from robot_wm_export.deployed.layers import Bounded, Frozen, Level, Product, RowNorm, layers
 from robot_wm_export.deployed.rows import PolicyRows, ScalarRows
+from robot_wm_export.dreamer.deployed_gru import gate_bias
 
 
 class DeployedDreamerModel(StagedModel):
@@ -99,9 +100,7 @@ class GRURows(Frozen):
         self.hold("hidden_bias", gru.hidden.bias)  # [D]
         self.hidden_norm = RowNorm(gru.norm_scale)
         self.hold("gates", gru.gates.weight)  # [G, W, 3*W]: reset, candidate, update
-        bias = gru.gates.bias.detach().view(self.blocks, 1, 3, width).clone()
-        bias[:, :, 2] -= 1.0  # the update gate opens seldom
-        self.hold("gates_bias", bias.flatten(2))  # [G, 1, 3*W]
+        self.hold("gates_bias", gate_bias(gru))  # [G, 1, 3*W]
 
     def forward(self, deter: Tensor, stoch: Tensor, action: Tensor) -> Tensor:
         """deter [n, D], stoch [n, Z], action [N, A] -> next deter [N, D]."""

@@ -89,10 +89,10 @@ def export(
     json
         Print the result as one JSON object.
     """
+    from robot_wm.runtime.bundle_writer import check_target
     from robot_wm.runtime.signature import load_private_key
     from robot_wm.tasks import make_env
     from robot_wm.training.checkpoint import load_agent
-    from robot_wm_export.bundle_writer import check_target
     from robot_wm_export.export import export_agent, summary
     from robot_wm_export.precision import parse_precisions
     from robot_wm_export.rollout import record_rollout, require_task

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.learning.agent import Agent
+from robot_wm.runtime.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import MAX_TOLERANCE, LowPrecision, Parity, ParityResult, ParityThresholds
 from robot_wm.runtime.planner_section import PLANNER, Planner
 from robot_wm.runtime.signature import load_private_key
 from robot_wm.spec import AgentSpec
-from robot_wm_export.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm_export.calibration import Calibration
 from robot_wm_export.monitor.calibrate import Plan, calibrate
 from robot_wm_export.onnx_export import export_newest, export_op17

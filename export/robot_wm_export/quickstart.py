@@ -22,8 +22,8 @@ from robot_wm_export.quickstart_walk import AGENT, figures_text, walk, walk_pict
 if TYPE_CHECKING:
     from robot_wm.dreamer.prediction import OpenLoop
     from robot_wm.evaluation.closed_loop import ClosedLoopResult
+    from robot_wm.page import Picture
     from robot_wm.training.loop import Trainer
-    from robot_wm_export.report import Picture
 
 PRESET = "quickstart"
 EVALUATION_EPISODES = 10
@@ -188,8 +188,9 @@ def _run(bundle: Path) -> tuple[dict[str, Any], ClosedLoopResult]:
 
 def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
     from robot_wm.dreamer.pictures import prediction_figure
+    from robot_wm.page import picture
     from robot_wm.training import scalars
-    from robot_wm_export.report import latency_histogram, learning_curve, picture
+    from robot_wm_export.report import latency_histogram, learning_curve
 
     return [
         picture(
@@ -235,12 +236,12 @@ def _prediction(trainer: Trainer) -> OpenLoop:
 
 def write(run_dir: Path, report: dict[str, Any], pictures: list[Picture]) -> None:
     """Write report.json and report.html."""
-    from robot_wm_export.report import write_report
+    from robot_wm.page import write_page
 
     with atomic_file(run_dir / "report.json") as temporary:
         temporary.write_text(json_module.dumps(report, indent=2))
     summary = _summary(report, run_dir)
-    write_report(
+    write_page(
         run_dir / "report.html",
         title=f"{report['task']}: learned, exported, run",
         subtitle="DreamerV3 learned it in simulation; ONNX Runtime and the robot's controller ran it.",

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from robot_wm.errors import UserError
+from robot_wm.page import Picture, animation
 from robot_wm.zoo.catalog import PREFIX, Zoo
-from robot_wm_export.report import Picture, animation
 
 AGENT = "a1_velocity"
 _EVERY_S, _SHOWN_S, _BEFORE_S = 0.08, 2.4, 4.0  # the animation: a few steps, of a robot that has got going

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from robot_wm.errors import UserError
+from robot_wm.runtime.bundle_writer import write_zip
 from robot_wm.runtime.manifest import POLICY_OP17
 from robot_wm.tasks import make_env
 from robot_wm.training.checkpoint import LoadedAgent, write_agent
-from robot_wm_export.bundle_writer import write_zip
 from robot_wm_export.export import export_agent
 from robot_wm_export.monitor.calibrate import Plan
 from robot_wm_export.rollout import MIN_TICKS, record_rollout, require_task

@@ -18,6 +18,7 @@ from robot_wm.errors import UserError
 from robot_wm.evaluation.closed_loop import run_closed_loop
 from robot_wm.evaluation.task_flags import task_options
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.onnx_engine import OnnxEngine
@@ -26,7 +27,6 @@ from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.safety import SafetyConfig
 from robot_wm.runtime.start import start_controller
 from robot_wm.tasks import agent_spec, make_env
-from robot_wm_export.bundle_writer import write_bundle
 
 TICKS = 256
 AT_ONCE = SafetyConfig(soft_start_s=0)

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from robot_wm.cli import run as robot_wm
 from robot_wm.errors import UserError
 from robot_wm.evaluation.video import check_video, open_video, status
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.command import Command
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
@@ -29,7 +30,6 @@ from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
 from robot_wm.tasks import agent_spec, make_env
-from robot_wm_export.bundle_writer import write_bundle
 
 TICKS = 256
 STEPS_HZ, CONTROL_HZ = 2.5, 50.0

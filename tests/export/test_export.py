@@ -12,12 +12,12 @@ import torch
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_writer import write_zip
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY, POLICY_OP17, SIGNATURE
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity
 from robot_wm.runtime.parity_recording import write_recording
 from robot_wm.runtime.signature import generate_key
-from robot_wm_export.bundle_writer import write_zip
 from robot_wm_export.export import export_agent, summary
 
 
@@ -95,7 +95,7 @@ def test_of_two_exports_to_one_name_the_one_that_is_first_stays(proprio, exporte
         if not out.exists():
             shutil.copytree(exported.path, out)
 
-    monkeypatch.setattr("robot_wm_export.bundle_writer.write_recording", come_between)
+    monkeypatch.setattr("robot_wm.runtime.bundle_writer.write_recording", come_between)
     with pytest.raises(UserError, match=r"agent\.rwm: has come into being meanwhile"):
         export_agent(*given, profiles=(POLICY_OP17,))
     assert (out / MANIFEST).read_bytes() == (exported.path / MANIFEST).read_bytes()

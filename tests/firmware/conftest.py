@@ -11,13 +11,13 @@ import pytest
 from robot_wm.firmware.board_model import BoardConfig
 from robot_wm.firmware.loading import load_board, load_robot
 from robot_wm.firmware.robot_model import RobotConfig
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
-from robot_wm_export.bundle_writer import write_bundle
 
 # A task of each robot that is described: what its agents are trained on.
 TASKS = {"a1": "a1_velocity", "panda": "panda_reach", "cartpole": "cartpole_swingup", "racecar": "racecar_goal"}

@@ -18,13 +18,13 @@ import numpy as np
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, Lineage
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
 from robot_wm.spec import AgentSpec
 from robot_wm.tasks import agent_spec, make_env
-from robot_wm_export.bundle_writer import write_bundle
 
 TASK = "a1_velocity"
 TICKS = 256

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
 from robot_wm.runtime.manifest import PARITY, POLICY_OP17, FileEntry, Lineage, Manifest
 from robot_wm.runtime.onnx_engine import OnnxEngine
@@ -25,7 +26,6 @@ from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.signature import generate_key, load_private_key
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, ObservationField
-from robot_wm_export.bundle_writer import write_bundle
 
 FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
 

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from onnx import TensorProto, helper, numpy_helper
 
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.manifest import PARITY, Manifest
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.planner_section import PLANNER, PLANNER_PARITY
 from robot_wm.runtime.planner_section import Planner as PlannerSection
 from robot_wm.runtime.planning.plan_parity import replay_plans
 from robot_wm.runtime.planning.plan_recording import PlanRecording, recorded_roots
-from robot_wm_export.bundle_writer import write_bundle
 
 DEPTH, CANDIDATES, PLANS = 5, 4, 256
 ROOT = ("next/deter", "post_logits")  # one that the tick hides, one that it shows

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_writer import write_zip
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17, SIGNATURE
 from robot_wm.runtime.signature import generate_key
-from robot_wm_export.bundle_writer import write_zip
 
 FILES = (MANIFEST, PARITY, POLICY_OP17, SIGNATURE)
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_writer import write_zip
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17, SIGNATURE
 from robot_wm.runtime.signature import generate_key, load_private_key, sign
-from robot_wm_export.bundle_writer import write_zip
 
 FILES = (MANIFEST, PARITY, POLICY_OP17, SIGNATURE)
 

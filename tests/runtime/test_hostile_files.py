@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hostile import BOMB_BYTES, cut, listed, relisted
 
+from robot_wm.runtime.bundle_writer import write_zip
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17
-from robot_wm_export.bundle_writer import write_zip
 
 
 def an_array_that_claims_10_gb(folder: Path) -> Path:

@@ -15,11 +15,11 @@ import pytest
 from robot_wm.errors import UserError
 from robot_wm.runtime import installed
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_writer import write_zip
 from robot_wm.runtime.installed import InstalledBundles, default_root
 from robot_wm.runtime.installed_command import app
 from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY_OP17, SIGNATURE, Manifest
 from robot_wm.runtime.signature import generate_key, load_private_key, sign
-from robot_wm_export.bundle_writer import write_zip
 
 
 def variant(original, path: Path, *, spec: dict | None = None, **lineage) -> Path:

@@ -11,6 +11,7 @@ from onnx import numpy_helper
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.graph_tensors import Draw, StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OF, POLICY_OP17, Lineage
 from robot_wm.runtime.onnx_engine import OnnxEngine
@@ -26,7 +27,6 @@ from robot_wm.runtime.parity import (
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import ParityResult, ParityThresholds, PrecisionParity
 from robot_wm.runtime.start import start_controller
-from robot_wm_export.bundle_writer import write_bundle
 
 THRESHOLDS = ParityThresholds()
 DRAW = Draw(logits="post_logits", noise="noise/latent", drawn="next/stoch", before=("post_logits", "surprise"))

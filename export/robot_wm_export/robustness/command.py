@@ -69,13 +69,13 @@ def robustness(
     json
         Print the summary as one JSON object.
     """
-    from robot_wm_export.robustness.page import write_page
+    from robot_wm_export.robustness.page import write_robustness
     from robot_wm_export.robustness.summary import summary
 
     found = _grid(bundle, public_key, ranges, quantity, pair, points, tuple(backend.split(",")))
     outcomes = _measured(bundle, public_key, found, processes, episodes, joint_episodes, seed)
     result = {"bundle": str(bundle), "ranges": ranges, "seed": seed, **summary(outcomes)}
-    write_page(out, result, outcomes)
+    write_robustness(out, result, outcomes)
     emit(result, as_json=json, title=f"robustness of {bundle}")
     messages().print(f"report: {out / 'robustness.html'}")
 

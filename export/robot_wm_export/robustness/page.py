@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.atomic import atomic_file
-from robot_wm_export.report import saved_picture, write_report
+from robot_wm.page import saved_picture, write_page
 from robot_wm_export.robustness import pictures
 from robot_wm_export.robustness.measure import Outcome
 
 
-def write_page(out: Path, result: Mapping[str, Any], outcomes: Sequence[Outcome]) -> None:
+def write_robustness(out: Path, result: Mapping[str, Any], outcomes: Sequence[Outcome]) -> None:
     """Write ``robustness.json``, ``robustness.html`` and its pictures to ``out``; ``result`` has `summary`'s values."""
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(out / "robustness.json") as temporary:
@@ -31,7 +31,7 @@ def write_page(out: Path, result: Mapping[str, Any], outcomes: Sequence[Outcome]
         name = "pair_" + "_".join(quantity.replace("/", "_") for quantity in pair)
         figures.append((name, " and ".join(pair), "Both moved at once.", pictures.pair(outcomes, pair)))
     shown = [saved_picture(out / f"{name}.png", title, text, figure) for name, title, text, figure in figures]
-    write_report(
+    write_page(
         out / "robustness.html",
         title=f"{result['bundle']}: robustness",
         subtitle=f"Ranges of {result['ranges']}, episodes from seed {result['seed']} on.",

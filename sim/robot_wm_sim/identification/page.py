@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.atomic import atomic_file
-from robot_wm_export.report import saved_picture, write_report
+from robot_wm.page import saved_picture, write_page
 from robot_wm_sim.identification import pictures
 from robot_wm_sim.identification.identify import Identified
 from robot_wm_sim.identification.ranges_file import write_ranges
@@ -35,7 +35,7 @@ def write_folder(out: Path, found: Identified, robot: Robot, over: Randomisation
     assert delay is not None
     assert strength is not None
     worst = max(found.errors, key=lambda one: one.error / one.motion)
-    write_report(
+    write_page(
         out / PAGE,
         title=f"{robot.name}: what its joints are",
         subtitle=f"{of}. {verdict[0].upper()}{verdict[1:]}.",

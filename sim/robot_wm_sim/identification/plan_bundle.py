@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, json_lineage
 from robot_wm.runtime.onnx_engine import OnnxEngine
@@ -22,7 +23,6 @@ from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import Parity
 from robot_wm.runtime.transform import to_policy
 from robot_wm.spec import AgentSpec
-from robot_wm_export.bundle_writer import write_bundle
 from robot_wm_sim.identification.plan import Plan
 
 _FLOAT, _BYTE = onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8

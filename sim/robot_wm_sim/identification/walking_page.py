@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
+from robot_wm.page import saved_picture, write_page
 from robot_wm.yaml_file import write_yaml
-from robot_wm_export.report import saved_picture, write_report
 from robot_wm_sim.identification.matching import BOUNDS, Matched
 from robot_wm_sim.identification.page import NUMBERS, PAGE, RANGES
 from robot_wm_sim.identification.ranges_file import plain
@@ -54,7 +54,7 @@ def write_walk(
     with atomic_file(out / NUMBERS) as temporary:
         temporary.write_text(json.dumps(numbers, indent=1) + "\n")
     apart, figure = "Distributions, and not times, are compared.", motions(found, told, joints)
-    write_report(
+    write_page(
         out / PAGE,
         title=f"{log.name}: worlds that move alike",
         subtitle=f"Of all joints together. {verdict[0].upper()}{verdict[1:]}. A walk does not tell {NOT_TOLD}.",

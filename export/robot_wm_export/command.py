@@ -91,11 +91,10 @@ def export(
     """
     from robot_wm.runtime.bundle_writer import check_target
     from robot_wm.runtime.signature import load_private_key
-    from robot_wm.tasks import make_env
     from robot_wm.training.checkpoint import load_agent
     from robot_wm_export.export import export_agent, summary
     from robot_wm_export.precision import parse_precisions
-    from robot_wm_export.rollout import record_rollout, require_task
+    from robot_wm_export.rollout import record_task
 
     check_target(out)
     if sign is not None:
@@ -108,14 +107,8 @@ def export(
     with console.status("loading the checkpoint") as status:
         loaded = load_agent(checkpoint, which)
         config = loaded.state.config
-        options: dict[str, Any] = dict(config.task_options)
-        env = make_env(config.task, seed=seed, **options)
-        try:
-            spec = require_task(env, loaded.spec, origin=f"{loaded.path}: task {config.task}")
-            status.update(f"recording {rollout_ticks} ticks of {config.task}")
-            rollout = record_rollout(loaded.agent, env, rollout_ticks, seed)
-        finally:
-            env.close()
+        status.update(f"recording {rollout_ticks} ticks of {config.task}")
+        spec, rollout = record_task(loaded, rollout_ticks, seed)
         ticks = None
         if "int8" in precisions:
             status.update("reading episodes to calibrate by")

@@ -16,10 +16,12 @@ from robot_wm.runtime.graph_tensors import NoiseTensor
 from robot_wm.runtime.parity_section import MAX_PARITY_TICKS
 from robot_wm.runtime.transform import ObservationTransform, to_command
 from robot_wm.spec import AgentSpec, require_same
-from robot_wm.tasks import agent_spec
+from robot_wm.tasks import agent_spec, make_env
 
 if TYPE_CHECKING:
     import gymnasium
+
+    from robot_wm.training.checkpoint import LoadedAgent
 
 MIN_TICKS = 256
 _MIN_EPISODES = 4  # so that is_first also occurs where there is a state to forget
@@ -38,6 +40,18 @@ class Rollout:
     def ticks(self) -> int:
         """N."""
         return len(self.is_first)
+
+
+def record_task(loaded: LoadedAgent, ticks: int, seed: int) -> tuple[AgentSpec, Rollout]:
+    """The spec of the task that an agent was trained in, as it is now, and a rollout there; see `record_rollout`."""
+    config = loaded.state.config
+    options: dict[str, Any] = dict(config.task_options)
+    env = make_env(config.task, seed=seed, **options)
+    try:
+        spec = require_task(env, loaded.spec, origin=f"{loaded.path}: task {config.task}")
+        return spec, record_rollout(loaded.agent, env, ticks, seed)
+    finally:
+        env.close()
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ from robot_wm.tasks import make_env
 from robot_wm.training.checkpoint import LoadedAgent, write_agent
 from robot_wm_export.export import export_agent
 from robot_wm_export.monitor.calibrate import Plan
-from robot_wm_export.rollout import MIN_TICKS, record_rollout, require_task
+from robot_wm_export.rollout import MIN_TICKS, record_task, require_task
 
 _SEED = 0  # of the recording: the same weights give the same bundle
 
@@ -57,15 +57,9 @@ def write_bundle_zip(
 
     Its monitor is calibrated by so many episodes; by 0 it gets none.
     """
-    config = loaded.state.config
-    options: dict[str, Any] = dict(config.task_options)
-    env = make_env(config.task, seed=_SEED, **options)
-    try:
-        on_stage(f"recording {MIN_TICKS} ticks")
-        spec = require_task(env, loaded.spec, origin=f"task {config.task}")
-        rollout = record_rollout(loaded.agent, env, MIN_TICKS, _SEED)
-    finally:
-        env.close()
+    options: dict[str, Any] = dict(loaded.state.config.task_options)
+    on_stage(f"recording {MIN_TICKS} ticks")
+    spec, rollout = record_task(loaded, MIN_TICKS, _SEED)
     with tempfile.TemporaryDirectory(prefix="robot_wm_zoo_") as folder:
         report = export_agent(
             loaded.agent,

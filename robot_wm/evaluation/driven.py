@@ -15,7 +15,7 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.controller import Controller
 from robot_wm.runtime.engines import EngineKind, make_engine
 from robot_wm.runtime.parity_section import Precision
-from robot_wm.runtime.planning.config import ALWAYS
+from robot_wm.runtime.planning.config import ALWAYS, PlanningConfig
 from robot_wm.runtime.planning.planner import Planner
 from robot_wm.runtime.planning.request import PlannerRequest
 from robot_wm.runtime.safety import SafetyConfig
@@ -23,8 +23,6 @@ from robot_wm.runtime.start import start_controller
 from robot_wm.spec import require_same
 from robot_wm.tasks import agent_spec, backend_names, make_env, parse_options
 from robot_wm.zoo.catalog import locate_bundle
-
-_WAITS = replace(ALWAYS, patient=True)  # every tick plans, and the simulator stands still meanwhile
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,16 @@ def driven(
     engine: EngineKind = "onnx",
     precision: Precision = "fp32",
     noise_seed: int | None = None,
-    planner: bool = False,
+    planner: bool | Planner = False,
     force_planner: bool = False,
+    planning: PlanningConfig = ALWAYS,
 ) -> Iterator[Driven]:
     """Verify a bundle (or zoo:NAME), build its task as it was trained but for what is given, and start the controller.
 
-    With ``planner`` every tick waits for the bundle's planner (from noise of ``seed``), also for one that does not pay
-    if it is forced. Both end with the block. Raises UserError for what does not fit, before the controller starts.
+    With ``planner`` the simulator stands still for every plan of the bundle's planner (from noise of ``seed``), also of
+    one that does not pay if it is forced, or of a planner made elsewhere, which is the controller's then; ``planning``
+    says when it thinks, by default at every tick. Both end with the block. Raises UserError for what does not fit,
+    before the controller starts.
     """
     given = dict(option or {})
     if "," in (backend or str(given.get("backend", ""))):
@@ -72,7 +73,10 @@ def driven(
         try:
             require_same(opened.spec, agent_spec(env), origin=f"{bundle}: task {name}")
             tick = make_engine(engine, opened, precision=precision)
-            thinking = _planner(opened, engine, force_planner, seed) if planner else None
+            patient = replace(planning, patient=True, seed=seed)
+            thinking = planner or None
+            if thinking is True:
+                thinking = _planner(opened, engine, force_planner, patient)
             controller = start_controller(
                 opened,
                 engine=tick,
@@ -80,7 +84,7 @@ def driven(
                 config=config,
                 noise_seed=noise_seed,
                 planner=thinking,
-                planning=None if thinking is None else replace(_WAITS, seed=seed),
+                planning=None if thinking is None else patient,
             )
             with controller:
                 yield Driven(controller, env, name, backend_names(name, options)[0], opened.manifest.lineage.steps)
@@ -88,8 +92,8 @@ def driven(
             env.close()
 
 
-def _planner(bundle: Bundle, engine: EngineKind, forced: bool, seed: int) -> Planner:
-    request = PlannerRequest(name=bundle.manifest.kind, forced=forced, config=replace(_WAITS, seed=seed))
+def _planner(bundle: Bundle, engine: EngineKind, forced: bool, config: PlanningConfig) -> Planner:
+    request = PlannerRequest(name=bundle.manifest.kind, forced=forced, config=config)
     planner = request.open(bundle, kind=engine)
     assert planner is not None  # it was asked for
     return planner

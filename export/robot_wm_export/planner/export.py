@@ -13,8 +13,8 @@ from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.runtime.parity_recording import Recording
+from robot_wm.runtime.planner_section import MIN_PLANS, PLANNER_PARITY, Planner, PlannerGate, PlannerKind, PlannerParity
 from robot_wm.runtime.planner_section import PLANNER as FILE
-from robot_wm.runtime.planner_section import Planner, PlannerGate, PlannerKind
 from robot_wm.runtime.planning.plan_recording import PlanRecording
 from robot_wm.spec import AgentSpec
 from robot_wm_export.onnx_export import export_op17, folded
@@ -23,6 +23,9 @@ from robot_wm_export.planner.graph import PlannerGraph
 from robot_wm_export.planner.recorded import record_plans
 
 MIN_STARTS = 20
+_NOT_RECORDED = PlannerParity(
+    file=PLANNER_PARITY, plans=MIN_PLANS, near_tie_plans=0, unsteady_plans=0, differing_plans=0, largest_error={}
+)
 _NOT_MEASURED = PlannerGate(episodes=1, seed=0, planned=0.0, reactive=0.0, interval=(0.0, 0.0))
 
 
@@ -48,27 +51,26 @@ class PlannerSettings:
 
 
 @dataclass(frozen=True)
-class PlannerExport:
-    """A planner, whose gate is still to be measured by the bundle that it is in."""
+class PlannerDraft:
+    """A planner of which nothing is recorded or measured yet: it can think, but belongs in no bundle."""
 
     section: Planner
     model: onnx.ModelProto
-    plans: PlanRecording
 
     def graph(self) -> bytes:
         """The ONNX file."""
         return self.model.SerializeToString(deterministic=True)
 
 
-def export_planner(
-    graph: PlannerGraph, settings: PlannerSettings, spec: AgentSpec, recording: Recording
-) -> PlannerExport:
-    """Export it and record its plans from the tick's recorded outputs.
+@dataclass(frozen=True)
+class PlannerExport(PlannerDraft):
+    """A planner, whose gate is still to be measured by the bundle that it is in."""
 
-    Raises UserError for what a bundle cannot hold and for a planner that cannot be checked; see `record_plans`.
-    """
-    model = export_op17(graph, simplify=folded)
-    plans, parity = record_plans(model, graph, recording, seed=settings.seed)
+    plans: PlanRecording
+
+
+def draft_planner(graph: PlannerGraph, settings: PlannerSettings, spec: AgentSpec) -> PlannerDraft:
+    """Export it, and nothing more; UserError for what a bundle cannot hold."""
     section = Planner(
         kind=settings.kind,
         graph=FILE,
@@ -79,10 +81,22 @@ def export_planner(
         noise=graph.noise,
         outputs=tuple(TensorSpec(name=name, shape=shape) for name, shape in graph.output_shapes.items()),
         budget_s=settings.budget(spec),
-        parity=parity,
+        parity=_NOT_RECORDED,
         gate=_NOT_MEASURED,
     )
-    return PlannerExport(section, model, plans)
+    return PlannerDraft(section, export_op17(graph, simplify=folded))
+
+
+def export_planner(
+    graph: PlannerGraph, settings: PlannerSettings, spec: AgentSpec, recording: Recording
+) -> PlannerExport:
+    """Export it and record its plans from the tick's recorded outputs.
+
+    Raises UserError for what a bundle cannot hold and for a planner that cannot be checked; see `record_plans`.
+    """
+    draft = draft_planner(graph, settings, spec)
+    plans, parity = record_plans(draft.model, graph, recording, seed=settings.seed)
+    return PlannerExport(draft.section.model_copy(update={"parity": parity}), draft.model, plans)
 
 
 def with_gate(

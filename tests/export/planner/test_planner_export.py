@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,14 +15,16 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17
+from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.planner_section import PLANNER
 from robot_wm.runtime.planning.load import load_planner
+from robot_wm.runtime.planning.planner import Planner
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm_export import exporters
 from robot_wm_export.dreamer.exporter import DREAMER
 from robot_wm_export.export import export_agent, summary
-from robot_wm_export.planner.export import PlannerSettings, make_graph
-from robot_wm_export.planner.gate import measure_gate
+from robot_wm_export.planner.export import PlannerSettings, draft_planner, make_graph
+from robot_wm_export.planner.gate import measure_gate, play
 from robot_wm_export.rollout import record_rollout
 
 TASK = "cartpole_balance"
@@ -78,6 +81,19 @@ def test_the_gate_is_what_eval_plays_with_it_and_without(planned, capsys):
     assert means[0] != pytest.approx(means[1], abs=0.1)  # it does plan
     assert gate.interval[0] <= gate.planned - gate.reactive <= gate.interval[1]
     assert measure_gate(planned.path, episodes=3, seed=41, forced=True) == gate
+
+
+def test_a_draft_plans_what_the_bundles_planner_does(planned, cartpole):
+    """Without its recording, which takes long."""
+    agent, spec, _ = cartpole
+    draft = draft_planner(make_graph(agent, spec, SETTINGS), SETTINGS, spec)
+    drafted = Planner(OnnxEngine(draft.graph(), ()), draft.section, seed=41)
+    found = play(planned.path, starts=1, seed=41, planner=drafted)
+    expected = play(planned.path, starts=1, seed=41, planner=True, forced=True)
+    np.testing.assert_array_equal(found.returns, expected.returns)
+    assert found.counts == expected.counts
+    assert found.counts["planned"] > 10
+    assert not play(planned.path, starts=1, seed=41).counts
 
 
 def test_a_planner_that_loses_is_written_and_refused_unless_forced(planned, capsys):

@@ -65,8 +65,8 @@ def bench_search(
 
     from robot_wm_bench.search.models import bench_model
 
-    chosen = _known(planners, "--planners", PLANNERS)
-    counts = _counts(candidates)
+    chosen = known_parts(planners, "--planners", PLANNERS)
+    counts = candidate_counts(candidates)
     rows: list[dict[str, Any]] = []
     built = {name: bench_model(name) for name in dict.fromkeys(part.strip() for part in models.split(","))}
     with progress() as bar:
@@ -147,7 +147,8 @@ def _in_turns(timed: Sequence[Timed], plans: int) -> Iterator[dict[str, Any]]:
         }
 
 
-def _known(text: str, option: str, known: Sequence[str]) -> list[str]:
+def known_parts(text: str, option: str, known: Sequence[str]) -> list[str]:
+    """The parts of an option that are separated by commas, without repeats; UserError for one that is not known."""
     parts = list(dict.fromkeys(part.strip() for part in text.split(",")))
     for part in parts:
         if part not in known:
@@ -155,7 +156,8 @@ def _known(text: str, option: str, known: Sequence[str]) -> list[str]:
     return parts
 
 
-def _counts(text: str) -> list[int]:
+def candidate_counts(text: str) -> list[int]:
+    """The numbers that ``--candidates`` names; UserError for anything else."""
     parts = [part.strip() for part in text.split(",")]
     for part in parts:
         if not part.isdecimal() or int(part) < 1:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"none": "#1b6ca8", "mass": "#c0392b", "latency": "#d68910", "both": "#6c3483"}
 _STYLES = {"always": "-", "gated": "--"}
+_FILLS = {"always": "full", "gated": "none"}
 _APART = 0.06  # of the points of two curves, in doublings of the candidates, so that no interval hides another
 
 
@@ -33,6 +34,7 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     curves = list(dict.fromkeys((row["world"], row["thinking"]) for row in rows))
     for number, (world, thinking) in enumerate(curves):
         points = [row for row in rows if (row["world"], row["thinking"]) == (world, thinking)]
+        points.sort(key=lambda row: int(row["candidates"]))
         shift = 2.0 ** (_APART * (number - (len(curves) - 1) / 2))
         middle = [row["difference"] for row in points]
         ends = [[abs(row["interval"][end] - row["difference"]) for row in points] for end in (0, 1)]
@@ -41,7 +43,8 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
             middle,
             yerr=ends,
             marker="o",
-            markersize=3,
+            markersize=4,
+            fillstyle=_FILLS[thinking],
             capsize=2,
             lw=1,
             linestyle=_STYLES[thinking],
@@ -52,6 +55,7 @@ def _panel(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     axis.set_xscale("log", base=2)
     counts = sorted({row["candidates"] for row in rows})
     axis.set_xticks(counts, [str(count) for count in counts])
+    axis.set_xlim(counts[0] / 1.5, counts[-1] * 1.5)
     axis.set_xlabel("candidates")
     axis.set_ylabel("return over the actor's")
     axis.spines[["top", "right"]].set_visible(False)

@@ -146,6 +146,6 @@ def test_bad_options_are_one_line(settings, naming, agent, tmp_path):
 
 
 def test_a_task_of_another_library_has_no_wrong_worlds():
-    assert world_options("none", "gym:CartPole-v1", 0.0) == {}
-    with pytest.raises(UserError, match="--worlds mass: its task gym:CartPole-v1 is not ours"):
-        world_options("mass", "gym:CartPole-v1", 0.0)
+    assert world_options("none", "gym:gymnasium:CartPole-v1", 0.0) == {}
+    with pytest.raises(UserError, match="--worlds mass: its task gym:gymnasium:CartPole-v1 is not ours"):
+        world_options("mass", "gym:gymnasium:CartPole-v1", 0.0)

@@ -21,14 +21,11 @@ class FlatConfig(PlannerConfig):
     """Settings of the flat planner."""
 
     temperature: float = 0.5  # of the weights, in advantages of the best over the actor's own; 0 takes the best alone
-    least_gain: float = 0.01  # the least such advantage that is assumed, reward units: faint ones hardly move the actor
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (math.isfinite(self.temperature) and self.temperature >= 0.0):
             raise ValueError(f"temperature must be at least 0 and finite, got {self.temperature:g}")
-        if not (math.isfinite(self.least_gain) and self.least_gain > 0.0):
-            raise ValueError(f"least_gain must be above 0 reward units and finite, got {self.least_gain:g}")
 
 
 class FlatPlanner(nn.Module):
@@ -37,7 +34,7 @@ class FlatPlanner(nn.Module):
     Continuous: the average of the sequences, weighted by a softmax of how much each is better than the actor's own.
     What is not better has no weight, so that equal scores give the actor's action itself and not an average of draws.
     The average has not been rolled itself: ``value`` is the average of the scores, too high where good sequences lie on
-    two sides of a bad one (a low temperature averages less). Discrete: the best sequence, the first of equal ones.
+    two sides of a bad one (a low temperature averages less). Discrete: the best sequence, if it is better by enough.
     """
 
     def __init__(self, model: StagedModel, config: FlatConfig) -> None:
@@ -74,10 +71,13 @@ class FlatPlanner(nn.Module):
     def _weights(self, scores: Tensor, advantage: Tensor) -> Tensor:
         """Both [B, N] -> weights [B, N] that sum to 1."""
         if self.discrete or self.config.temperature == 0.0:
-            return draw(scores)
+            own = scores[:, :1] + self.candidates.least_gain(scores)
+            return draw(torch.cat([own, scores[:, 1:]], -1))
         better = advantage.clamp(min=0.0)
         # In proportion to the best one, not to the spread of all: a few very bad sequences would make all others alike.
-        better = better / (self.config.temperature * better.amax(-1, keepdim=True).clamp(min=self.config.least_gain))
+        # Faint advantages hardly move the actor.
+        best = torch.maximum(better.amax(-1, keepdim=True), self.candidates.least_gain(scores))
+        better = better / (self.config.temperature * best)
         most = better.amax(-1, keepdim=True)
         none = torch.exp(-most)  # what a softmax would give to what is no better than the actor
         weights = torch.exp(better - most) - none

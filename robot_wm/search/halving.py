@@ -43,8 +43,8 @@ class HalvingPlanner(nn.Module):
     The first phase follows every first action with the actor's mode; each phase after it rolls those that are left once
     more, with fresh noise after the first action, and the better half by the mean of all rolls goes on. What a first
     action leads to is the same each time and is asked for once. The plan is the winner's first action and the modes
-    after it, unless the actor's own sequence scores as much; ``value`` is the return of just that sequence, since the
-    robot's actor is its mode, too. ``scores`` are the means of each candidate's rolls.
+    after it, unless the actor's own sequence scores about as much; ``value`` is the return of just that sequence,
+    since the robot's actor is its mode, too. ``scores`` are the means of each candidate's rolls.
     """
 
     order: Tensor
@@ -84,8 +84,9 @@ class HalvingPlanner(nn.Module):
             scores = scores * (1.0 - left.sum(1)) + torch.bmm(mean.unsqueeze(1), left).squeeze(1)
         winner = torch.bmm(draw(mean).unsqueeze(1), left).squeeze(1)  # [B, N] one-hot
         advantage = ((clean - clean[:, :1]) * winner).sum(-1)  # [B]
-        # The winner, or candidate 0 where that one is as good.
-        better = torch.sign(advantage.clamp(min=0.0)).unsqueeze(-1)  # [B, 1] 1 or 0
+        # The winner, or candidate 0 where that one is about as good.
+        believed = advantage.unsqueeze(-1) - candidates.least_gain(clean)  # [B, 1]
+        better = torch.sign(believed.clamp(min=0.0))  # [B, 1] 1 or 0
         chosen = winner * better + candidates.own * (1.0 - better)  # [B, N]
         sequences = torch.cat(tried.actions + followed, -1).view(batch, -1, depth * dim)
         plan = torch.bmm(chosen.unsqueeze(1), sequences).view(batch, depth, dim)

@@ -48,6 +48,9 @@ class PlannerConfig:
     policy_share: float = 0.25  # of the candidates, the share whose first action is the policy's own
     widening: float = 3.0  # of the others: factor of the first action's standard deviation
     interior: float = 0.0  # factor of the standard deviation (of Gumbel noise where discrete) after the first action
+    # Share of the actor's own return (of 1 reward unit, where that is less) below which an advantage is the critic's
+    # noise: without it a planner follows noise wherever all candidates are about as good.
+    least_gain: float = 0.005
 
     def __post_init__(self) -> None:
         if self.candidates < 2:
@@ -56,6 +59,8 @@ class PlannerConfig:
             raise ValueError(f"depth must be at least 1 control step, got {self.depth}")
         if not 0.0 <= self.policy_share <= 1.0:
             raise ValueError(f"policy_share must be from 0 to 1, got {self.policy_share:g}")
+        if not (math.isfinite(self.least_gain) and self.least_gain > 0.0):
+            raise ValueError(f"least_gain must be above 0 and finite, got {self.least_gain:g}")
         for name in ("widening", "interior"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0.0):
@@ -108,6 +113,10 @@ class Candidates(nn.Module):
         # Of candidates that begin alike the first alone takes that step.
         self.distinct = min(count, model.action_dim) if model.discrete else count
         self.register_buffer("wanted", torch.arange(count) % self.distinct, persistent=False)  # [N] rank of each
+
+    def least_gain(self, scores: Tensor) -> Tensor:
+        """How much better than the actor's own of the scores [B, N] is better [B, 1], reward units."""
+        return self.config.least_gain * scores[:, :1].abs().clamp(min=1.0)
 
     def later(self, noise: Tensor) -> list[Tensor | None]:
         """noise [B, N, K, A], standard normal or Gumbel -> that of later steps, K-1 times [M, A], or None for none."""

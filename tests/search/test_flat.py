@@ -1,6 +1,7 @@
 """The flat planner on models whose best sequences and returns are known."""
 
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -8,14 +9,20 @@ from hand_models import Quadratic, Tabular, draw
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robot_wm.nn.categorical import one_hot
 from robot_wm.search.flat import FlatConfig, FlatPlanner
+from robot_wm.search.halving import HalvingConfig, HalvingPlanner
 from robot_wm.search.latent_model import Outcome
 
 seeds = st.integers(0, 2**31)
 
 
-def flat(model, **settings):
-    return FlatPlanner(model, FlatConfig(**settings))
+def flat(model, *, least_gain=1e-9, **settings):
+    return FlatPlanner(model, FlatConfig(least_gain=least_gain, **settings))
+
+
+def halving(model, *, least_gain=1e-9):
+    return HalvingPlanner(model, HalvingConfig(least_gain=least_gain))
 
 
 def chosen(plan):
@@ -209,8 +216,37 @@ def test_scores_that_hardly_differ_hardly_move_the_actor():
 
     model, x = Faint(), torch.tensor([[0.5, -1.0]])
     noise = draw((1, 16, 5, 2), seed=3, discrete=False)
-    moved = {spread: flat(model, least_gain=spread)(x, noise).action + model.part * x for spread in (1e-9, 0.01)}
+    moved = {share: flat(model, least_gain=share)(x, noise).action + model.part * x for share in (1e-9, 0.01)}
     assert moved[0.01].norm() < 0.1 * moved[1e-9].norm()
+
+
+@pytest.mark.parametrize("model", [Tabular(seed=3), Quadratic()], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("scale", [0.5, 40.0])  # of rewards: a return below 1 and one far above
+@pytest.mark.parametrize(
+    "planner", [partial(flat, temperature=0.0), halving], ids=["the best of flat ones", "the winner of halving"]
+)
+def test_an_advantage_that_is_a_faint_share_of_the_return_leaves_the_actor_its_way(model, scale, planner):
+    class Scaled(type(model)):
+        def outcome(self, shown):
+            made = super().outcome(shown)
+            return Outcome(made.reward * scale, made.discount)
+
+        def value(self, latent):
+            return super().value(latent) * scale
+
+    model = Scaled(seed=3) if model.discrete else Scaled()
+    root = model.root() if model.discrete else torch.tensor([[0.5, -1.0]])
+    noise = draw(planner(model).noise_shape, seed=3, discrete=model.discrete)
+    free = planner(model)(root, noise)
+    own = free.value - free.gain
+    share = (free.gain / own.abs().clamp(min=1.0)).item()
+    assert share > 0.0
+    taken, left = (planner(model, least_gain=share * factor)(root, noise) for factor in (0.99, 1.01))
+    assert torch.equal(taken.plan, free.plan)
+    assert left.gain.item() == 0.0
+    torch.testing.assert_close(left.value, own)
+    mode = model.predict(root).policy.first
+    torch.testing.assert_close(left.action, one_hot(mode.argmax(-1), 3, torch.float32) if model.discrete else mode)
 
 
 @pytest.mark.parametrize("model", [Tabular(), Quadratic()], ids=["discrete", "continuous"])

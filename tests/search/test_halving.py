@@ -15,7 +15,7 @@ MODELS = {"discrete": Tabular, "continuous": Quadratic}
 
 
 def halving(model, **settings):
-    return HalvingPlanner(model, HalvingConfig(**settings))
+    return HalvingPlanner(model, HalvingConfig(least_gain=1e-9, **settings))
 
 
 def root_of(model, seed):

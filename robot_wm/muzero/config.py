@@ -83,7 +83,10 @@ class MuZeroConfig(AgentConfig):
     c_visit: float = Field(default=50.0, ge=0, description="visits beside which a search weighs Q against the policy")
     c_scale: float = Field(default=0.1, ge=0, description="of Q in a search, per visit")
     value_minmax_delta: float = Field(
-        default=0.01, gt=0, description="least span that Q is rescaled by, reward units; less makes preference of noise"
+        default=0.01,
+        gt=0,
+        description="least range of a tree's returns that Q is rescaled by, reward units; a small one makes preference "
+        "of noise where the value is near 0",
     )
 
     eval_search: bool = Field(default=False, description="search in evaluations, too, where the robot's policy acts")

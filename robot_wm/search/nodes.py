@@ -99,8 +99,11 @@ class Nodes:
         self.prior_logits = xp.put(self.prior_logits, node, prior_logits)
         self.embeddings = over(lambda table, rows: xp.put(table, node, rows), self.embeddings, embedding)
 
-    def back_up(self, path: Path, node: Array) -> None:
-        """Hang evaluated nodes [T] below the paths' ends, and count their values into the means of all on the way."""
+    def back_up(self, path: Path, node: Array) -> Array:
+        """Hang evaluated nodes [T] below the paths' ends, and count their values into the means of all on the way.
+
+        Gives the returns [D, T] that were counted in, from each node of the paths on.
+        """
         xp = self.xp
         self.edges = xp.put(self.edges, node, path.edges[-1])
         self.children = xp.put(self.children, path.edges[-1], node)
@@ -114,12 +117,14 @@ class Nodes:
         for at in reversed(range(path.depth - 1)):
             passed = rewards[at] + discounts[at] * returns[-1]
             returns.append(passed if path.stays is None else xp.where(path.stays[at], returns[-1], passed))
+        counted = xp.stack(returns[::-1])
         visits = xp.take(self.visits, path.nodes)
-        values = (xp.take(self.values, path.nodes) * visits + xp.stack(returns[::-1])) / (visits + 1)
+        values = (xp.take(self.values, path.nodes) * visits + counted) / (visits + 1)
         self.values = xp.put(self.values, path.nodes, values)
         self.visits = xp.put(self.visits, path.nodes, visits + 1)
         self.child_visits = xp.put(self.child_visits, path.edges, xp.take(self.visits, below))
         self.child_qvalues = xp.put(self.child_qvalues, path.edges, rewards + discounts * xp.take(self.values, below))
+        return counted
 
     def fan_out(self, roots: Array, edges: Array, node: Array) -> None:
         """Hang evaluated nodes [B * k] at edges [B * k] of roots [B] that had none, and count their values in."""

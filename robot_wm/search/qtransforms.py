@@ -75,14 +75,20 @@ def scaled_qvalues(
     maxvisit_init: float,
     epsilon: float,
     rescale_values: bool = True,
+    extremes: tuple[Array, Array] | None = None,
 ) -> Array:
-    """``qtransform_completed_by_mix_value`` of completed Q-values [P, A] and visit counts [P, A]."""
+    """``qtransform_completed_by_mix_value`` of completed Q-values [P, A] and visit counts [P, A].
+
+    ``extremes``, two of [P, 1] in reward units, are stretched to 0 and 1 instead of the least and the greatest of a
+    node's own; what lies beyond them becomes 0 or 1.
+    """
     xp = arrays_of(completed)
     scale = (xp.max(visit_counts) + maxvisit_init) * value_scale
     if not rescale_values:
         return scale * completed
-    least, greatest = xp.extremes(completed)
-    return scale * ((completed - least) / xp.at_least(greatest - least, epsilon))
+    least, greatest = xp.extremes(completed) if extremes is None else extremes
+    stretched = (completed - least) / xp.at_least(greatest - least, epsilon)
+    return scale * (stretched if extremes is None else xp.at_most(xp.at_least(stretched, 0.0), 1.0))
 
 
 def completed_qvalues(node: NodeStatistics, *, use_mixed_value: bool = True) -> Array:

@@ -5,6 +5,12 @@ the running once, so its simulations are one batch of the model: the root's acti
 the running is settled when a round begins (Danihelka et al. 2022, algorithm 2; mctx looks again at each simulation, and
 may change its mind within a round). 32 simulations of 16 actions are 4 rounds, one after the other, instead of 32.
 
+Q-values are compared by the range of all returns that a tree has seen, as in MuZero (Schrittwieser et al. 2020,
+appendix B) and EfficientZero V2, where mctx stretches those of every node by themselves: two interior actions that are
+worth the same but for noise would always be the best and the worst that there is. The range holds the root's returns
+one step discounted, too, as EfficientZero V2's does: so a difference is weighed against the reward of a step at least
+(``1 - discount`` of the root's value), whatever unit rewards have.
+
 Static: no wait for the device, no branch on values; for thousands of roots, a CUDA graph, or an exported graph.
 
 Shape letters: B roots, L latent, A action numbers, R root actions, k of them in the running, I interior actions.
@@ -12,6 +18,7 @@ Shape letters: B roots, L latent, A action numbers, R root actions, k of them in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -33,13 +40,13 @@ from robot_wm.search.tree import masked_argmax, masked_logits
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """How a sampled search thinks. The defaults are EfficientZero V2's for proprioceptive control, but for simulations.
+    """How a sampled search thinks. The defaults are EfficientZero V2's for proprioceptive control.
 
-    As many simulations as candidates try each once, and look no further: 32 of 16 reach 4 steps deep (that is what
-    EfficientZero V2 has), 50 of 16 up to 12. Raises UserError where a number does not fit.
+    As many simulations as candidates try each once, and look no further: 32 of 16 reach 4 steps deep, 50 of 16 up to
+    12. Raises UserError where a number does not fit.
     """
 
-    num_simulations: int = 16
+    num_simulations: int = 32
     max_depth: int = 5  # edges from the root
     root_actions: int = 16  # R, where continuous; discrete searches have all A
     root_policy: int = 4  # of them from the policy, the others from the policy with a wider std
@@ -47,7 +54,7 @@ class SearchConfig:
     interior_actions: int = 2  # I, where continuous
     c_visit: float = 50.0
     c_scale: float = 0.1
-    value_minmax_delta: float = 0.01  # reward units: a smaller range of Q-values is not stretched to [0, 1]
+    value_minmax_delta: float = 0.01  # reward units: a smaller range of a tree's returns is not stretched to [0, 1]
 
     def __post_init__(self) -> None:
         for name in ("num_simulations", "max_depth", "root_actions", "interior_actions"):
@@ -142,7 +149,8 @@ class _Search:
         self.logits = logits - logits.amax(-1, keepdim=True)  # [B, R]
         self.probs = self.logits.softmax(-1)
         self.rounds = halving_rounds(min(self.width, config.num_simulations), config.num_simulations)
-        self.offset = torch.arange(self.batch, device=latent.device)[:, None] * config.num_simulations  # [B, 1]
+        self.trees = torch.arange(self.batch, device=latent.device)  # [B]
+        self.offset = self.trees[:, None] * config.num_simulations  # [B, 1]
         self.running = torch.arange(self.width, device=latent.device).expand(self.batch, -1)  # [B, k] candidates
         self.all_tried = self.rounds[0].actions == self.width  # else there is one round only
         if not self.all_tried:
@@ -151,6 +159,7 @@ class _Search:
         embedding = (latent,) if model.discrete else (latent, latent.new_zeros(1, self.interior, model.action_dim))
         count = self.batch * config.num_simulations
         self.nodes = Nodes(count, self.interior, like=self.value, embedding=embedding)
+        self.least, self.greatest = self.value + math.inf, self.value - math.inf  # [B] of the returns seen
 
     def _root_candidates(self, policy: Policy) -> Tensor:
         if policy.std is None:
@@ -167,7 +176,7 @@ class _Search:
         simulated = 0
         for number, halving in enumerate(self.rounds):
             if number > 0 and halving.actions < self.rounds[number - 1].actions:
-                _, scaled = self._qvalues(self._statistics())
+                _, scaled = self._qvalues(self._statistics(), self.trees)
                 self.running = self.running.gather(1, self._best(scaled, halving.actions))
             fresh = torch.arange(simulated, simulated + halving.actions, device=self.offset.device)
             self._visit(number, simulated, (self.offset + fresh).reshape(-1))
@@ -185,22 +194,40 @@ class _Search:
         if number == 0:
             step = self._try_candidates()
             nodes.evaluate(fresh, step.prediction.value, step.reward, step.discount)
+            self._see(step.reward + step.discount * step.prediction.value, step.discount)
             node = passed = fresh
         elif self.config.max_depth == 1:  # the model would say the same once more
             roots = (self.offset + self.running).reshape(-1)
             nodes.visits = TORCH.put(nodes.visits, roots, TORCH.take(nodes.visits, roots) + 1)
             return
         else:
-            path = nodes.descend((self.offset + self.running).reshape(-1), min(self.config.max_depth - 1, number))
+            first = (self.offset + self.running).reshape(-1)
+            path = nodes.descend(first, min(self.config.max_depth - 1, number))
             node = nodes.child(path, fresh)
             step = self._try_choice(path)
             nodes.evaluate(node, step.prediction.value, step.reward, step.discount)
-            nodes.back_up(path, node)
+            returns = nodes.back_up(path, node)
+            discount = TORCH.take(nodes.discounts, first)
+            self._see(TORCH.take(nodes.rewards, first) + discount * returns[0], discount, returns)
             passed = torch.cat([path.nodes.reshape(-1), node])
         if number + 1 < len(self.rounds):
             self._expand(node, step, simulated)
             known = nodes.statistics(passed)
-            nodes.choose(passed, interior_action(known, self._qvalues(known)[1]))
+            tree = torch.div(passed, self.config.num_simulations, rounding_mode="trunc")
+            nodes.choose(passed, interior_action(known, self._qvalues(known, tree)[1]))
+
+    def _see(self, returns: Tensor, discount: Tensor, below: Tensor | None = None) -> None:
+        """Widen the trees' ranges by returns [B * k] from the roots on, over edges of these discounts, and by those of
+        the nodes ``below`` [D, B * k].
+
+        The root is counted as if a step of no reward led to it.
+        """
+        seen = torch.stack([returns, discount * returns])
+        if below is not None:
+            seen = torch.cat([seen, below])
+        least, greatest = TORCH.extremes(seen.unflatten(1, (self.batch, -1)).transpose(0, 1).flatten(1))
+        self.least = torch.minimum(self.least, least[:, 0])
+        self.greatest = torch.maximum(self.greatest, greatest[:, 0])
 
     def _try_candidates(self) -> Transition:
         count = self.rounds[0].actions
@@ -253,8 +280,8 @@ class _Search:
             raw_values=self.value[:, None],
         )
 
-    def _qvalues(self, known: NodeStatistics) -> tuple[Tensor, Tensor]:
-        """Completed Q-values [P, A], and scaled ones."""
+    def _qvalues(self, known: NodeStatistics, tree: Tensor) -> tuple[Tensor, Tensor]:
+        """Completed Q-values [P, A] of nodes of trees [P], and scaled ones."""
         completed = completed_qvalues(known)
         config = self.config
         return completed, scaled_qvalues(
@@ -263,11 +290,12 @@ class _Search:
             value_scale=config.c_scale,
             maxvisit_init=config.c_visit,
             epsilon=config.value_minmax_delta,
+            extremes=(TORCH.take(self.least, tree)[:, None], TORCH.take(self.greatest, tree)[:, None]),
         )
 
     def _output(self) -> SearchOutput:
         known = self._statistics()
-        qvalues, scaled = self._qvalues(known)
+        qvalues, scaled = self._qvalues(known, self.trees)
         most = known.visit_counts.amax(-1, keepdim=True)
         scores = score_considered(most, known.visit_counts, self.noise.gumbel + self.logits + scaled)
         index = masked_argmax(scores, self.invalid)

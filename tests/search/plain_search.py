@@ -18,6 +18,7 @@ class Node:
     discount: float = 0.0
     returns: list[float] = field(default_factory=list)
     children: dict[int, Node] = field(default_factory=dict)
+    choice: int = 0  # of the actions, next time
 
     @property
     def value(self) -> float:
@@ -40,11 +41,18 @@ class Node:
         mixed = (self.raw_value + visits * weighted) / (visits + 1)
         return [self.qvalue(k) if k in self.children else mixed for k in range(len(self.logits))]
 
-    def sigma(self, config) -> list[float]:
-        completed = self.completed()
-        least, span = min(completed), max(max(completed) - min(completed), config.value_minmax_delta)
+    def sigma(self, config, seen: list[float]) -> list[float]:
+        """Scaled Q-values, by the range of all returns that the tree has seen."""
+        if not seen:
+            return [0.0] * len(self.logits)
+        least, span = min(seen), max(max(seen) - min(seen), config.value_minmax_delta)
         scale = (config.c_visit + max(self.visits)) * config.c_scale
-        return [scale * (q - least) / span for q in completed]
+        return [scale * min(max((q - least) / span, 0.0), 1.0) for q in self.completed()]
+
+    def choose(self, config, seen: list[float]) -> None:
+        policy = softmax([logit + q for logit, q in zip(self.logits, self.sigma(config, seen), strict=True)])
+        share = [p - visits / (1 + sum(self.visits)) for p, visits in zip(policy, self.visits, strict=True)]
+        self.choice = share.index(max(share))
 
 
 def softmax(logits: list[float]) -> list[float]:
@@ -66,7 +74,7 @@ def plain_search(model, latent, noise, config):
         logits = [0.0] * config.root_actions
     root = Node(latent, candidates, logits, float(value), returns=[float(value)])
     gumbel = noise.gumbel[0].tolist()
-    left, simulation = config.num_simulations, 0
+    left, simulation, seen = config.num_simulations, 0, []
     running = list(range(len(logits)))
     size = min(len(running), config.num_simulations)
     halvings = max(1, math.ceil(math.log2(size))) if size > 1 else 1
@@ -74,16 +82,20 @@ def plain_search(model, latent, noise, config):
     while left:
         for _ in range(max(1, config.num_simulations // (halvings * phase)) if size > 1 else config.num_simulations):
             if min(phase, left) < len(running):
-                sigma = root.sigma(config)
+                sigma = root.sigma(config, seen)
                 running = sorted(running, key=lambda k: -(gumbel[k] + logits[k] + sigma[k]))[: min(phase, left)]
+            passed = []
             for action in running:
-                simulate(model, root, action, 1, noise, simulation, config)
+                gained = simulate(model, root, action, 1, noise, simulation, config, seen, passed)
+                seen.append(root.children[action].discount * gained)  # as if a step of no reward led to the root
                 simulation += 1
+            for node in passed:
+                node.choose(config, seen)
             left -= len(running)
             if not left:
                 break
         phase = max(2, phase // 2) if size > 1 else 1
-    sigma = root.sigma(config)
+    sigma = root.sigma(config, seen)
     improved = softmax([logits[k] + sigma[k] for k in range(len(logits))])
     most = max(root.visits)
     best = max(
@@ -92,8 +104,8 @@ def plain_search(model, latent, noise, config):
     return root.visits, root.completed(), improved, best
 
 
-def simulate(model, parent, action, depth, noise, number, config) -> float:
-    """Go down from an action at a depth; what comes back is the return from its parent on."""
+def simulate(model, parent, action, depth, noise, number, config, seen, passed) -> float:
+    """Go down from an action at a depth; what comes back, and is seen, is the return from its parent on."""
     known = parent.children.get(action)
     if known is None or depth == config.max_depth:
         step = model.step(parent.latent, parent.actions[action][None])
@@ -109,10 +121,11 @@ def simulate(model, parent, action, depth, noise, number, config) -> float:
                 step.latent, actions, logits, value, float(step.reward), float(step.discount)
             )
         known.returns.append(value)
-        return known.reward + known.discount * value
-    sigma = known.sigma(config)
-    policy = softmax([logit + q for logit, q in zip(known.logits, sigma, strict=True)])
-    share = [p - visits / (1 + sum(known.visits)) for p, visits in zip(policy, known.visits, strict=True)]
-    gained = simulate(model, known, share.index(max(share)), depth + 1, noise, number, config)
-    known.returns.append(gained)
-    return known.reward + known.discount * gained
+        gained = known.reward + known.discount * value
+    else:
+        below = simulate(model, known, known.choice, depth + 1, noise, number, config, seen, passed)
+        known.returns.append(below)
+        gained = known.reward + known.discount * below
+    passed.append(known)
+    seen.append(gained)
+    return gained

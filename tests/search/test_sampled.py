@@ -10,7 +10,9 @@ from plain_search import plain_search
 from tiny_model import TinyModel
 
 from robot_wm.errors import UserError
+from robot_wm.nn.heads import Policy
 from robot_wm.search.gumbel import gumbel_muzero_policy
+from robot_wm.search.latent_model import Prediction, Transition
 from robot_wm.search.nodes import RecurrentOutput
 from robot_wm.search.sampled import SearchConfig, SearchNoise, draw_noise, noise_shapes, search
 from robot_wm.search.tree import RootOutput
@@ -156,11 +158,9 @@ def test_roots_do_not_know_each_other(seed, discrete, given_settings):
 
 @settings(max_examples=40)
 @given(seeds, st.sampled_from((1, 4, 6)))
-def test_the_first_round_is_that_of_gumbel_muzero(seed, simulations):
-    """Who is visited next within a round does not depend on the visits before: so both searches are one."""
-    model, latent, noise, config = case(
-        seed, discrete=True, action_dim=6, num_simulations=simulations, value_minmax_delta=1e-8
-    )
+def test_the_first_round_visits_whom_gumbel_muzero_does(seed, simulations):
+    """Who is visited next within a round does not depend on the visits before."""
+    model, latent, noise, config = case(seed, discrete=True, action_dim=6, num_simulations=simulations)
     policy, value = model.predict(latent)
 
     def recurrent_fn(action, embedding):
@@ -178,8 +178,69 @@ def test_the_first_round_is_that_of_gumbel_muzero(seed, simulations):
     )
     out = search(model, latent, noise, config)
     assert torch.equal(out.visits.int(), theirs.search_tree.summary().visit_counts)
-    assert torch.equal(out.index, theirs.action)
-    torch.testing.assert_close(out.weights, theirs.action_weights, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(out.qvalues, theirs.search_tree.summary().qvalues.where(out.visits > 0, out.qvalues))
+
+
+class Plateau(torch.nn.Module):
+    """Earns ``reward`` for each step and a little for the action, and values every latent at ``value``."""
+
+    action_dim, discrete = 1, False
+
+    def __init__(self, *, reward, slope, value, discount):
+        super().__init__()
+        self.reward, self.slope, self.value, self.discount = reward, slope, value, discount
+
+    def predict(self, latent):
+        flat = torch.zeros(len(latent), 1)
+        return Prediction(Policy(flat, flat + 0.3), torch.full((len(latent),), self.value))
+
+    def step(self, latent, action):
+        reward = self.reward + self.slope * action[:, 0]
+        return Transition(latent, reward, torch.full_like(reward, self.discount), self.predict(latent))
+
+
+def preference(model, **given_settings):
+    """How many nats of a search's weights a unit of Q is, by two candidates at -0.3 and 0.3, each tried once."""
+    config = SearchConfig(num_simulations=2, root_actions=2, root_policy=2, **given_settings)
+    noise = SearchNoise(torch.zeros(1, 2), torch.tensor([[[-1.0], [1.0]]]), torch.zeros(1, 2, 2, 1))
+    out = search(model, torch.zeros(1, LATENT), noise, config)
+    worse, better = out.weights[0].log().tolist()
+    return (better - worse) / (2 * 0.3 * model.slope)
+
+
+@pytest.mark.parametrize("unit", [1.0, 100.0])
+def test_a_difference_weighs_as_its_share_of_a_steps_reward_in_any_unit(unit):
+    """Sigma is (50 + 1 visit) x 0.1. Both are worth 100 units, and the root, a step earlier, 99: the range is that step
+    and the difference.
+    """
+    model = Plateau(reward=unit, slope=0.01 * unit, value=100.0 * unit, discount=0.99)
+    span = (100 + 0.003) - 0.99 * (100 - 0.003)
+    assert preference(model) == pytest.approx(5.1 / (span * unit), rel=0.02)  # float32 of 100 in 0.006
+
+
+def test_a_range_below_the_least_is_not_stretched():
+    model = Plateau(reward=0.0, slope=0.001, value=0.0, discount=0.99)
+    assert preference(model) == pytest.approx(5.1 / 0.01, rel=1e-3)
+    assert preference(model, value_minmax_delta=2.0) == pytest.approx(5.1 / 2.0, rel=1e-3)
+    assert preference(model, value_minmax_delta=1e-6) == pytest.approx(5.1 / (2 * 0.3 * 0.001), rel=1e-3)
+
+
+def test_what_is_worse_deeper_down_makes_a_difference_at_the_root_smaller():
+    """A second step that costs 5 is never a root's Q-value, but one of the tree's returns."""
+
+    class Cliff(Plateau):
+        def step(self, latent, action):
+            step = super().step(latent, action)
+            return step._replace(latent=latent + 1, reward=step.reward - 5.0 * (latent[:, 0] > 0.5))
+
+    model = Cliff(reward=0.0, slope=1.0, value=0.0, discount=1.0)
+    config = SearchConfig(num_simulations=4, root_actions=2, root_policy=2)
+    noise = SearchNoise(torch.zeros(1, 2), torch.tensor([[[-1.0], [1.0]]]), torch.zeros(1, 4, 2, 1))
+    out = search(model, torch.zeros(1, LATENT), noise, config)
+    assert out.visits.tolist() == [[2.0, 2.0]]
+    worse, better = out.weights[0].log().tolist()
+    # Returns: -0.3 and 0.3 from the root over the first round, -5 from its nodes on, -5.3 and -4.7 through them.
+    assert better - worse == pytest.approx(0.1 * 52 * 0.6 / (0.3 - -5.3), rel=1e-4)
 
 
 def test_candidates_come_from_the_policy_and_from_around_it():

@@ -62,7 +62,15 @@ def record_plans(
     _require_finite(made)
     shapes = _product_shapes(model)
     leaps = np.stack(  # [J, P] which plans are others
-        [differing(made, _run(_jittered(model, shapes, rng), inputs, outputs), tolerance) for _ in range(JITTERS)]
+        [
+            differing(
+                made,
+                _run(_jittered(model, shapes, rng), inputs, outputs),
+                decides=graph.decides,
+                tolerance=tolerance,
+            )
+            for _ in range(JITTERS)
+        ]
     )
     unsteady = np.asarray(leaps.any(0), dtype=np.bool_)
     share = float(leaps.mean())

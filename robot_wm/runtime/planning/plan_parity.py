@@ -26,6 +26,11 @@ from robot_wm.runtime.planning.plan_recording import PlanRecording
 Arrays = Mapping[str, NDArray[Any]]  # tensor name -> [P, *tensor shape]
 
 _SCORES = "scores"  # what does not hang on which of two equals is taken
+_GAIN, _VALUE = "gain", "value"
+_ACTIONS = ("action", "plan")
+# Of an average's action over the relative error of the scores that weigh it: half a percent of a return is a great
+# difference to the weights, so that 1e-3 of the scores may be 0.05 of an action.
+_AMPLIFIED = 50.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ def compare_plans(expected: PlanRecording, actual: Arrays, *, decides: bool, tol
     """Compare every output with the recorded one, the scores in the order of their size.
 
     ``decides``: the planner takes the best candidate. A difference beyond ``tolerance * max(1, |expected|)`` is a
-    mismatch unless the plan may differ; a value that is not finite is one always.
+    mismatch unless the plan may differ; a value that is not finite is one always. A gain, which is what two scores
+    differ by, is held to their size, and the action of an average to 50 times the tolerance.
     """
     scores = expected.outputs[_SCORES][:, 0]  # [P, N]
     near = np.zeros(expected.plans, dtype=np.bool_)  # [P]
@@ -64,7 +70,7 @@ def compare_plans(expected: PlanRecording, actual: Arrays, *, decides: bool, tol
     worst: Mismatch | None = None
     for name in expected.outputs:
         wanted, found = _comparable(name, expected.outputs), _comparable(name, actual)
-        error = relative_error(wanted, found)  # [P, *shape]
+        error = _error(name, expected.outputs, actual, decides)  # [P, *shape]
         excused = expected.unsteady if name == _SCORES else expected.unsteady | near  # [P]
         excused = excused & np.isfinite(found).reshape(expected.plans, -1).all(-1)
         parted |= excused & (error > tolerance).reshape(expected.plans, -1).any(-1)
@@ -83,11 +89,21 @@ def compare_plans(expected: PlanRecording, actual: Arrays, *, decides: bool, tol
     )
 
 
-def differing(expected: Arrays, actual: Arrays, tolerance: float) -> NDArray[np.bool_]:
-    """Which plans differ beyond the tolerance in any output: [P]."""
-    errors = (relative_error(_comparable(name, expected), _comparable(name, actual)) for name in expected)
+def differing(expected: Arrays, actual: Arrays, *, decides: bool, tolerance: float) -> NDArray[np.bool_]:
+    """Which plans differ beyond the tolerance in any output, as `compare_plans` has it: [P]."""
+    errors = (_error(name, expected, actual, decides) for name in expected)
     far = [(error > tolerance).reshape(len(error), -1).any(-1) for error in errors]
     return np.asarray(np.any(far, axis=0), dtype=np.bool_)
+
+
+def _error(name: str, expected: Arrays, actual: Arrays, decides: bool) -> NDArray[Any]:
+    """Of an output [P, *shape], as it compares with the tolerance."""
+    wanted, found = _comparable(name, expected), _comparable(name, actual)
+    if name == _GAIN:
+        error = np.abs(found - wanted) / np.maximum(1.0, np.abs(expected[_VALUE]))
+        return np.where(np.isfinite(error), error, np.inf)
+    error = relative_error(wanted, found)
+    return error if decides or name not in _ACTIONS else error / _AMPLIFIED
 
 
 def _comparable(name: str, outputs: Arrays) -> NDArray[Any]:

@@ -105,4 +105,22 @@ def test_what_is_no_number_is_refused_everywhere(recorded, value, plan):
 
 def test_which_plans_differ(recorded):
     actual = changed(recorded, "gain", [7, 97])
-    assert differing(recorded.outputs, actual, TOLERANCE).nonzero()[0].tolist() == [7, 97]
+    assert differing(recorded.outputs, actual, decides=True, tolerance=TOLERANCE).nonzero()[0].tolist() == [7, 97]
+
+
+@pytest.mark.parametrize("name", ["action", "plan"])
+def test_the_action_of_an_average_may_be_off_by_more_than_the_scores_that_weigh_it(recorded, name):
+    near, far = (changed(recorded, name, [50], by) for by in (0.049, 0.052))
+    assert judged(recorded, near, decides=False)[1] is None
+    assert f"{name}[0" in judged(recorded, far, decides=False)[1]
+    assert f"{name}[0" in judged(recorded, near, decides=True)[1]  # who takes the best takes it as it is
+    for decides, told in ((False, []), (True, [50])):
+        assert differing(recorded.outputs, near, decides=decides, tolerance=TOLERANCE).nonzero()[0].tolist() == told
+
+
+@pytest.mark.parametrize("decides", [True, False])
+def test_a_gain_is_held_to_the_size_of_what_it_is_the_difference_of(recorded, decides):
+    recorded.outputs["value"][...] = 200.0
+    near, far = (changed(recorded, "gain", [50], by) for by in (0.19, 0.21))
+    assert judged(recorded, near, decides=decides)[1] is None
+    assert "gain[0" in judged(recorded, far, decides=decides)[1]

@@ -226,12 +226,12 @@ def test_a_range_below_the_least_is_not_stretched():
 
 
 def test_what_is_worse_deeper_down_makes_a_difference_at_the_root_smaller():
-    """A second step that costs 5 is never a root's Q-value, but one of the tree's returns."""
+    """The first step earns 10, and a second costs 5: that is never a root's Q-value, but one of the tree's returns."""
 
     class Cliff(Plateau):
         def step(self, latent, action):
             step = super().step(latent, action)
-            return step._replace(latent=latent + 1, reward=step.reward - 5.0 * (latent[:, 0] > 0.5))
+            return step._replace(latent=latent + 1, reward=step.reward + torch.where(latent[:, 0] > 0.5, -5.0, 10.0))
 
     model = Cliff(reward=0.0, slope=1.0, value=0.0, discount=1.0)
     config = SearchConfig(num_simulations=4, root_actions=2, root_policy=2)
@@ -239,8 +239,8 @@ def test_what_is_worse_deeper_down_makes_a_difference_at_the_root_smaller():
     out = search(model, torch.zeros(1, LATENT), noise, config)
     assert out.visits.tolist() == [[2.0, 2.0]]
     worse, better = out.weights[0].log().tolist()
-    # Returns: -0.3 and 0.3 from the root over the first round, -5 from its nodes on, -5.3 and -4.7 through them.
-    assert better - worse == pytest.approx(0.1 * 52 * 0.6 / (0.3 - -5.3), rel=1e-4)
+    # Returns: 9.7 and 10.3 from the root in the first round, -5 from its nodes on, 4.7 and 5.3 through them.
+    assert better - worse == pytest.approx(0.1 * 52 * 0.6 / (10.3 - -5), rel=1e-4)
 
 
 def test_candidates_come_from_the_policy_and_from_around_it():

@@ -24,6 +24,7 @@ OTHER = {
     "actor_warmup": 5,
     "anchor": 0.1,
     "pessimism": 0.5,
+    "priority_exponent": 0.6,
 }
 
 

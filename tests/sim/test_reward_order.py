@@ -44,8 +44,8 @@ ROWS = (
         seeds=3,
         options={"observation": "proprio"},
     ),
-    # A clumsy trot that stays on its feet (seven tenths of it, the rest noise) still goes ahead, and must earn more than
-    # standing. With more of the trot these seeds fall on their hips, which ends what pays.
+    # A clumsy trot that stays on its feet (seven tenths of it, the rest noise) still goes ahead, and must earn more
+    # than standing. With more of the trot these seeds fall on their hips, which ends what pays.
     Row(
         task="a1_velocity",
         good=trot,

@@ -103,33 +103,15 @@ class MuZeroAgent(Agent):
     ) -> Tick:
         """`step` by the declared names; see `robot_wm.learning.agent.Agent.tick`."""
         out = self.step(obs, is_first, state["latent"], state["action"], noise["noise/action"])
-        return Tick(
-            outputs={
-                "next/latent": out.latent,
-                "action": out.action,
-                "value": out.value,
-                "surprise": out.surprise,
-            },
-            state={"latent": out.latent, "action": out.action},
-            stored=self._unsearched(out.latent),
-        )
+        return _told(out, self._unsearched(out.latent))
 
     def explore(
         self, obs: Mapping[str, Tensor], is_first: Tensor, state: Mapping[str, Tensor], noise: Mapping[str, Tensor]
     ) -> Tick:
         """A tick whose action a search chooses, and which keeps what the search found; value is the search's, too."""
-        out = self.step(obs, is_first, state["latent"], state["action"], torch.zeros_like(state["action"]))
-        found = search(self.latent_model(), out.latent, as_search_noise(noise), self.search)
-        return Tick(
-            outputs={
-                "next/latent": out.latent,
-                "action": found.action,
-                "value": found.value,
-                "surprise": out.surprise,
-            },
-            state={"latent": out.latent, "action": found.action},
-            stored=Searched.of(found).to_stored(),
-        )
+        seen, surprise = self._look(obs, is_first, state["latent"], state["action"])
+        found = search(self.latent_model(), seen, as_search_noise(noise), self.search)
+        return _told(TickOutput(seen, found.action, found.value, surprise), Searched.of(found).to_stored())
 
     def _unsearched(self, latent: Tensor) -> dict[str, Tensor]:
         """What is kept [N, ...] where nobody searched."""
@@ -147,15 +129,23 @@ class MuZeroAgent(Agent):
         the tick before; noise [N, A] normal, or Gumbel when discrete. Zero noise is greedy. Pure: no randomness and no
         host synchronisation inside.
         """
-        seen = self.model.representation(obs)  # [N, L]
-        dynamics = self.model.dynamics
-        expected = dynamics.lead(dynamics.trunk(latent, action))  # [N, L]
+        seen, surprise = self._look(obs, is_first, latent, action)
         chosen = self.model.policy(seen).sample(noise)  # [N, A]
         if not self.discrete:
             chosen = chosen.clamp(-1.0, 1.0)
-        return TickOutput(
-            latent=seen,
-            action=chosen,
-            value=self.model.value(seen),
-            surprise=(seen - expected).square().sum(-1) * (1.0 - is_first),
-        )
+        return TickOutput(latent=seen, action=chosen, value=self.model.value(seen), surprise=surprise)
+
+    def _look(
+        self, obs: Mapping[str, Tensor], is_first: Tensor, latent: Tensor, action: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The latent [N, L] of an observation and its surprise [N]; arguments as of `step`."""
+        seen = self.model.representation(obs)
+        dynamics = self.model.dynamics
+        expected = dynamics.lead(dynamics.trunk(latent, action))  # [N, L]
+        return seen, (seen - expected).square().sum(-1) * (1.0 - is_first)
+
+
+def _told(out: TickOutput, stored: dict[str, Tensor]) -> Tick:
+    """By the declared names."""
+    outputs = {"next/latent": out.latent, "action": out.action, "value": out.value, "surprise": out.surprise}
+    return Tick(outputs, state={"latent": out.latent, "action": out.action}, stored=stored)

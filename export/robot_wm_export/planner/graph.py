@@ -64,13 +64,12 @@ class PlannerGraph(nn.Module):
         model = exporter.latent_model(agent)
         if kind not in PLANNERS:
             raise UserError(f"planner {kind!r} is not one of {', '.join(PLANNERS)}")
-        self._made: Callable[[StagedModel], MadePlanner] = lambda over: PLANNERS[kind](over, candidates, depth)
         try:
-            made = self._made(model)
+            made = PLANNERS[kind](model, candidates, depth)
         except ValueError as error:
             raise UserError(f"planner {kind}: {error}") from None
-        self.planner, self.decides, self.root = made.module.eval(), made.decides, exporter.root
-        self._agent, self._exporter = [agent], exporter  # in a list: its weights are not this module's
+        self.decides, self.root = made.decides, exporter.root
+        self._make_deployed = lambda: PLANNERS[kind](exporter.deployed_model(agent), candidates, depth)
         distribution: Literal["gumbel", "normal"] = "gumbel" if model.discrete else "normal"
         self.noise = (NoiseTensor(name=NOISE, shape=made.noise_shape, distribution=distribution),)
         shapes = {entry.name: entry.shape for entry in agent.outputs} | {e.output: e.shape for e in agent.state}
@@ -80,15 +79,16 @@ class PlannerGraph(nn.Module):
         )
         self.output_shapes = output_shapes(candidates, depth, model.action_dim)
         self.output_names = tuple(self.output_shapes)
+        self.planner = _Flattened(made.module, self.output_names)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """``inputs`` in their order -> ``output_names`` in theirs, by the agent's own model."""
-        return _plan(self.planner, self.output_names, tensors)
+        made: tuple[Tensor, ...] = self.planner(*tensors)
+        return made
 
     def deployed(self) -> nn.Module:
         """The same over the model laid out for engines, on the agent's weights as they are now."""
-        made = self._made(self._exporter.deployed_model(*self._agent))
-        return _DeployedPlanner(made.module.eval(), self.output_names)
+        return _Flattened(self._make_deployed().module, self.output_names)
 
     def example(self) -> tuple[Tensor, ...]:
         """Zeros of every input's shape, to trace with."""
@@ -104,17 +104,14 @@ class PlannerGraph(nn.Module):
         }
 
 
-class _DeployedPlanner(nn.Module):
+class _Flattened(nn.Module):
+    """A planner with tensors for arguments and results: the latent is the roots side by side, the noise comes last."""
+
     def __init__(self, planner: nn.Module, output_names: tuple[str, ...]) -> None:
         super().__init__()
-        self.planner, self.output_names = planner, output_names
+        self.planner, self.output_names = planner.eval(), output_names
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return _plan(self.planner, self.output_names, tensors)
-
-
-def _plan(planner: nn.Module, output_names: tuple[str, ...], tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The latent is the roots side by side, the noise comes last."""
-    *roots, noise = tensors
-    out = planner(torch.cat([root.flatten(1) for root in roots], -1), noise)._asdict()
-    return tuple(out[name] for name in output_names)
+        *roots, noise = tensors
+        out = self.planner(torch.cat([root.flatten(1) for root in roots], -1), noise)._asdict()
+        return tuple(out[name] for name in self.output_names)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from robot_wm.step import each
 
+_WARM_UP = 3
+
 Batch = TypeVar("Batch")  # a dataclass of tensors and of dictionaries of tensors
 Result = TypeVar("Result")
 
@@ -21,16 +23,20 @@ Result = TypeVar("Result")
 class CapturedFunction(Generic[Batch, Result]):
     """``function`` of batches with the shapes of ``example``, replayed.
 
-    It must have run before, so that nothing is compiled or allocated for the first time during capture. Random
-    numbers are drawn from ``generator`` as they would be without the graph. Whoever calls gets the same tensors
-    each time: they hold a result until the next call.
+    It must have run before, so that nothing is compiled or allocated for the first time during capture: `warm_up`.
+    Random numbers are drawn from ``generator``, if there is one, as they would be without the graph. Whoever calls gets
+    the same tensors each time: they hold a result until the next call.
     """
 
-    def __init__(self, function: Callable[[Batch], Result], example: Batch, generator: torch.Generator) -> None:
+    def __init__(
+        self, function: Callable[[Batch], Result], example: Batch, generator: torch.Generator | None = None
+    ) -> None:
         self._batch = type(example)(**each(torch.clone, example))
         self._graph = torch.cuda.CUDAGraph()
-        self._graph.register_generator_state(generator)
-        with torch.cuda.graph(self._graph):
+        if generator is not None:
+            self._graph.register_generator_state(generator)
+        # Of this thread alone: others go on allocating, as those do that prepare batches.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._result = function(self._batch)
 
     def takes(self, batch: Batch) -> bool:
@@ -43,6 +49,16 @@ class CapturedFunction(Generic[Batch, Result]):
             target.copy_(source, non_blocking=True)
         self._graph.replay()
         return self._result
+
+
+def warm_up(run: Callable[[], object], device: torch.device) -> None:
+    """Run what is to be captured a few times, beside the current stream: compilers, libraries and allocator settle."""
+    side = torch.cuda.Stream(device)
+    side.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(side):
+        for _ in range(_WARM_UP):
+            run()
+    torch.cuda.current_stream(device).wait_stream(side)
 
 
 def _tensors(batch: Any) -> Iterator[Tensor]:

@@ -12,15 +12,13 @@ from torch import Tensor
 from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.learning.batch import TensorBatch
-from robot_wm.learning.captured import CapturedFunction
+from robot_wm.learning.captured import CapturedFunction, warm_up
 from robot_wm.learning.compute_copy import ComputeCopy, FlatAgent
 from robot_wm.learning.config import AgentConfig
 from robot_wm.learning.finite_watch import FiniteWatch
 from robot_wm.learning.host_memory import keep_freed_memory
 from robot_wm.learning.learner import UpdateResult
 from robot_wm.nn.laprop import LaProp
-
-_WARM_UP = 3  # runs before a capture: compilers, libraries and the allocator settle
 
 AgentType = TypeVar("AgentType", bound=Agent)
 Noise = TypeVar("Noise")  # the randomness of an update
@@ -102,12 +100,7 @@ class CapturedLearner(ABC, Generic[AgentType, Noise]):
     def _capture(self, batch: TensorBatch) -> CapturedFunction[TensorBatch, UpdateResult]:
         """Record the update; parameters, optimiser and generator are afterwards as they were."""
         before, first_bad = self.state_dict(), self._watch.first.clone()
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP):
-                self._update(batch, None)
-        torch.cuda.current_stream(self.device).wait_stream(side)
+        warm_up(lambda: self._update(batch, None), self.device)
         captured = CapturedFunction(lambda example: self._update(example, None), batch, self.generator)
         self.load_state_dict(before)
         self._watch.first.copy_(first_bad)

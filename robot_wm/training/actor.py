@@ -18,6 +18,7 @@ from robot_wm.runtime.graph_tensors import NoiseTensor
 from robot_wm.runtime.transform import ObservationTransform, to_command
 from robot_wm.spec import AgentSpec
 from robot_wm.training.random_actions import RandomActions
+from robot_wm.training.thought import Senses, Thought
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Actor:
         self._random = random_actions or RandomActions()
         self._agent, self._spec, self._envs, self._greedy = agent, spec, envs, greedy
         self._transform = ObservationTransform(spec, batch=envs)
+        self._tick, self._explore = Thought(agent.tick), Thought(agent.explore)
         self._device = next(agent.acting()).device
         self._state = initial_state(agent.state, envs, self._device)  # [N, *shape] by name
         # On the CPU whatever the device: the same seed acts the same everywhere, and a checkpoint can carry it.
@@ -60,7 +62,7 @@ class Actor:
         # A random action needs no thought; what a thought would have kept beside the step stays unknown.
         explores = not random and (self._agent.eval_search or not self._greedy)
         noise = self._noise(self._agent.explore_noise if explores else self._agent.noise, proposes=explores)
-        out = (self._agent.explore if explores else self._agent.tick)(tensors, first, self._state, noise)
+        out = (self._explore if explores else self._tick)(Senses(tensors, first, self._state, noise))
         action = self._random_action(out.outputs["action"]) if random else out.outputs["action"]  # [N, A]
         self._state = out.state | ({"action": action} if "action" in out.state else {})  # what is executed
         return Acted(

@@ -1,7 +1,7 @@
-"""TensorRT's part of `robot-wm bench tick`, in a process and, if need be, an interpreter of its own.
+"""TensorRT's part of `robot-wm bench tick` and `bench search`, in a process and, if need be, an interpreter of its own.
 
-Graph, manifest and recording are handed over as files and come back as JSON: the interpreter that has TensorRT needs
-NumPy, pydantic and CUDA's bindings beside it, neither torch nor this library installed.
+Graph and inputs are handed over as files and come back as JSON: the interpreter that has TensorRT needs NumPy, pydantic
+and CUDA's bindings beside it, neither torch nor this library installed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,7 @@ _START = (
 
 def tensorrt_rows(
     graph: Path,
-    manifest: Path,
-    recording: Path,
+    inputs: Mapping[str, Path],
     *,
     precision: str,
     ticks: int,
@@ -35,13 +35,15 @@ def tensorrt_rows(
 ) -> list[dict[str, Any]]:
     """Rows of ``graph`` in TensorRT, with and without a CUDA graph.
 
+    ``inputs``: the files of a tick, ``manifest`` and ``recording``, or those of any other graph, ``frames``.
     ``python``: the interpreter that has TensorRT; None: this one. Raises UserError with the last line of what the
     process complained about.
     """
     library = Path(robot_wm.__file__).parents[1]
     command = [
         *(str(python or sys.executable), "-c", _START, str(library)),
-        *("--graph", str(graph), "--manifest", str(manifest), "--recording", str(recording)),
+        *("--graph", str(graph)),
+        *(word for name, path in inputs.items() for word in (f"--{name}", str(path))),
         *("--precision", precision, "--ticks", str(ticks)),
         *(() if matrices is None else ("--matrices", str(matrices))),
     ]

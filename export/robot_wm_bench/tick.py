@@ -164,7 +164,8 @@ def measure(
                 for precision, graph in graphs.items() if "tensorrt" in engines else ():
                     tell(0, f"tensorrt {precision}")
                     rows += tensorrt_rows(
-                        *(graph, path / MANIFEST, path / PARITY),
+                        graph,
+                        {"manifest": path / MANIFEST, "recording": path / PARITY},
                         precision=precision,
                         ticks=ticks,
                         matrices=matrices,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -46,6 +47,33 @@ def test_a_whole_tree_is_one_graph_and_says_how_long_it_took_to_build(capsys):
     assert row["build_s"] > 0.0
 
 
+def test_tensorrt_is_given_the_graphs_and_different_roots(capsys, monkeypatch):
+    from robot_wm_bench.search import on_tensorrt
+
+    asked = []
+
+    def answered(graph, inputs, **settings):
+        with np.load(inputs["frames"]) as frames:
+            values = dict(frames)
+        asked.append((onnx.load(graph), values, settings))
+        row = {"p50_us": 90.0, "p99_us": 120.0, "build_s": 2.0, "matrices": None, "graph_error": None}
+        return [{"cuda_graph": True, **row}, {"cuda_graph": False, **row}]
+
+    monkeypatch.setattr(on_tensorrt, "tensorrt_rows", answered)
+    rows = bench(
+        capsys, models="plain", planners="flat", candidates="2", depth=1, whole_tree=4, engines="tensorrt", matrices=0
+    )["rows"]
+    assert [(row["planner"], row["engine"], row["median_ms"]) for row in rows] == [
+        (planner, f"tensorrt, {way}", pytest.approx(0.09))
+        for planner in ("flat", "whole_tree")
+        for way in ("one CUDA graph", "call by call")
+    ]
+    for model, values, settings in asked:
+        assert {entry.name for entry in model.graph.input} == values.keys()
+        assert all(len(np.unique(value.reshape(len(value), -1), axis=0)) > 32 for value in values.values())
+        assert settings == {"precision": "fp32", "ticks": 3, "matrices": 0, "python": None}
+
+
 @torch.no_grad()
 def test_what_is_timed_is_the_planner():
     made = bench_model("muzero")
@@ -76,6 +104,7 @@ def test_the_trees_model_is_the_planners():
     [
         ({"models": "giant"}, "giant"),
         ({"planners": "oracle"}, "oracle"),
+        ({"engines": "abacus"}, "--engines: 'abacus' is none of onnxruntime, tensorrt"),
         ({"candidates": "16,many"}, "many"),
         ({"models": "plain", "candidates": "1"}, "candidates must be at least 2"),
         ({"models": "plain", "planners": "halving", "depth": 1}, "depth must be at least 2"),

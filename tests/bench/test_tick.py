@@ -119,7 +119,7 @@ def interpreter(tmp_path) -> Path:
 
 
 def test_files_are_handed_to_another_interpreter(interpreter):
-    files = Path("graph.onnx"), Path("manifest.json"), Path("parity.npz")
+    files = Path("graph.onnx"), {"manifest": Path("manifest.json"), "recording": Path("parity.npz")}
     (row,) = tensorrt_rows(*files, precision="fp16", ticks=7, matrices=0, python=interpreter)
     assert row["arguments"][0] == "-c"
     library, *options = row["arguments"][2:]
@@ -137,7 +137,8 @@ def test_files_are_handed_to_another_interpreter(interpreter):
 
 
 def test_what_that_interpreter_complains_about_is_one_line(exported, tmp_path):
-    files = exported.path / "policy.op17.onnx", tmp_path / "nowhere.json", exported.path / "parity.npz"
+    inputs = {"manifest": tmp_path / "nowhere.json", "recording": exported.path / "parity.npz"}
+    files = exported.path / "policy.op17.onnx", inputs
     with pytest.raises(UserError, match=r"^--engine tensorrt: .*nowhere\.json: cannot read it: No such file"):
         tensorrt_rows(*files, precision="fp32", ticks=1, python=None)
     with pytest.raises(UserError, match=r"--tensorrt-python .*: cannot run it"):

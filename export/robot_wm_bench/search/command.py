@@ -1,12 +1,14 @@
 """`robot-wm bench search`: how long a plan takes, planner by planner.
 
-All planners take turns in short blocks within one run, so that whatever else the machine does falls on all of them.
+On the CPU all planners take turns in short blocks within one run, so that whatever else the machine does falls on all
+of them. TensorRT has a process of its own for each.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -16,8 +18,9 @@ from robot_wm.errors import UserError
 from robot_wm.options import Positive
 
 if TYPE_CHECKING:
-    from robot_wm_bench.search.plans import Timed
+    from robot_wm_bench.search.plans import Timed, Unrolled
 
+ENGINES = ("onnxruntime", "tensorrt")
 PLANNERS = ("flat", "halving", "tree", "mctx")
 _BLOCK_PLANS = 20
 _WARM_UP_PLANS = 20
@@ -31,11 +34,14 @@ def bench_search(
     depth: Annotated[int, Positive] = 5,
     simulations: Annotated[int, Positive] = 32,
     whole_tree: Annotated[int | None, Positive] = None,
+    engines: str = "onnxruntime",
     plans: Annotated[int, Positive] = 300,
     threads: Annotated[int, Positive] = 2,
+    matrices: int | None = None,
+    tensorrt_python: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Measure one plan from one root on the CPU, the planners side by side.
+    """Measure one plan from one root, the planners side by side.
 
     Parameters
     ----------
@@ -54,18 +60,27 @@ def bench_search(
         Of tree and mctx.
     whole_tree
         Simulations of a search that is unrolled into one graph; none is if not given, since building it takes long.
+    engines
+        What runs planners that are one graph, separated by commas: onnxruntime, tensorrt.
     plans
         Timed plans of each.
     threads
         CPU threads of ONNX Runtime; JAX takes all there are.
+    matrices
+        As for `robot-wm engine build`. Not given: TensorRT builds several ways and the fastest is kept.
+    tensorrt_python
+        Interpreter that has TensorRT, NumPy, pydantic and CUDA's bindings; by default the one that runs this.
     json
         Print the result as one JSON object; durations are in milliseconds.
     """
     import platform
 
     from robot_wm_bench.search.models import bench_model
+    from robot_wm_bench.search.on_tensorrt import tensorrt_plans
+    from robot_wm_bench.search.plans import session_plan
 
     chosen = known_parts(planners, "--planners", PLANNERS)
+    on = known_parts(engines, "--engines", ENGINES)
     counts = candidate_counts(candidates)
     rows: list[dict[str, Any]] = []
     built = {name: bench_model(name) for name in dict.fromkeys(part.strip() for part in models.split(","))}
@@ -73,9 +88,15 @@ def bench_search(
         task = bar.add_task("search", total=len(built), note="")
         for name, made in built.items():
             bar.update(task, note=f"{name}: exporting")
-            timed = list(_timed(made, chosen, counts, depth, simulations, whole_tree, threads))
+            graphs = list(_graphs(made, chosen, counts, depth, whole_tree))
+            timed = [session_plan(graph, threads) for graph in graphs if "onnxruntime" in on]
+            timed += _others(made, chosen, depth, simulations, threads)
             bar.update(task, note=f"{name}: planning")
-            rows += [{"model": name, **row} for row in _in_turns(timed, plans)]
+            found = list(_in_turns(timed, plans))
+            for graph in graphs if "tensorrt" in on else ():
+                bar.update(task, note=f"{name}: TensorRT, {graph.planner}")
+                found += tensorrt_plans(graph, plans, matrices=matrices, python=tensorrt_python)
+            rows += [{"model": name, **row} for row in found]
             bar.update(task, advance=1)
     emit(
         {"machine": platform.machine(), "threads": threads, "plans": plans, "rows": rows},
@@ -84,34 +105,31 @@ def bench_search(
     )
 
 
-def _timed(
-    made: Any,
-    planners: Sequence[str],
-    counts: Sequence[int],
-    depth: int,
-    simulations: int,
-    whole_tree: int | None,
-    threads: int,
-) -> Iterator[Timed]:
-    """Everything that is measured of a model."""
-    from robot_wm_bench.search.models import PlainModel
-    from robot_wm_bench.search.peer import mctx_plan
-    from robot_wm_bench.search.plans import planner_plan, reference_plan, whole_tree_plan
+def _graphs(
+    made: Any, planners: Sequence[str], counts: Sequence[int], depth: int, whole_tree: int | None
+) -> Iterator[Unrolled]:
+    """Every planner of a model that is one graph."""
+    from robot_wm_bench.search.plans import planner_graph, whole_tree_graph
 
     try:
-        if "flat" in planners:
-            for count in counts:
-                yield planner_plan(made, "flat", count, depth, threads)
+        for count in counts if "flat" in planners else ():
+            yield planner_graph(made, "flat", count, depth)
         if "halving" in planners:
-            yield planner_plan(made, "halving", counts[0], depth, threads)
+            yield planner_graph(made, "halving", counts[0], depth)
     except ValueError as error:
         raise UserError(f"planner: {error}") from None
-    if not made.model.discrete:
-        return
-    if "tree" in planners:
+    if whole_tree is not None and made.model.discrete:
+        yield whole_tree_graph(made, whole_tree, depth)
+
+
+def _others(made: Any, planners: Sequence[str], depth: int, simulations: int, threads: int) -> Iterator[Timed]:
+    """Trees that are no graph."""
+    from robot_wm_bench.search.models import PlainModel
+    from robot_wm_bench.search.peer import mctx_plan
+    from robot_wm_bench.search.plans import reference_plan
+
+    if "tree" in planners and made.model.discrete:
         yield reference_plan(made, simulations, depth, threads)
-    if whole_tree is not None:
-        yield whole_tree_plan(made, whole_tree, depth, threads)
     if "mctx" in planners and isinstance(made.model, PlainModel):
         if importlib.util.find_spec("mctx") is None:
             messages().print("mctx is not installed (pip install 'robot-wm\\[baselines]'): it is left out")

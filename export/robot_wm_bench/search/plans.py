@@ -13,7 +13,7 @@ from time import perf_counter, perf_counter_ns
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import onnx
 from numpy.typing import NDArray
 
 from robot_wm.search.flat import FlatConfig, FlatPlanner
@@ -45,8 +45,37 @@ class Timed:
     build_s: float | None = None  # export and session together
 
 
-def planner_plan(made: BenchModel, kind: str, candidates: int, depth: int, threads: int) -> Timed:
-    """A flat or halving planner in ONNX Runtime."""
+@dataclass(frozen=True)
+class Unrolled:
+    """A planner or a whole search as one ONNX graph."""
+
+    planner: str
+    candidates: int
+    simulations: int
+    depth: int
+    model: onnx.ModelProto
+    discrete: bool
+    export_s: float
+
+    def values(self) -> dict[str, NDArray[np.float32]]:
+        """Random roots and noise by the names of the graph's inputs, [ROOTS, *shape]."""
+        rng = np.random.default_rng(0)
+
+        def drawn(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+            shape = (ROOTS, *shape)
+            if name == "latent":
+                return rng.random(shape, dtype=np.float32)
+            return (rng.gumbel(size=shape) if self.discrete else rng.normal(size=shape)).astype(np.float32)
+
+        shapes = {
+            entry.name: tuple(axis.dim_value for axis in entry.type.tensor_type.shape.dim)
+            for entry in self.model.graph.input
+        }
+        return {name: drawn(name, shape) for name, shape in shapes.items()}
+
+
+def planner_graph(made: BenchModel, kind: str, candidates: int, depth: int) -> Unrolled:
+    """A flat or halving planner."""
     planner: FlatPlanner | HalvingPlanner
     if kind == "flat":
         planner = FlatPlanner(made.model, FlatConfig(candidates=candidates, depth=depth))
@@ -54,40 +83,26 @@ def planner_plan(made: BenchModel, kind: str, candidates: int, depth: int, threa
         planner = HalvingPlanner(made.model, HalvingConfig(candidates=candidates, depth=depth))
     begin_s = perf_counter()
     graph = graph_of(planner, {"latent": (1, made.latent), "noise/plan": planner.noise_shape}, PlanOutput._fields)
-    session = session_of(graph, threads)
-    build_s = perf_counter() - begin_s
-    return Timed(
-        kind, "onnxruntime", _session_plan(session, made.model.discrete), candidates, planner.noise_shape[1], depth,
-        len(graph.graph.node), build_s,
-    )  # fmt: skip
+    took_s = perf_counter() - begin_s
+    return Unrolled(kind, candidates, planner.noise_shape[1], depth, graph, made.model.discrete, took_s)
 
 
-def whole_tree_plan(made: BenchModel, simulations: int, depth: int, threads: int) -> Timed:
-    """The sampled search of a discrete model, unrolled into one graph, in ONNX Runtime."""
+def whole_tree_graph(made: BenchModel, simulations: int, depth: int) -> Unrolled:
+    """The sampled search of a discrete model."""
     config = SearchConfig(num_simulations=simulations, max_depth=depth)
     begin_s = perf_counter()
     shapes = {"latent": (1, made.latent), "noise/gumbel": (1, made.model.action_dim)}
     graph = graph_of(WholeTree(made.model, config), shapes, WholeTree.OUTPUTS)
-    session = session_of(graph, threads)
-    build_s = perf_counter() - begin_s
     candidates = min(made.model.action_dim, simulations)
-    return Timed(
-        "whole_tree", "onnxruntime", _session_plan(session, True), candidates, simulations, depth,
-        len(graph.graph.node), build_s,
-    )  # fmt: skip
+    return Unrolled("whole_tree", candidates, simulations, depth, graph, True, perf_counter() - begin_s)
 
 
-def _session_plan(session: ort.InferenceSession, discrete: bool) -> Plan:
-    rng = np.random.default_rng(0)
-    inputs = {entry.name: tuple(entry.shape) for entry in session.get_inputs()}
-
-    def drawn(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        shape = (ROOTS, *shape)
-        if name == "latent":
-            return rng.random(shape, dtype=np.float32)
-        return (rng.gumbel(size=shape) if discrete else rng.normal(size=shape)).astype(np.float32)
-
-    values = {name: drawn(name, shape) for name, shape in inputs.items()}
+def session_plan(unrolled: Unrolled, threads: int) -> Timed:
+    """The graph in ONNX Runtime."""
+    begin_s = perf_counter()
+    session = session_of(unrolled.model, threads)
+    build_s = unrolled.export_s + perf_counter() - begin_s
+    values = unrolled.values()
     feeds = [{name: value[index] for name, value in values.items()} for index in range(ROOTS)]
 
     def plan(number: int) -> int:
@@ -96,7 +111,10 @@ def _session_plan(session: ort.InferenceSession, discrete: bool) -> Plan:
         session.run(None, feed)
         return perf_counter_ns() - begin_ns
 
-    return plan
+    return Timed(
+        unrolled.planner, "onnxruntime", plan, unrolled.candidates, unrolled.simulations, unrolled.depth,
+        len(unrolled.model.graph.node), build_s,
+    )  # fmt: skip
 
 
 def reference_plan(made: BenchModel, simulations: int, depth: int, threads: int) -> Timed:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from robot_wm.runtime.bundle import Bundle
@@ -64,9 +65,29 @@ def test_the_recorded_observations_are_what_is_computed(trt, signed_bundle, monk
     bundle = Bundle.open(signed_bundle.folder)
     recording = bundle.recording()
     fields = [name for name in recording.inputs if name.startswith("obs/")]
-    measure(bundle.read(), bundle.manifest, recording, "fp32", 3, BuildOptions())
+    frames = {name: recording.inputs[name] for name in fields}
+    measure(bundle.read(), frames, "fp32", 3, BuildOptions(), state=bundle.manifest.state)
     first = [float(recording.inputs[name][tick].flat[0]) for tick in range(3) for name in fields]
     assert seen[-2 * len(first) :] == first * 2  # what activation ran before is not ours
+
+
+@pytest.mark.usefixtures("trt")
+def test_a_graph_without_a_bundle_is_given_its_inputs(signed_bundle, tmp_path, capsys):
+    graph = tmp_path / "planner.onnx"
+    graph.write_bytes(signed_bundle.folder.joinpath(POLICY_OP17).read_bytes())
+    with np.load(signed_bundle.folder / PARITY) as recorded:
+        frames = {name: recorded[name] for name in recorded.files if name.startswith("obs/")}
+    np.savez(tmp_path / "frames.npz", **frames)
+    given = ["--graph", str(graph), "--frames", str(tmp_path / "frames.npz"), "--ticks", "5"]
+    assert main(given) == 0
+    assert [row["cuda_graph"] for row in json.loads(capsys.readouterr().out)] == [True, False]
+
+    (tmp_path / "frames.npz").write_bytes(b"PK no archive")
+    assert main(given) == 1
+    assert "frames.npz: is no .npz file of arrays" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--graph", str(graph), "--ticks", "5"])
+    assert "either --manifest and --recording or --frames" in capsys.readouterr().err
 
 
 def test_why_a_graph_could_not_be_captured_is_in_its_row(trt, handed_over, capsys):

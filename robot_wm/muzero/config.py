@@ -33,7 +33,7 @@ class MuZeroConfig(AgentConfig):
 
     # AgentConfig's, with other defaults
     batch_size: int = Field(default=256, ge=1, description="B: sequences an update")
-    batch_length: int = Field(default=10, ge=2, description="T: steps a sequence, always unroll + td_steps")
+    batch_length: int = Field(default=11, ge=2, description="T: steps a sequence, always unroll + td_steps + 1")
     learning_rate: float = Field(default=3e-4, gt=0)
 
     # Widths: those of ``size`` where not given.
@@ -126,11 +126,11 @@ class MuZeroConfig(AgentConfig):
 
     @model_validator(mode="after")
     def _consistent(self) -> MuZeroConfig:
-        window = self.unroll + self.td_steps
-        if self.batch_length != window:
-            raise ValueError(
-                f"batch_length {self.batch_length} must be unroll {self.unroll} + td_steps {self.td_steps} = {window}"
-            )
+        window = self.unroll + self.td_steps + 1
+        # Runs of older versions, whose windows cut the last position's return by a step, go on as they began.
+        if self.batch_length not in (window, window - 1):
+            parts = f"unroll {self.unroll} + td_steps {self.td_steps} + 1"
+            raise ValueError(f"batch_length {self.batch_length} must be {parts} = {window}")
         if self.latent % self.simplex:
             raise ValueError(f"latent {self.latent} is not a multiple of simplex {self.simplex}")
         if self.bins % 2 == 0 or self.image_kernel % 2 == 0:
@@ -143,10 +143,13 @@ class MuZeroConfig(AgentConfig):
 
 
 def _window(values: Mapping[str, Any]) -> dict[str, int]:
-    """``batch_length`` of the unroll and the bootstrap as they are given; what is no number is refused later."""
+    """``batch_length`` of the unroll and the bootstrap as they are given; what is no number is refused later.
+
+    The last of K + 1 positions has its n rewards in the n steps behind it, the last of which its bootstrap is of.
+    """
     fields = MuZeroConfig.model_fields
     parts = [values.get(name, fields[name].default) for name in ("unroll", "td_steps")]
     try:
-        return {"batch_length": sum(int(part) for part in parts)}
+        return {"batch_length": sum(int(part) for part in parts) + 1}
     except (TypeError, ValueError):
         return {}

@@ -22,11 +22,15 @@ def test_given_width_beats_the_size():
 
 
 @pytest.mark.parametrize(
-    ("given", "length"), [({}, 10), ({"unroll": 3}, 8), ({"td_steps": 1}, 6), ({"unroll": "7", "td_steps": 10}, 17)]
+    ("given", "length"), [({}, 11), ({"unroll": 3}, 9), ({"td_steps": 1}, 7), ({"unroll": "7", "td_steps": 10}, 18)]
 )
-def test_a_sequence_is_as_long_as_unroll_and_bootstrap(given, length):
+def test_a_sequence_is_as_long_as_unroll_and_bootstrap_and_the_step_that_the_bootstrap_is_of(given, length):
     assert MuZeroConfig(**given).batch_length == length
     assert MuZeroConfig(**given, batch_length=length).batch_length == length
+
+
+def test_a_run_of_an_older_version_goes_on_with_its_windows():
+    assert MuZeroConfig(batch_length=10).batch_length == 10
 
 
 def test_fewer_simulations_than_candidates_are_taken():
@@ -39,7 +43,9 @@ def test_fewer_simulations_than_candidates_are_taken():
         ({"unroll": 0}, "unroll\n.*greater than or equal to 1"),
         ({"td_steps": 0}, "td_steps\n.*greater than or equal to 1"),
         ({"unroll": "many"}, "unroll\n.*valid integer"),
-        ({"batch_length": 64}, "batch_length 64 must be unroll 5 [+] td_steps 5 = 10"),
+        ({"batch_length": 64}, "batch_length 64 must be unroll 5 [+] td_steps 5 [+] 1 = 11"),
+        ({"batch_length": 12}, "batch_length 12 must be"),
+        ({"batch_length": 9}, "batch_length 9 must be"),
         ({"latent": 100}, "latent 100 is not a multiple of simplex 8"),
         ({"bins": 100}, "bins 100 .* must be odd"),
         ({"image_kernel": 4}, "image_kernel 4 must be odd"),

@@ -95,6 +95,11 @@ class MuZeroConfig(AgentConfig):
     priority_exponent: float = Field(
         default=0.6, ge=0, le=1, description="how much windows with large errors are preferred; 0: not"
     )
+    policy_target: Literal["auto", "weights", "best"] = Field(
+        default="auto",
+        description="what a policy learns of a search: the weights of all candidates, or the best of them alone; auto: "
+        "the best where an action is more than one number, as EfficientZero-V2 does",
+    )
     reanalyse: float = Field(
         default=0.5, ge=0, le=1, description="share of each batch whose states are searched again by the target network"
     )

@@ -71,12 +71,20 @@ def losses(agent: MuZeroAgent, model: Unroll, goals: Goals, weight: Tensor) -> d
     terms = {
         "reward": dynamics.reward.twohot.loss(model.reward, reward.target) * reward.mask,
         "value": critic.twohot.loss(model.value, goals.value.target) * goals.value.mask,
-        "policy": search_cross_entropy(model.policy, goals.searched) * goals.chosen,
+        "policy": search_cross_entropy(model.policy, _told(agent, goals.searched)) * goals.chosen,
         "continue": F.binary_cross_entropy_with_logits(model.cont, cont.target, reduction="none") * cont.mask,
         "consistency": distance * goals.seen,
         "entropy": -model.policy.entropy() * goals.chosen,
     }
     return {name: (_over_positions(term, model.reward.shape[1]) * weight).mean() for name, term in terms.items()}
+
+
+def _told(agent: MuZeroAgent, searched: Searched) -> Searched:
+    """What of a search the policy learns; see the config's ``policy_target``."""
+    target = agent.config.policy_target
+    if target == "auto":
+        target = "weights" if agent.discrete or agent.action_dim == 1 else "best"
+    return searched if target == "weights" else searched.best()
 
 
 def search_cross_entropy(policy: Policy, searched: Searched) -> Tensor:

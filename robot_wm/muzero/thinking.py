@@ -11,6 +11,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robot_wm.muzero.config import MuZeroConfig
+from robot_wm.nn.categorical import one_hot
 from robot_wm.replay.stored import Stored
 from robot_wm.runtime.graph_tensors import NoiseTensor
 from robot_wm.search.sampled import SearchConfig, SearchNoise, SearchOutput, noise_shapes
@@ -69,6 +70,16 @@ class Searched(NamedTuple):
     def known(self) -> Tensor:
         """[...] bool: whether there was a search."""
         return self.weights.sum(-1) > 0.5
+
+    def best(self) -> Searched:
+        """As if the best candidate had all the weight.
+
+        The simple loss of Gumbel MuZero (Danihelka et al. 2022), by which EfficientZero-V2 learns actions of more than
+        one number. A mean over candidates that differ in many numbers moves by little, and they are spread wider than
+        the policy, which so never narrows.
+        """
+        first = one_hot(self.weights.argmax(-1), self.weights.shape[-1], self.weights.dtype)
+        return self._replace(weights=first * self.known[..., None])
 
     @classmethod
     def of(cls, out: SearchOutput) -> Searched:

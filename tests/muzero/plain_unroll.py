@@ -53,6 +53,8 @@ class Window:
 
     def __init__(self, agent, config, batch, b):
         self.agent, self.config, self.batch, self.b = agent, config, batch, b
+        many = not agent.discrete and agent.action_dim > 1
+        self.learns_best = config.policy_target == "best" or (config.policy_target == "auto" and many)
         stored = batch.stored
         self.searched = [
             tuple(stored[name][b, 1 + k] for name in ("search_actions", "search_weights", "search_value"))
@@ -144,6 +146,9 @@ class Window:
             actions, weights, _ = self.searched[k]
             if state == "inside" and not terminal and float(weights.sum()) > 0.5:
                 policy = agent.model.policy(latent)
+                if self.learns_best:
+                    best = max(range(len(weights)), key=lambda place: float(weights[place]))
+                    weights = [float(place == best) for place in range(len(weights))]
                 for action, weight in zip(actions, weights, strict=True):
                     out["policy"] = out["policy"] - share * weight * policy.log_prob(action[None])[0]
                 out["entropy"] = out["entropy"] - share * policy.entropy()[0]

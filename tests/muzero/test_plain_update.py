@@ -65,6 +65,13 @@ def test_other_unrolls_and_bootstraps(workshop, settings):
     compare(learner, workshop.batch(learner, size=6, **FLAGS))
 
 
+@pytest.mark.parametrize("action", [1, 2])
+@pytest.mark.parametrize("target", ["auto", "weights", "best"])
+def test_what_a_policy_learns_of_a_search(workshop, action, target):
+    learner = workshop.awake(action=action, policy_target=target, learning_rate=0.01)
+    compare(learner, workshop.batch(learner, size=6, **FLAGS))
+
+
 # Module, what is right in it, and what is not.
 FAULTS = {
     "actions one step late": (
@@ -134,6 +141,12 @@ FAULTS = {
         "scaled_gradient(latents[-1], agent.config.latent_gradient)",
         "latents[-1].detach()",
     ),
+    "a mean of actions of several numbers": (
+        "losses",
+        'searched if target == "weights" else searched.best()',
+        "searched",
+    ),
+    "one of several discrete actions": ("losses", "agent.discrete or agent.action_dim == 1", "agent.action_dim == 1"),
     "no 1/K": ("losses", "term[:, -steps:].mean(1)", "term[:, -steps:].sum(1)"),
     "the root's loss averaged in": (
         "losses",
@@ -142,7 +155,7 @@ FAULTS = {
     ),
     "reward not masked": ("losses", "reward.target) * reward.mask", "reward.target)"),
     "value not masked": ("losses", "goals.value.target) * goals.value.mask", "goals.value.target)"),
-    "policy not masked": ("losses", "goals.searched) * goals.chosen", "goals.searched)"),
+    "policy not masked": ("losses", "goals.searched)) * goals.chosen", "goals.searched))"),
     "entropy not masked": ("losses", "policy.entropy() * goals.chosen", "policy.entropy()"),
     "continue not masked": ("losses", " * cont.mask", ""),
     "consistency not masked": ("losses", "distance * goals.seen", "distance"),

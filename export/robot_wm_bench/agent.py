@@ -1,4 +1,4 @@
-"""The agent of the tick benchmarks: fresh weights of any size, that of DESIGN's table, and observations for it."""
+"""The agent of the benchmarks: fresh weights of any size, that of DESIGN's table, and observations for it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fresh_agent(size: str, obs: str) -> tuple[DreamerAgent, AgentSpec]:
         raise UserError(f"unknown size {size!r}; known sizes: {', '.join(SIZES)}")
     if obs not in OBSERVATIONS:
         raise UserError(f"unknown observation {obs!r}; known: {', '.join(OBSERVATIONS)}")
-    spec = _spec(obs)
+    spec = bench_spec(obs)
     config = DreamerConfig.model_validate({"size": size})
     generator = torch.Generator().manual_seed(0)
     return DreamerAgent(config, spec.model_inputs(), spec.action_dim, False, generator=generator).eval(), spec
@@ -50,7 +50,8 @@ def random_rollout(agent: DreamerAgent, spec: AgentSpec) -> Rollout:
     )
 
 
-def _spec(obs: str) -> AgentSpec:
+def bench_spec(obs: str) -> AgentSpec:
+    """The contract of an agent with 12 continuous actions that sees 48 numbers (``proprio``) or 64 x 64 x 3 pixels."""
     field = (
         ObservationField(name="image", shape=(_PIXELS, _PIXELS, 3), dtype="uint8", unit="1")
         if obs == "image"

@@ -1,68 +1,82 @@
-"""``robot-wm bench learner``: how long one update takes."""
+"""``robot-wm bench learner``: how long one update takes, and one step of the actor that explores for it."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import cyclopts
 from cyclopts import Parameter
 
+from robot_wm.agents import DEFAULT, agent_kind
 from robot_wm.console import emit, progress
-from robot_wm.dreamer.config import DreamerConfig, Size
 from robot_wm.errors import UserError
-from robot_wm.spec import InputShape
+from robot_wm.learning.config import AgentConfig
+from robot_wm_bench.settings import agent_settings
 
 if TYPE_CHECKING:
     import torch
 
-    from robot_wm.dreamer.learner import DreamerLearner
     from robot_wm.learning.batch import TensorBatch
+    from robot_wm.learning.learner import Learner, UpdateResult
+    from robot_wm.spec import AgentSpec
     from robot_wm_bench.matmul_floor import MatmulFloor
 
 Positive = cyclopts.validators.Number(gt=0)
-ACTION_DIM = 12
-INPUTS = {
-    "proprio": {"state": InputShape(shape=(48,), dtype="float32")},
-    "image": {"camera": InputShape(shape=(64, 64, 3), dtype="uint8")},
-}
 _WARM_UP = 3  # updates before the timed ones: allocators and kernel choices settle
+_OPTIONS = ("batch_size", "batch_length", "horizon", "num_simulations", "reanalyse")  # of one kind of agent or another
 
 
 def bench_learner(
     *,
-    size: Size = "12m",
+    agent: str = DEFAULT,
+    size: str | None = None,
     obs: Literal["proprio", "image"] = "proprio",
     device: str = "cpu",
     updates: Annotated[int, Parameter(validator=Positive)] = 30,
-    batch_size: Annotated[int, Parameter(validator=Positive)] = 16,
-    batch_length: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=2))] = 64,
-    horizon: Annotated[int, Parameter(validator=Positive)] = 15,
+    batch_size: Annotated[int | None, Parameter(validator=Positive)] = None,
+    batch_length: Annotated[int | None, Parameter(validator=cyclopts.validators.Number(gte=2))] = None,
+    horizon: Annotated[int | None, Parameter(validator=Positive)] = None,
+    num_simulations: Annotated[int | None, Parameter(validator=Positive)] = None,
+    reanalyse: Annotated[float | None, Parameter(validator=cyclopts.validators.Number(gte=0, lte=1))] = None,
+    envs: Annotated[int, Parameter(validator=Positive)] = 8,
     threads: Annotated[int | None, Parameter(validator=Positive)] = None,
     matmul_only: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Time full Dreamer updates on random sequences: 12 continuous actions, a 48-d vector or a 64x64x3 image.
+    """Time full updates on random sequences, 12 continuous actions and a 48-d vector or a 64x64x3 image, and the actor.
 
-    Each update is timed by itself, from a batch already on the device to the moment the device is idle again.
+    Each update is timed by itself, from a batch already on the device to the moment the device is idle again; each
+    step of the actor from raw observations to commands, simulators left out. Beside the times: updates a second,
+    steps that all environments together would play a second, and, where the agent searches states anew in its updates,
+    how many a second.
 
     Parameters
     ----------
+    agent
+        Kind of agent: dreamer or muzero.
     size
-        Model size.
+        Model size [default: the agent's own, 12m for dreamer and 1m for muzero].
     obs
         Observation: proprio (48 numbers) or image (64x64 pixels, 3 channels).
     device
         Torch device, such as cpu, cuda or cuda:1.
     updates
-        Timed updates, after 3 that are not.
+        Timed updates, and as many steps of the actor, after 3 that are not.
     batch_size
-        Sequences an update.
+        Sequences an update [default: the agent's own, as the options that follow].
     batch_length
         Trained steps a sequence, control steps.
     horizon
-        Imagined steps, control steps.
+        Imagined steps of dreamer, control steps.
+    num_simulations
+        Simulations of a search of muzero.
+    reanalyse
+        Share of muzero's batch whose states are searched again.
+    envs
+        Environments that the actor acts in together.
     threads
         CPU threads; torch's own choice if not given.
     matmul_only
@@ -72,122 +86,157 @@ def bench_learner(
     """
     import torch
 
-    place = _device(device)
-    if matmul_only and place.type != "cpu":
+    from robot_wm.training.device import place
+
+    where = place(device)
+    if matmul_only and where.type != "cpu":
         raise UserError(f"--matmul-only: measured on a cpu only, not on {device}")
+    settings = agent_settings(
+        agent, size=size, batch_size=batch_size, batch_length=batch_length, horizon=horizon,
+        num_simulations=num_simulations, reanalyse=reanalyse,
+    )  # fmt: skip
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        config = DreamerConfig(size=size, batch_size=batch_size, batch_length=batch_length, horizon=horizon)
-        emit(_measure(config, obs, place, updates, matmul_only), as_json=json, title="One Dreamer update")
+        result = _measure(agent, settings, obs, where, updates, envs, matmul_only)
+        emit(result, as_json=json, title=f"One update of {agent}")
     finally:
         torch.set_num_threads(before)
 
 
-def _device(name: str) -> torch.device:
+def _measure(
+    name: str, settings: AgentConfig, obs: str, device: torch.device, updates: int, envs: int, matmul_only: bool
+) -> dict[str, Any]:
     import torch
 
-    try:
-        place = torch.device(name)
-        torch.zeros(1, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(f"--device {name}: not usable here: {str(error).splitlines()[0]}") from None
-    if place.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name}: the learner runs on cpu or cuda")
-    return place
-
-
-def _measure(config: DreamerConfig, obs: str, device: torch.device, updates: int, matmul_only: bool) -> dict[str, Any]:
-    import torch
-
-    from robot_wm.dreamer.agent import DreamerAgent
-    from robot_wm.dreamer.learner import DreamerLearner
+    from robot_wm.training.device import device_name
+    from robot_wm_bench.agent import bench_spec
     from robot_wm_bench.matmul_floor import MatmulFloor, record_products
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    spec, kind = bench_spec(obs), agent_kind(name)
     start = time.perf_counter()
-    agent = DreamerAgent(config, INPUTS[obs], ACTION_DIM, False, generator=torch.Generator().manual_seed(0))
-    learner = DreamerLearner(agent, config, device)
-    batch = _batch(learner)
-    _update_ms(learner, batch)
+    torch.manual_seed(0)
+    learner = kind.make_learner(kind.make_agent(settings, spec), settings, device, 0)
+    batch = _batch(learner, settings, spec)
+    first = learner.update(batch)
+    _wait(device)
     first_step_s = time.perf_counter() - start
+    reanalysed = _reanalysed(settings, first)
     floor = MatmulFloor(record_products(lambda: learner.update(batch))) if matmul_only else None
-    times_ms, floor_ms = [], []
+    act = _actor(learner, spec, envs)
+    update_ms, floor_ms, act_ms = [], [], []
     with progress() as bar:
         task = bar.add_task("bench learner", total=_WARM_UP + updates, note="")
         for _ in range(_WARM_UP + updates):
-            times_ms.append(_update_ms(learner, batch))
+            update_ms.append(_time_ms(lambda: learner.update(batch), device))
+            act_ms.append(_time_ms(act, device))
             if floor is not None:
-                floor_ms.append(_floor_ms(floor))
+                floor_ms.append(_time_ms(floor.run, device))
             bar.advance(task)
-    times_ms = sorted(times_ms[_WARM_UP:])
+    times_ms = sorted(update_ms[_WARM_UP:])
+    median_ms, acting_ms = statistics.median(times_ms), statistics.median(act_ms[_WARM_UP:])
     return {
-        "params": agent.parameter_count(),
-        "median_ms": round(statistics.median(times_ms), 3),
+        "params": learner.agent.parameter_count(),
+        "median_ms": round(median_ms, 3),
         "p10_ms": round(times_ms[round(0.1 * (updates - 1))], 3),
         "p90_ms": round(times_ms[round(0.9 * (updates - 1))], 3),
-        **_matmul_only(floor, floor_ms[_WARM_UP:], statistics.median(times_ms)),
+        "updates_per_s": round(1e3 / median_ms, 3),
+        **({} if reanalysed is None else {"reanalysed_states_per_s": round(1e3 * reanalysed / median_ms, 1)}),
+        "acting_ms": round(acting_ms, 3),
+        "self_play_steps_per_s": round(1e3 * envs / acting_ms, 1),
+        **_matmul_only(floor, floor_ms[_WARM_UP:], median_ms),
         "first_step_s": round(first_step_s, 3),
         "peak_mib": round(_peak_mib(device), 1),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "size": config.size,
+        "device": device_name(device),
+        "agent": name,
+        "size": settings.size,
         "obs": obs,
-        "batch_size": config.batch_size,
-        "batch_length": config.batch_length,
-        "horizon": config.horizon,
+        **{option: getattr(settings, option) for option in _OPTIONS if hasattr(settings, option)},
+        "envs": envs,
         "updates": updates,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
 
 
-def _batch(learner: DreamerLearner) -> TensorBatch:
-    """Random sequences that start with a reset, on the learner's device."""
+def _batch(learner: Learner, settings: AgentConfig, spec: AgentSpec) -> TensorBatch:
+    """Random sequences that start with a reset, on the learner's device; nobody has thought about their steps yet."""
     import torch
 
     from robot_wm.learning.batch import TensorBatch
 
-    config, inputs = learner.config, learner.agent.inputs
-    generator = torch.Generator().manual_seed(1)
-    steps = (config.batch_size, config.batch_length + 1)
-    obs = {name: torch.randn((*steps, width), generator=generator) for name, width in inputs.vectors.items()}
-    for name, shape in inputs.images.items():
-        obs[name] = torch.randint(0, 256, (*steps, *shape), generator=generator, dtype=torch.uint8)
-    never = torch.zeros(steps, dtype=torch.bool)
+    generator, place = torch.Generator().manual_seed(1), learner.device
+    windows, steps = settings.batch_size, settings.batch_length + 1
+
+    def drawn(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
+        if dtype == "uint8":
+            return torch.randint(0, 256, (windows, steps, *shape), generator=generator, dtype=torch.uint8)
+        return torch.randn((windows, steps, *shape), generator=generator)
+
+    never = torch.zeros((windows, steps), dtype=torch.bool)
     first = never.clone()
     first[:, 1] = True
-    place = learner.device
+    stored = {
+        entry.name: torch.zeros(
+            (windows, *(() if entry.use == "context" else (steps,)), *entry.shape),
+            dtype=torch.uint8 if entry.dtype == "uint8" else torch.float32,
+            device=place,
+        )
+        for entry in learner.agent.stored
+    }
     return TensorBatch(
-        obs={name: value.to(place) for name, value in obs.items()},
-        action=torch.rand((*steps, ACTION_DIM), generator=generator).mul_(2).sub_(1).to(place),
-        reward=torch.rand(steps, generator=generator).to(place),
+        obs={name: drawn(field.shape, field.dtype).to(place) for name, field in spec.model_inputs().items()},
+        action=torch.rand((windows, steps, spec.action_dim), generator=generator).mul_(2).sub_(1).to(place),
+        reward=torch.rand((windows, steps), generator=generator).to(place),
         reward_known=~never.to(place),
         is_first=first.to(place),
         is_last=never.to(place),
         is_terminal=never.to(place),
-        stored={
-            "deter": torch.zeros((config.batch_size, config.deter), device=place),
-            "stoch": torch.zeros((config.batch_size, config.stoch), dtype=torch.uint8, device=place),
-        },
+        stored=stored,
+        window={"weight": torch.ones(windows, device=place), "age": torch.zeros(windows, device=place)},
     )
 
 
-def _update_ms(learner: DreamerLearner, batch: TensorBatch) -> float:
-    import torch
+def _actor(learner: Learner, spec: AgentSpec, envs: int) -> Callable[[], object]:
+    """A step in ``envs`` environments by the actor that explores, on the learner's device."""
+    import numpy as np
 
+    from robot_wm.training.actor import Actor
+
+    rng = np.random.default_rng(2)
+    actor = Actor(learner.agent, spec, envs=envs, seed=0)
+    obs = {
+        field.name: rng.integers(0, 256, (envs, *field.shape), dtype=np.uint8)
+        if field.dtype == "uint8"
+        else rng.standard_normal((envs, *field.shape), dtype=np.float32)
+        for field in spec.observations
+    }
+    never = np.zeros(envs, dtype=np.bool_)
+    return lambda: actor.act(obs, never)
+
+
+def _reanalysed(settings: AgentConfig, result: UpdateResult) -> int | None:
+    """States that an update searches again; None of an agent that searches none."""
+    if not hasattr(settings, "reanalyse"):
+        return None
+    return max((value.shape[0] * value.shape[1] for value in result.write_back.values()), default=0)
+
+
+def _time_ms(run: Callable[[], object], device: torch.device) -> float:
     start = time.perf_counter()
-    learner.update(batch)
-    if learner.device.type == "cuda":
-        torch.cuda.synchronize(learner.device)
+    run()
+    _wait(device)
     return 1e3 * (time.perf_counter() - start)
 
 
-def _floor_ms(floor: MatmulFloor) -> float:
-    start = time.perf_counter()
-    floor.run()
-    return 1e3 * (time.perf_counter() - start)
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
 
 
 def _matmul_only(floor: MatmulFloor | None, times_ms: list[float], update_ms: float) -> dict[str, Any]:

@@ -75,9 +75,10 @@ def bench_tick(
     import platform
 
     from robot_wm.dreamer.config import SIZES
+    from robot_wm.training.device import device_name, place
     from robot_wm_bench.agent import OBSERVATIONS
 
-    gpu = _gpu(device)
+    gpu = device_name(place(device)) if device == "cuda" else None
     chosen = _parts(engine, "--engine", ENGINES)
     precisions = _parts(precision, "--precision", list(POLICY_OF))
     observed = _parts(obs, "--obs", OBSERVATIONS)
@@ -270,14 +271,3 @@ def _parts(text: str, option: str, known: Sequence[str]) -> list[str]:
         if part not in known:
             raise UserError(f"{option}: {part!r} is none of {', '.join(known)}")
     return parts
-
-
-def _gpu(device: str) -> str | None:
-    """Name of the first GPU where torch computes there; raises UserError if there is none."""
-    import torch
-
-    if device != "cuda":
-        return None
-    if not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no GPU here")
-    return torch.cuda.get_device_name(0)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import cyclopts
 from cyclopts import Parameter
 
-from robot_wm.agents import DEFAULT, agent_kind
+from robot_wm.agents import DEFAULT
 from robot_wm.console import emit, progress
 from robot_wm.options import NotNegative, Positive
 from robot_wm.training.config import TrainConfig
+from robot_wm_bench.settings import agent_settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,7 +29,8 @@ _ENDLESS = 10**12  # policy steps: the clock ends the run
 def bench_train(
     *,
     task: str = "cartpole_swingup",
-    size: str = "12m",
+    agent: str = DEFAULT,
+    size: str | None = None,
     train_ratio: Annotated[float, Positive] = 512.0,
     envs: Annotated[int, Positive] = 16,
     processes: Annotated[int, NotNegative] = 16,
@@ -38,8 +40,10 @@ def bench_train(
     episodes_per_commit: Annotated[int, Positive] = 1,
     warm_up_seconds: Annotated[float, NotNegative] = 5.0,
     seconds: Annotated[float, Positive] = 60.0,
-    batch_size: Annotated[int, Positive] = 16,
-    batch_length: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=2))] = 64,
+    batch_size: Annotated[int | None, Positive] = None,
+    batch_length: Annotated[int | None, Parameter(validator=cyclopts.validators.Number(gte=2))] = None,
+    num_simulations: Annotated[int | None, Positive] = None,
+    reanalyse: Annotated[float | None, Parameter(validator=cyclopts.validators.Number(gte=0, lte=1))] = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Time `robot-wm train` as it runs: simulators, replay, transfer and updates together, nothing left out.
@@ -48,13 +52,16 @@ def bench_train(
     far ahead of the learner as it may be. Shares are of the wall clock. On a GPU the
     shares of transfer and update are the device's own time, and the host's sampling runs beside it, so that they may
     add up to more than 1; what the update share lacks to 1 is how long the device waited for everything else.
+    collected_steps_per_s is by the time of collecting alone: how fast the agent plays where nothing is learned.
 
     Parameters
     ----------
     task
         Task to learn, see `robot-wm tasks`.
+    agent
+        Kind of agent: dreamer or muzero.
     size
-        Model size.
+        Model size [default: the agent's own, 12m for dreamer and 1m for muzero].
     train_ratio
         Replayed steps per policy step.
     envs
@@ -74,17 +81,26 @@ def bench_train(
     seconds
         How long to measure, s; longer where it takes that for 20 updates and a policy step.
     batch_size
-        Sequences an update.
+        Sequences an update [default: the agent's own, as the options that follow].
     batch_length
         Trained steps a sequence, control steps.
+    num_simulations
+        Simulations of a search of muzero.
+    reanalyse
+        Share of muzero's batch whose states are searched again.
     json
         Print one JSON object; rates are per second, steps are policy steps of all environments together.
     """
     from robot_wm.training.loop import Trainer
 
+    settings = agent_settings(
+        agent, size=size, batch_size=batch_size, batch_length=batch_length, num_simulations=num_simulations,
+        reanalyse=reanalyse,
+    )  # fmt: skip
     with TemporaryDirectory(prefix="robot-wm-bench-") as folder, progress() as bar:
         config = TrainConfig(
             task=task,
+            agent=agent,
             run_dir=Path(folder) / "run",
             steps=_ENDLESS,
             train_ratio=train_ratio,
@@ -94,10 +110,10 @@ def bench_train(
             device=device,
             threads=threads,
             # A window needs this many steps of one environment, and nothing is learned before.
-            prefill_steps=envs * (batch_length + 2),
+            prefill_steps=envs * (settings.batch_length + 2),
             episodes_per_commit=episodes_per_commit,
             checkpoint_every_steps=_ENDLESS,
-            settings=agent_kind(DEFAULT).config(size=size, batch_size=batch_size, batch_length=batch_length),
+            settings=settings,
         )
         watch = _Watch(bar, warm_up_seconds, seconds)
         trainer = Trainer(config)
@@ -143,11 +159,13 @@ class _Watch:
     def _figures(self, trainer: Trainer, since: dict[str, float]) -> dict[str, Any]:
         import torch
 
+        from robot_wm.training.device import device_name
+
         config, wall_s, updates = trainer.config, since["wall_s"], since["updates"]
-        on_gpu = trainer.device.type == "cuda"
         return {
             "env_steps_per_s": round(since["env_steps"] / wall_s, 2),
             "updates_per_s": round(since["updates"] / wall_s, 3),
+            "collected_steps_per_s": round(since["env_steps"] / max(since["collect"], 1e-9), 2),
             **{f"{part}_share": round(since[part] / wall_s, 4) for part in vars(trainer.spent)},
             **{f"{part}_ms_per_update": round(1e3 * since[part] / updates, 3) for part in vars(trainer.spent)},
             "replayed_per_step": round(
@@ -159,6 +177,7 @@ class _Watch:
             "updates": int(since["updates"]),
             "episodes": int(since["episodes"]),
             "task": config.task,
+            "agent": config.agent,
             "size": config.settings.size,
             "train_ratio": config.train_ratio,
             "envs": config.envs,
@@ -166,7 +185,7 @@ class _Watch:
             "actor": config.actor,
             "batch_size": config.settings.batch_size,
             "batch_length": config.settings.batch_length,
-            "device": torch.cuda.get_device_name(trainer.device) if on_gpu else trainer.device.type,
+            "device": device_name(trainer.device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }

@@ -1,4 +1,4 @@
-"""Where a run learns."""
+"""Where torch computes, by the name that a setting or a command gives it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,25 @@ from robot_wm.errors import UserError
 
 
 def place(name: str) -> torch.device:
-    """The device of a setting auto (CUDA if there is any), cpu or cuda. Raises UserError where it is missing."""
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: 'cuda' was asked for, but torch sees no CUDA device; see `robot-wm doctor`")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    """The device of that name: auto (CUDA if there is any), cpu, cuda, or one of several, such as cuda:1.
+
+    Raises UserError for one that is not there, or that no learner computes on.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # no name that torch knows
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {name}: neither auto, cpu nor cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: torch sees no CUDA device; see `robot-wm doctor`")
+    if device.type == "cuda" and (device.index or 0) >= (count := max(1, torch.cuda.device_count())):
+        raise UserError(f"--device {name}: torch sees {count} CUDA devices, the first of them cuda:0")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """What a result calls it: the GPU's product name, or cpu."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

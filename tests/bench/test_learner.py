@@ -21,6 +21,41 @@ def test_prints_one_object_with_its_units(capsys, obs, params):
     assert result["peak_mib"] > 0
 
 
+def test_a_muzero_tells_updates_searches_and_self_play(capsys):
+    small = {"agent": "muzero", "size": "nano", "updates": 2, "batch_size": 4, "num_simulations": 2, "threads": 1}
+    bench_learner(**small, reanalyse=0.5, envs=3, json=True)
+    result = json.loads(capsys.readouterr().out)
+    named = ("agent", "size", "batch_size", "batch_length", "num_simulations", "reanalyse", "envs")
+    assert [result[name] for name in named] == ["muzero", "nano", 4, 11, 2, 0.5, 3]
+    assert "horizon" not in result
+    assert result["updates_per_s"] == pytest.approx(1e3 / result["median_ms"], rel=0.01)
+    assert result["self_play_steps_per_s"] == pytest.approx(3e3 / result["acting_ms"], rel=0.01)
+    # Two of four windows, at the six positions of an unroll.
+    assert result["reanalysed_states_per_s"] == pytest.approx(12 * result["updates_per_s"], rel=0.01)
+    bench_learner(**small, reanalyse=0.0, json=True)
+    assert json.loads(capsys.readouterr().out)["reanalysed_states_per_s"] == 0
+
+
+def test_an_agent_that_searches_nothing_again_tells_no_such_rate(capsys):
+    bench_learner(size="nano", updates=1, batch_size=2, batch_length=3, horizon=2, threads=1, json=True)
+    result = json.loads(capsys.readouterr().out)
+    assert (result["agent"], result["horizon"]) == ("dreamer", 2)
+    assert not {"reanalysed_states_per_s", "num_simulations", "reanalyse"} & result.keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"agent": "muzero", "horizon": 3}, "--horizon: no setting of --agent muzero"),
+        ({"num_simulations": 3}, "--num-simulations: no setting of --agent dreamer"),
+        ({"agent": "abacus"}, "unknown agent 'abacus'"),
+    ],
+)
+def test_an_option_of_another_agent_is_refused(options, told):
+    with pytest.raises(UserError, match=told):
+        bench_learner(**options, updates=1)
+
+
 def test_matmul_only_gives_products_and_their_share(capsys):
     settings = {"size": "nano", "updates": 2, "batch_size": 2, "batch_length": 3, "horizon": 2, "threads": 1}
     bench_learner(**settings, matmul_only=True, json=True)
@@ -31,7 +66,7 @@ def test_matmul_only_gives_products_and_their_share(capsys):
 
 
 def test_matmul_only_is_refused_off_the_cpu(monkeypatch):
-    monkeypatch.setattr("robot_wm_bench.learner._device", lambda name: torch.device(name))
+    monkeypatch.setattr("robot_wm.training.device.place", torch.device)
     with pytest.raises(UserError, match="--matmul-only"):
         bench_learner(size="nano", device="cuda", matmul_only=True)
 

@@ -43,7 +43,7 @@ def test_engines_precisions_and_observations_are_chosen(capsys):
         (("--precision", "fp8"), "fp8"),
         (("--obs", "smell"), "smell"),
         (("--ticks", "0"), "ticks"),
-        pytest.param(("--device", "cuda"), "GPU", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="GPU")),
+        pytest.param(("--device", "cuda"), "CUDA", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="GPU")),
     ],
 )
 def test_bad_options_are_one_line(capsys, arguments, naming):

@@ -43,6 +43,17 @@ def test_prints_the_figures_of_a_run_whatever_the_actor(capsys, actor, processes
         assert result["replayed_per_step"] == pytest.approx(8.0, rel=0.05)
 
 
+def test_a_run_of_muzero_is_timed_as_well(capsys):
+    settings = {name: value for name, value in TINY.items() if name not in ("batch_length", "train_ratio")}
+    bench_train(
+        task="cartpole_balance", agent="muzero", train_ratio=44.0, num_simulations=2, processes=0, json=True, **settings
+    )
+    result = json.loads(capsys.readouterr().out)
+    assert (result["agent"], result["batch_length"]) == ("muzero", 11)
+    assert result["replayed_per_step"] == pytest.approx(44.0, rel=0.05)
+    assert result["collected_steps_per_s"] > result["env_steps_per_s"]
+
+
 class StatedRun:
     """A trainer whose clock and counters are given, a round at a time."""
 
@@ -90,6 +101,7 @@ def test_figures_are_of_what_happened_between_the_warm_up_and_the_end(stated):
     told = {name: look.result[name] for name in ("wall_s", "env_steps", "updates", "episodes", "replayed_per_step")}
     assert told == {"wall_s": 12.0, "env_steps": 50, "updates": 50, "episodes": 3, "replayed_per_step": 8.0}
     assert (look.result["env_steps_per_s"], look.result["updates_per_s"]) == (4.17, 4.167)
+    assert look.result["collected_steps_per_s"] == 12.5
     assert [look.result[f"{part}_share"] for part in PARTS] == pytest.approx([4 / 12, 0.05, 0.025, 0.5], abs=1e-4)
     assert [look.result[f"{part}_ms_per_update"] for part in PARTS] == pytest.approx([80.0, 12.0, 6.0, 120.0])
 

@@ -65,7 +65,7 @@ def test_a_run_takes_the_threads_and_the_device_that_were_asked_for(tiny, monkey
         monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
         names = ("auto", "cuda", "cpu") if there else ("auto", "cpu")
         assert [place(name).type for name in names] == chosen
-    with pytest.raises(UserError, match="'cuda' was asked for, but torch sees no CUDA device"):
+    with pytest.raises(UserError, match="--device cuda: torch sees no CUDA device"):
         Trainer(tiny(device="cuda"))
 
 

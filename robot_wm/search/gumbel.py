@@ -5,7 +5,8 @@ Shape letters: B roots, P nodes, A actions, S simulations.
 
 from __future__ import annotations
 
-from robot_wm.search.arrays import Array, arrays_of, softmax
+from robot_wm.search.array_library import arrays_of, softmax
+from robot_wm.search.arrays import Array
 from robot_wm.search.considered import table_of_considered_visits
 from robot_wm.search.nodes import RecurrentFn
 from robot_wm.search.qtransforms import NodeStatistics, QTransform, qtransform_completed_by_mix_value

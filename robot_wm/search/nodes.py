@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from robot_wm.search.arrays import Array, Arrays, arrays_of, softmax
+from robot_wm.search.array_library import arrays_of, softmax
+from robot_wm.search.arrays import Array, Arrays
 from robot_wm.search.qtransforms import NodeStatistics
 
 UNVISITED = -1

@@ -5,7 +5,8 @@ Shape letters: B roots, P nodes, A actions.
 
 from __future__ import annotations
 
-from robot_wm.search.arrays import Array, arrays_of, softmax
+from robot_wm.search.array_library import arrays_of, softmax
+from robot_wm.search.arrays import Array
 from robot_wm.search.nodes import RecurrentFn
 from robot_wm.search.qtransforms import NodeStatistics, QTransform, qtransform_by_parent_and_siblings
 from robot_wm.search.tree import PolicyOutput, RootOutput, finished, masked_argmax, masked_logits, search

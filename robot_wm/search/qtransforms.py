@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from robot_wm.search.arrays import Array, arrays_of
+from robot_wm.search.array_library import arrays_of
+from robot_wm.search.arrays import Array
 
 _TINY = 1.17549435e-38  # least normal float32
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.search.arrays import Arrays
+from robot_wm.search.ranks import ranked
 
 
 class _TorchArrays:
@@ -70,12 +71,9 @@ class _TorchArrays:
 
     @staticmethod
     def best_first(x: Tensor, count: int) -> Tensor:
-        # By counting who is ahead of whom: topk leaves the order of equals open, and greedy searches have many.
-        mine, others = x[:, :, None], x[:, None, :]
-        place = torch.arange(TORCH.sizes(x)[-1], device=x.device)
-        ahead = (others > mine) | ((others == mine) & (place[None, :] < place[:, None]))  # [B, R, R]
-        rank = ahead.sum(-1)  # [B, R]
-        return (rank[:, None, :] == place[:count, None]).float().argmax(-1)
+        # topk leaves the order of equals open, and greedy searches have many.
+        finite = x.clamp(min=torch.finfo(x.dtype).min)
+        return ranked(finite, torch.arange(count, device=x.device)).argmax(-1)
 
     @staticmethod
     def concat(parts: Sequence[Tensor]) -> Tensor:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from robot_wm.search.arrays import Array, arrays_of
+from robot_wm.search.array_library import arrays_of
+from robot_wm.search.arrays import Array
 from robot_wm.search.nodes import NO_PARENT, Embedding, Nodes, RecurrentFn, over
 from robot_wm.search.qtransforms import NodeStatistics
 

@@ -15,7 +15,7 @@ from tabular import Tables
 
 from robot_wm.search import gumbel as our_gumbel
 from robot_wm.search import puct as our_puct
-from robot_wm.search.arrays import softmax
+from robot_wm.search.array_library import softmax
 
 DATA = Path(__file__).parent / "data"
 STATES = 48

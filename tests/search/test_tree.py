@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tabular import Tables
 
-from robot_wm.search.arrays import arrays_of
+from robot_wm.search.array_library import arrays_of
 from robot_wm.search.gumbel import gumbel_muzero_policy
 from robot_wm.search.nodes import RecurrentOutput
 from robot_wm.search.puct import muzero_policy

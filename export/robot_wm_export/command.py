@@ -85,7 +85,7 @@ def export(
     rollout_ticks
         Control steps of the task that are recorded and compared.
     seed
-        Seeds the task and the noise of the recording.
+        Seeds the task and the noise of the recordings, and where the episodes start that a planner's worth is told by.
     json
         Print the result as one JSON object.
     """
@@ -102,7 +102,9 @@ def export(
     precisions = parse_precisions(precision) if precision is not None else ()
     if calibration is not None and "int8" not in precisions:
         raise UserError("--calibration: only int8 is calibrated; add --precision int8")
-    settings = _planner_settings(planner, planner_candidates, planner_depth, planner_budget_ms, planner_starts)
+    settings = _planner_settings(
+        planner, planner_candidates, planner_depth, planner_budget_ms, planner_starts, seed=seed
+    )
     console = messages()
     with console.status("loading the checkpoint") as status:
         loaded = load_agent(checkpoint, which)
@@ -149,9 +151,16 @@ def _plan(episodes: int, rate: float, options: dict[str, Any]) -> Plan | None:
 
 
 def _planner_settings(
-    kind: PlannerKind | None, candidates: int | None, depth: int | None, budget_ms: float | None, starts: int | None
+    kind: PlannerKind | None,
+    candidates: int | None,
+    depth: int | None,
+    budget_ms: float | None,
+    starts: int | None,
+    *,
+    seed: int,
 ) -> PlannerSettings | None:
     from robot_wm_export.planner.export import PlannerSettings
+    from robot_wm_export.planner.gate import GATE_SEED
 
     given = {
         "candidates": candidates,
@@ -161,7 +170,7 @@ def _planner_settings(
     }
     chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if kind is not None:
-        return PlannerSettings(kind=kind, **chosen)
+        return PlannerSettings(kind=kind, seed=GATE_SEED + seed, **chosen)
     if chosen:
         name = next(iter(chosen)).replace("budget_s", "budget-ms")
         raise UserError(f"--planner-{name}: of a planner; add --planner flat or halving")

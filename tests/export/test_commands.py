@@ -18,6 +18,7 @@ from robot_wm.runtime.bundle import Bundle
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training import checkpoint
 from robot_wm.training.config import TrainConfig
+from robot_wm_export.planner.gate import GATE_SEED
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,20 @@ def test_export_writes_precisions_and_eval_runs_them(trained, out, capsys):
         returns.append(result["return_mean"])
     assert returns[1] == pytest.approx(returns[0], rel=0.1)
     assert len(set(returns)) == 3  # each graph was really the one that ran
+
+
+def test_the_seed_is_the_planners_too(trained, out, monkeypatch):
+    asked = []
+
+    def export_agent(*_, planner, **__):
+        asked.append(planner.seed)
+        raise UserError("enough")
+
+    monkeypatch.setattr("robot_wm_export.export.export_agent", export_agent)
+    for seed in ("0", "7"):
+        given = ["export", "--checkpoint", str(trained), "--out", str(out), "--planner", "flat", "--seed", seed]
+        assert run(given) == 2
+    assert asked == [GATE_SEED, GATE_SEED + 7]
 
 
 def test_only_a_bundle_has_precisions_and_only_a_run_has_checkpoints(trained, capsys):

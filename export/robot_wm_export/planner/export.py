@@ -38,7 +38,7 @@ class PlannerSettings:
     depth: int = 5  # control steps
     budget_s: float | None = None  # of a control period; None: half of it
     starts: int = MIN_STARTS  # that its worth is measured by
-    seed: int = GATE_SEED  # of the first of them
+    seed: int = GATE_SEED  # of the first of them, and of the noise of the recorded plans
 
     def budget(self, spec: AgentSpec) -> float:
         """Seconds; UserError for more than there are between two commands."""

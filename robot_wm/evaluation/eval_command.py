@@ -180,9 +180,7 @@ def evaluate_bundle(
     ``env_steps`` are those that the agent had learned from, None where its bundle does not say.
     An episode of more than ``longest`` control steps counts as it stands then, and among those ``cut_off``.
     """
-    from robot_wm.evaluation.closed_loop import run_closed_loop
-    from robot_wm.evaluation.driven import driven
-    from robot_wm.runtime.safety import SafetyConfig
+    from robot_wm.evaluation.playing import play
 
     finished: list[Any] = []
 
@@ -190,30 +188,23 @@ def evaluate_bundle(
         finished.append(result)
         done(len(finished))
 
-    robot = driven(
+    played = play(
         path,
         public_key,
-        config=SafetyConfig(soft_start_s=0.0),
+        episodes=episodes,
+        seed=seed,
+        longest=longest,
+        on_start=lambda: done(0),
+        on_episode=on_episode,
         task=task,
         option=option,
         backend=backend,
-        seed=seed,
         engine=engine,
         precision=precision,
         planner=planner,
         force_planner=force_planner,
     )
-    with robot as it:
-        done(0)
-        result = run_closed_loop(
-            it.controller,
-            it.env,
-            episodes=episodes,
-            realtime=False,
-            max_episode_s=longest * it.controller.spec.control_period_s,
-            seed=seed,
-            on_episode=on_episode,
-        )
+    result, it = played.result, played.by
     return {
         "task": it.task,
         "env_steps": it.env_steps,

@@ -13,13 +13,14 @@ import torch
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
+from robot_wm.evaluation.playing import play
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.checkpoint import RunState, write_agent
 from robot_wm.training.config import TrainConfig
 from robot_wm_bench.planner.command import bench_planner
 from robot_wm_bench.planner.contest import Plan, contender, contest
 from robot_wm_bench.planner.worlds import world_options
-from robot_wm_export.planner.gate import GATE_SEED, play
+from robot_wm_export.planner.gate import GATE_SEED
 
 TASK = "cartpole_balance"
 
@@ -89,7 +90,7 @@ def test_the_figures_are_those_of_the_starts(agent, tmp_path, rows):
     """Played once more, start by start: the seeds' own, and paired."""
     one = contender(agent, plan([0, 3]), tmp_path)
     option = {"randomisation": {}}
-    alone = [play(one.bundle, starts=2, seed=GATE_SEED + 1000 * seed, option=option).returns for seed in (0, 3)]
+    alone = [play(one.bundle, episodes=2, seed=GATE_SEED + 1000 * seed, option=option).returns for seed in (0, 3)]
     assert rows[0]["reactive"] == pytest.approx(np.mean(alone))
     first, second = (row for seed in (0, 3) for row in contest(one, plan([seed])))
     assert rows[0]["planned"] == pytest.approx((first["planned"] + second["planned"]) / 2)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
+from robot_wm.evaluation.playing import Played, play
 from robot_wm.learning.agent import Agent
 from robot_wm.runtime.manifest import POLICY_OP17
 from robot_wm.runtime.onnx_engine import OnnxEngine
@@ -23,7 +24,7 @@ from robot_wm.training.initial import load_source
 from robot_wm_bench.planner.worlds import world_options
 from robot_wm_export.export import export_agent
 from robot_wm_export.planner.export import PlannerDraft, PlannerSettings, draft_planner, make_graph
-from robot_wm_export.planner.gate import GATE_SEED, Played, gate_of, play
+from robot_wm_export.planner.gate import GATE_SEED, gate_of
 from robot_wm_export.rollout import MIN_TICKS, record_task
 
 THINKING: Mapping[str, PlanningConfig] = {"always": ALWAYS, "gated": PlanningConfig()}
@@ -146,7 +147,7 @@ def _play(
     planner = None if draft is None else Planner(OnnxEngine(draft.graph(), ()), draft.section, seed=first)
     return play(
         one.bundle,
-        starts=plan.starts,
+        episodes=plan.starts,
         seed=first,
         planner=planner or False,
         planning=THINKING[thinking],

@@ -12,6 +12,7 @@ from robot_wm.cli import run
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.errors import UserError
+from robot_wm.evaluation.playing import play
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_tensors import TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17
@@ -24,7 +25,7 @@ from robot_wm_export import exporters
 from robot_wm_export.dreamer.exporter import DREAMER
 from robot_wm_export.export import export_agent, summary
 from robot_wm_export.planner.export import PlannerSettings, draft_planner, make_graph
-from robot_wm_export.planner.gate import measure_gate, play
+from robot_wm_export.planner.gate import measure_gate
 from robot_wm_export.rollout import record_rollout
 
 TASK = "cartpole_balance"
@@ -88,12 +89,12 @@ def test_a_draft_plans_what_the_bundles_planner_does(planned, cartpole):
     agent, spec, _ = cartpole
     draft = draft_planner(make_graph(agent, spec, SETTINGS), SETTINGS, spec)
     drafted = Planner(OnnxEngine(draft.graph(), ()), draft.section, seed=41)
-    found = play(planned.path, starts=1, seed=41, planner=drafted)
-    expected = play(planned.path, starts=1, seed=41, planner=True, forced=True)
+    found = play(planned.path, episodes=1, seed=41, planner=drafted)
+    expected = play(planned.path, episodes=1, seed=41, planner=True, force_planner=True)
     np.testing.assert_array_equal(found.returns, expected.returns)
     assert found.counts == expected.counts
     assert found.counts["planned"] > 10
-    assert not play(planned.path, starts=1, seed=41).counts
+    assert not play(planned.path, episodes=1, seed=41).counts
 
 
 def test_a_planner_that_loses_is_written_and_refused_unless_forced(planned, capsys):

@@ -68,7 +68,7 @@ def test_settings_are_given_and_saved_under_the_kinds_name(toy):
     assert "settings" not in saved
     assert TrainConfig.model_validate_json(config.model_dump_json()) == config
     assert TrainConfig(agent="toy").settings == ToyConfig()
-    assert config.schedule.per_step == config.train_ratio / (config.settings.batch_size * 5)
+    assert config.schedule().per_step == config.train_ratio / (config.settings.batch_size * 5)
 
 
 def test_settings_of_a_version_that_knew_dreamer_only_are_read():

@@ -12,6 +12,7 @@ from robot_wm.dreamer.cells import begin, imagined_step
 from robot_wm.dreamer.noise import Noise
 from robot_wm.dreamer.pessimism import Pessimism
 from robot_wm.learning.batch import TensorBatch
+from robot_wm.learning.ranks import ALONE, Ranks
 from robot_wm.nn.compiled import fused
 from robot_wm.nn.heads import PolicyHead
 from robot_wm.nn.packed_gru import pack
@@ -57,20 +58,53 @@ def behavior_loss(
     scale: PercentileScale,
     pessimism: Pessimism | None = None,
     first_actor: PolicyHead | None = None,
+    ranks: Ranks = ALONE,
 ) -> BehaviorLoss:
     """Policy loss, critic loss on imagined steps and critic loss on replayed steps.
 
     feature [T, B, F] float32 are the posterior's, with their gradients: the replayed critic loss trains the world
     model too, while imagination starts from a detached copy. ``pessimism`` takes off what imagined rewards are not sure
-    of; ``first_actor``, the one that learning began with, is what the policy is held near to.
+    of; ``first_actor``, the one that learning began with, is what the policy is held near to. The scale of advantages
+    follows the returns of all ``ranks``.
     """
     imagined = imagine(agent, feature.detach().flatten(0, 1), noise)
-    terms = fused(_terms, feature.device)
-    if pessimism is None:
-        return terms(agent, batch, feature, imagined, scale, first_actor)
-    doubt = pessimism.doubt(imagined.feature[:-1], imagined.action)  # [H, N]
-    found = terms(agent, batch, feature, imagined, scale, first_actor, doubt * pessimism.scale)
-    return BehaviorLoss(found.losses, found.metrics | {"pessimism/imagined_nats": doubt.mean()})
+    doubt = None if pessimism is None else pessimism.doubt(imagined.feature[:-1], imagined.action)  # [H, N]
+    penalty = None if pessimism is None or doubt is None else doubt * pessimism.scale
+    ahead = fused(_valued, feature.device)(agent, imagined, penalty)
+    spread = scale.update(ranks.gather(ahead.returns))
+    found = fused(_terms, feature.device)(agent, batch, feature, imagined, ahead, spread, first_actor)
+    return (
+        found
+        if doubt is None
+        else BehaviorLoss(found.losses, found.metrics | {"pessimism/imagined_nats": doubt.mean()})
+    )
+
+
+class _Valued(NamedTuple):
+    """What the critic makes of imagined steps; nothing but ``logits`` carries a gradient."""
+
+    logits: Tensor  # [H, N, bins + 1] of the critic, whose weights alone they have a gradient for
+    probs: Tensor  # [H, N, bins + 1]
+    reward: Tensor  # [H+1, N]
+    goes_on: Tensor  # [H+1, N], discount included
+    value: Tensor  # [H+1, N]
+    slow: Tensor  # [H, N]
+    returns: Tensor  # [H, N]
+
+
+def _valued(agent: DreamerAgent, imagined: Imagined, penalty: Tensor | None) -> _Valued:
+    """``penalty`` [H, N] comes off the rewards of imagined steps 1..H."""
+    twohot = agent.critic.twohot
+    logits = agent.critic.even_logits(imagined.feature[:-1])
+    with torch.no_grad():
+        reward = agent.reward.mean(imagined.feature)
+        goes_on = torch.sigmoid(agent.cont(imagined.feature))
+        probs = torch.softmax(logits, -1)
+        value = torch.cat([twohot.expectation(probs), agent.critic.mean(imagined.feature[-1:])])
+        slow = agent.slow_critic.mean(imagined.feature[:-1])
+        earned = reward if penalty is None else torch.cat([reward[:1], reward[1:] - penalty])  # [H+1, N]
+        returns = lambda_return(earned, goes_on, None, value, mix=agent.config.return_lambda)
+    return _Valued(logits, probs, reward, goes_on, value, slow, returns)
 
 
 def _terms(
@@ -78,24 +112,16 @@ def _terms(
     batch: TensorBatch,
     feature: Tensor,
     imagined: Imagined,
-    scale: PercentileScale,
+    ahead: _Valued,
+    spread: Tensor,
     first_actor: PolicyHead | None,
-    penalty: Tensor | None = None,
 ) -> BehaviorLoss:
-    """``penalty`` [H, N] comes off the rewards of imagined steps 1..H."""
+    """``spread``, 0-d, is what advantages are divided by."""
     config = agent.config
     twohot = agent.critic.twohot
-    logits = agent.critic.even_logits(imagined.feature[:-1])  # [H, N, bins + 1]; gradients reach the critic only
+    logits, probs, reward, goes_on, value, slow, returns = ahead
     with torch.no_grad():
-        reward = agent.reward.mean(imagined.feature)  # [H+1, N]
-        goes_on = torch.sigmoid(agent.cont(imagined.feature))  # [H+1, N], discount included
-        probs = torch.softmax(logits, -1)
-        value = torch.cat([twohot.expectation(probs), agent.critic.mean(imagined.feature[-1:])])  # [H+1, N]
-        slow = agent.slow_critic.mean(imagined.feature[:-1])  # [H, N]
-        earned = reward if penalty is None else torch.cat([reward[:1], reward[1:] - penalty])  # [H+1, N]
-        returns = lambda_return(earned, goes_on, None, value, mix=config.return_lambda)  # [H, N]
         weight = goes_on.cumprod(0)[:-1]  # [H, N]
-        spread = scale.update(returns)
         advantage = (returns - value[:-1]) / spread  # [H, N]
     policy = agent.actor(imagined.feature[:-1])
     entropy = policy.entropy()  # [H, N]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.noise import Noise
 from robot_wm.dreamer.pessimism import Pessimism
 from robot_wm.dreamer.prediction import ObservedSequences, OpenLoop, observe_sequences, open_loop
-from robot_wm.dreamer.world_model import world_model_loss
+from robot_wm.dreamer.world_model import Posterior, world_model_loss
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.learning.captured_learner import CapturedLearner
 from robot_wm.learning.learner import Pictures, UpdateResult
@@ -58,6 +59,9 @@ class DreamerLearner(CapturedLearner[DreamerAgent, Noise]):
         self._first_actor = copy.deepcopy(self._copy.agent.actor).requires_grad_(False) if config.anchor > 0 else None
         self._first_of_actor = next(n for n, name in enumerate(self._flat.trained.named) if _acts(name))
         self._scale_values = torch.tensor(list(self._loss_scales.values()), device=self.device)  # [L]
+        pairs = list(zip(self._flat.trained.named, self._copy.parameters, strict=True))
+        self._of_heads = [parameter for name, parameter in pairs if not _sees(name)]
+        self._of_scan = [parameter for name, parameter in pairs if _sees(name)]
 
     def _watched_fields(self) -> list[str]:
         return [*(f"obs/{name}" for name in self.agent.inputs.vectors), "action", "reward", "deter"]
@@ -82,14 +86,15 @@ class DreamerLearner(CapturedLearner[DreamerAgent, Noise]):
         model = world_model_loss(self._copy.agent, batch, noise.posterior)
         feature = model.posterior.feature
         behavior = behavior_loss(
-            self._copy.agent, batch, feature, noise, self.return_scale, self._pessimism, self._first_actor
+            self._copy.agent, batch, feature, noise, self.return_scale, self._pessimism, self._first_actor, self.ranks
         )
         losses = {**model.losses, **behavior.losses}
         terms = torch.stack([losses[name] for name in self._loss_scales])  # [L]
-        gradients = torch.autograd.grad(terms @ self._scale_values, self._copy.parameters)
-        self.optimiser.step(gradients)
+        self.optimiser.step(self._gradients(terms @ self._scale_values, model.posterior))
         self._flat.average_slow(self.config.slow_rate)
-        doubts = {} if self._pessimism is None else self._pessimism.update(batch, model.posterior, self.compute_dtype)
+        doubts: dict[str, Tensor] = {}
+        if self._pessimism is not None:
+            doubts = self._pessimism.update(batch, model.posterior, self.compute_dtype, self.ranks)
         with torch.no_grad():
             names = [f"loss/{name}" for name in self._loss_scales]
             metrics = dict(zip(names, terms.detach().unbind(0), strict=True))
@@ -105,6 +110,19 @@ class DreamerLearner(CapturedLearner[DreamerAgent, Noise]):
             deter = model.posterior.feature[..., : self.config.deter].detach().transpose(0, 1)  # [B, T, D]
             write_back = {"deter": deter, "stoch": model.posterior.classes.transpose(0, 1)}
         return UpdateResult(metrics, write_back)
+
+    def _gradients(self, loss: Tensor, posterior: Posterior) -> Sequence[Tensor]:
+        """Of all trained parameters, in their order, averaged over the ranks.
+
+        Those of the heads are there before the scan's backward pass, which is most of an update, and are exchanged
+        beside it.
+        """
+        seen = (posterior.feature, posterior.probs)
+        *of_heads, of_feature, of_probs = torch.autograd.grad(loss, [*self._of_heads, *seen])
+        heads = self.ranks.mean(of_heads)
+        scan = self.ranks.mean(torch.autograd.grad(seen, self._of_scan, [of_feature, of_probs]))
+        left = {True: iter(scan()), False: iter(heads())}
+        return [next(left[_sees(name)]) for name in self._flat.trained.named]
 
     def observe(self, batch: TensorBatch) -> ObservedSequences:
         """Posterior of whole sequences, most likely latents, without training."""
@@ -149,6 +167,11 @@ def _scales_by_loss(agent: DreamerAgent) -> dict[str, float]:
         "value": config.scale_value,
         "replay_value": config.scale_replay_value,
     }
+
+
+def _sees(parameter: str) -> bool:
+    """Whether it has its gradient through the posterior scan, and no other."""
+    return parameter.startswith(("encoder.", "rssm.gru.", "rssm.posterior"))
 
 
 def _acts(parameter: str) -> bool:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.world_model import Posterior
 from robot_wm.learning.batch import TensorBatch
+from robot_wm.learning.ranks import ALONE, Ranks
 from robot_wm.nn.flat import FlatParameters
 from robot_wm.nn.laprop import LaProp
 from robot_wm.nn.layers import Initialised, fan_in_normal_, initialise
@@ -107,7 +108,9 @@ class Pessimism:
         rows = disagreement(self.ensemble(feature.flatten(0, 1), action.flatten(0, 1)))
         return rows.view(action.shape[:2])
 
-    def update(self, batch: TensorBatch, posterior: Posterior, dtype: torch.dtype) -> dict[str, Tensor]:
+    def update(
+        self, batch: TensorBatch, posterior: Posterior, dtype: torch.dtype, ranks: Ranks = ALONE
+    ) -> dict[str, Tensor]:
         """One step of the members on the replayed steps; returns figures worth logging, 0-d each."""
         feature = posterior.feature[:-1].detach().to(dtype).flatten(0, 1)  # [(T-1)*B, F]
         target = posterior.probs[1:].detach().flatten(0, 1)  # [(T-1)*B, S, C]
@@ -115,7 +118,7 @@ class Pessimism:
         follows = 1.0 - batch.is_first[:, 2:].transpose(0, 1).flatten().float()  # [(T-1)*B] not of another episode
         log_probs = self.ensemble(feature, action)  # [K, (T-1)*B, S, C]
         loss = -((target * log_probs).sum((-1, -2)) * follows).mean(1).sum()
-        self._optimiser.step(torch.autograd.grad(loss, list(self._flat.named.values())))
+        self._optimiser.step(ranks.mean(torch.autograd.grad(loss, list(self._flat.named.values())))())
         with torch.no_grad():
             return {
                 "pessimism/loss": loss.detach() / log_probs.shape[0],

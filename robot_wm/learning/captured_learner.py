@@ -18,6 +18,7 @@ from robot_wm.learning.config import AgentConfig
 from robot_wm.learning.finite_watch import FiniteWatch
 from robot_wm.learning.host_memory import keep_freed_memory
 from robot_wm.learning.learner import UpdateResult
+from robot_wm.learning.ranks import ALONE, Ranks
 from robot_wm.nn.laprop import LaProp
 
 AgentType = TypeVar("AgentType", bound=Agent)
@@ -45,6 +46,7 @@ class CapturedLearner(ABC, Generic[AgentType, Noise]):
         late: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         self.agent, self.device = agent.to(device), torch.device(device)
+        self.ranks: Ranks = ALONE
         automatic = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.compute_dtype = automatic if config.compute == "auto" else getattr(torch, config.compute)
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -89,19 +91,32 @@ class CapturedLearner(ABC, Generic[AgentType, Noise]):
     def _losses(self) -> list[str]:
         """Names of the losses, in their order."""
 
+    def join(self, ranks: Ranks) -> None:
+        """Learn with others from the next update on; see `Learner.join`."""
+        self._forget()
+        self.ranks = ranks
+        ranks.at_end(self._forget)
+        ranks.spread(tensor for _, tensor in sorted(self._tensors().items()))
+
     def update(self, batch: TensorBatch, noise: Noise | None = None) -> UpdateResult:
         """One optimiser step on B sequences of T trained steps; ``noise`` is drawn from the generator if not given."""
+        self.ranks.check()
         if noise is not None or not self._captures:
             return self._update(batch, noise)
         if self._captured is None or not self._captured.takes(batch):
             self._captured = self._capture(batch)
         return self._captured(batch)
 
+    def _forget(self) -> None:
+        if self._captured is not None:
+            self._captured.forget()
+            self._captured = None
+
     def _capture(self, batch: TensorBatch) -> CapturedFunction[TensorBatch, UpdateResult]:
         """Record the update; parameters, optimiser and generator are afterwards as they were."""
         before, first_bad = self.state_dict(), self._watch.first.clone()
         warm_up(lambda: self._update(batch, None), self.device)
-        captured = CapturedFunction(lambda example: self._update(example, None), batch, self.generator)
+        captured = CapturedFunction(lambda example: self._update(example, None), batch, self.generator, self.ranks)
         self.load_state_dict(before)
         self._watch.first.copy_(first_bad)
         return captured

@@ -15,7 +15,7 @@ class AgentConfig(BaseModel):
     size: str = Field(default="", description="preset of the widths")
 
     # Batch
-    batch_size: int = Field(default=16, ge=1, description="B: sequences an update")
+    batch_size: int = Field(default=16, ge=1, description="B: sequences an update; of each rank under torchrun")
     batch_length: int = Field(default=64, ge=2, description="T: trained steps a sequence; a context step comes before")
     compute: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="auto: bfloat16 on CUDA, else float32"

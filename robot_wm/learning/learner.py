@@ -16,6 +16,7 @@ from torch import Tensor
 
 from robot_wm.learning.agent import Agent
 from robot_wm.learning.batch import TensorBatch
+from robot_wm.learning.ranks import Ranks
 from robot_wm.spec import AgentSpec
 
 
@@ -47,6 +48,13 @@ class Learner(Protocol):
     @property
     def device(self) -> torch.device:
         """Where it is trained."""
+
+    def join(self, ranks: Ranks) -> None:
+        """Learn with others from the next update on, each from a batch of its own of one size.
+
+        Takes over everything of rank 0 but the source of noise. An update is then that of one learner on all their
+        batches together, and every rank's agent stays the same bit for bit.
+        """
 
     def update(self, batch: TensorBatch) -> UpdateResult:
         """One step of the optimiser on B sequences of T trained steps."""

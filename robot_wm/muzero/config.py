@@ -32,7 +32,7 @@ class MuZeroConfig(AgentConfig):
     size: Size = Field(default="1m", description="preset of the widths below")
 
     # AgentConfig's, with other defaults
-    batch_size: int = Field(default=256, ge=1, description="B: sequences an update")
+    batch_size: int = Field(default=256, ge=1, description="B: sequences an update; of each rank under torchrun")
     batch_length: int = Field(default=11, ge=2, description="T: steps a sequence, always unroll + td_steps + 1")
     learning_rate: float = Field(default=3e-4, gt=0)
 

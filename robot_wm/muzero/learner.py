@@ -88,7 +88,7 @@ class MuZeroLearner(CapturedLearner[MuZeroAgent, SearchNoise]):
         found = losses(agent, model, goals, batch.window["weight"])
         terms = torch.stack([found[name] for name in LOSSES])  # [losses]
         gradients = torch.autograd.grad(terms @ self._scale_values, self._copy.parameters)
-        self.optimiser.step(gradients)
+        self.optimiser.step(self.ranks.mean(gradients)())
         self._flat.average_slow(self.config.target_rate)
         with torch.no_grad():
             value = agent.model.critic.twohot.mean(model.value)  # [B, K1]

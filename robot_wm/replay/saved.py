@@ -79,8 +79,16 @@ class SavedReplay:
 
     def fill_anew(self) -> None:
         """Take the newest steps of the store, to be drawn without what the agent had stored beside them."""
-        for episode in self.store.episodes(newest_steps=self.sampler.capacity_steps, skip_damaged=True):
-            self.add(digest(episode), episode)
+        self.take(self.store, self.sampler.capacity_steps)
+
+    def take(self, store: EpisodeStore, steps: int) -> set[str]:
+        """Likewise of any store of the spec, up to so many ``steps``; returns the digests of what was taken."""
+        taken = set()
+        for episode in store.episodes(newest_steps=steps, skip_damaged=True):
+            name = digest(episode)
+            self.add(name, episode)
+            taken.add(name)
+        return taken
 
     def add(self, name: str, episode: Episode) -> None:
         """Take a stored episode with that digest, to be drawn without what the agent had stored beside it."""

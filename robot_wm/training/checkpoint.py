@@ -67,6 +67,7 @@ class RunState(BaseModel):
     falls: int = 0
     replay_version: int = 0
     wall_s: float = 0.0
+    ranks: int = 1  # that made it, each of which has a part of the replay
     best_return: float | None = None
     evaluation: dict[str, Any] = {}
     git_commit: str = ""
@@ -118,9 +119,16 @@ def tidy_up(run: Path) -> None:
 
 
 def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[str, np.ndarray], *, keep: int) -> Path:
-    """Write a checkpoint and drop older ones beyond ``keep`` (never the best). Returns its folder.
+    """Write a checkpoint and drop older ones beyond ``keep``; see `write` and `drop_older`. Returns its folder."""
+    path = write(run, state, learner, replay)
+    drop_older(run, keep=keep)
+    return path
 
-    ``replay`` is small: what it names in `segments_folder` is there already. What no checkpoint names there goes.
+
+def write(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[str, np.ndarray]) -> Path:
+    """Write a checkpoint, beside those that there are. Returns its folder.
+
+    ``replay`` is small: what it names in `segments_folder` is there already.
     """
     path = path_at(run, state.progress)
     with atomic_directory(path) as temporary:
@@ -130,6 +138,11 @@ def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[st
         sums = [f"{_sha256(temporary / name)}  {name}\n" for name in (_LEARNER, REPLAY)]
         sums += [f"{sha}  ../{segments.FOLDER}/{segments.file_name(sha)}\n" for sha in segments.named(replay)]
         (temporary / _SUMS).write_text("".join(sums))
+    return path
+
+
+def drop_older(run: Path, *, keep: int) -> None:
+    """Keep the newest ``keep`` checkpoints and the best, the newest one's replay, and the segments that it names."""
     kept_so_far = paths(run)
     best = best_path(run)
     for older in kept_so_far[:-1]:
@@ -138,7 +151,6 @@ def save(run: Path, state: RunState, learner: dict[str, Tensor], replay: dict[st
         if older != best:
             shutil.rmtree(older)
     _drop_unnamed(run)
-    return path
 
 
 def _drop_unnamed(run: Path) -> None:

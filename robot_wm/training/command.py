@@ -128,6 +128,9 @@ def train(
 ) -> None:
     """Learn a task: collect, learn, evaluate, save.
 
+    On several GPUs: `torchrun --nproc-per-node N -m robot_wm train …`, each of whose ranks has --envs environments and
+    a batch of its own.
+
     Ctrl-C finishes the update in hand, saves, and exits with code 130; `--resume --run-dir …` goes on from there, with
     the settings of the run where no flag says otherwise.
 
@@ -145,22 +148,32 @@ def train(
     json
         Print the result as one JSON object.
     """
+    from robot_wm.learning.process_group import process_group
+    from robot_wm.training.device import place
     from robot_wm.training.loop import Trainer
 
     config = run_config(flags)
     if backend is not None:
         config = config.model_copy(update={"task_options": config.task_options | {"backend": backend}})
-    run_to_end(Trainer(config, resume=resume), "train", as_json=json)
+    with process_group(place(config.device), captured=config.collectives == "captured") as ranks:
+        run_to_end(Trainer(config, resume=resume, ranks=ranks), "train", as_json=json)
 
 
 def run_to_end(trainer: Trainer, label: str, *, as_json: bool) -> None:
-    """Train under a progress bar called ``label`` and print the result; KeyboardInterrupt where a signal ended it."""
-    with progress() as bar:
-        trainer.train(RoundReport(bar, label))
-    emit(result(trainer), as_json=as_json, title=str(trainer.run))
+    """Train under a progress bar called ``label`` and print the result; KeyboardInterrupt where a signal ended it.
+
+    Of several ranks the first one does, and tells for all of them.
+    """
+    if trainer.ranks.rank:
+        trainer.train()
+    else:
+        with progress() as bar:
+            trainer.train(RoundReport(bar, label))
+        emit(result(trainer), as_json=as_json, title=str(trainer.run))
     if trainer.stopped_by == "signal":
         again = shlex.join(["robot-wm", "train", "--resume", "--run-dir", str(trainer.run)])
-        messages().print(f"stopped and saved; continue with: {again}")
+        if not trainer.ranks.rank:
+            messages().print(f"stopped and saved; continue with: {again}")
         raise KeyboardInterrupt
 
 

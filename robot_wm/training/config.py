@@ -36,7 +36,7 @@ OptionValue = bool | int | float | str
 
 
 class RunSettings(BaseModel):
-    """What a run of any agent is told. Steps are policy steps summed over all environments."""
+    """What a run of any agent is told. Steps are policy steps summed over all environments, of all ranks if several."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -55,8 +55,15 @@ class RunSettings(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="where to learn; auto takes CUDA if any")
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of the learner; 0 leaves it to torch")
 
-    envs: PositiveInt = Field(default=1, description="environments stepped together")
-    processes: int = Field(default=0, ge=0, description="simulator processes; 0 steps the environments in this one")
+    collectives: Literal["captured", "between"] = Field(
+        default="captured",
+        description="how several GPUs exchange gradients: captured in the update's CUDA graph, or between two graphs",
+    )
+
+    envs: PositiveInt = Field(default=1, description="environments stepped together; of each rank under torchrun")
+    processes: int = Field(
+        default=0, ge=0, description="simulator processes, of each rank; 0 steps the environments in this one"
+    )
     actor: Literal["inline", "process"] = Field(
         default="inline", description="process: the actor runs beside the learner and is never stalled by it"
     )
@@ -72,14 +79,15 @@ class RunSettings(BaseModel):
     pretrain_updates: int = Field(
         default=0, ge=0, description="updates on the random steps before the first step of the policy"
     )
-    train_ratio: PositiveFloat = Field(default=32.0, description="replayed steps per policy step")
+    train_ratio: PositiveFloat = Field(default=32.0, description="replayed steps per policy step, both of all ranks")
     early_train_ratio: PositiveFloat | None = Field(
         default=None, description="train_ratio of the first early_updates [as train_ratio]"
     )
     early_updates: int = Field(default=0, ge=0, description="updates at early_train_ratio, after those of pretraining")
 
     replay_capacity_steps: PositiveInt | None = Field(
-        default=None, description="steps kept in memory [1000000, or as many as fit a quarter of the free memory]"
+        default=None,
+        description="steps kept in memory, of each rank [1000000, or as many as fit a quarter of the free memory]",
     )
     replay_quota_mib: PositiveInt | None = Field(default=None, description="size limit of the store on disk, MiB")
     episodes_per_commit: PositiveInt = Field(
@@ -175,10 +183,12 @@ class TrainConfig(RunSettings):
             raise ValueError("stop_at_return needs eval_every_steps")
         return self
 
-    @property
-    def schedule(self) -> UpdateSchedule:
-        """Learner updates by policy steps: a train ratio over the trained steps of one batch is an update's share."""
-        trained = self.settings.batch_size * self.settings.batch_length
+    def schedule(self, ranks: int = 1) -> UpdateSchedule:
+        """Learner updates by policy steps: a train ratio over the trained steps of one update is its share.
+
+        An update of several ``ranks`` has as many batches.
+        """
+        trained = self.settings.batch_size * self.settings.batch_length * ranks
         return UpdateSchedule(
             prefill_steps=self.prefill_steps,
             pretrain_updates=self.pretrain_updates,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from robot_wm.errors import UserError
@@ -10,7 +12,7 @@ from robot_wm.errors import UserError
 def place(name: str) -> torch.device:
     """The device of that name: auto (CUDA if there is any), cpu, cuda, or one of several, such as cuda:1.
 
-    Raises UserError for one that is not there, or that no learner computes on.
+    Each rank of a host has a GPU of its own. Raises UserError for one that is not there, or that no learner computes on.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -22,9 +24,22 @@ def place(name: str) -> torch.device:
         raise UserError(f"--device {name}: neither auto, cpu nor cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"--device {name}: torch sees no CUDA device; see `robot-wm doctor`")
+    if device.type == "cuda" and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        return _of_rank()
     if device.type == "cuda" and (device.index or 0) >= (count := max(1, torch.cuda.device_count())):
         raise UserError(f"--device {name}: torch sees {count} CUDA devices, the first of them cuda:0")
     return device
+
+
+def _of_rank() -> torch.device:
+    """The GPU of this rank under torchrun; UserError where there are fewer than ranks."""
+    local, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+    if local >= there:
+        raise UserError(
+            f"--device: rank {local} of this host has no GPU of its own, torch sees {there}; start as many ranks as there"
+            " are GPUs, or take --device cpu"
+        )
+    return torch.device("cuda", local)
 
 
 def device_name(device: torch.device) -> str:

@@ -19,29 +19,31 @@ import torch
 from robot_wm import figures
 from robot_wm.agents import agent_kind
 from robot_wm.errors import StoppedError, UserError
-from robot_wm.learning.batch import TensorBatch
+from robot_wm.learning.ranks import ALONE, RankLostError, Ranks
 from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.saved import SavedReplay
-from robot_wm.spec import AgentSpec, require_same
+from robot_wm.spec import AgentSpec
 from robot_wm.training import checkpoint
-from robot_wm.training.batched_evaluation import evaluate
+from robot_wm.training.agreement import GOES_ON, Agreement
 from robot_wm.training.checkpoint import RunState
 from robot_wm.training.collector import Collector
 from robot_wm.training.collectors import make_collector
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.device import place
 from robot_wm.training.experience import Experience, Finished, episode_scalars
-from robot_wm.training.film import write_film
 from robot_wm.training.git import git_commit
 from robot_wm.training.initial import take_weights
+from robot_wm.training.last_sound import LastSound
+from robot_wm.training.looks import evaluated, show_predictions
 from robot_wm.training.offline import updates_to_next_mark
 from robot_wm.training.peers import PeerTerminatedError
 from robot_wm.training.replay_memory import replay_capacity
-from robot_wm.training.resumed import require_resumable
-from robot_wm.training.run_folder import Start, fill, find_start, only_writer, open_store
+from robot_wm.training.run_folder import Start, only_writer, open_store
 from robot_wm.training.run_scalars import run_scalars
-from robot_wm.training.scalars import ScalarLog
+from robot_wm.training.saves import Saves, restore
+from robot_wm.training.scalars import averaged, open_log
 from robot_wm.training.schedule import whole
+from robot_wm.training.shares import fill_share, find_share, gone_on_from, own_config, require_equal
 from robot_wm.training.sources import Sources
 from robot_wm.training.stopping import StopRequest
 from robot_wm.training.updates import ReplayedUpdates, Spent
@@ -52,7 +54,6 @@ _LEAD_STEPS = 64
 # A round lasts no longer where somebody waits for its end: a report, or an actor process for new weights.
 _ROUND_S = 1.0
 _RETURNS_KEPT = 10
-_ACTOR_RNG = "actor_rng"
 
 _log = logging.getLogger(__name__)
 
@@ -64,27 +65,34 @@ class TrainingDivergedError(UserError, RuntimeError):
 
 
 class Trainer:
-    """A run from its first step, or from its newest checkpoint if ``resume``."""
+    """A run from its first step, or from its newest checkpoint if ``resume``; with several ``ranks`` this one's share.
 
-    def __init__(self, config: TrainConfig, *, resume: bool = False) -> None:
+    Each of them has its own folder, environments and replay (see `shares`); ``state`` counts for all of them together.
+    """
+
+    def __init__(self, config: TrainConfig, *, resume: bool = False, ranks: Ranks = ALONE) -> None:
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.config, self.run = config, config.folder
         self._world = look_at(config)
         self.spec: AgentSpec = self._world.spec
+        require_equal(config, self.spec, ranks)
+        self.ranks, self._root = ranks, config.folder
+        self.config = own_config(config, ranks)
+        self.run = self.config.folder
         self.figure_names = self._world.figure_names
         self.device = place(config.device)
         with only_writer(self.run):
-            self._set_up(find_start(self.run, resume=resume))
+            self._set_up(*find_share(self.run, ranks, resume=resume))
 
-    def _set_up(self, start: Start | None) -> None:
+    def _set_up(self, start: Start | None, shared: RunState | None) -> None:
         torch.manual_seed(self.config.seed)
         kind, settings = agent_kind(self.config.agent), self.config.settings
         agent = kind.make_agent(settings, self.spec)
-        if start is None and self.config.init is not None:
+        if shared is None and self.config.init is not None:
             take_weights(agent, self.config.init, self.config, self.spec)
-        saved = None if start is None else start.state.config
-        capacity = replay_capacity(self.config, self.spec, agent.stored, saved=saved)
+        saved, ranks = None if shared is None else shared.config, self.ranks
+        capacity = replay_capacity(self.config, self.spec, agent.stored, saved=saved, runs=ranks.on_host)
+        capacity = int(ranks.rows([capacity]).min())
         config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
         self.learner = kind.make_learner(agent, settings, self.device, config.seed)
         self.agent = self.learner.agent
@@ -98,17 +106,27 @@ class Trainer:
             priority_exponent=settings.priority_exponent,
             priority_correction=settings.priority_correction,
         )
-        self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit())
+        self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit(), ranks=ranks.size)
+        self._schedule = config.schedule(ranks.size)
         self._actor_rng: torch.Tensor | None = None
         self.store = open_store(config, self.spec)
         segments = checkpoint.segments_folder(self.run)
         own = SavedReplay(segments, self.sampler, self.store)
         self.sources = Sources(config, own, self.learner, segments=segments, reward_from=self._world.reward_from)
-        self._newest = None if start is None else start.path
+        self._saves = Saves(self.run, self.learner, self.sources, ranks, keep=config.checkpoints_kept)
         if start is not None:
-            self._restore(start)
+            self._actor_rng = restore(start, self.learner, config, self.spec, ranks)
+            self._saves.newest = start.path
+        self.learner.join(ranks)
+        if shared is not None:
+            self.state = gone_on_from(shared, config, ranks)
+            fill_share(self.sources, start, shared, self._root, ranks)
+        if start is not None:
+            start.set_aside_damaged()
         self.sources.look()
-        if config.offline and not self._can_learn:
+        self._agreement = Agreement(ranks, can_learn=self.sources.mixture.windows > 0)
+        self._sound = LastSound()
+        if config.offline and not self._agreement.can_learn:
             raise UserError("--replay: the stores hold no window to learn from")
         self.experience = Experience(
             self.spec,
@@ -120,7 +138,6 @@ class Trainer:
             randomisation_names=self._world.randomisation_names,
         )
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
-        self.stopped_by = "steps"
         self.running_s = 0.0  # since `train` was called
         self.spent = Spent()  # since `train` was called
         self._updates = ReplayedUpdates(self.learner, self.sources.mixture, self.spent, settings.batch_size)
@@ -138,22 +155,21 @@ class Trainer:
         # Undone in the reverse order, each also where another fails: a full disk must not leave an actor behind.
         with ExitStack() as undo:
             undo.enter_context(only_writer(self.run))
-            if checkpoint.latest_path(self.run) != self._newest:
+            if checkpoint.latest_path(self.run) != self._saves.newest:
                 raise UserError(f"{self.run}: another process has trained here meanwhile; start again with --resume")
             self._stop = undo.enter_context(StopRequest())
-            self._log = undo.enter_context(ScalarLog(self.run, resume_step=state.progress or None))
+            self._log = undo.enter_context(open_log(self.run, state.progress, self.ranks))
             self._source = self._collector()
             undo.callback(self._source.close)
             undo.callback(self.experience.close)
             try:
+                self._agree()
                 while state.progress < self.config.steps and self._go_on():
                     self._round(report)
-            except (PeerTerminatedError, StoppedError):
-                self.stopped_by = "signal"
             except TrainingDivergedError:
                 raise
-            except Exception:
-                self._save_what_is_sound()
+            except Exception as error:
+                self._save_what_is_sound(lost=isinstance(error, RankLostError))
                 raise
             self.experience.close()
             self._check_finite()
@@ -163,21 +179,40 @@ class Trainer:
     def _round(self, report: Report) -> None:
         self.sources.look(now=False)
         if not self._pretraining and not self.config.offline:
-            self._publish(self._source)
-            self._collect(self._source)
+            try:
+                self._publish(self._source)
+                self._collect(self._source)
+            except (PeerTerminatedError, StoppedError):
+                self.stop("signal")
+        self._agree()
         self._learn()
         self._clock()
         report(self)
         self._periodic()
 
     def _go_on(self) -> bool:
-        """Whether nothing has ended this run yet; asked between rounds, updates and the steps of an evaluation."""
+        """Whether nothing has ended this run yet; asked between rounds and updates."""
+        self._nothing_heard()
+        return self.stopped_by == GOES_ON
+
+    def _nothing_heard(self) -> bool:
+        """Whether nothing would end it that this rank has heard of; asked between the steps of an evaluation, too."""
         self._clock()
         if self._stop.heard():
-            self.stopped_by = "signal"
+            self.stop("signal")
         elif self.config.time_limit_s is not None and self.running_s >= self.config.time_limit_s:
-            self.stopped_by = "time limit"
-        return self.stopped_by == "steps"
+            self.stop("time limit")
+        return self._agreement.wanted_end == GOES_ON
+
+    def _agree(self) -> None:
+        """Count what all ranks have collected, and settle whether the run goes on."""
+        new = self._agreement.settle(can_learn=self.sources.mixture.windows > 0)
+        self._count_steps(new.env_steps)
+        self.state.episodes += new.episodes
+        self.state.robot_steps += new.robot_steps
+        self.state.falls += new.falls
+        if self.ranks.size > 1:
+            self._sound.keep(self.learner, self.state)
 
     def _clock(self) -> None:
         self.running_s = time.monotonic() - self._started
@@ -185,7 +220,12 @@ class Trainer:
 
     def stop(self, why: str) -> None:
         """End `train` after this round; ``why`` is what `stopped_by` tells then."""
-        self.stopped_by = why
+        self._agreement.end(why)
+
+    @property
+    def stopped_by(self) -> str:
+        """What has ended the run; "steps" until then."""
+        return self._agreement.stopped_by
 
     @property
     def recent_return(self) -> float | None:
@@ -218,27 +258,26 @@ class Trainer:
     @property
     def _due_updates(self) -> int:
         """Updates that have been earned; none before the replay holds a window. Without steps, those that come next."""
+        if not self._agreement.can_learn:
+            return 0
         if self.config.offline:
-            return updates_to_next_mark(self.config, self.state.progress) if self._can_learn else 0
-        return whole(self.state.update_credit or 0.0) if self._can_learn else 0
-
-    @property
-    def _can_learn(self) -> bool:
-        return self.sources.mixture.windows > 0
+            return updates_to_next_mark(self.config, self.state.progress)
+        return whole(self.state.update_credit or 0.0)
 
     def _publish(self, collector: Collector) -> None:
         state, config = self.state, self.config
+        paid_for = (self._steps_paid_for() - self._start_steps) // self.ranks.size
         collector.publish(
             self.agent,
             policy=str(state.updates),
             random=state.env_steps < config.prefill_steps,
-            steps_permitted=self._steps_paid_for() + _LEAD_STEPS * config.envs - self._start_steps,
+            steps_permitted=paid_for + _LEAD_STEPS * config.envs,
         )
 
     def _steps_paid_for(self) -> int:
         """Policy steps at which the train ratio would have asked for the updates that were made."""
         state, config = self.state, self.config
-        behind = config.schedule.steps_behind(state.updates, state.update_credit or 0.0)
+        behind = self._schedule.steps_behind(state.updates, state.update_credit or 0.0)
         return max(config.prefill_steps, int(state.env_steps - behind))
 
     def _collect(self, collector: Collector) -> None:
@@ -251,10 +290,11 @@ class Trainer:
             raise
         for transition in transitions:
             finished = self.experience.add(transition)
-            self._count_steps(transition.envs)
-            self.state.episodes += len(finished)
-            self.state.robot_steps += int(np.count_nonzero(~transition.is_first))
-            self.state.falls += figures.falls([episode.figures for episode in finished]) or 0
+            own = self._agreement.own
+            own.env_steps += transition.envs
+            own.episodes += len(finished)
+            own.robot_steps += int(np.count_nonzero(~transition.is_first))
+            own.falls += figures.falls([episode.figures for episode in finished]) or 0
             self.recent.extend(finished)
         self.spent.collect += time.perf_counter() - begin
 
@@ -263,18 +303,20 @@ class Trainer:
         state = self.state
         before, credit = state.env_steps, state.update_credit or 0.0
         state.env_steps += steps
-        state.update_credit = credit + self.config.schedule.earned(before, state.env_steps, state.updates + credit)
+        state.update_credit = credit + self._schedule.earned(before, state.env_steps, state.updates + credit)
 
     def _learn(self) -> None:
         """The updates that have been earned; at most as many as one round's worth where others wait for its end."""
-        state = self.state
+        state, agreed = self.state, self._agreement
         short = self.config.actor == "process" or self._pretraining or self.config.offline
-        deadline = time.monotonic() + _ROUND_S
+        start, alone = time.monotonic(), self.ranks.size == 1
 
         def go_on() -> bool:
-            return self._go_on() and not (short and time.monotonic() >= deadline)
+            return self._go_on() and not (short and alone and time.monotonic() >= start + _ROUND_S)
 
-        done = self._updates.run(self._due_updates, go_on)
+        due = self._due_updates
+        done = self._updates.run(agreed.updates_within(due, _ROUND_S) if short else due, go_on)
+        agreed.took(done, time.monotonic() - start)
         state.updates += done
         if self.config.offline:
             state.offline_updates += done
@@ -283,14 +325,14 @@ class Trainer:
         self.sources.refresh(state.updates - done, state.updates)
 
     def _periodic(self) -> None:
-        config = self.config
+        state, config = self.state, self.config
         if self._due(config.log_every_steps, "log"):
             self._check_finite()
             self._write_scalars()
-        if self.state.updates and config.eval_every_steps and self._due(config.eval_every_steps, "eval"):
+        if state.updates and config.eval_every_steps and self._due(config.eval_every_steps, "eval"):
             self._evaluate()
-        if self.state.updates and config.predict_every_steps and self._due(config.predict_every_steps, "predict"):
-            self._predict()
+        if state.updates and config.predict_every_steps and self._due(config.predict_every_steps, "predict"):
+            show_predictions(self.learner, self.sources.mixture, state.progress, config, self.spec, self._log)
         if self._due(config.checkpoint_every_steps, "checkpoint"):
             self._check_finite()
             self._save()
@@ -311,21 +353,12 @@ class Trainer:
         values |= {f"time/{name}": share for name, share in self.spent.shares(self.running_s).items()}
         values |= run_scalars(state, robot_minutes=self.robot_minutes, falls=self.falls)
         values |= self.sources.scalars()
-        self._log.scalars(state.progress, values)
+        self._log.scalars(state.progress, averaged(values, self.ranks))
 
     def _evaluate(self) -> None:
         state, config = self.state, self.config
-        try:
-            with self._stop.bounded():
-                result = evaluate(
-                    self.agent,
-                    config.task,
-                    config.task_options,
-                    episodes=config.eval_episodes,
-                    longest=config.eval_episode_steps,
-                    go_on=self._go_on,
-                )
-        except StoppedError:
+        result = self.ranks.told(lambda: evaluated(self.agent, config, self._stop, self._nothing_heard))
+        if result is None:
             return
         state.evaluation = result | {"env_steps": state.env_steps, "updates": state.updates}
         values = {"eval/return": result["return_mean"], "run/wall_s": state.wall_s}
@@ -337,16 +370,6 @@ class Trainer:
         if config.stop_at_return is not None and result["return_mean"] >= config.stop_at_return:
             self.stop("return")
 
-    def _predict(self) -> None:
-        step, config = self.state.progress, self.config
-        drawn = self.sources.mixture.look(config.settings.batch_size, np.random.default_rng([config.seed, step]))
-        pictures = self.learner.report(TensorBatch.from_numpy(drawn, self.device), self.spec)
-        for name, picture in pictures.stills.items():
-            self._log.image(step, name, picture)
-        for name, frames in pictures.films.items():
-            path = self.run / "open_loop" / f"{name}_{step:09d}.gif"
-            write_film(path, frames, rate_hz=self.spec.control_rate_hz)
-
     def _check_finite(self) -> None:
         name = self.learner.first_nonfinite()
         if name is not None:
@@ -354,46 +377,18 @@ class Trainer:
             kept = f"the last good checkpoint is {good}" if good else "there is no checkpoint yet"
             raise TrainingDivergedError(f"{name} is NaN or infinite; {kept}")
 
-    def _save_what_is_sound(self) -> None:
-        """Save after a failure of something else than the learner, whose error goes on from here."""
+    def _save_what_is_sound(self, *, lost: bool) -> None:
+        """Save after a failure of something else than the learner, whose error goes on from here.
+
+        Without a word to other ranks, of which one may be ``lost``, in the middle of an update.
+        """
         try:
             self.experience.close()
-            if self.state.progress > self._start_progress and self.learner.first_nonfinite() is None:
-                self._save()
+            sound = self._sound.go_back(self.learner, self.state) if lost else self.learner.first_nonfinite() is None
+            if self.state.progress > self._start_progress and sound:
+                self._saves.write(self.state, self._source.rng_state())
         except Exception as error:
             _log.warning("%s: not saved after a failure: %s", self.run, error)
 
     def _save(self) -> Path:
-        """Write a checkpoint; a tag keeps the replay version that it names for as long as the checkpoint is kept.
-
-        The tag comes first: what a kill leaves whole can be gone on from.
-        """
-        self.store.flush()
-        self.sources.look()
-        self.state.replay_version = self.store.version
-        self.store.tag(checkpoint.path_at(self.run, self.state.progress).name, self.store.version, move=True)
-        learner = dict(self.learner.state_dict())
-        if (rng_state := self._source.rng_state()) is not None:
-            learner[_ACTOR_RNG] = rng_state
-        replay = self.sources.state_dict()
-        path = checkpoint.save(self.run, self.state, learner, replay, keep=self.config.checkpoints_kept)
-        self._newest = path
-        kept = {item.name for item in checkpoint.paths(self.run)}
-        for name in self.store.tags():
-            if name.startswith("step_") and name not in kept:
-                self.store.untag(name)
-        return path
-
-    def _restore(self, start: Start) -> None:
-        saved, path = start.state, start.path
-        require_same(saved.agent_spec, self.spec, origin=str(path))
-        require_resumable(saved.config, self.config, origin=path)
-        self._actor_rng = start.learner.pop(_ACTOR_RNG, None)
-        self.learner.load_state_dict(start.learner)
-        fill(self.sources, start)
-        credit = saved.update_credit
-        if credit is None:
-            credit = saved.config.schedule.left_of_pretraining(saved.env_steps, saved.updates)
-        update = {"config": self.config, "git_commit": git_commit(), "update_credit": credit}
-        self.state = saved.model_copy(update=update)
-        start.set_aside_damaged()
+        return self._saves.save(self.state, self._source.rng_state())

@@ -20,14 +20,19 @@ _GIB = 2**30
 
 
 def replay_capacity(
-    config: TrainConfig, spec: AgentSpec, stored: Sequence[Stored], *, saved: TrainConfig | None = None
+    config: TrainConfig,
+    spec: AgentSpec,
+    stored: Sequence[Stored],
+    *,
+    saved: TrainConfig | None = None,
+    runs: int = 1,
 ) -> int:
     """Steps that the sampler of a run of ``spec`` is to hold; those of the run that is gone on from, ``saved``, if any.
 
-    ``stored`` is what the agent keeps beside each of them.
+    ``stored`` is what the agent keeps beside each of them; ``runs`` begin together and share the machine.
     Raises UserError where they take more memory than is free, before anything is allocated.
     """
-    free = free_bytes()
+    free = free_bytes() // runs
     each = ring_bytes_per_step(spec, stored)
     least = (config.settings.batch_length + 1) * config.envs
     fit = min(MOST_STEPS, int(free * _SHARE / each))

@@ -104,11 +104,16 @@ def find_start(run: Path, *, resume: bool) -> Start | None:
     )
 
 
+def store_path(run: Path) -> Path:
+    """Where a run, or a rank's share of it, has its episodes."""
+    return run / _REPLAY
+
+
 def open_store(config: TrainConfig, spec: AgentSpec) -> EpisodeStore:
     """The run's episodes on disk, made where there are none; UserError where they are of another ``spec``."""
     quota = config.replay_quota_mib
     options = Upkeep(commit_episodes=config.episodes_per_commit, quota_bytes=None if quota is None else quota * 2**20)
-    path = config.folder / _REPLAY
+    path = store_path(config.folder)
     return (EpisodeStore.open if path.exists() else EpisodeStore.create)(path, spec, options=options)
 
 

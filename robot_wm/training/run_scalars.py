@@ -8,7 +8,8 @@ from robot_wm.training.checkpoint import RunState
 def run_scalars(state: RunState, *, robot_minutes: float, falls: int | None) -> dict[str, float]:
     """``run/*``; ``robot_minutes`` all robots have moved together, ``falls`` are None where the task declares none."""
     config = state.config
-    replayed = (state.updates - state.offline_updates) * config.settings.batch_size * config.settings.batch_length
+    each = config.settings.batch_size * config.settings.batch_length * state.ranks  # steps an update
+    replayed = (state.updates - state.offline_updates) * each
     values = {
         "run/updates": state.updates,
         "run/episodes": state.episodes,

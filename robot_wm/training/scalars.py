@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
+from robot_wm.learning.ranks import Ranks
 
 METRICS = "metrics.jsonl"
 
 
+class Log(Protocol):
+    """Where scalars and pictures go."""
+
+    silent: bool  # nobody sees what is written
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """One row of scalars at policy step ``step``."""
+
+    def image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """A picture [H, W, 3]."""
+
+
 class ScalarLog:
     """Appends rows to ``<run>/metrics.jsonl`` and to the TensorBoard files in ``<run>/tensorboard``."""
+
+    silent = False
 
     def __init__(self, run: Path, *, resume_step: int | None = None) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only a learner needs it
@@ -49,6 +65,35 @@ class ScalarLog:
     ) -> None:
         self._file.close()
         self._board.close()
+
+
+class NoLog:
+    """In place of a `ScalarLog` where another rank writes it."""
+
+    silent = True
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def open_log(run: Path, progress: int, ranks: Ranks) -> Iterator[Log]:
+    """The log of a run that has come to policy step ``progress``; rank 0 writes it."""
+    if ranks.rank:
+        yield NoLog()
+        return
+    with ScalarLog(run, resume_step=progress or None) as log:
+        yield log
+
+
+def averaged(values: Mapping[str, float], ranks: Ranks) -> dict[str, float]:
+    """Scalars over the ranks: the mean of each over those that have it."""
+    told = [json.loads(text) for text in ranks.texts(json.dumps(dict(values)))]
+    names = dict.fromkeys(name for row in told for name in row)
+    return {name: float(np.mean([row[name] for row in told if name in row])) for name in names}
 
 
 def read(run: Path) -> list[dict[str, Any]]:

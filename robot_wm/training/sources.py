@@ -287,6 +287,11 @@ class Sources:
         self._before = set(self.store.index.digest)
         self._recompute(self.own, self._before)
 
+    def take(self, store: EpisodeStore) -> None:
+        """Take another rank's newest episodes for the run's own, as far as they fit beside what is in memory."""
+        room = self.own.sampler.capacity_steps - len(self.own.sampler)
+        self._recompute(self.own, self.own.take(store, room) if room > 0 else set())
+
 
 def _went_back(before: Index, now: Index, own: set[str]) -> bool:
     """Whether ``own`` episodes are gone that no quota has dropped, which drops the oldest: an older version is back."""

@@ -222,6 +222,6 @@ def test_a_simulator_that_hangs_does_not_keep_a_run_from_ending(tiny, monkeypatc
             os.kill(os.getpid(), signal.SIGTERM) if processes else signal.raise_signal(signal.SIGINT)
 
     # A step more is under way where simulators have a process of their own; then comes the one that hangs.
-    monkeypatch.setattr(trainer, "_go_on", lambda: True)
+    monkeypatch.setattr(stopping.StopRequest, "heard", lambda stop: False)
     state = trainer.train(tell)
     assert (trainer.stopped_by, state.env_steps) == ("signal", 1 + processes)

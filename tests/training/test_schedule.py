@@ -108,9 +108,9 @@ def test_ten_tenths_are_one_update():
 
 def test_a_train_ratio_counts_replayed_steps():
     batch = {"batch_size": 8, "batch_length": 16}
-    plain = TrainConfig(train_ratio=64, prefill_steps=1000, dreamer=batch).schedule
+    plain = TrainConfig(train_ratio=64, prefill_steps=1000, dreamer=batch).schedule()
     assert [whole(earned(plain, 0, steps)) for steps in (1000, 1002, 3000)] == [0, 1, 1000]
     early = TrainConfig(
         train_ratio=64, early_train_ratio=256, early_updates=400, prefill_steps=1000, dreamer=batch
-    ).schedule
+    ).schedule()
     assert [whole(earned(early, 0, steps)) for steps in (1000, 1002, 1200, 1202)] == [0, 4, 400, 401]

@@ -113,6 +113,7 @@ def _measure(
     from robot_wm.training.device import device_name
     from robot_wm_bench.agent import bench_spec
     from robot_wm_bench.matmul_floor import MatmulFloor, record_products
+    from robot_wm_bench.random_sequences import random_batch
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -120,7 +121,7 @@ def _measure(
     start = time.perf_counter()
     torch.manual_seed(0)
     learner = kind.make_learner(kind.make_agent(settings, spec), settings, device, 0)
-    batch = _batch(learner, settings, spec)
+    batch = random_batch(learner, settings, spec)
     first = learner.update(batch)
     _wait(device)
     first_step_s = time.perf_counter() - start
@@ -131,10 +132,10 @@ def _measure(
     with progress() as bar:
         task = bar.add_task("bench learner", total=_WARM_UP + updates, note="")
         for _ in range(_WARM_UP + updates):
-            update_ms.append(_time_ms(lambda: learner.update(batch), device))
-            act_ms.append(_time_ms(act, device))
+            update_ms.append(timed_ms(lambda: learner.update(batch), device))
+            act_ms.append(timed_ms(act, device))
             if floor is not None:
-                floor_ms.append(_time_ms(floor.run, device))
+                floor_ms.append(timed_ms(floor.run, device))
             bar.advance(task)
     times_ms = sorted(update_ms[_WARM_UP:])
     median_ms, acting_ms = statistics.median(times_ms), statistics.median(act_ms[_WARM_UP:])
@@ -162,44 +163,6 @@ def _measure(
     }
 
 
-def _batch(learner: Learner, settings: AgentConfig, spec: AgentSpec) -> TensorBatch:
-    """Random sequences that start with a reset, on the learner's device; nobody has thought about their steps yet."""
-    import torch
-
-    from robot_wm.learning.batch import TensorBatch
-
-    generator, place = torch.Generator().manual_seed(1), learner.device
-    windows, steps = settings.batch_size, settings.batch_length + 1
-
-    def drawn(shape: tuple[int, ...], dtype: str) -> torch.Tensor:
-        if dtype == "uint8":
-            return torch.randint(0, 256, (windows, steps, *shape), generator=generator, dtype=torch.uint8)
-        return torch.randn((windows, steps, *shape), generator=generator)
-
-    never = torch.zeros((windows, steps), dtype=torch.bool)
-    first = never.clone()
-    first[:, 1] = True
-    stored = {
-        entry.name: torch.zeros(
-            (windows, *(() if entry.use == "context" else (steps,)), *entry.shape),
-            dtype=torch.uint8 if entry.dtype == "uint8" else torch.float32,
-            device=place,
-        )
-        for entry in learner.agent.stored
-    }
-    return TensorBatch(
-        obs={name: drawn(field.shape, field.dtype).to(place) for name, field in spec.model_inputs().items()},
-        action=torch.rand((windows, steps, spec.action_dim), generator=generator).mul_(2).sub_(1).to(place),
-        reward=torch.rand((windows, steps), generator=generator).to(place),
-        reward_known=~never.to(place),
-        is_first=first.to(place),
-        is_last=never.to(place),
-        is_terminal=never.to(place),
-        stored=stored,
-        window={"weight": torch.ones(windows, device=place), "age": torch.zeros(windows, device=place)},
-    )
-
-
 def _actor(learner: Learner, spec: AgentSpec, envs: int) -> Callable[[], object]:
     """A step in ``envs`` environments by the actor that explores, on the learner's device."""
     import numpy as np
@@ -225,7 +188,8 @@ def _reanalysed(settings: AgentConfig, result: UpdateResult) -> int | None:
     return max((value.shape[0] * value.shape[1] for value in result.write_back.values()), default=0)
 
 
-def _time_ms(run: Callable[[], object], device: torch.device) -> float:
+def timed_ms(run: Callable[[], object], device: torch.device) -> float:
+    """How long ``run`` takes until the device has done all of it, ms."""
     start = time.perf_counter()
     run()
     _wait(device)

@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from robot_wm.dreamer.agent import DreamerAgent
 from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.learner import DreamerLearner
-from robot_wm_bench import learner as bench_learner
+from robot_wm_bench.agent import bench_spec
 from robot_wm_bench.matmul_floor import Layout, MatmulFloor, record_products
+from robot_wm_bench.random_sequences import random_batch
 
 ROWS, INPUTS, HIDDEN, OUTPUTS = 5, 7, 11, 3
 
@@ -60,10 +61,9 @@ def test_blocks_and_convolutions_are_counted():
 
 def test_floor_computes_the_products_again_and_nothing_else():
     config = DreamerConfig(size="nano", batch_size=2, batch_length=3, horizon=2)
-    learner = DreamerLearner(
-        DreamerAgent(config, bench_learner.INPUTS["image"], bench_learner.ACTION_DIM, False), config, "cpu"
-    )
-    batch = bench_learner._batch(learner)
+    spec = bench_spec("image")
+    learner = DreamerLearner(DreamerAgent(config, spec.model_inputs(), spec.action_dim, False), config, "cpu")
+    batch = random_batch(learner, config, spec)
     products = record_products(lambda: learner.update(batch))
     again = record_products(MatmulFloor(products).run)
     assert len(products) > 100

@@ -58,7 +58,7 @@ def planted(learner, answer, *, steps=9, size=16, seed=0, actions=None):
 
 
 def workshop_batch(learner, size, steps, seed):
-    from conftest import Workshop
+    from sequences import Workshop
 
     return Workshop().batch(learner, size=size, length=steps, seed=seed)
 

@@ -185,6 +185,8 @@ class Trainer:
             except (PeerTerminatedError, StoppedError):
                 self.stop("signal")
         self._agree()
+        if self.stopped_by != GOES_ON:
+            return
         self._learn()
         self._clock()
         report(self)

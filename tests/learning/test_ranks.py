@@ -1,7 +1,13 @@
 """Several ranks learn what one learns from all their batches, and each of them the same; one alone learns as ever."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,7 +16,8 @@ from learn_in_ranks import CASES
 from safetensors.torch import load_file
 from sequences import Workshop
 
-from robot_wm.learning.ranks import ALONE
+from robot_wm.learning import process_group
+from robot_wm.learning.ranks import ALONE, RankLostError
 from robot_wm.training.agreement import Agreement
 
 PROGRAM = Path(__file__).parent / "learn_in_ranks.py"
@@ -123,3 +130,28 @@ def test_ranks_stop_together_and_count_together():
     alone = Agreement(ALONE)
     alone.end("signal")
     assert (alone.stopped_by, alone.updates_within(9, 0.0)) == ("signal", 9)
+
+
+def test_a_rank_that_is_gone_frees_who_waits_for_it_on_a_gpu(monkeypatch):
+    """NCCL waits for ever, and who waits for the GPU hears no signal: a thread looks, and ends the communicator."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    words: dict[str, bytes] = {}
+    store = SimpleNamespace(check=lambda keys: keys[0] in words, get=words.__getitem__)
+    aborted = []
+    backend = SimpleNamespace(abort=lambda: aborted.append(ranks._lost))
+    group = SimpleNamespace(_get_backend=lambda device: backend)
+    monkeypatch.setattr(process_group.dist.distributed_c10d, "_get_default_group", lambda: group)
+    monkeypatch.setattr(process_group, "_LOOK_EVERY_S", 0.01)
+
+    ranks = process_group.ProcessGroup.__new__(process_group.ProcessGroup)
+    ranks.rank, ranks.size, ranks._store, ranks._device = 0, 3, store, torch.device("cuda")
+    ranks._lost, ranks._closed = None, threading.Event()
+    ranks._processes = [[socket.gethostname(), os.getpid()], ["elsewhere", 1], [socket.gethostname(), gone.pid]]
+    ranks.check()
+    ranks._watch()
+    with pytest.raises(RankLostError, match=rf"rank 2 \(process {gone.pid}\) was killed"):
+        ranks.check()
+    assert aborted == [ranks._lost], "freed before all launches are refused, or never"
+    words["last_words/1"] = b"the disk is full"
+    assert str(ranks._found_lost()) == "rank 1 failed: the disk is full"

@@ -79,6 +79,7 @@ def bench_ranks(
     from robot_wm.learning.process_group import process_group
     from robot_wm.training.device import place
     from robot_wm_bench.agent import bench_spec
+    from robot_wm_bench.ranks_equality import equality
 
     if any(count < 1 for count in batch_size):
         raise UserError(f"--batch-size {min(batch_size)}: must be positive")
@@ -101,13 +102,11 @@ def bench_ranks(
             learner = _learner(config, spec, where)
             ways = collectives if where.type == "cuda" else ("captured",)
             rows.append({"size": width, "obs": seen, "batch_size": count} | _case(learner, spec, ranks, ways, updates))
-            if equality_updates and not same:
-                from robot_wm_bench.ranks_equality import equality
-
-                same = {"case": f"{width} {seen} {count}"} | equality(learner, spec, ranks, equality_updates)
             longest_s = max(longest_s, float(ranks.rows([time.monotonic() - case_begun]).max()))
             if not ranks.rank:
                 messages().print(f"{width} {seen} {count}: {rows[-1]}")
+            if equality_updates and not same:
+                same = {"case": f"{width} {seen} {count}"} | equality(learner, spec, ranks, equality_updates)
         if not ranks.rank:
             result = {"ranks": ranks.size, **_machine(where), "equality": same, "skipped": skipped, "rows": rows}
             emit(result, as_json=json, title="Updates of several ranks")

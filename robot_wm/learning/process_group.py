@@ -31,6 +31,8 @@ from robot_wm.learning.ranks import ALONE, Action, RankLostError, Ranks
 # connections; this is for one that hangs.
 _LONGEST_WAIT = timedelta(hours=1)
 _LOOK_EVERY_S = 0.5
+# Into one tensor, without copies; torch 2.13 has renamed it.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 _DEATH_SHOWS_WITHIN_S = 2.0
 _MAX_WORDS = 400
 
@@ -86,7 +88,7 @@ class ProcessGroup(Ranks):
         """See `Ranks.gather`."""
         own = values.contiguous()
         found = own.new_empty((self.size, *own.shape))
-        self._exchange(lambda: dist.all_gather(list(found.unbind(0)), own))
+        self._exchange(lambda: _all_gather(found.flatten(), own.flatten()))
         return found
 
     def spread(self, tensors: Iterable[Tensor]) -> None:
@@ -100,7 +102,7 @@ class ProcessGroup(Ranks):
         """See `Ranks.rows`."""
         own = torch.tensor(row, dtype=torch.float64)
         found = torch.empty((self.size, len(row)), dtype=torch.float64)
-        self._called(lambda: dist.all_gather(list(found.unbind(0)), own))
+        self._called(lambda: _all_gather(found.flatten(), own))
         return found.numpy()
 
     def texts(self, text: str) -> list[str]:
@@ -110,7 +112,7 @@ class ProcessGroup(Ranks):
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
         padded[: len(own)] = torch.frombuffer(bytearray(own), dtype=torch.uint8) if own else padded[:0]
         found = torch.empty((self.size, len(padded)), dtype=torch.uint8)
-        self._called(lambda: dist.all_gather(list(found.unbind(0)), padded))
+        self._called(lambda: _all_gather(found.flatten(), padded))
         rows = found.numpy()
         return [rows[rank, :length].tobytes().decode() for rank, length in enumerate(lengths)]
 
@@ -140,12 +142,24 @@ class ProcessGroup(Ranks):
         finally:
             self._cut = None
 
-    def close(self) -> None:
-        """Leave the others; nobody waits for anybody."""
+    def close(self, *, failed: bool = False) -> None:
+        """Leave the others, which do so at the same time; where one has ``failed``, without them.
+
+        Recorded exchanges go first: NCCL waits for the end of every graph that has one.
+        """
         self._closed.set()
         for action in self._endings:
             action()
-        dist.destroy_process_group()
+        if failed:
+            self._abort()
+        else:
+            dist.destroy_process_group()
+
+    def _abort(self) -> None:
+        """End what GPUs exchange, even where they wait for each other. Gloo ends with its process."""
+        if self._device.type == "cuda":
+            with suppress(RuntimeError):
+                dist.distributed_c10d._get_default_group()._get_backend(self._device).abort()
 
     def say_last(self, error: BaseException) -> None:
         """Leave word of what this rank ends with, for those who will miss it."""
@@ -197,8 +211,7 @@ class ProcessGroup(Ranks):
             self._lost = lost
             # Nothing is launched from now on, see `check`; what was being launched is through by then.
             if not self._closed.wait(_LOOK_EVERY_S):
-                with suppress(RuntimeError):
-                    dist.distributed_c10d._get_default_group()._get_backend(self._device).abort()
+                self._abort()
             return
 
 
@@ -240,8 +253,10 @@ def process_group(place: torch.device, *, captured: bool = True, overlap: bool =
     try:
         yield ranks
     except BaseException as error:
-        if not isinstance(error, RankLostError):
+        # Told to stop, all of them were, and they have saved together.
+        told = isinstance(error, KeyboardInterrupt)
+        if not told and not isinstance(error, RankLostError):
             ranks.say_last(error)
+        ranks.close(failed=not told)
         raise
-    finally:
-        ranks.close()
+    ranks.close()

@@ -22,7 +22,7 @@ def parsed(monkeypatch):
     class StopError(Exception):
         pass
 
-    def trainer(config, *, resume):
+    def trainer(config, *, resume, ranks):
         seen.append(config)
         raise StopError
 

@@ -103,8 +103,7 @@ def bench_ranks(
             ways = collectives if where.type == "cuda" else ("captured",)
             rows.append({"size": width, "obs": seen, "batch_size": count} | _case(learner, spec, ranks, ways, updates))
             longest_s = max(longest_s, float(ranks.rows([time.monotonic() - case_begun]).max()))
-            if not ranks.rank:
-                messages().print(f"{width} {seen} {count}: {rows[-1]}")
+            _tell(ranks, f"{width} {seen} {count}: {rows[-1]}")
             if equality_updates and not same:
                 same = {"case": f"{width} {seen} {count}"} | equality(learner, spec, ranks, equality_updates)
         if not ranks.rank:
@@ -136,6 +135,7 @@ def _case(
     learner.update(batch)
     first_s = time.perf_counter() - start
     alone_ms = _median_ms(learner, batch, ranks, updates)
+    _tell(ranks, f"alone {alone_ms:.2f} ms, first update {first_s:.1f} s")
     found, together, failed = {"alone_ms": alone_ms}, {}, {}
     if isinstance(ranks, ProcessGroup):
         before = ranks.captured, ranks.overlap
@@ -146,6 +146,7 @@ def _case(
                 name = f"{way}_{'overlap' if overlap else 'after'}"
                 try:
                     together[f"{name}_ms"] = _median_ms(learner, batch, ranks, updates)
+                    _tell(ranks, f"{name} {together[f'{name}_ms']:.2f} ms")
                 except RankLostError:
                     raise
                 except RuntimeError as error:  # of a capture, which is every rank's
@@ -164,6 +165,12 @@ def _case(
             "first_update_s": round(first_s, 1),
         }
     )
+
+
+def _tell(ranks: Ranks, line: str) -> None:
+    """Say on stderr how far it is: who waits for a GPU wants to know for what."""
+    if not ranks.rank:
+        messages().print(line)
 
 
 def _median_ms(learner: DreamerLearner, batch: TensorBatch, ranks: Ranks, updates: int) -> float:

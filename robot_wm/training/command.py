@@ -169,7 +169,9 @@ def run_to_end(trainer: Trainer, label: str, *, as_json: bool) -> None:
     else:
         with progress() as bar:
             trainer.train(RoundReport(bar, label))
-        emit(result(trainer), as_json=as_json, title=str(trainer.run))
+    told = result(trainer)
+    if not trainer.ranks.rank:
+        emit(told, as_json=as_json, title=str(trainer.run))
     if trainer.stopped_by == "signal":
         again = shlex.join(["robot-wm", "train", "--resume", "--run-dir", str(trainer.run)])
         if not trainer.ranks.rank:
@@ -178,14 +180,14 @@ def run_to_end(trainer: Trainer, label: str, *, as_json: bool) -> None:
 
 
 def result(trainer: Trainer) -> dict[str, Any]:
-    """What a finished run prints."""
+    """What a finished run prints; of several ranks each asks for it."""
     state = trainer.state
     return {
         "task": trainer.config.task,
         "run_dir": str(trainer.run),
         "env_steps": state.env_steps,
         "updates": state.updates,
-        "replay_steps": len(trainer.sources.mixture),
+        "replay_steps": int(trainer.ranks.rows([len(trainer.sources.mixture)]).sum()),
         "episodes": state.episodes,
         "robot_minutes": round(trainer.robot_minutes, 2),
         "falls": trainer.falls,

@@ -47,7 +47,7 @@ CASES = {
 
 
 def learn(workshop, settings, share, ranks):
-    """State of this rank's learner, and of one that learns from all batches, after the same updates."""
+    """State of this rank's learner, and on rank 0 of one that learns from all batches, after the same updates."""
     settings = {"warmup": 100, "learning_rate": 1e-3} | settings
     whole = workshop.awake(**settings)
     own = workshop.awake(seed=ranks.rank, learner_seed=ranks.rank, **settings)  # which are to begin as rank 0 does
@@ -57,7 +57,8 @@ def learn(workshop, settings, share, ranks):
         noise = whole.draw_noise(batch)
         rows, own_noise = share(noise, ranks.rank, ranks.size)
         own.update(type(batch)(**each(lambda tensor, rows=rows: tensor[rows], batch)), own_noise)
-        whole.update(batch, noise)
+        if ranks.rank == 0:
+            whole.update(batch, noise)
     return own.state_dict(), whole.state_dict()
 
 

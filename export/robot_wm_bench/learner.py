@@ -19,7 +19,6 @@ from robot_wm_bench.settings import agent_settings
 if TYPE_CHECKING:
     import torch
 
-    from robot_wm.learning.batch import TensorBatch
     from robot_wm.learning.learner import Learner, UpdateResult
     from robot_wm.spec import AgentSpec
     from robot_wm_bench.matmul_floor import MatmulFloor

@@ -12,7 +12,7 @@ from robot_wm.errors import UserError
 def place(name: str) -> torch.device:
     """The device of that name: auto (CUDA if there is any), cpu, cuda, or one of several, such as cuda:1.
 
-    Each rank of a host has a GPU of its own. Raises UserError for one that is not there, or that no learner computes on.
+    Each rank of a host has a GPU of its own. Raises UserError for one that is not there or that no learner computes on.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,8 +36,8 @@ def _of_rank() -> torch.device:
     local, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
     if local >= there:
         raise UserError(
-            f"--device: rank {local} of this host has no GPU of its own, torch sees {there}; start as many ranks as there"
-            " are GPUs, or take --device cpu"
+            f"--device: rank {local} of this host has no GPU of its own, torch sees {there}; start as many ranks as"
+            " there are GPUs, or take --device cpu"
         )
     return torch.device("cuda", local)
 

@@ -75,11 +75,12 @@ class PhysicsBackend(Protocol):
     def __init__(self, scene: Scene) -> None:
         """Build the scene. UserError for a joint that the description lacks, and for what the engine cannot do."""
 
-    def run(self, drive: Drive, steps: int, *, refresh: bool = True) -> None:
+    def run(self, drive: Drive, steps: int, *, refresh: bool = True, is_same: bool = False) -> None:
         """Advance ``steps`` ≥ 1 physics steps under ``drive``, then refresh ``state`` once.
 
         Who runs on at once and looks at nothing between goes without ``refresh``: to read a state takes as long as to
-        tell the drives.
+        tell the drives. ``is_same`` spares telling them what they go by already: the drive is that of the last run, all
+        numbers in it too, its set-points stand still, and nothing was restored since.
 
         The one place where set-points become efforts: by `Drive`'s equation, and where a motor's `Actuator` is not
         ideal by `robot_wm_sim.actuators.law`.

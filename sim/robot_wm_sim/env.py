@@ -75,7 +75,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
         low, high = command_bounds(task.spec.action)
         self._low, self._high = low.astype(np.float64), high.astype(np.float64)  # [A]
         self._shape = self._low.shape
-        self._physics_steps = task.spec.physics_steps
+        self._physics_steps, self._control_period_s = task.spec.physics_steps, task.spec.control_period_s
         self._window = _open_window(task.scene) if render_mode == "human" else None
         self.sim = load_backend(backend)(task.scene)
         if self._window is not None:
@@ -146,7 +146,7 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
             raise ValueError(f"action {action!r} is not {len(self._low)} finite numbers, {self.agent_spec.action.unit}")
         world = self._world
         if world.pushes is not None:
-            world.pushes.advance(self.sim, self._steps * self.agent_spec.control_period_s)
+            world.pushes.advance(self.sim, self._steps * self._control_period_s)
         self.task.advance(self.sim, self.np_random)
         if self._late is None:
             self._held.take(command)

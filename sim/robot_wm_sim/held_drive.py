@@ -26,6 +26,8 @@ class HeldDrive:
         self._rate_hz = spec.physics_rate_hz
         self._step_s = spec.control_period_s / spec.physics_steps
         self._period_steps = spec.physics_steps
+        # Whether set-points move between commands, or depend on where the joints are.
+        self.moves = self._commands.moves
         self._brake = Drive.braking(robot)
         # The commanded drive as it stands within the control period; only its position is an array of its own.
         self._now = replace(self._commands.drive, position=self._commands.drive.position.copy())
@@ -35,6 +37,8 @@ class HeldDrive:
         """An episode begins, whose motors these are; None do as they are told."""
         self._motors = motors
         self._steps = 0  # physics steps in the episode
+        self._drive = self._brake  # of the last run, before the motors make something of it
+        self.is_same = False  # whether the last run's drive is, number by number, that of the run before it
         self.release()
 
     def release(self) -> None:
@@ -48,11 +52,6 @@ class HeldDrive:
         """Whether no command has come since."""
         return self._command is None
 
-    @property
-    def moves(self) -> bool:
-        """Whether set-points move between commands, or depend on where the joints are."""
-        return self._commands.moves
-
     def take(self, command: NDArray[np.float64]) -> None:
         """From now on follow a command [A], SI."""
         self._command, self._is_new = command, True
@@ -65,10 +64,17 @@ class HeldDrive:
 
     def run(self, joint_position: NDArray[np.float64], steps: int = 1) -> Drive:
         """The drive for the next ``steps``, at most ``steps_left``; valid until the next call. Joints [J] are there."""
-        is_same = not (self._is_new or self._held_steps is None or self.moves)  # as at the last call
-        drive = self._brake if self._command is None else self._following(self._command, joint_position, steps)
+        held_steps = self._held_steps
+        if self._is_new or held_steps is None or self.moves:
+            self.is_same = False
+            drive = self._brake if self._command is None else self._following(self._command, joint_position, steps)
+            self._drive = drive
+        else:
+            self.is_same = True
+            self._held_steps = held_steps + steps
+            drive = self._drive
         if self._motors is not None:
-            drive = self._motors.driven(drive, self._steps / self._rate_hz, is_same=is_same)
+            drive, self.is_same = self._motors.driven(drive, self._steps / self._rate_hz, is_same=self.is_same)
         self._steps += steps
         return drive
 

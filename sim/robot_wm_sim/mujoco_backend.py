@@ -23,7 +23,7 @@ from robot_wm_sim.actuators.motors import Memory, Motors
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.dynamics import Dynamics
-from robot_wm_sim.frames import Floats, Vector, rotate, rotate_inverse
+from robot_wm_sim.frames import Floats, Vector, rotate_inverse, turned
 from robot_wm_sim.mujoco_dynamics import MuJoCoDynamics
 from robot_wm_sim.mujoco_ground import MuJoCoGround
 from robot_wm_sim.mujoco_model import build_model, marker_body
@@ -99,10 +99,12 @@ class MuJoCoBackend(PhysicsBackend):
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
-    def run(self, drive: Drive, steps: int, *, refresh: bool = True) -> None:
+    def run(self, drive: Drive, steps: int, *, refresh: bool = True, is_same: bool = False) -> None:
         """See PhysicsBackend.run."""
         if self._motors.are_ideal:
-            self._run_ideal(drive, steps)
+            if not is_same:
+                self._tell(drive)
+            mujoco.mj_step(self._model, self._open_data, steps)
         else:
             self._run_motors(drive, steps)
         self._derived = False
@@ -110,8 +112,8 @@ class MuJoCoBackend(PhysicsBackend):
             self._refresh()
             self.state.joint_effort[self._motor_rows] = self._applied[self._motor_freedoms]
 
-    def _run_ideal(self, drive: Drive, steps: int) -> None:
-        """The drives' equation by MuJoCo's own actuators.
+    def _tell(self, drive: Drive) -> None:
+        """The drives' equation for MuJoCo's own actuators.
 
         clip(effort + kp*(p + v*t - q) + kd*(v - q')) is MuJoCo's clip(activation - kp*q - kd*q') with an activation
         that starts at effort + kp*p + kd*v and grows at kp*v.
@@ -122,9 +124,10 @@ class MuJoCoBackend(PhysicsBackend):
             self._position_gain[:] = -drive.kp
             self._velocity_gain[:] = -drive.kd
             self._effort_range[self._motor_joints] = np.stack([-drive.limit, drive.limit], axis=1)
-        self._act[:] = drive.effort + drive.kp * drive.position + drive.kd * drive.velocity
+        np.multiply(drive.kp, drive.position, out=self._act)
+        self._act += drive.effort
+        self._act += drive.kd * drive.velocity
         np.multiply(drive.kp, drive.velocity, out=self._ctrl)
-        mujoco.mj_step(self._model, self._open_data, steps)
 
     def _run_motors(self, drive: Drive, steps: int) -> None:
         """The motors' efforts step by step: activations without gains, cut by MuJoCo with its gravity compensation."""
@@ -144,7 +147,7 @@ class MuJoCoBackend(PhysicsBackend):
             # The base's joint is the first: x, y, z, then w, x, y, z; velocities in world axes, then rates in its own.
             px, py, pz, w, x, y, z = position[:7].tolist()
             vx, vy, vz, *rate = velocity[:6].tolist()
-            state.base[:] = (px, py, pz, x, y, z, w, vx, vy, vz, *rotate((x, y, z, w), rate))
+            state.base[:] = (px, py, pz, x, y, z, w, vx, vy, vz, *turned(x, y, z, w, *rate))
 
     def _derive(self) -> mujoco.MjData:
         """Compute where links are now: after a step MuJoCo holds where they were before it."""

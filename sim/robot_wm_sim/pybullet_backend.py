@@ -23,8 +23,9 @@ from robot_wm_sim.actuators.motors import Memory, Motors
 from robot_wm_sim.backend import PhysicsBackend, RobotState
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.dynamics import Dynamics
-from robot_wm_sim.frames import Floats, Vector, cross, multiply, rotate
+from robot_wm_sim.frames import Floats, Vector, multiply, rotate
 from robot_wm_sim.native_output import native_output_discarded, native_output_to_stderr
+from robot_wm_sim.pybullet_drive import PlainDrive
 from robot_wm_sim.pybullet_dynamics import BASE, BulletDynamics
 from robot_wm_sim.pybullet_ground import BulletGround
 from robot_wm_sim.pybullet_picture import DrawnSurface, take_picture
@@ -142,36 +143,38 @@ class PyBulletBackend(PhysicsBackend):
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
-    def run(self, drive: Drive, steps: int, *, refresh: bool = True) -> None:
+    def run(self, drive: Drive, steps: int, *, refresh: bool = True, is_same: bool = False) -> None:
         """See PhysicsBackend.run."""
-        kp, kd, limits = drive.kp.tolist(), drive.kd.tolist(), drive.limit.tolist()  # [M] each
         if not self._actuators.are_ideal:
             efforts = self._run_actuators(drive, steps)
-        elif any(kp) or any(kd) or self._compensating:
-            efforts = self._run_gains(drive, steps, kp, kd, limits)
         else:
-            efforts = np.clip(drive.effort, -drive.limit, drive.limit).tolist()
-            for _ in range(steps):
-                # Bullet forgets an effort after the step that used it.
-                self._set_efforts(forces=efforts)
-                self._step()
+            if not is_same:
+                self._told = PlainDrive.of(drive)
+            told = self._told
+            if told.has_gains or self._compensating:
+                efforts = self._run_gains(told, steps)
+            else:
+                efforts = self._run_efforts(told, steps)
         if not refresh:
             self._rows = None
             return
         self._refresh()
         self.state.joint_effort[slice(None) if self._motors_are_joints else self._motor_rows] = efforts
 
-    def _run_gains(
-        self, drive: Drive, steps: int, kps: list[float], kds: list[float], limits: list[float]
-    ) -> list[float]:
-        """The drives' equation at every physics step, gains and limits [M]. Returns the last efforts [M]."""
-        # clip(effort + kp*(p + v*t - q) + kd*(v - q')) = clip(target + ramp*t - kp*q - kd*q'), to keep the loop short.
-        position, velocity, effort = drive.position.tolist(), drive.velocity.tolist(), drive.effort.tolist()  # [M] each
-        target = [
-            e + kp * p + kd * v
-            for e, p, v, kp, kd in zip(effort, position, velocity, kps, kds)  # noqa: B905  strict costs time
-        ]
-        compensating, moving = self._compensating, any(velocity)
+    def _run_efforts(self, told: PlainDrive, steps: int) -> list[float]:
+        """Efforts alone, without gains. Returns them [M]."""
+        efforts = [min(max(effort, -limit), limit) for effort, limit in zip(told.target, told.limit, strict=True)]
+        for _ in range(steps):
+            # Bullet forgets an effort after the step that used it.
+            self._set_efforts(forces=efforts)
+            self._step()
+        return efforts
+
+    def _run_gains(self, told: PlainDrive, steps: int) -> list[float]:
+        """The drives' equation at every physics step. Returns the last efforts [M]."""
+        wanted = target = told.target
+        kps, kds, limits, ramp, moving = told.kp, told.kd, told.limit, told.ramp, told.moves
+        compensating = self._compensating
         # Called directly and not through _bind_calls: at 500 Hz even a wrapper shows.
         client, robot, motors = self._client_id, self._robot, self._motors
         read, apply, step = pybullet.getJointStates, pybullet.setJointMotorControlArray, pybullet.stepSimulation
@@ -179,7 +182,6 @@ class PyBulletBackend(PhysicsBackend):
         unused = [0.0] * len(motors)  # arguments go by position: to name two of them costs more than four lists
         states = self._motor_rows_now()  # read when the last period ended
         efforts: list[float] = []
-        wanted = target
         for left in range(steps - 1, -1, -1):
             if compensating:
                 wanted = [t + g for t, g in zip(target, self._gravity_efforts())]  # noqa: B905
@@ -192,7 +194,7 @@ class PyBulletBackend(PhysicsBackend):
             if left:
                 states = read(robot, motors, client)
             if moving:
-                target = [t + kp * v * self._dt for t, v, kp in zip(target, velocity, kps)]  # noqa: B905
+                target = [t + kp * v * self._dt for t, v, kp in zip(target, ramp, kps)]  # noqa: B905
                 wanted = target
         return efforts
 
@@ -237,12 +239,12 @@ class PyBulletBackend(PhysicsBackend):
             position, quaternion = self._base_pose()
             linear, angular = self._base_velocity()
             if not self._base_is_inertial:
-                centre = position
+                # From the centre of mass to the link frame: its place, then its velocity.
+                x, y, z = position
                 position, quaternion = pybullet.multiplyTransforms(position, quaternion, *self._link_in_inertial)
-                # [3] m, from the link frame to the centre of mass; then that point's velocity about the link frame
-                arm = (centre[0] - position[0], centre[1] - position[1], centre[2] - position[2])
-                sx, sy, sz = cross(angular, arm)
-                linear = (linear[0] - sx, linear[1] - sy, linear[2] - sz)
+                (px, py, pz), (vx, vy, vz), (p, q, r) = position, linear, angular
+                x, y, z = x - px, y - py, z - pz
+                linear = (vx - (q * z - r * y), vy - (r * x - p * z), vz - (p * y - q * x))
             measured += (*position, *quaternion, *linear, *angular)
         self.state.block[: len(measured)] = measured
 

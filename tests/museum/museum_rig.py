@@ -25,6 +25,7 @@ from robot_wm.runtime.start import start_controller
 from robot_wm.spec import AgentSpec, Source
 from robot_wm.zoo.catalog import locate_bundle
 from robot_wm_sim.drive import Drive
+from robot_wm_sim.frames import rotate
 from robot_wm_sim.realtime.simulated_robot import SimulatedRobot
 from robot_wm_sim.sensing.reading import Reading
 from robot_wm_sim.sensing.sample import Sample
@@ -251,7 +252,8 @@ def changed(sample: Sample, **arrays: Any) -> Sample:
 
 def _reading(sample: Sample, joints: int) -> Reading:
     """What was read, of the robot's own joints, where a sample with a fault in it is what sensors told."""
-    of_joints = [array[:joints] for array in (sample.joint_position, sample.joint_velocity, sample.joint_effort)]
-    of_base = (sample.angular_velocity, sample.linear_acceleration, sample.base_position, sample.linear_velocity)
-    numbers = np.concatenate([*of_joints, *of_base, sample.orientation])
-    return Reading(sample.time_s, numbers, sample.fields, sample.images)
+    q, v, effort = (array[:joints] for array in (sample.joint_position, sample.joint_velocity, sample.joint_effort))
+    turn = sample.orientation
+    velocities = (rotate(turn, sample.linear_velocity), rotate(turn, sample.angular_velocity))
+    block = np.concatenate([q, v, sample.base_position, turn, *velocities, effort])
+    return Reading(sample.time_s, block, None, sample.fields, sample.images)

@@ -21,7 +21,7 @@ from robot_wm.spec import AgentSpec, ObservationField
 from robot_wm_sim import gait, locomotion
 from robot_wm_sim.backend import PhysicsBackend
 from robot_wm_sim.figures_so_far import FiguresSoFar, StepRows
-from robot_wm_sim.frames import Vector, axes
+from robot_wm_sim.frames import Vector, axes_of
 from robot_wm_sim.legged.body import Legged
 from robot_wm_sim.legged.fields import COMMANDS, fixed_command
 from robot_wm_sim.scene import Scene
@@ -44,13 +44,11 @@ class _Motion(NamedTuple):
 
     @classmethod
     def of(cls, sim: PhysicsBackend) -> _Motion:
-        _, _, _, *quaternion, x, y, z, p, q, r = sim.state.base.tolist()
-        (a, b, c), (d, e, f), (g, h, i) = axes(quaternion)
-        return cls(
-            velocity=(a * x + b * y + c * z, d * x + e * y + f * z, g * x + h * y + i * z),
-            rate=(a * p + b * q + c * r, d * p + e * q + f * r, g * p + h * q + i * r),
-            gravity=(-c, -f, -i),
-        )
+        _, _, _, qx, qy, qz, qw, x, y, z, p, q, r = sim.state.base.tolist()
+        (a, b, c), (d, e, f), (g, h, i) = axes_of(qx, qy, qz, qw)
+        velocity = (a * x + b * y + c * z, d * x + e * y + f * z, g * x + h * y + i * z)
+        rate = (a * p + b * q + c * r, d * p + e * q + f * r, g * p + h * q + i * r)
+        return cls(velocity, rate, (-c, -f, -i))
 
 
 class LeggedVelocity(Task):
@@ -123,7 +121,7 @@ class LeggedVelocity(Task):
         )
         wishes = self.draw_commands(rng)  # drawn in any case, so that a seed means one start
         self._commands = (wishes if self._fixed is None else np.array([self._fixed])).tolist()
-        self._command = self._commands[0]  # what the operator wants now, [3]
+        self._want(self._commands[0])
         self._steps = 0
         self._last_action = list(map(operator.truediv, legged.offset, self._units))  # [A] policy units
         self._last_velocity = sim.state.joint_velocity[self._rows].tolist()  # [A] rad/s
@@ -135,6 +133,12 @@ class LeggedVelocity(Task):
             feet=len(legged.feet), motors=len(legged.actions), mass_kg=legged.mass_kg, period_s=self._period_s
         )
         self._term_rows = StepRows(len(TERMS))  # of every step of the episode
+
+    def _want(self, command: list[float]) -> None:
+        """The operator wants that from now on, [3]."""
+        self._command = command
+        self._wanted_speed = math.hypot(*command[:2])  # m/s
+        self._is_moving = max(map(abs, command)) > MOVING_COMMAND
 
     def observe(self, sim: PhysicsBackend) -> Mapping[str, NDArray[Any] | Sequence[float]]:
         """IMU, command and joints; the trunk's velocity is not among them, as no sensor of the robot gives it."""
@@ -155,25 +159,26 @@ class LeggedVelocity(Task):
         """
         self._motion = motion = self._motion_now(sim)
         forces = sim.contact_forces(self._contact_links)
-        body_n, feet_n, limbs_n = (forces[part] for part in self._contact_parts)
+        body, feet, limbs = self._contact_parts
+        body_n, feet_n, limbs_n = forces[body], forces[feet], forces[limbs]
         self._speed = (
             locomotion.averaged(self._speed[0], motion.velocity[0], kept=self._kept),
             locomotion.averaged(self._speed[1], motion.velocity[1], kept=self._kept),
             locomotion.averaged(self._speed[2], motion.rate[2], kept=self._kept),
         )
-        feet = self.legged.feet_at(sim)
-        height = sim.ground.height
-        heights = [z - self.legged.sole_m - height(x, y) for x, y, z in feet]  # [K] m, of soles over the ground below
+        places = self.legged.feet_at(sim)  # [K] of (x, y, z) m
+        height, sole_m = sim.ground.height, self.legged.sole_m
+        heights = [z - sole_m - height(x, y) for x, y, z in places]  # [K] m, of soles over the ground below
         torque = sim.state.joint_effort[self._rows].tolist()  # [A] N·m
         velocity = sim.state.joint_velocity[self._rows].tolist()  # [A] rad/s
-        terms = self._terms(torque, velocity, command, feet, heights, limbs_n)
+        terms = self._terms(torque, velocity, command, places, heights, limbs_n)
         self._term_rows.add(list(terms.values()))
         power = list(map(operator.mul, torque, velocity))  # [A] W
         self._gait.step(self._command, self._speed, power_w=power, heights_m=heights, forces_n=feet_n)
         self._steps += 1
         if self._steps % self._command_steps == 0 and self._steps // self._command_steps < len(self._commands):
             # It changes with an observation; rewards follow from the next step on.
-            self._command = self._commands[self._steps // self._command_steps]
+            self._want(self._commands[self._steps // self._command_steps])
         fallen = max(body_n) > locomotion.BODY_CONTACT_N or motion.gravity[2] > self._tipped
         followed = self._gait.largest_error < SUCCESS_ERROR
         return Outcome(
@@ -209,7 +214,7 @@ class LeggedVelocity(Task):
         """
         wanted_x, wanted_y, wanted_yaw = self._command
         speed_x, speed_y, speed_yaw = self._speed
-        moving = max(map(abs, self._command)) > MOVING_COMMAND
+        moving = self._is_moving
         # Policy units; where their zero lies does not matter to a change.
         action = list(map(operator.truediv, command.tolist(), self._units))
         foot_speeds = [
@@ -219,7 +224,7 @@ class LeggedVelocity(Task):
         terms = {
             "linear_velocity": locomotion.tracking(
                 math.hypot(wanted_x - speed_x, wanted_y - speed_y),
-                math.hypot(wanted_x, wanted_y),
+                self._wanted_speed,
                 least=locomotion.LEAST_SPEED_M_S,
             ),
             "yaw_rate": locomotion.tracking(wanted_yaw - speed_yaw, wanted_yaw, least=locomotion.LEAST_TURN_RAD_S),

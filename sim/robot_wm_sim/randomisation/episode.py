@@ -42,8 +42,8 @@ class VariedMotors:
         self._latest_kp: NDArray[np.float64] | None = None  # of the drive that ours follows from
         self._latest_strength = 1.0
 
-    def driven(self, drive: Drive, time_s: float, *, is_same: bool = False) -> Drive:
-        """What comes of a drive at that time of the episode; valid until the next call.
+    def driven(self, drive: Drive, time_s: float, *, is_same: bool = False) -> tuple[Drive, bool]:
+        """What comes of a drive at that time of the episode, valid until the next call; and whether it did not change.
 
         ``is_same``: it is the drive of the last call, and nothing in it has changed.
         A battery's sag is renewed once a second: drives that change cost more than those that do not.
@@ -51,7 +51,7 @@ class VariedMotors:
         strength = self._strength * (1.0 - self._sag * min(math.floor(time_s) / self._episode_s, 1.0))
         ours = self._drive
         if is_same and strength == self._latest_strength:
-            return ours
+            return ours, True
         # The firmware counts from its encoder's zero: what it believes to be at p is at p - offset.
         np.subtract(drive.position, self._offset, out=ours.position)
         ours.velocity[:] = drive.velocity
@@ -61,7 +61,7 @@ class VariedMotors:
             np.multiply(drive.kp, strength * self._kp, out=ours.kp)
             np.multiply(drive.kd, strength * self._kd, out=ours.kd)
             np.multiply(drive.limit, strength, out=ours.limit)
-        return ours
+        return ours, False
 
 
 class Pushes:

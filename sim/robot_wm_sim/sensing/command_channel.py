@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from robot_wm_sim.sensing.delay import DelayLine, Item, delay_steps
+from robot_wm_sim.sensing.ahead import Ahead
+from robot_wm_sim.sensing.delay import DelayLine, Item, delays_steps
 from robot_wm_sim.sensing.sensor_model import SensorModel
 
 
@@ -12,11 +13,14 @@ class CommandChannel(DelayLine[Item]):
     """A delay line whose items are commands. Steps are physics steps."""
 
     def __init__(self, model: SensorModel, rate_hz: float, rng: np.random.Generator) -> None:
-        """``rate_hz`` is that of physics; ``rng`` is for jitter alone."""
+        """``rate_hz`` is that of physics; ``rng`` is for jitter alone, and ours from now on."""
         super().__init__()
-        self._model, self._rate_hz, self._rng = model, rate_hz, rng
+
+        def draw(count: int) -> list[int]:
+            return delays_steps(model.action_latency_s + model.jitter_s * rng.random(count), rate_hz)
+
+        self._late_steps = Ahead(draw)
 
     def send(self, command: Item, step: int) -> None:
         """Let a command go at ``step``."""
-        late_s = self._model.action_latency_s + self._model.jitter_s * self._rng.random()
-        self.put(command, step + delay_steps(late_s, self._rate_hz))
+        self.put(command, step + self._late_steps.take())

@@ -6,6 +6,9 @@ import math
 from collections import deque
 from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 Item = TypeVar("Item")
 
 
@@ -35,3 +38,9 @@ class DelayLine(Generic[Item]):
 def delay_steps(delay_s: float, rate_hz: float) -> int:
     """Whole physics steps nearest to a delay; of two as near the later one."""
     return math.floor(delay_s * rate_hz + 0.5)
+
+
+def delays_steps(delays_s: NDArray[np.float64], rate_hz: float) -> list[int]:
+    """`delay_steps` of each delay [K]."""
+    steps: list[int] = np.floor(delays_s * rate_hz + 0.5).astype(np.int64).tolist()
+    return steps

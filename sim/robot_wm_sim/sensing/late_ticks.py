@@ -47,18 +47,19 @@ class LateTicks:
 
     def run(self, command: NDArray[np.float64]) -> None:
         """One control period that begins with sending a command [A], SI."""
-        self._commands.send(command, self._step)
-        due = [] if self._model.is_exact else self._samples.due(self._step, self._period)
-        end = self._step + self._period
-        while self._step < end:
-            for arrived in self._commands.take(self._step):
-                self._held.take(arrived)
-            until = min(end, self._step + self._held.steps_left, self._commands.next_step or end, *due[:1])
-            steps = until - self._step
+        sim, held, commands, step = self._sim, self._held, self._commands, self._step
+        commands.send(command, step)
+        due = [] if self._model.is_exact else self._samples.due(step, self._period)
+        self._step = end = step + self._period
+        while step < end:
+            for arrived in commands.take(step):
+                held.take(arrived)
+            until = min(end, step + held.steps_left, commands.next_step or end, *due[:1])
             is_read = bool(due) and due[0] == until
-            drive = self._held.run(self._sim.state.joint_position, steps)
-            self._sim.run(drive, steps, refresh=is_read or until == end or self._held.moves)
-            self._step = until
+            drive = held.run(sim.state.joint_position, until - step)
+            refresh = is_read or until == end or held.moves
+            sim.run(drive, until - step, refresh=refresh, is_same=held.is_same)
+            step = until
             if is_read:
                 self._samples.read(due.pop(0), look=True)
 
@@ -68,5 +69,5 @@ class LateTicks:
             return dict(self._task.observe(self._sim)), self._sensors.pictures()
         reading = self._samples.latest(self._step)
         self._world.show(reading)
-        pictures = {name: picture.copy() for name, picture in reading.images.items()}  # readings share them
-        return {**self._task.observe(cast(PhysicsBackend, self._world)), **reading.fields}, pictures
+        values = {**self._task.observe(cast(PhysicsBackend, self._world)), **reading.fields}
+        return values, {name: picture.copy() for name, picture in reading.images.items()}  # readings share them

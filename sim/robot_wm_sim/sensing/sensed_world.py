@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from robot_wm_sim.backend import PhysicsBackend, RobotState
-from robot_wm_sim.frames import rotate
 from robot_wm_sim.sensing.reading import Reading
 
 
@@ -21,10 +20,4 @@ class SensedWorld:
 
     def show(self, reading: Reading) -> None:
         """Make ``state`` what this reading says."""
-        state, numbers = self.state, reading.numbers
-        joints = len(state.joint_position)
-        state.block[: 2 * joints] = numbers[: 2 * joints]
-        state.joint_effort[:] = numbers[2 * joints : 3 * joints]
-        rest = numbers[3 * joints :].tolist()
-        angular, position, linear, turn = rest[:3], rest[6:9], rest[9:12], rest[12:]
-        state.base[:] = (*position, *turn, *rotate(turn, linear), *rotate(turn, angular))
+        self.state.block[:] = reading.block

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from robot_wm.spec import ObservationField, Source
 from robot_wm_sim.backend import PhysicsBackend
-from robot_wm_sim.frames import Floats, Vector, rotate_inverse
+from robot_wm_sim.frames import Vector, rotate_inverse
 from robot_wm_sim.sensing.reading import Reading
 from robot_wm_sim.sensing.sample import Sample
 from robot_wm_sim.task import Task
@@ -71,47 +71,44 @@ class Sensors:
         self._velocity_before[:] = self._sim.state.base_linear_velocity
         self._elapsed_s = steps * self._physics_period_s
 
-    def read(self, time_s: float) -> Reading:
-        """A reading of now, without pictures."""
-        state, joints = self._sim.state, self.joints
-        base = state.base.tolist()  # once: to turn arrays' elements into floats costs more than to turn vectors
-        turn, linear, angular = base[3:7], rotate_inverse(base[3:7], base[7:10]), rotate_inverse(base[3:7], base[10:])
-        numbers = np.empty(3 * joints + 16)
-        numbers[: 2 * joints] = state.block[: 2 * joints]
-        numbers[2 * joints : 3 * joints] = state.joint_effort
-        numbers[3 * joints :] = (*angular, *self._acceleration(turn), *base[:3], *linear, *turn)
+    def read(self, time_s: float, *, look: bool = False) -> Reading:
+        """A reading of now, with ``look`` with pictures."""
         fields = {}
         if self.estimates:
             values = self._task.observe(self._sim)
             fields = {name: np.array(values[name], dtype=np.float64) for name in self.estimates}
-        return Reading(time_s, numbers, fields, {})
+        images = self.pictures() if look and self.images else {}
+        return Reading(time_s, self._sim.state.block.copy(), self._acceleration(), fields, images)
 
     def sample(self, reading: Reading) -> Sample:
         """A reading as messages tell it, with arrays of its own; pictures are shared."""
-        q, v, effort = reading.numbers[: 3 * self.joints].reshape(3, self.joints)
-        angular, acceleration, position, linear = reading.numbers[3 * self.joints : -4].reshape(4, 3).copy()
+        block, joints = reading.block, self.joints
+        base = block[2 * joints : 2 * joints + 13].tolist()
+        turn = base[3:7]
+        linear, angular = reading.erred or (rotate_inverse(turn, base[7:10]), rotate_inverse(turn, base[10:]))
         return Sample(
             time_s=reading.time_s,
             joint_names=self.joint_names,
-            joint_position=self._mixed(q),
-            joint_velocity=self._mixed(v),
-            joint_effort=self._mixed(effort),
-            orientation=reading.numbers[-4:].copy(),
-            angular_velocity=angular,
-            linear_acceleration=acceleration,
-            base_position=position,
-            linear_velocity=linear,
+            joint_position=self._mixed(block[:joints]),
+            joint_velocity=self._mixed(block[joints : 2 * joints]),
+            joint_effort=self._mixed(block[2 * joints + 13 :]),
+            orientation=np.array(turn),
+            angular_velocity=np.array(angular),
+            linear_acceleration=np.array(reading.acceleration or _UNKNOWN),
+            base_position=np.array(base[:3]),
+            linear_velocity=np.array(linear),
             fields={name: value.copy() for name, value in reading.fields.items()},
             images=dict(reading.images),
         )
 
-    def _acceleration(self, turn: Floats) -> Vector:
-        """What an accelerometer tells of the steps since ``before_run``, m/s² in axes of the base; NaN without one."""
+    def _acceleration(self) -> Vector | None:
+        """What an accelerometer tells of the steps since ``before_run``, m/s² in axes of the base."""
         if self._elapsed_s is None:
-            return _UNKNOWN
-        acceleration = (self._sim.state.base_linear_velocity - self._velocity_before) / self._elapsed_s
-        varied = self._sim.dynamics.gravity
-        return rotate_inverse(turn, acceleration + (self._up if varied is None else np.negative(varied)))
+            return None
+        state, varied = self._sim.state, self._sim.dynamics.gravity
+        acceleration = (state.base_linear_velocity - self._velocity_before) / self._elapsed_s
+        acceleration += self._up if varied is None else np.negative(varied)
+        return rotate_inverse(state.base_quaternion, acceleration)
 
     def pictures(self) -> dict[str, NDArray[np.uint8]]:
         """What the spec's cameras see now, by field: uint8 [H, W, 3]."""

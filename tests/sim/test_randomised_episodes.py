@@ -1,5 +1,6 @@
 """Episodes of randomised worlds: what each quantity does in them, and that nothing of one is left for the next."""
 
+import itertools
 import json
 import math
 
@@ -42,6 +43,27 @@ def trajectory(env, *, seed=5, draw=None, model=None, steps=STEPS):
 def assert_equal(one, other):
     for ours, theirs in zip(one[:3], other[:3], strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("backend", ["pybullet", "mujoco"])
+def test_drives_that_are_said_to_be_the_same_are(build_env, monkeypatch, backend):
+    """Late commands and readings cut a period into runs; a battery that sags renews the drives in between."""
+    ranges = {"battery_sag": 0.9, "action_latency_s": 0.006, "observation_latency_s": 0.004, "jitter_s": 0.006}
+    options = {"backend": backend, "randomisation": Randomisation.model_validate(ranges)}
+    env, other = build_env("a1_velocity", **options), build_env("a1_velocity", **options)
+    run, told = env.sim.run, []
+
+    def tell_anew(drive, steps, *, refresh=True, is_same=False):
+        numbers = b"".join(value.tobytes() for value in vars(drive).values())
+        told.append((is_same, numbers))
+        run(drive, steps, refresh=refresh)
+
+    monkeypatch.setattr(env.sim, "run", tell_anew)
+    assert_equal(trajectory(env, steps=55), trajectory(other, steps=55))
+    pairs = list(itertools.pairwise(told))
+    assert all(before == now for (_, before), (is_same, now) in pairs if is_same)
+    assert sum(is_same for _, (is_same, _) in pairs) > 55
+    assert sum(not is_same for _, (is_same, _) in pairs) > 55
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from robot_wm.errors import UserError
 from robot_wm_sim.drive import Drive
 from robot_wm_sim.frames import rotate_inverse
+from robot_wm_sim.sensing.ahead import Ahead
 from robot_wm_sim.sensing.channel import SensorChannel
 from robot_wm_sim.sensing.command_channel import CommandChannel
 from robot_wm_sim.sensing.delay import DelayLine, delay_steps
@@ -137,6 +138,53 @@ def test_a_lost_sample_is_the_last_one_once_more_and_nothing_else_of_the_rest_ch
     for was_lost, before, now, step in zip(lost, told, told[1:], range(1, 1001), strict=False):
         assert np.array_equal(before.joint_position, now.joint_position) == was_lost
         assert was_lost or now.time_s == step / RATE_HZ
+
+
+def test_the_k_th_sample_has_the_k_th_draws_whatever_is_drawn_ahead(steady):
+    """Logged episodes come again: noise, delays and losses are those of a generator that is asked sample by sample."""
+    model = SensorModel(
+        jitter_s=0.02, drop_probability=0.3, noise_std={"joint_position": 0.1}, bias={"joint_position": 0.5}
+    )
+    channel, turn_to = steady.channel(model, seed=9)
+    noise, fate = np.random.default_rng(9).spawn(2)
+    elements = sum(steady.sensors.elements.values())
+    read_at, told = 0, None
+    for step in range(300):
+        if step:
+            turn_to(step)
+        jitter, loss = fate.random(2)
+        if told is None or loss >= 0.3:
+            read_at = max(read_at, step - math.floor(jitter * 0.02 * RATE_HZ + 0.5))
+            told = SPEED * read_at / RATE_HZ + (noise.standard_normal(elements)[:12] * 0.1 + 0.5)
+        sample = channel.sample(step)
+        assert sample.time_s == read_at / RATE_HZ
+        assert sample.joint_position.tobytes() == told.tobytes()
+
+
+def test_commands_jitter_as_those_of_a_generator_that_is_asked_one_by_one():
+    model = SensorModel(action_latency_s=0.004, jitter_s=0.03)
+    channel, rng = CommandChannel(model, RATE_HZ, np.random.default_rng(5)), np.random.default_rng(5)
+    expected, arrived = [], {}
+    for step in range(1100):
+        if step % 10 == 0 and step < 1000:
+            channel.send(step, step)
+            expected.append(step + math.floor((0.004 + 0.03 * rng.random()) * RATE_HZ + 0.5))
+        arrived |= dict.fromkeys(channel.take(step), step)
+    assert [*arrived] == [*range(0, 1000, 10)]
+    assert [*arrived.values()] == np.maximum.accumulate(expected).tolist()  # none overtakes
+
+
+@given(asked=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 3)), max_size=40))
+def test_events_ahead_are_those_that_come(asked):
+    """Looking any distance ahead, and taking now and then, in any order."""
+    rng = np.random.default_rng(3)
+    ahead, past = Ahead(lambda count: rng.random(count).tolist()), 0
+    events = np.random.default_rng(3).random(500)
+    for distance, takes in asked:
+        assert ahead.peek(distance) == events[past + distance]
+        for _ in range(takes):
+            assert ahead.take() == events[past]
+            past += 1
 
 
 def test_a_sample_is_the_caller_s_own(steady):

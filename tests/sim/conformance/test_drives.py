@@ -98,6 +98,20 @@ def test_a_run_that_refreshes_nothing_is_the_first_part_of_a_longer_one(build_si
     np.testing.assert_array_equal(left.state.block, right.state.block)
 
 
+@pytest.mark.parametrize("kp", [0.0, 40.0])
+def test_drives_that_are_told_nothing_new_go_on_as_they_were_told(build_sim, kp):
+    left, right = (build_sim(Scene(robot=UNDAMPED, physics_rate_hz=RATE_HZ, ground=False)) for _ in range(2))
+    drive = free(UNDAMPED)
+    drive.position[:], drive.effort[:], drive.kp[:], drive.limit[:] = 0.5, 2.0, kp, 100.0
+    for sim in (left, right):
+        sim.place(joint_position=np.array([0.1, 1.0]))
+        sim.run(drive, 12)
+    for is_same in (False, True, False):  # again, and told anew after it
+        left.run(drive, 7, is_same=is_same)
+        right.run(drive, 7)
+        assert left.state.block.tobytes() == right.state.block.tobytes()
+
+
 @pytest.mark.parametrize("ahead", [0.01, 5.0, -5.0])  # rad; the last two ask for more than the motors have
 def test_drives_follow_their_equation(build_sim, ahead):
     sim = build_sim(Scene(robot=PANDA, physics_rate_hz=RATE_HZ))

@@ -86,8 +86,9 @@ _JOINT_UNITS = {
 
 
 def _number(value: Any, name: str, unit: str, *, least: float = -math.inf) -> float:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value < least:
+    # Nearly always a float, of which an abstract class need not be asked; a reset checks dozens.
+    is_number = isinstance(value, float) or (isinstance(value, numbers.Real) and not isinstance(value, bool))
+    if not (is_number and math.isfinite(value)) or value < least:
         wanted = "finite" if least == -math.inf else f"finite and at least {least:g}"
         raise UserError(f"dynamics: {name} is {value!r}, {unit}, but must be {wanted}")
     return float(value)

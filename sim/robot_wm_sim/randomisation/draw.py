@@ -6,6 +6,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Parts:
             elements=sensors.elements,
         )
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Of all numbers that can be drawn for this robot, in an order that no choice of ranges changes."""
         several = {

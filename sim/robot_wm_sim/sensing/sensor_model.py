@@ -89,7 +89,8 @@ class SensorModel:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    is_number = isinstance(value, float) or (isinstance(value, numbers.Real) and not isinstance(value, bool))
+    return is_number and math.isfinite(value)
 
 
 def _numbers(name: str, value: Any, least: float) -> float | tuple[float, ...]:

@@ -38,6 +38,7 @@ class Bounds(NamedTuple):
     unit: str
     low: float
     high: float
+    meaning: str = ""  # of the quantity, for people
 
     def problem(self, value: float) -> str:
         """Why ``value`` cannot be, empty where it can."""
@@ -47,28 +48,28 @@ class Bounds(NamedTuple):
 
 
 BOUNDS = {
-    "friction": Bounds("1", 0.0, 10.0),
-    "mass_scale": Bounds("1", 0.05, 20.0),
-    "base_mass_scale": Bounds("1", 0.05, 20.0),
-    "com_offset_m": Bounds("m", -1.0, 1.0),
-    "joint_friction": Bounds("1", 0.0, 1.0),
-    "joint_damping_s": Bounds("s", 0.0, 1.0),
-    "armature_s2": Bounds("s²", 0.0, 1.0),
-    "gravity_offset_m_s2": Bounds("m/s²", -9.8, 20.0),
-    "motor_strength": Bounds("1", 0.0, 5.0),
-    "kp_scale": Bounds("1", 0.0, 10.0),
-    "kd_scale": Bounds("1", 0.0, 10.0),
-    "battery_sag": Bounds("1", 0.0, 0.95),
-    "joint_offset_rad": Bounds("rad", -0.5, 0.5),
-    "observation_latency_s": Bounds("s", 0.0, 1.0),
-    "action_latency_s": Bounds("s", 0.0, 1.0),
-    "jitter_s": Bounds("s", 0.0, 1.0),
-    "drop_probability": Bounds("1", 0.0, 0.95),
-    "push_speed_m_s": Bounds("m/s", 0.0, 10.0),
-    "push_interval_s": Bounds("s", 0.1, 3600.0),
-    "noise_std": Bounds("the sensor's", 0.0, 1e3),
-    "bias": Bounds("the sensor's", -1e3, 1e3),
-    "terrain_height_m": Bounds("m", 0.0, LARGEST_HEIGHT_M),
+    "friction": Bounds("1", 0.0, 10.0, "Coulomb coefficient of the robot's links"),
+    "mass_scale": Bounds("1", 0.05, 20.0, "mass and inertia of every link, times this"),
+    "base_mass_scale": Bounds("1", 0.05, 20.0, "those of the base link, times this beside it"),
+    "com_offset_m": Bounds("m", -1.0, 1.0, "the base's centre of mass, along each axis"),
+    "joint_friction": Bounds("1", 0.0, 1.0, "dry friction, as a share of the motor's effort limit, added"),
+    "joint_damping_s": Bounds("s", 0.0, 1.0, "viscous friction, N·m·s/rad per N·m of the effort limit, added"),
+    "armature_s2": Bounds("s²", 0.0, 1.0, "inertia of the motors at the joint, kg·m² per N·m of the effort limit"),
+    "gravity_offset_m_s2": Bounds("m/s²", -9.8, 20.0, "gravity, added downwards"),
+    "motor_strength": Bounds("1", 0.0, 5.0, "all efforts of the motors and their limit, times this"),
+    "kp_scale": Bounds("1", 0.0, 10.0, "the drives' position gain, times this"),
+    "kd_scale": Bounds("1", 0.0, 10.0, "the drives' velocity gain, times this"),
+    "battery_sag": Bounds("1", 0.0, 0.95, "share of the strength that is lost by the end of an episode"),
+    "joint_offset_rad": Bounds("rad", -0.5, 0.5, "zero of each joint's encoder, in what is told and where drives go"),
+    "observation_latency_s": Bounds("s", 0.0, 1.0, "from a reading to the agent, to the physics step"),
+    "action_latency_s": Bounds("s", 0.0, 1.0, "from the agent to the drives, to the physics step"),
+    "jitter_s": Bounds("s", 0.0, 1.0, "up to so much more of both, sample by sample and command by command"),
+    "drop_probability": Bounds("1", 0.0, 0.95, "of a sample; the agent is told the last one again"),
+    "push_speed_m_s": Bounds("m/s", 0.0, 10.0, "change of the base's velocity by a push, in any horizontal direction"),
+    "push_interval_s": Bounds("s", 0.1, 3600.0, "between two pushes"),
+    "noise_std": Bounds("the sensor's", 0.0, 1e3, "white noise of each sensor's elements, by sensor"),
+    "bias": Bounds("the sensor's", -1e3, 1e3, "the same in every sample of an episode, by sensor, each element"),
+    "terrain_height_m": Bounds("m", 0.0, LARGEST_HEIGHT_M, "ground from its deepest valley to its highest peak"),
 }
 MOST_LEVELS = 1000
 # What some engine, or some robot (a base that is fixed, and cannot be pushed) or its task, does not have.
@@ -174,19 +175,19 @@ class Randomisation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # The physics engine's.
-    friction: Annotated[Range | None, _quantity("friction")] = None  # Coulomb coefficient of the robot's links
-    mass_scale: Annotated[Range | None, _quantity("mass_scale")] = None  # of all links, inertia too
-    base_mass_scale: Annotated[Range | None, _quantity("base_mass_scale")] = None  # of the base link, beside it
-    com_offset_m: Annotated[Range | None, _quantity("com_offset_m")] = None  # of the base's centre of mass, each axis
-    joint_friction: Annotated[Range | None, _quantity("joint_friction")] = None  # dry; share of the effort limit
-    joint_damping_s: Annotated[Range | None, _quantity("joint_damping_s")] = None  # added; N·m·s/rad per N·m of it
-    armature_s2: Annotated[Range | None, _quantity("armature_s2")] = None  # motors' inertia; kg·m² per N·m of it
-    gravity_offset_m_s2: Annotated[Range | None, _quantity("gravity_offset_m_s2")] = None  # added, downwards
+    friction: Annotated[Range | None, _quantity("friction")] = None
+    mass_scale: Annotated[Range | None, _quantity("mass_scale")] = None
+    base_mass_scale: Annotated[Range | None, _quantity("base_mass_scale")] = None
+    com_offset_m: Annotated[Range | None, _quantity("com_offset_m")] = None
+    joint_friction: Annotated[Range | None, _quantity("joint_friction")] = None
+    joint_damping_s: Annotated[Range | None, _quantity("joint_damping_s")] = None
+    armature_s2: Annotated[Range | None, _quantity("armature_s2")] = None
+    gravity_offset_m_s2: Annotated[Range | None, _quantity("gravity_offset_m_s2")] = None
     # The drives'.
-    motor_strength: Annotated[Range | None, _quantity("motor_strength")] = None  # all efforts, the limit too
+    motor_strength: Annotated[Range | None, _quantity("motor_strength")] = None
     kp_scale: Annotated[Range | None, _quantity("kp_scale")] = None
     kd_scale: Annotated[Range | None, _quantity("kd_scale")] = None
-    battery_sag: Annotated[Range | None, _quantity("battery_sag")] = None  # share of the strength lost in an episode
+    battery_sag: Annotated[Range | None, _quantity("battery_sag")] = None
     # Of encoders' zeros: one range for each joint by itself, or ranges by the names of joints.
     joint_offset_rad: Annotated[Range | dict[str, Range] | None, _one_or_by_joint("joint_offset_rad")] = None
     # The way to the agent and back; in place of the task's SensorModel, which says what they are.
@@ -194,8 +195,8 @@ class Randomisation(BaseModel):
     action_latency_s: Annotated[Range | None, _quantity("action_latency_s")] = None
     jitter_s: Annotated[Range | None, _quantity("jitter_s")] = None
     drop_probability: Annotated[Range | None, _quantity("drop_probability")] = None
-    noise_std: Annotated[dict[str, Range], _named("noise_std", "sensors")] = {}  # by sensor, SI
-    bias: Annotated[dict[str, Range], _named("bias", "sensors")] = {}  # by sensor, each element, SI
+    noise_std: Annotated[dict[str, Range], _named("noise_std", "sensors")] = {}
+    bias: Annotated[dict[str, Range], _named("bias", "sensors")] = {}
     # From outside: the base's velocity changes by so much, in a direction of its own, every so many seconds.
     push_speed_m_s: Annotated[Range | None, _quantity("push_speed_m_s")] = None
     push_interval_s: Annotated[Range | None, _quantity("push_interval_s")] = None

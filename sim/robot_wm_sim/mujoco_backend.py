@@ -79,6 +79,7 @@ class MuJoCoBackend(PhysicsBackend):
     def _name_parts(self, model: mujoco.MjModel) -> None:
         """Find MuJoCo's indices of joints by the names in the description."""
         robot = self.scene.robot
+        self._base_is_free = not robot.fixed_base
         joints = [model.joint(name) for name in robot.joint_names]
         motors = [model.joint(motor.name) for motor in robot.motors]
         self._positions = _places([joint.qposadr[0] for joint in joints])  # [J] along qpos
@@ -143,7 +144,7 @@ class MuJoCoBackend(PhysicsBackend):
         state, position, velocity = self.state, self._qpos, self._qvel
         state.joint_position[:] = position[self._positions]
         state.joint_velocity[:] = velocity[self._velocities]
-        if not self.scene.robot.fixed_base:
+        if self._base_is_free:
             # The base's joint is the first: x, y, z, then w, x, y, z; velocities in world axes, then rates in its own.
             px, py, pz, w, x, y, z = position[:7].tolist()
             vx, vy, vz, *rate = velocity[:6].tolist()

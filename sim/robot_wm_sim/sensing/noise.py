@@ -59,10 +59,10 @@ class Noise:
         drawn = rng.standard_normal((count, self._std.size))  # [count, E]
         drawn *= self._std
         drawn += self._bias
-        parts, joints = self._parts, self._base.start
+        parts, start = self._parts, self._base.start
         block = np.zeros((count, parts["joint_effort"].stop + 13))  # [count, 3J + 13]
-        block[:, :joints] = drawn[:, :joints]
-        block[:, joints : joints + 3] = drawn[:, parts["base_position"]]
+        block[:, :start] = drawn[:, :start]  # joints' positions and velocities, [count, 2J]
+        block[:, start : start + 3] = drawn[:, parts["base_position"]]
         block[:, self._base.stop :] = drawn[:, parts["joint_effort"]]
         x, y = drawn[:, parts["gravity"]].T / 2  # half angles of a tilt about the base's x and y
         norm = np.sqrt(1.0 + x * x + y * y)

@@ -179,6 +179,21 @@ class Dropping:
         return [0.0, 0.0] if self.steps < 4 else [2.0, {4: 10.0, 5: 0.0}.get(self.steps, 90.0)]
 
 
+def test_a_meter_stands_in_for_a_world_whose_commands_and_readings_come_late():
+    plain, metered = (make_env("a1_velocity", randomisation="stumbles").unwrapped for _ in range(2))
+    try:
+        metered.sim = meter = ImpactMeter(metered.sim, ("trunk",), after_steps=2)
+        told = []
+        for env in (plain, metered):
+            env.reset(seed=3)
+            told.append([env.step(np.float32(env.agent_spec.action.offset))[0]["joint_position"] for _ in range(5)])
+        np.testing.assert_array_equal(*told)
+        assert meter.impact is None
+    finally:
+        for env in (plain, metered):
+            env.close()
+
+
 def test_an_impact_is_the_motion_before_the_contact_and_the_largest_force_after_it():
     meter = ImpactMeter(Dropping(), ("trunk", "hip"), after_steps=2)
     meter.run(None, 3)

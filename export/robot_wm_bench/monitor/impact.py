@@ -46,7 +46,7 @@ class ImpactMeter:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._sim, name)
 
-    def run(self, drive: Drive, steps: int, *, refresh: bool = True) -> None:
+    def run(self, drive: Drive, steps: int, *, refresh: bool = True, is_same: bool = False) -> None:
         """See PhysicsBackend.run."""
         for _ in range(steps):
             state = self._sim.state

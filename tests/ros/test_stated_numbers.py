@@ -119,8 +119,13 @@ MEASURED = {
     ),
 }
 
-# Held word by word: by tests/docs/test_task_cards.py.
-GENERATED = {SIM: (r"<!-- cards of the tasks.*<!-- end of the cards -->",)}
+# Held word by word: by tests/docs/test_task_cards.py and test_quantities.py.
+GENERATED = {
+    SIM: (
+        r"<!-- cards of the tasks.*<!-- end of the cards -->",
+        r"<!-- what can be randomised.*<!-- end of what can be -->",
+    )
+}
 
 
 def constant(path, name):

@@ -95,7 +95,8 @@ def test_ranks_that_were_told_different_things_are_refused_in_one_line(tiny, on_
     config = tiny()
     done = on_two(config, "unequal")
     assert lines(done) == ["robot-wm: --envs: rank 1 has 3, rank 0 2; all ranks of a run need the same"]
-    assert re.findall(r"exitcode\s+: (\S+)", done.stderr) in (["2"], ["2", "2"])
+    codes = set(re.findall(r"exitcode\s+: (\S+)", done.stderr))
+    assert "2" in codes and codes <= {"2", "-15"}, "torchrun may end the other rank before it has ended itself"
     assert not config.folder.exists()
 
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 from launched import torchrun
 
+from robot_wm.learning.ranks import ALONE, Ranks
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.training import checkpoint, scalars
 from robot_wm.training.last_sound import LastSound
 from robot_wm.training.loop import Trainer
+from robot_wm.training.shares import own_config
 
 PROGRAM = Path(__file__).parent / "run_in_ranks.py"
 
@@ -119,3 +121,16 @@ def test_a_learner_goes_back_behind_an_update_that_a_lost_rank_left_half_done(ti
     sound = LastSound()
     sound.keep(learner, state)
     assert not sound.go_back(learner, state), "a learner that is not finite is gone back to"
+
+
+def test_each_rank_has_a_folder_and_a_seed_of_its_own(tiny):
+    config = tiny(seed=7)
+    assert own_config(config, ALONE) is config
+    others = []
+    for rank in (1, 2):
+        ranks = Ranks()
+        ranks.rank, ranks.size = rank, 3
+        others.append(own_config(config, ranks))
+    assert [other.folder.relative_to(config.folder).as_posix() for other in others] == ["ranks/1", "ranks/2"]
+    assert len({config.seed, *(other.seed for other in others)}) == 3
+    assert others[0].model_copy(update={"seed": 7, "run_dir": config.run_dir}) == config

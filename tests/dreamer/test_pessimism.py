@@ -124,7 +124,7 @@ class Doubtful:
     def doubt(self, feature, action):
         return self._doubt(action)
 
-    def update(self, batch, posterior, dtype):
+    def update(self, batch, posterior, dtype, ranks):
         return {}
 
     def tensors(self):

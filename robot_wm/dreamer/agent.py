@@ -12,6 +12,7 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.decoder import Decoder
 from robot_wm.dreamer.rssm import RSSM
 from robot_wm.learning.agent import Agent, Tick
+from robot_wm.learning.imagination import Imagination
 from robot_wm.nn.categorical import kl, sample
 from robot_wm.nn.encoder import Encoder, Inputs
 from robot_wm.nn.heads import FlagHead, PolicyHead, ScalarHead
@@ -143,6 +144,17 @@ class DreamerAgent(Agent):
         """
         deter = self.rssm.gru(deter, stoch, action)
         return deter, sample(self.rssm.prior_probs(deter), exp_gumbel).flatten(1)
+
+    def imagination(self, generator: torch.Generator | None = None) -> Imagination:
+        """The prior, with reward and continue head; see `robot_wm.learning.agent.Agent.imagination`."""
+        from robot_wm.dreamer.latent_model import DreamerLatentModel  # which is made of an agent
+
+        return Imagination(
+            DreamerLatentModel(self, generator=generator),
+            latent=lambda state: torch.cat([state["deter"], state["stoch"].flatten(1)], -1),
+            discount=1.0 - 1.0 / self.config.discount_horizon,
+            horizon=self.config.horizon,
+        )
 
     def acting(self) -> Iterator[nn.Parameter]:
         """The parameters of a tick; decoder, reward, continue flag and slow critic are not among them."""

@@ -26,11 +26,21 @@ class DreamerLatentModel(StagedModel):
     What the model has not seen must not look good: with an ``ensemble`` (`robot_wm.dreamer.pessimism`) each reward is
     less ``penalty`` times what its members disagree about, in nats. ``penalty`` in reward units a nat, by default what
     the agent was trained with; raises ValueError for one that is negative, or not 0 without an ensemble.
+
+    With ``generator`` the prior's classes are drawn from it, which is no longer pure: for who asks what the model
+    expects, and not what it holds most likely.
     """
 
-    def __init__(self, agent: DreamerAgent, ensemble: Ensemble | None = None, penalty: float | None = None) -> None:
+    def __init__(
+        self,
+        agent: DreamerAgent,
+        ensemble: Ensemble | None = None,
+        penalty: float | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
-        self.agent, self.ensemble = agent, ensemble
+        self.agent, self.ensemble, self._generator = agent, ensemble, generator
         self.action_dim, self.discrete = agent.action_dim, agent.discrete
         self.penalty = penalty if penalty is not None else agent.config.pessimism if ensemble else 0.0
         if not (math.isfinite(self.penalty) and self.penalty >= 0.0):
@@ -43,12 +53,19 @@ class DreamerLatentModel(StagedModel):
         agent, config = self.agent, self.agent.config
         latent = latent.expand(len(action), -1)
         deter, stoch = latent.split([config.deter, config.stoch * config.classes], -1)
-        greedy = torch.ones((), device=latent.device)
-        after = torch.cat(agent.advance(deter, stoch, action, greedy), -1)  # [N, L]
+        after = torch.cat(agent.advance(deter, stoch, action, self._exp_gumbel(latent)), -1)  # [N, L]
         if self.ensemble is None or not self.penalty:
             return after, after
         doubt = disagreement(self.ensemble(latent.to(agent.dtype), action))  # [N]
         return after, torch.cat([after, doubt.unsqueeze(-1)], -1)
+
+    def _exp_gumbel(self, latent: Tensor) -> Tensor:
+        """exp(Gumbel) that the prior's classes are drawn by: ones, which are greedy, without a generator."""
+        if self._generator is None:
+            return torch.ones((), device=latent.device)
+        config = self.agent.config
+        drawn = torch.empty((len(latent), config.stoch, config.classes), device=latent.device)
+        return drawn.exponential_(generator=self._generator).reciprocal_()  # [N, S, C]
 
     def outcome(self, shown: Tensor) -> Outcome:
         """See StagedModel."""

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robot_wm.learning.imagination import Imagination
 from robot_wm.replay.stored import Stored
 from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
 
@@ -65,6 +66,13 @@ class Agent(nn.Module, ABC):
     @abstractmethod
     def acting(self) -> Iterator[nn.Parameter]:
         """The parameters that `tick` and `explore` need, always in the same order: what an actor elsewhere is sent."""
+
+    def imagination(self, generator: torch.Generator | None = None) -> Imagination | None:
+        """Its latent model on the weights as they are; None where it has none that could be asked.
+
+        With ``generator`` what is random in the model is drawn from it, else the most likely is taken.
+        """
+        return None
 
     def parameter_count(self) -> int:
         """Parameters that are trained; averages of others are not among them."""

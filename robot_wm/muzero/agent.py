@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.learning.agent import Agent, Tick
+from robot_wm.learning.imagination import Imagination
 from robot_wm.muzero.config import MuZeroConfig
 from robot_wm.muzero.latent_model import MuZeroLatentModel
 from robot_wm.muzero.networks import Consistency, Networks
@@ -92,6 +93,15 @@ class MuZeroAgent(Agent):
             discount=self.config.discount,
             action_dim=self.action_dim,
             discrete=self.discrete,
+        )
+
+    def imagination(self, generator: torch.Generator | None = None) -> Imagination:
+        """g and f, of which nothing is random; see `robot_wm.learning.agent.Agent.imagination`."""
+        return Imagination(
+            self.latent_model(),
+            latent=lambda state: state["latent"],
+            discount=self.config.discount,
+            horizon=self.config.unroll,
         )
 
     def acting(self) -> Iterator[nn.Parameter]:

@@ -32,7 +32,10 @@ class Acted:
 
 
 class Actor:
-    """Carries the recurrent state of N environments and draws its own noise (float32 on CPU or CUDA)."""
+    """Carries the recurrent state of N environments and draws its own noise (float32 on CPU or CUDA).
+
+    Without ``searches`` it acts by ticks alone, as a robot does.
+    """
 
     def __init__(
         self,
@@ -42,10 +45,12 @@ class Actor:
         envs: int,
         seed: int,
         greedy: bool = False,
+        searches: bool = True,
         random_actions: RandomActions | None = None,
     ) -> None:
         self._random = random_actions or RandomActions()
         self._agent, self._spec, self._envs, self._greedy = agent, spec, envs, greedy
+        self._searches = searches and (agent.eval_search or not greedy)
         self._transform = ObservationTransform(spec, batch=envs)
         self._tick, self._explore = Thought(agent.tick), Thought(agent.explore)
         self._device = next(agent.acting()).device
@@ -60,7 +65,7 @@ class Actor:
         tensors = {name: torch.from_numpy(value).to(self._device) for name, value in inputs.items()}
         first = torch.from_numpy(is_first.astype(np.float32)).to(self._device)  # [N]
         # A random action needs no thought; what a thought would have kept beside the step stays unknown.
-        explores = not random and (self._agent.eval_search or not self._greedy)
+        explores = self._searches and not random
         noise = self._noise(self._agent.explore_noise if explores else self._agent.noise, proposes=explores)
         out = (self._explore if explores else self._tick)(Senses(tensors, first, self._state, noise))
         action = self._random_action(out.outputs["action"]) if random else out.outputs["action"]  # [N, A]
@@ -71,6 +76,11 @@ class Actor:
             value=out.outputs["value"].float().cpu().numpy(),
             surprise=out.outputs["surprise"].float().cpu().numpy(),
         )
+
+    @property
+    def state(self) -> Mapping[str, Tensor]:
+        """What the last tick left behind, [N, *shape] by name, and with it what was executed after it."""
+        return self._state
 
     def executed(self, action: NDArray[np.float32]) -> None:
         """Tell that ``action`` [N, A], in the model's unit, was executed in place of what `act` has just chosen."""

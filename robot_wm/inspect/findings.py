@@ -1,0 +1,95 @@
+"""What an audit finds wrong with a model, and the limits that it judges by.
+
+Each limit is a share, so that it means the same for every task; what is random is given two standard errors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from robot_wm.inspect.calibration import Mean, Reliability
+from robot_wm.inspect.comparison import Comparison, OneStep
+
+_SURE = 2.0  # standard errors
+
+
+class Limits(BaseModel):
+    """From where on something is a finding."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    gap: float = Field(default=0.1, gt=0, description="imagined less real return over the whole horizon, of its scale")
+    reward: float = Field(default=0.1, gt=0, description="a step's predicted less real reward, of the rewards' scale")
+    explained: float = Field(default=0.5, le=1, description="least share of the rewards' variance that is predicted")
+    value: float = Field(default=0.25, gt=0, description="value less real return, of its scale")
+    ends: float = Field(default=0.01, gt=0, description="predicted less real chance that the episode goes on, a step")
+    lag: float = Field(default=1.5, gt=1, description="squared reward error at no lag, over the least at another one")
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong, in one line."""
+
+    name: str
+    text: str
+
+
+def scale(returns: np.ndarray) -> float:
+    """What a gap of such returns is a share of: their mean magnitude or their spread, whichever is larger."""
+    known = returns[~np.isnan(returns)]
+    if not len(known):
+        return 1.0
+    return max(float(np.abs(known).mean()), float(known.std()), 1e-6)
+
+
+def clearly(off: Mean) -> float:
+    """How far a mean is from 0 at the least: less two standard errors, with its sign; 0 where it may be none."""
+    error = 0.0 if math.isnan(off.error) else off.error
+    return math.copysign(max(0.0, abs(off.value) - _SURE * error), off.value)
+
+
+def judge(
+    compared: Comparison,
+    steps: OneStep,
+    *,
+    gap: Mean,
+    reward: Reliability,
+    ends: Mean,
+    value: Reliability,
+    lags: dict[int, float],
+    not_again: int,
+    restored: int,
+    limits: Limits,
+) -> list[Finding]:
+    """Everything that is beyond its limit."""
+    found = []
+    if not_again:
+        told = f"{not_again} of {restored} restored episodes do not happen again: this simulator is not the one of the"
+        found.append(Finding("world", f"{told} replay"))
+    whole = scale(compared.real_returns[-1])
+    if abs(clearly(gap)) > limits.gap * whole:
+        kind = "more" if gap.value > 0 else "less"
+        told = f"{compared.horizon} steps are imagined to bring {abs(gap.value) / whole:.0%} {kind} than they bring"
+        found.append(Finding("gap", f"{told} (limit {limits.gap:.0%}): {gap.value:+.3g} of {whole:.3g}"))
+    of_step = scale(steps.reward)
+    if abs(clearly(reward.bias)) > limits.reward * of_step:
+        told = f"a step's reward is predicted {reward.bias.value / of_step:+.0%} off (limit {limits.reward:.0%})"
+        found.append(Finding("reward", f"{told}: {reward.bias.value:+.3g} of {of_step:.3g}"))
+    if reward.explained < limits.explained:
+        told = f"predictions explain {reward.explained:.0%} of what rewards vary by, a step ahead"
+        found.append(Finding("reward_explained", f"{told} (at least {limits.explained:.0%})"))
+    best = min(lags, key=lambda lag: lags[lag]) if not any(map(math.isnan, lags.values())) else 0
+    if best and lags[0] > limits.lag * lags[best]:
+        told = f"rewards are predicted as they come {abs(best)} steps {'later' if best > 0 else 'earlier'}"
+        found.append(Finding("lag", f"{told}: squared error {lags[0]:.3g}, with that lag {lags[best]:.3g}"))
+    if abs(clearly(ends)) > limits.ends:
+        told = f"the chance that the episode goes on is predicted {ends.value:+.2%} a step off"
+        found.append(Finding("ends", f"{told} (limit {limits.ends:.2%}); {int((1.0 - steps.went_on).sum())} ended"))
+    of_value = scale(compared.real_value)
+    if abs(clearly(value.bias)) > limits.value * of_value:
+        told = f"values are {value.bias.value / of_value:+.0%} off what the policy then gets (limit {limits.value:.0%})"
+        found.append(Finding("value", f"{told}: {value.bias.value:+.3g} of {of_value:.3g}"))
+    return found

@@ -1,0 +1,19 @@
+"""What an agent imagines with: its latent model, and what it takes to begin where a tick has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from robot_wm.search.latent_model import StagedModel
+
+
+class Imagination(NamedTuple):
+    """The model that an agent learned, for who compares what it promises with what comes of it."""
+
+    model: StagedModel
+    latent: Callable[[Mapping[str, Tensor]], Tensor]  # a tick's state [N, *shape] by name -> where the model is [N, L]
+    discount: float  # of a control step while the episode goes on; the model's own discounts hold it
+    horizon: int  # control steps that the agent learned to look ahead

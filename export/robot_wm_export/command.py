@@ -42,6 +42,8 @@ def export(
     planner_budget_ms: Annotated[float | None, Parameter(validator=Number(gt=0))] = None,
     planner_starts: Annotated[int | None, Parameter(validator=Number(gte=20))] = None,
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
+    max_gap: Annotated[float, Parameter(validator=Number(gt=0))] = 0.1,
+    allow: Annotated[bool, Parameter(negative="")] = False,
     seed: Seed = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -84,11 +86,17 @@ def export(
         Episodes of the task that tell whether it pays, each played with it and by the actor alone [default: 20].
     rollout_ticks
         Control steps of the task that are recorded and compared.
+    max_gap
+        Refuse an agent whose audit (`robot-wm audit`, or training's own) found imagined and real return further apart,
+        as a share, or anything else that is not as the model says. One that was never audited is not refused.
+    allow
+        Write it all the same; its manifest says what was found.
     seed
         Seeds the task and the noise of the recordings, and where the episodes start that a planner's worth is told by.
     json
         Print the result as one JSON object.
     """
+    from robot_wm.inspect.verdict import known_audit, require_real
     from robot_wm.runtime.bundle_writer import check_target
     from robot_wm.runtime.signature import load_private_key
     from robot_wm.training.checkpoint import load_agent
@@ -109,6 +117,9 @@ def export(
     with console.status("loading the checkpoint") as status:
         loaded = load_agent(checkpoint, which)
         config = loaded.state.config
+        audited = known_audit(loaded.path, loaded.state.reality)
+        if not allow:
+            require_real(audited, max_gap, origin=str(loaded.path))
         status.update(f"recording {rollout_ticks} ticks of {config.task}")
         spec, rollout = record_task(loaded, rollout_ticks, seed)
         ticks = None
@@ -119,7 +130,7 @@ def export(
             loaded.agent,
             spec,
             rollout,
-            loaded.lineage | {"bundle_version": bundle_version},
+            loaded.lineage | {"bundle_version": bundle_version, "reality": audited},
             out,
             sign,
             make_zip=make_zip,

@@ -152,7 +152,7 @@ def scalars(found: Audit) -> dict[str, float]:
         "real_return": float(np.nanmean(found.compared.real_returns[-1])),
         "reward_bias": found.reward.bias.value / of_reward,
         "reward_calibration_error": found.reward.calibration_error / of_reward,
-        "reward_explained": found.reward.explained,
+        "reward_error": found.reward.rms / of_reward,
         "continue_bias": found.goes_on.bias.value,
         "value_bias": found.value.bias.value / of_value,
         "value_calibration_error": found.value.calibration_error / of_value,

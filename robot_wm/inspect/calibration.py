@@ -43,7 +43,7 @@ class Reliability(NamedTuple):
     counts: NDArray[np.int64]  # [B]
     bias: Mean  # predicted less real
     calibration_error: float  # mean of |predicted - real| over bins, weighted by their counts
-    explained: float  # share of the real variance that the predictions explain; NaN where nothing varies
+    rms: float  # root mean square of predicted less real
 
 
 def reliability(predicted: Floats, real: Floats, group: NDArray[np.int64], *, bins: int = BINS) -> Reliability:
@@ -53,14 +53,13 @@ def reliability(predicted: Floats, real: Floats, group: NDArray[np.int64], *, bi
     means = np.array([[predicted[part].mean(), real[part].mean()] for part in parts]).reshape(-1, 2)
     counts = np.array([len(part) for part in parts], np.int64)
     off = np.abs(means[:, 0] - means[:, 1])
-    variance = float(real.var()) if len(real) else 0.0
     return Reliability(
         predicted=means[:, 0],
         real=means[:, 1],
         counts=counts,
         bias=Mean.of(predicted - real, group),
         calibration_error=float((off * counts).sum() / max(1, counts.sum())),
-        explained=1.0 - float(((predicted - real) ** 2).mean()) / variance if variance > 1e-12 else float("nan"),
+        rms=float(np.sqrt(((predicted - real) ** 2).mean())) if len(real) else float("nan"),
     )
 
 

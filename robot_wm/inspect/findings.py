@@ -24,7 +24,7 @@ class Limits(BaseModel):
 
     gap: float = Field(default=0.1, gt=0, description="imagined less real return over the whole horizon, of its scale")
     reward: float = Field(default=0.1, gt=0, description="a step's predicted less real reward, of the rewards' scale")
-    explained: float = Field(default=0.5, le=1, description="least share of the rewards' variance that is predicted")
+    reward_error: float = Field(default=0.5, gt=0, description="root mean square error of that, of the same scale")
     value: float = Field(default=0.25, gt=0, description="value less real return, of its scale")
     ends: float = Field(default=0.01, gt=0, description="predicted less real chance that the episode goes on, a step")
     lag: float = Field(default=1.5, gt=1, description="squared reward error at no lag, over the least at another one")
@@ -78,9 +78,9 @@ def judge(
     if abs(clearly(reward.bias)) > limits.reward * of_step:
         told = f"a step's reward is predicted {reward.bias.value / of_step:+.0%} off (limit {limits.reward:.0%})"
         found.append(Finding("reward", f"{told}: {reward.bias.value:+.3g} of {of_step:.3g}"))
-    if reward.explained < limits.explained:
-        told = f"predictions explain {reward.explained:.0%} of what rewards vary by, a step ahead"
-        found.append(Finding("reward_explained", f"{told} (at least {limits.explained:.0%})"))
+    if reward.rms > limits.reward_error * of_step:
+        told = f"a step's reward is predicted with an error of {reward.rms / of_step:.0%}"
+        found.append(Finding("reward_error", f"{told} of its scale {of_step:.3g} (limit {limits.reward_error:.0%})"))
     best = min(lags, key=lambda lag: lags[lag]) if not any(map(math.isnan, lags.values())) else 0
     if best and lags[0] > limits.lag * lags[best]:
         told = f"rewards are predicted as they come {abs(best)} steps {'later' if best > 0 else 'earlier'}"

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robot_wm.errors import StoppedError
 from robot_wm.inspect.starts import Start
 from robot_wm.inspect.world import World
 from robot_wm.learning.agent import Agent
@@ -40,6 +41,7 @@ class Lived:
     end: End = "steps"
     deviation: float = 0.0  # largest of any observation from the recorded one, in spreads of its field
     deviates_from: int | None = None  # the first step at which it is no longer the recorded one
+    command: list[NDArray[np.float32]] = field(default_factory=list)  # K of [A] SI, or one-hot
     reward: list[float] = field(default_factory=list)  # K
     value: list[float] = field(default_factory=list)  # K + 1
     surprise: list[float] = field(default_factory=list)  # K + 1
@@ -75,8 +77,8 @@ def relive(
     """Come to each start again and let the policy act for up to ``steps`` control steps, or to the episode's end.
 
     Latents are kept at the start, every ``keep_every`` steps before and after it, and where the episode ends.
-    ``on_lived`` hears of as many starts as are done. Stops early, with what is done, once ``go_on`` says no. Raises
-    UserError for an agent without a model, and for a task that is not the agent's.
+    ``on_lived`` hears of as many starts as are done. Raises UserError for a task that is not the agent's, and
+    StoppedError once ``go_on``, which is asked before each step, says no.
     """
     by_engine: dict[str, list[Start]] = defaultdict(list)
     for start in starts:
@@ -89,12 +91,10 @@ def relive(
         envs = [world.make(engine, spec) for _ in range(width)]
         try:
             for first in range(0, len(here), width):
-                if not go_on():
-                    return found
                 group = here[first : first + width]
-                found += _Group(agent, spec, world, envs[: len(group)], group, seed + first, greedy, keep_every).run(
-                    steps
-                )
+                here_envs = envs[: len(group)]
+                alive = _Group(agent, spec, world, here_envs, group, seed + first, greedy, keep_every)
+                found += alive.run(steps, go_on)
                 on_lived(len(group))
         finally:
             for env in envs:
@@ -125,7 +125,8 @@ class _Group:
         self._spread = [_spreads(start) for start in starts]
 
     @torch.inference_mode()
-    def run(self, steps: int) -> list[Lived]:
+    def run(self, steps: int, go_on: Callable[[], bool]) -> list[Lived]:
+        """Each to ``steps`` control steps after its start, or to its end."""
         rows, envs = self._rows, self._envs
         obs = [self._world.restart(env, row.start.episode)[0] for env, row in zip(envs, rows, strict=True)]
         running = np.ones(len(rows), np.bool_)
@@ -149,6 +150,8 @@ class _Group:
             running &= [row.end == "steps" and row.steps < row.start.step + steps for row in rows]
             if not running.any():
                 return rows
+            if not go_on():
+                raise StoppedError
             self._predict(running, torch.from_numpy(action))
             for w in np.flatnonzero(running).tolist():
                 obs[w] = self._step(w, command[w], k)
@@ -156,8 +159,8 @@ class _Group:
 
     def _step(self, w: int, command: NDArray[np.float32], k: int) -> Mapping[str, Any]:
         row = self._rows[w]
-        action: Any = int(command.argmax()) if self._spec.action.is_discrete else command
-        observation, reward, terminated, truncated, info = self._envs[w].step(action)
+        row.command.append(command)
+        observation, reward, terminated, truncated, info = self._envs[w].step(executable(self._spec, command))
         row.reward.append(float(reward))
         told = info.get("terms")
         for name, value in told.items() if isinstance(told, Mapping) else ():
@@ -189,6 +192,11 @@ class _Group:
             row.deviation = max(row.deviation, off)
             if off > SAME and row.deviates_from is None:
                 row.deviates_from = k
+
+
+def executable(spec: AgentSpec, command: NDArray[np.float32]) -> Any:
+    """What an environment's step takes for a command [A]: itself, or the number of a discrete action."""
+    return int(command.argmax()) if spec.action.is_discrete else command
 
 
 def _spreads(start: Start) -> dict[str, NDArray[np.float64]]:

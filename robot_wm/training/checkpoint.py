@@ -70,6 +70,7 @@ class RunState(BaseModel):
     ranks: int = 1  # that made it, each of which has a part of the replay
     best_return: float | None = None
     evaluation: dict[str, Any] = {}
+    reality: dict[str, Any] = {}  # what the last audit told; empty where there was none
     git_commit: str = ""
 
     @property
@@ -302,6 +303,7 @@ def load_agent(path: Path, which: Which = "best") -> LoadedAgent:
         "env_steps": state.env_steps,
         "updates": state.updates,
         "evaluation": state.evaluation,
+        "reality": state.reality,
         "checkpoint": path.name,
     }
     return LoadedAgent(agent=agent.eval(), spec=spec, lineage=lineage, state=state, path=path)

@@ -114,6 +114,10 @@ class RunSettings(BaseModel):
     predict_every_steps: PositiveInt | None = Field(
         default=None, description="policy steps between open-loop predictions written to the log [off]"
     )
+    audit_every_steps: PositiveInt | None = Field(
+        default=None, description="policy steps between audits of what is imagined against what comes, reality/* [off]"
+    )
+    audit_states: PositiveInt = Field(default=16, description="states that an audit restores in the simulator")
     checkpoint_every_steps: PositiveInt = Field(default=10_000, description="policy steps between checkpoints")
     checkpoints_kept: PositiveInt = Field(default=2, description="newest checkpoints kept beside the best one")
     stop_at_return: float | None = Field(default=None, description="stop once an evaluation's mean return reaches this")

@@ -1,4 +1,4 @@
-"""Looks at a learner that change nothing of it: greedy episodes, and pictures of what it predicts."""
+"""Looks at a learner that change nothing of it: greedy episodes, audits, and pictures of what it predicts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from robot_wm.learning.agent import Agent
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.learning.learner import Learner
 from robot_wm.replay.mixture import Mixture
+from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
 from robot_wm.training.batched_evaluation import evaluate
+from robot_wm.training.checkpoint import RunState
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.film import write_film
+from robot_wm.training.reality import look_at_reality
 from robot_wm.training.scalars import Log
 from robot_wm.training.stopping import StopRequest
 
@@ -34,6 +37,17 @@ def evaluated(agent: Agent, config: TrainConfig, stop: StopRequest, go_on: Calla
             )
     except StoppedError:
         return None
+
+
+def audited(
+    agent: Agent, store: EpisodeStore, state: RunState, stop: StopRequest, go_on: Callable[[], bool]
+) -> dict[str, float]:
+    """What `look_at_reality` finds; nothing where it was told to stop before it had a result."""
+    try:
+        with stop.bounded():
+            return look_at_reality(agent, store, state, go_on=go_on)
+    except StoppedError:
+        return {}
 
 
 def show_predictions(

@@ -10,7 +10,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from robot_wm import figures
 from robot_wm.agents import agent_kind
 from robot_wm.errors import StoppedError, UserError
 from robot_wm.learning.ranks import ALONE, RankLostError, Ranks
-from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.saved import SavedReplay
 from robot_wm.spec import AgentSpec
 from robot_wm.training import checkpoint
@@ -34,10 +33,10 @@ from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.git import git_commit
 from robot_wm.training.initial import take_weights
 from robot_wm.training.last_sound import LastSound
-from robot_wm.training.looks import evaluated, show_predictions
+from robot_wm.training.looks import audited, evaluated, show_predictions
 from robot_wm.training.offline import updates_to_next_mark
 from robot_wm.training.peers import PeerTerminatedError
-from robot_wm.training.replay_memory import replay_capacity
+from robot_wm.training.replay_memory import make_sampler, replay_capacity
 from robot_wm.training.run_folder import Start, only_writer, open_store
 from robot_wm.training.run_scalars import run_scalars
 from robot_wm.training.saves import Saves, restore
@@ -96,16 +95,7 @@ class Trainer:
         config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
         self.learner = kind.make_learner(agent, settings, self.device, config.seed)
         self.agent = self.learner.agent
-        self.sampler = SequenceSampler(
-            self.spec,
-            capacity_steps=capacity,
-            length=settings.batch_length,
-            streams=config.envs,
-            stored=agent.stored,
-            seed=config.seed,
-            priority_exponent=settings.priority_exponent,
-            priority_correction=settings.priority_correction,
-        )
+        self.sampler = make_sampler(config, self.spec, agent.stored)
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit(), ranks=ranks.size)
         self._schedule = config.schedule(ranks.size)
         self._actor_rng: torch.Tensor | None = None
@@ -335,6 +325,8 @@ class Trainer:
             self._evaluate()
         if state.updates and config.predict_every_steps and self._due(config.predict_every_steps, "predict"):
             show_predictions(self.learner, self.sources.mixture, state.progress, config, self.spec, self._log)
+        if state.updates and config.audit_every_steps and self._due(config.audit_every_steps, "audit"):
+            self._audit()
         if self._due(config.checkpoint_every_steps, "checkpoint"):
             self._check_finite()
             self._save()
@@ -371,6 +363,11 @@ class Trainer:
             checkpoint.mark_best(self.run, self._save())
         if config.stop_at_return is not None and result["return_mean"] >= config.stop_at_return:
             self.stop("return")
+
+    def _audit(self) -> None:
+        state = self.state
+        values = self.ranks.told(lambda: audited(self.agent, self.store, state, self._stop, self._nothing_heard))
+        self._log.scalars(state.progress, values)
 
     def _check_finite(self) -> None:
         name = self.learner.first_nonfinite()

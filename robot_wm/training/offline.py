@@ -31,6 +31,9 @@ class NoCollector:
 
 
 def updates_to_next_mark(config: TrainConfig, progress: int) -> int:
-    """Updates from ``progress`` to where a log, an evaluation, a prediction, a checkpoint or the end is due."""
-    every = (config.log_every_steps, config.eval_every_steps, config.predict_every_steps, config.checkpoint_every_steps)
+    """Updates from ``progress`` to where the next of what is done every so often, or the end, is due."""
+    every = (
+        *(config.log_every_steps, config.eval_every_steps, config.predict_every_steps),
+        *(config.audit_every_steps, config.checkpoint_every_steps),
+    )
     return min(config.steps - progress, *(each - progress % each for each in every if each))

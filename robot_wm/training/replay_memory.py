@@ -1,4 +1,4 @@
-"""How many steps the replay keeps in memory: as many as are asked for, or as fit."""
+"""What the replay keeps in memory, and how many steps of it: as many as are asked for, or as fit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from robot_wm.errors import UserError
 from robot_wm.replay.rings import ring_bytes_per_step
+from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.stored import Stored
 from robot_wm.spec import AgentSpec
 from robot_wm.training.config import TrainConfig
@@ -17,6 +18,22 @@ MOST_STEPS = 1_000_000  # more than that few runs ever collect
 # of an older version, which is one file, is in memory twice while it is read.
 _SHARE = 0.25
 _GIB = 2**30
+
+
+def make_sampler(config: TrainConfig, spec: AgentSpec, stored: Sequence[Stored]) -> SequenceSampler:
+    """The sampler of a run whose capacity is settled; ``stored`` is what the agent keeps beside each step."""
+    settings = config.settings
+    assert config.replay_capacity_steps is not None
+    return SequenceSampler(
+        spec,
+        capacity_steps=config.replay_capacity_steps,
+        length=settings.batch_length,
+        streams=config.envs,
+        stored=stored,
+        seed=config.seed,
+        priority_exponent=settings.priority_exponent,
+        priority_correction=settings.priority_correction,
+    )
 
 
 def replay_capacity(

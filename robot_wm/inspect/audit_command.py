@@ -1,0 +1,154 @@
+"""`robot-wm audit`: does a world model promise what its simulator keeps?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from robot_wm.console import emit, messages, progress
+from robot_wm.errors import UserError
+from robot_wm.options import NotNegative, Positive, Seed, Which
+
+if TYPE_CHECKING:
+    from robot_wm.replay.store import EpisodeStore
+    from robot_wm.training.checkpoint import LoadedAgent
+
+_PLAYED_STEPS = 4000  # control steps of an agent that comes without a replay
+
+
+def audit_command(
+    source: str,
+    /,
+    *,
+    replay: str | None = None,
+    out: Path | None = None,
+    which: Which = "best",
+    states: Annotated[int, Positive] = 64,
+    horizon: Annotated[int | None, Positive] = None,
+    steps: Annotated[int, Positive] = 100,
+    draws: Annotated[int, Positive] = 16,
+    newest_steps: Annotated[int | None, Positive] = None,
+    max_gap: Annotated[float, Positive] = 0.1,
+    option: dict[str, str] | None = None,
+    backend: str | None = None,
+    sampled: Annotated[bool, Parameter(negative="")] = False,
+    clips: Annotated[int, NotNegative] = 5,
+    seed: Seed = 0,
+    json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Compare what a model imagines from real states with what its policy then really gets from them.
+
+    States of the replay are restored in the simulator; from each the policy acts there and in the model. Told are the
+    gap of returns by horizon and by reward term, how well reward, value and the chance that the episode goes on are
+    calibrated, and where the model is exploited. The folder gets audit.html (with a clip of each exploited state),
+    audit.json and the pictures. Exit code 1 where anything is beyond its limit.
+
+    Parameters
+    ----------
+    source
+        Run's folder, checkpoint's folder or zoo:NAME.
+    replay
+        Store with real states, PATH[@VERSION|TAG], or a run's folder [default: the run's own, as the checkpoint left
+        it; an agent without one first plays 4000 control steps of its task].
+    out
+        Folder of the report [default: audit beside the run's checkpoints].
+    which
+        Of a run's checkpoints: best by evaluation (the newest where none was evaluated), or latest.
+    states
+        States that are restored; further ones are taken from what is lived after them.
+    horizon
+        Control steps to imagine [default: as many as the agent learned to look ahead].
+    steps
+        Control steps that the policy acts from each restored state.
+    draws
+        Imagined futures of each state, where the model is random.
+    newest_steps
+        Take states from that many newest steps of the replay only.
+    max_gap
+        Gap of imagined and real return, as a share, from which on it is a finding.
+    option
+        Options of the task, such as --option.randomisation mild, that change the world under the model; by default it
+        is that of each recorded episode.
+    backend
+        Physics engine, short for --option.backend: pybullet or mujoco [default: the episode's].
+    sampled
+        Let the policy act with its noise, as it explores, not greedily, as on a robot.
+    clips
+        Exploited states to film.
+    seed
+        Seeds which states are taken, and all noise.
+    json
+        Print the result as one JSON object.
+    """
+    from robot_wm.evaluation.task_flags import short_options
+    from robot_wm.inspect.audit import AuditPlan, audit
+    from robot_wm.inspect.audit_page import PAGE, write_audit
+    from robot_wm.inspect.findings import Limits
+    from robot_wm.inspect.world import World
+    from robot_wm.tasks import parse_options
+    from robot_wm.training.checkpoint import load_agent
+    from robot_wm.zoo.catalog import locate_weights
+
+    weights = locate_weights(source)
+    _refuse_bundle(weights)
+    loaded = load_agent(weights, which)
+    config = loaded.state.config
+    given = option or {}
+    changed = parse_options(given) | short_options(config.task, loaded.spec, given, backend=backend, command=None)
+    folder = out if out is not None else _folder(loaded, source)
+    plan = AuditPlan(
+        states=states,
+        horizon=horizon,
+        steps=steps,
+        draws=draws,
+        greedy=not sampled,
+        seed=seed,
+        newest_steps=newest_steps,
+        limits=Limits(gap=max_gap),
+    )
+    store = _store(loaded, replay, folder, seed)
+    world = World(config.task, config.task_options, changed)
+    with progress() as bar:
+        row = bar.add_task("audit", total=states, note="")
+        found = audit(loaded.agent, store, world, plan, on_lived=lambda count: bar.advance(row, count))
+    of: dict[str, Any] = {"source": source, "checkpoint": loaded.path.name, "replay": f"{store.path}@{store.version}"}
+    if changed:
+        of["changed"] = changed
+    result = write_audit(folder, found, store.spec, world, of=of, clips=clips)
+    emit(result, as_json=json, title=f"audit of {source}")
+    messages().print(f"report: {folder / PAGE}")
+    if found.findings:
+        raise SystemExit(1)
+
+
+def _refuse_bundle(path: Path) -> None:
+    from robot_wm.runtime.manifest import MANIFEST
+
+    if path.suffix == ".zip" or (path / MANIFEST).is_file():
+        told = "a bundle holds the tick that acts, and no model that could be asked"
+        raise UserError(f"{path}: {told}; audit the run or checkpoint that it was exported from")
+
+
+def _folder(loaded: LoadedAgent, source: str) -> Path:
+    run = loaded.path.parent.parent
+    return run / "audit" if (run / "checkpoints").is_dir() else Path("runs") / f"audit_{source.replace(':', '_')}"
+
+
+def _store(loaded: LoadedAgent, replay: str | None, folder: Path, seed: int) -> EpisodeStore:
+    """The replay that was named, else the run's as the checkpoint left it, else one that the agent plays now."""
+    from robot_wm.replay.store import EpisodeStore
+    from robot_wm.training.rehearsal import rehearse
+    from robot_wm.training.replay_source import ReplaySource
+
+    if replay is not None:
+        try:
+            source = ReplaySource.parse(replay)
+        except ValueError as error:
+            raise UserError(f"--replay: {error}") from None
+        return EpisodeStore.open(source.store, loaded.spec, version=source.version)
+    own = loaded.path.parent.parent / "replay"
+    if own.is_dir():
+        return EpisodeStore.open(own, loaded.spec, version=loaded.state.replay_version or None)
+    return rehearse(loaded, folder / "played", steps=_PLAYED_STEPS, seed=seed)

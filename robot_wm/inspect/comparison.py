@@ -40,7 +40,6 @@ class Comparison:
     group: NDArray[np.int64]  # [N]
     imagined: Imagined  # [H, N] each
     real_returns: Floats  # [H, N] discounted sums of the rewards of steps 1..h
-    real_alive: Floats  # [H, N] 1 or 0: whether the episode went on after step h
     value: Floats  # [N] the critic's
     real_value: Floats  # [N] discounted return of all steps that were lived, and the critic's word for what follows
     bootstrapped: Floats  # [N] that word's weight: 0 where the episode ended for good
@@ -88,7 +87,6 @@ def compare(
         group=group,
         imagined=imagined,
         real_returns=np.stack([_returns(s.lived.reward, s, horizon, discount) for s in states], 1),
-        real_alive=np.stack([_alive(s, horizon) for s in states], 1),
         value=values[:, 0],
         real_value=values[:, 1],
         bootstrapped=values[:, 2],
@@ -138,16 +136,6 @@ def _returns(values: Sequence[float], state: State, horizon: int, discount: floa
     sums = np.cumsum(coming * discount ** np.arange(len(coming)))
     rest = sums[-1] if state.lived.terminated else np.nan
     return np.concatenate([sums, np.full(horizon - len(sums), rest)])
-
-
-def _alive(state: State, horizon: int) -> Floats:
-    left = state.lived.steps - state.step
-    alive = np.ones(horizon)
-    if left <= horizon:
-        alive[left:] = np.nan
-        if state.lived.terminated:
-            alive[left - 1 :] = 0.0
-    return alive
 
 
 def _value(state: State, discount: float) -> tuple[float, float, float]:

@@ -23,6 +23,7 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     gap: float = Field(default=0.1, gt=0, description="imagined less real return over the whole horizon, of its scale")
+    states: float = Field(default=0.2, gt=0, description="how far states' gaps lie around that, of the same scale")
     reward: float = Field(default=0.1, gt=0, description="a step's predicted less real reward, of the rewards' scale")
     reward_error: float = Field(default=0.5, gt=0, description="root mean square error of that, of the same scale")
     value: float = Field(default=0.25, gt=0, description="value less real return, of its scale")
@@ -51,6 +52,11 @@ def clearly(off: Mean) -> float:
     return math.copysign(max(0.0, abs(off.value) - _SURE * error), off.value)
 
 
+def state_error(compared: Comparison) -> float:
+    """Standard deviation over states of imagined less real return over the whole horizon, reward units."""
+    return float(np.nanstd(compared.imagined.returns[-1] - compared.real_returns[-1]))
+
+
 def judge(
     compared: Comparison,
     steps: OneStep,
@@ -74,6 +80,9 @@ def judge(
         kind = "more" if gap.value > 0 else "less"
         told = f"{compared.horizon} steps are imagined to bring {abs(gap.value) / whole:.0%} {kind} than they bring"
         found.append(Finding("gap", f"{told} (limit {limits.gap:.0%}): {gap.value:+.3g} of {whole:.3g}"))
+    if (apart := state_error(compared)) > limits.states * whole:
+        told = f"a state's imagined return is {apart / whole:.0%} off its real one, beside what all are off"
+        found.append(Finding("states", f"{told} (limit {limits.states:.0%}): good states are not told from bad ones"))
     of_step = scale(steps.reward)
     if abs(clearly(reward.bias)) > limits.reward * of_step:
         told = f"a step's reward is predicted {reward.bias.value / of_step:+.0%} off (limit {limits.reward:.0%})"

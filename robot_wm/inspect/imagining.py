@@ -24,9 +24,6 @@ class Imagined(NamedTuple):
     """Means over draws; everything is discounted by the model, whose discount holds the chance that it goes on."""
 
     returns: Floats  # [H, N] of the rewards of steps 1..h
-    alive: Floats  # [H, N] chance that the episode goes on after step h
-    spread: Floats  # [H, N] standard deviation of the draws' returns
-    reward: Floats  # [H, N] of step h alone, not discounted
     terms: Floats  # [H, N, P] discounted sums of what the probe reads off the latents of steps 1..h
 
 
@@ -67,13 +64,14 @@ def _rollout(
     rows = len(latent)
     weight, total = torch.ones(rows, device=latent.device), torch.zeros(rows, device=latent.device)
     terms = np.zeros((rows, 0 if probe is None else len(probe.names)))
-    kept: list[list[Floats]] = [[] for _ in Imagined._fields]
+    totals, sums = [], []
 
-    def drawn(values: Tensor | Floats) -> Floats:
-        array = values.double().cpu().numpy() if isinstance(values, Tensor) else values
-        return array.reshape(rows // draws, draws, *array.shape[1:])  # type: ignore[no-any-return]
+    def mean(values: Floats) -> Floats:
+        """Over draws."""
+        found: Floats = values.reshape(rows // draws, draws, *values.shape[1:]).mean(1)
+        return found
 
-    for step in range(1, horizon + 1):
+    for _ in range(horizon):
         policy = model.policy(latent)
         noise = torch.zeros_like(policy.first)
         if not greedy:
@@ -87,11 +85,9 @@ def _rollout(
         if probe is not None:
             terms = terms + weight.double().cpu().numpy()[:, None] * probe.predict(latent.float().cpu().numpy())
         weight = weight * discount
-        goes_on = (weight / imagination.discount**step).clamp(0.0, 1.0)
-        each = (drawn(total), drawn(goes_on), drawn(total), drawn(reward), drawn(terms))
-        for name, values, into in zip(Imagined._fields, each, kept, strict=True):
-            into.append(values.std(1) if name == "spread" else values.mean(1))
-    return Imagined(*(np.stack(values) for values in kept))
+        totals.append(mean(total.double().cpu().numpy()))
+        sums.append(mean(terms))
+    return Imagined(np.stack(totals), np.stack(sums))
 
 
 def _device(agent: Agent) -> torch.device:

@@ -12,7 +12,7 @@ from robot_wm.dreamer.config import DreamerConfig
 from robot_wm.dreamer.decoder import Decoder
 from robot_wm.dreamer.rssm import RSSM
 from robot_wm.learning.agent import Agent, Tick
-from robot_wm.learning.imagination import Imagination
+from robot_wm.learning.imagination import Imagination, LatentPart
 from robot_wm.nn.categorical import kl, sample
 from robot_wm.nn.encoder import Encoder, Inputs
 from robot_wm.nn.heads import FlagHead, PolicyHead, ScalarHead
@@ -149,11 +149,16 @@ class DreamerAgent(Agent):
         """The prior, with reward and continue head; see `robot_wm.learning.agent.Agent.imagination`."""
         from robot_wm.dreamer.latent_model import DreamerLatentModel  # which is made of an agent
 
+        config = self.config
         return Imagination(
             DreamerLatentModel(self, generator=generator),
             latent=lambda state: torch.cat([state["deter"], state["stoch"].flatten(1)], -1),
-            discount=1.0 - 1.0 / self.config.discount_horizon,
-            horizon=self.config.horizon,
+            parts=(
+                LatentPart("deter", config.deter, config.deter // config.blocks),
+                LatentPart("stoch", config.stoch * config.classes, config.classes),
+            ),
+            discount=1.0 - 1.0 / config.discount_horizon,
+            horizon=config.horizon,
         )
 
     def acting(self) -> Iterator[nn.Parameter]:

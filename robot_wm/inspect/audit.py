@@ -11,7 +11,7 @@ import numpy as np
 from robot_wm.errors import UserError
 from robot_wm.inspect.calibration import Mean, Reliability, lag_errors, reliability
 from robot_wm.inspect.comparison import Comparison, OneStep, compare, one_step
-from robot_wm.inspect.findings import Finding, Limits, clearly, judge, scale, state_error
+from robot_wm.inspect.findings import Finding, Limits, clearly, judge, resolution, scale, state_error
 from robot_wm.inspect.reliving import Lived, relive
 from robot_wm.inspect.starts import draw_starts
 from robot_wm.inspect.world import World
@@ -149,6 +149,7 @@ def scalars(found: Audit) -> dict[str, float]:
         "gap": found.relative_gap,
         "gap_at_least": clearly(found.gaps[-1]) / scale(found.compared.real_returns[-1]),
         "state_error": state_error(found.compared) / scale(found.compared.real_returns[-1]),
+        "resolution": resolution(found.compared),
         "imagined_return": float(found.compared.imagined.returns[-1].mean()),
         "real_return": float(np.nanmean(found.compared.real_returns[-1])),
         "reward_bias": found.reward.bias.value / of_reward,

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from robot_wm.console import emit, messages, progress
-from robot_wm.errors import UserError
 from robot_wm.options import NotNegative, Positive, Seed, Which
-
-if TYPE_CHECKING:
-    from robot_wm.replay.store import EpisodeStore
-    from robot_wm.training.checkpoint import LoadedAgent
-
-_PLAYED_STEPS = 4000  # control steps of an agent that comes without a replay
 
 
 def audit_command(
@@ -83,21 +76,18 @@ def audit_command(
         Print the result as one JSON object.
     """
     from robot_wm.evaluation.task_flags import short_options
+    from robot_wm.inspect.agents_replay import locate, report_folder, store_of
     from robot_wm.inspect.audit import AuditPlan, audit
     from robot_wm.inspect.audit_page import PAGE, write_audit
     from robot_wm.inspect.findings import Limits
     from robot_wm.inspect.world import World
     from robot_wm.tasks import parse_options
-    from robot_wm.training.checkpoint import load_agent
-    from robot_wm.zoo.catalog import locate_weights
 
-    weights = locate_weights(source)
-    _refuse_bundle(weights)
-    loaded = load_agent(weights, which)
+    loaded = locate(source, which)
     config = loaded.state.config
     given = option or {}
     changed = parse_options(given) | short_options(config.task, loaded.spec, given, backend=backend, command=None)
-    folder = out if out is not None else _folder(loaded, source)
+    folder = out if out is not None else report_folder(loaded, source, "audit")
     plan = AuditPlan(
         states=states,
         horizon=horizon,
@@ -108,7 +98,7 @@ def audit_command(
         newest_steps=newest_steps,
         limits=Limits(gap=max_gap),
     )
-    store = _store(loaded, replay, folder, seed)
+    store = store_of(loaded, replay, folder, seed)
     world = World(config.task, config.task_options, changed)
     with progress() as bar:
         row = bar.add_task("audit", total=states, note="")
@@ -121,34 +111,3 @@ def audit_command(
     messages().print(f"report: {folder / PAGE}")
     if found.findings:
         raise SystemExit(1)
-
-
-def _refuse_bundle(path: Path) -> None:
-    from robot_wm.runtime.manifest import MANIFEST
-
-    if path.suffix == ".zip" or (path / MANIFEST).is_file():
-        told = "a bundle holds the tick that acts, and no model that could be asked"
-        raise UserError(f"{path}: {told}; audit the run or checkpoint that it was exported from")
-
-
-def _folder(loaded: LoadedAgent, source: str) -> Path:
-    run = loaded.path.parent.parent
-    return run / "audit" if (run / "checkpoints").is_dir() else Path("runs") / f"audit_{source.replace(':', '_')}"
-
-
-def _store(loaded: LoadedAgent, replay: str | None, folder: Path, seed: int) -> EpisodeStore:
-    """The replay that was named, else the run's as the checkpoint left it, else one that the agent plays now."""
-    from robot_wm.replay.store import EpisodeStore
-    from robot_wm.training.rehearsal import rehearse
-    from robot_wm.training.replay_source import ReplaySource
-
-    if replay is not None:
-        try:
-            source = ReplaySource.parse(replay)
-        except ValueError as error:
-            raise UserError(f"--replay: {error}") from None
-        return EpisodeStore.open(source.store, loaded.spec, version=source.version)
-    own = loaded.path.parent.parent / "replay"
-    if own.is_dir():
-        return EpisodeStore.open(own, loaded.spec, version=loaded.state.replay_version or None)
-    return rehearse(loaded, folder / "played", steps=_PLAYED_STEPS, seed=seed)

@@ -15,6 +15,7 @@ from robot_wm.inspect.calibration import Mean, Reliability
 from robot_wm.inspect.comparison import Comparison, OneStep
 
 _SURE = 2.0  # standard errors
+_VARIED = 0.05  # of their scale: returns that vary by less are those of states that are all as good
 
 
 class Limits(BaseModel):
@@ -24,6 +25,9 @@ class Limits(BaseModel):
 
     gap: float = Field(default=0.1, gt=0, description="imagined less real return over the whole horizon, of its scale")
     states: float = Field(default=0.2, gt=0, description="how far states' gaps lie around that, of the same scale")
+    resolution: float = Field(
+        default=0.25, lt=1, description="least share of what states' real returns vary by that imagined ones tell"
+    )
     reward: float = Field(default=0.1, gt=0, description="a step's predicted less real reward, of the rewards' scale")
     reward_error: float = Field(default=0.5, gt=0, description="root mean square error of that, of the same scale")
     value: float = Field(default=0.25, gt=0, description="value less real return, of its scale")
@@ -57,6 +61,12 @@ def state_error(compared: Comparison) -> float:
     return float(np.nanstd(compared.imagined.returns[-1] - compared.real_returns[-1]))
 
 
+def resolution(compared: Comparison) -> float:
+    """Share of the variance of real returns over states that imagined ones tell; NaN where they do not vary."""
+    variance = float(np.nanvar(compared.real_returns[-1]))
+    return 1.0 - state_error(compared) ** 2 / variance if variance > 0 else math.nan
+
+
 def judge(
     compared: Comparison,
     steps: OneStep,
@@ -83,6 +93,10 @@ def judge(
     if (apart := state_error(compared)) > limits.states * whole:
         told = f"a state's imagined return is {apart / whole:.0%} off its real one, beside what all are off"
         found.append(Finding("states", f"{told} (limit {limits.states:.0%}): good states are not told from bad ones"))
+    told_apart, spread = resolution(compared), float(np.nanstd(compared.real_returns[-1]))
+    if told_apart < limits.resolution and spread > _VARIED * whole:
+        told = f"imagined returns tell {told_apart:.0%} of what real ones vary by from state to state"
+        found.append(Finding("resolution", f"{told} (at least {limits.resolution:.0%})"))
     of_step = scale(steps.reward)
     if abs(clearly(reward.bias)) > limits.reward * of_step:
         told = f"a step's reward is predicted {reward.bias.value / of_step:+.0%} off (limit {limits.reward:.0%})"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-RIDGE = 1e-3  # of a standardised latent, per latent number; keeps what is collinear from growing
+RIDGE = 1e-2  # of the latents' mean variance; keeps what is collinear from growing
 
 
 class Probe(NamedTuple):
@@ -55,12 +55,11 @@ def fit_probe(
 
 
 def _solve(latents: NDArray[np.float32], values: Floats, ridge: float) -> Floats:
-    """Weights [L + 1, P] on the latents as they are, from a ridge on standardised ones."""
+    """Weights [L + 1, P]. Latents keep their units: one that hardly moves here may move more where it is asked."""
     x = latents.astype(np.float64)
-    mean, spread = x.mean(0), x.std(0)
-    spread = np.where(spread > 1e-6, spread, np.inf)  # what never moves says nothing
-    x, middle = (x - mean) / spread, values.mean(0)
+    mean, middle = x.mean(0), values.mean(0)
+    x = x - mean
     inner = x.T @ x
-    inner[np.diag_indices_from(inner)] += ridge * len(x)
-    weights = np.linalg.solve(inner, x.T @ (values - middle)) / spread[:, None]
+    inner[np.diag_indices_from(inner)] += max(ridge * float(np.trace(inner)) / x.shape[1], 1e-12)
+    weights = np.linalg.solve(inner, x.T @ (values - middle))
     return np.vstack([weights, middle - mean @ weights])

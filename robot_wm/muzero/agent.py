@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robot_wm.learning.agent import Agent, Tick
-from robot_wm.learning.imagination import Imagination
+from robot_wm.learning.imagination import Imagination, LatentPart
 from robot_wm.muzero.config import MuZeroConfig
 from robot_wm.muzero.latent_model import MuZeroLatentModel
 from robot_wm.muzero.networks import Consistency, Networks
@@ -100,6 +100,7 @@ class MuZeroAgent(Agent):
         return Imagination(
             self.latent_model(),
             latent=lambda state: state["latent"],
+            parts=(LatentPart("latent", self.config.latent, self.config.simplex),),
             discount=self.config.discount,
             horizon=self.config.unroll,
         )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robot_wm.learning.agent import Agent, Tick
-from robot_wm.learning.imagination import Imagination
+from robot_wm.learning.imagination import Imagination, LatentPart
 from robot_wm.nn.heads import Policy
 from robot_wm.runtime.graph_tensors import NoiseTensor, StateTensor, TensorSpec
 from robot_wm.search.latent_model import Outcome, StagedModel
@@ -96,4 +96,6 @@ class Knowing(Agent):
         yield self.weight
 
     def imagination(self, generator=None):
-        return Imagination(self.model, lambda state: state["place"], discount=DISCOUNT, horizon=5)
+        return Imagination(
+            self.model, lambda state: state["place"], (LatentPart("place", 3, 1),), discount=DISCOUNT, horizon=5
+        )

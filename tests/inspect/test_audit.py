@@ -49,7 +49,7 @@ def test_a_value_is_held_to_the_rewards_that_came_and_the_critics_word_for_the_r
         pytest.param(Faults(gain=1.5), {"gap", "reward_error"}, id="a world that answers more than the real one"),
         pytest.param(Faults(goes_on=0.8), {"gap", "ends"}, id="ends that do not come"),
         pytest.param(Faults(value_factor=0.5), {"value"}, id="a critic that hopes"),
-        pytest.param(Faults(blind=True), {"states"}, id="a latent that holds nothing"),
+        pytest.param(Faults(blind=True), {"states", "resolution"}, id="a latent that holds nothing"),
     ],
 )
 def test_what_is_planted_is_found(audited, faults, found):

@@ -87,7 +87,7 @@ def test_a_world_that_changed_under_a_sound_agent_is_found(tmp_path, played, cap
 
 
 def test_a_bundle_is_refused_with_what_to_audit_instead(tmp_path):
-    with pytest.raises(UserError, match="audit the run or checkpoint"):
+    with pytest.raises(UserError, match="name the run or checkpoint"):
         audit_command(str(tmp_path / "agent.rwm.zip"), replay="x")
 
 

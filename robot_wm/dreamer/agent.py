@@ -159,6 +159,7 @@ class DreamerAgent(Agent):
             ),
             discount=1.0 - 1.0 / config.discount_horizon,
             horizon=config.horizon,
+            decode=self.decoder.predict,
         )
 
     def acting(self) -> Iterator[nn.Parameter]:

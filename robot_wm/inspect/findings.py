@@ -30,7 +30,7 @@ class Limits(BaseModel):
     )
     reward: float = Field(default=0.1, gt=0, description="a step's predicted less real reward, of the rewards' scale")
     reward_error: float = Field(default=0.5, gt=0, description="root mean square error of that, of the same scale")
-    value: float = Field(default=0.25, gt=0, description="value less real return, of its scale")
+    value: float = Field(default=0.25, gt=0, description="value above real return, of its scale")
     ends: float = Field(default=0.01, gt=0, description="predicted less real chance that the episode goes on, a step")
     lag: float = Field(default=1.5, gt=1, description="squared reward error at no lag, over the least at another one")
 
@@ -112,7 +112,8 @@ def judge(
         told = f"the chance that the episode goes on is predicted {ends.value:+.2%} a step off"
         found.append(Finding("ends", f"{told} (limit {limits.ends:.2%}); {int((1.0 - steps.went_on).sum())} ended"))
     of_value = scale(compared.real_value)
-    if abs(clearly(value.bias)) > limits.value * of_value:
+    # Not where they are too low: a critic learns what the policy gets with its noise, and robots act without.
+    if clearly(value.bias) > limits.value * of_value:
         told = f"values are {value.bias.value / of_value:+.0%} off what the policy then gets (limit {limits.value:.0%})"
         found.append(Finding("value", f"{told}: {value.bias.value:+.3g} of {of_value:.3g}"))
     return found

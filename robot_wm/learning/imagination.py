@@ -26,3 +26,5 @@ class Imagination(NamedTuple):
     parts: tuple[LatentPart, ...]  # of a latent, side by side
     discount: float  # of a control step while the episode goes on; the model's own discounts hold it
     horizon: int  # control steps that the agent learned to look ahead
+    # Latents [N, L] -> observation fields by name as the graph sees them [N, *shape], images 0..1; None without one.
+    decode: Callable[[Tensor], Mapping[str, Tensor]] | None = None

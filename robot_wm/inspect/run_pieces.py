@@ -1,0 +1,131 @@
+"""Stored episodes as an agent sees them: what was observed, what it makes of it, and what it expects without looking.
+
+Shape letters: K steps of an episode, H steps without looking, M draws, L numbers of a latent, O of a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robot_wm.inspect.believing import Believed, believe
+from robot_wm.inspect.mcap_pieces import element_names
+from robot_wm.inspect.pieces import Piece
+from robot_wm.learning.agent import Agent
+from robot_wm.replay.episode import Episode
+from robot_wm.runtime.transform import to_policy
+from robot_wm.spec import AgentSpec
+
+_DRAWS = 16
+_BAND = (10.0, 90.0)  # percentiles of the draws
+
+Floats = NDArray[np.float64]
+
+
+class RunPieces:
+    """A piece an episode, one after the other on a clock that begins at 0."""
+
+    def __init__(
+        self, agent: Agent, spec: AgentSpec, episodes: Sequence[tuple[int, Episode]], *, horizon: int, seed: int
+    ) -> None:
+        """Every ``horizon`` steps it looks away for as many. UserError for an agent without a model."""
+        self.agent, self.spec, self._episodes, self._horizon, self._seed = agent, spec, episodes, horizon, seed
+
+    def __iter__(self) -> Iterator[Piece]:
+        begin_s = 0.0
+        for number, episode in self._episodes:
+            (one,) = believe(self.agent, self.spec, [(number, episode)])
+            yield self._piece(one, begin_s)
+            begin_s += (len(one.latent) + 1) * self.spec.control_period_s
+
+    def _piece(self, one: Believed, begin_s: float) -> Piece:
+        spec, episode, length = self.spec, one.episode, len(one.latent)
+        time_s = begin_s + np.arange(length, dtype=np.float64) * spec.control_period_s
+        reward = np.where(episode.reward_known, episode.reward, np.nan)
+        numbers: dict[str, NDArray] = {
+            "value": one.value,
+            "surprise": one.surprise,
+            "reward/recorded": reward,
+            "reward/predicted": self._predicted_reward(one),
+        }
+        for n, joint in enumerate(spec.action.joints):
+            numbers[f"action/{joint}/recorded"] = episode.action[:, n]
+        pictures: dict[str, dict[int, NDArray[np.uint8]]] = {}
+        seen = self._decoded(torch.from_numpy(one.latent))
+        without = self._looking_away(one)
+        for field in spec.observations:
+            if field.is_image:
+                frames = {"recorded": episode.obs[field.name]}
+                if field.name in seen:
+                    frames["reconstructed"] = (np.clip(seen[field.name], 0, 1) * 255).astype(np.uint8)
+                for kind, array in frames.items():
+                    pictures[f"camera/{field.name}/{kind}"] = dict(enumerate(array))
+                continue
+            for n, name in enumerate(element_names(field.name, field.labels, field.shape[0])):
+                path = f"observation/{name}"
+                numbers[f"{path}/recorded"] = episode.obs[field.name][:, n]
+                if field.name in seen:
+                    numbers[f"{path}/reconstructed"] = seen[field.name][:, n]
+                    for kind, values in zip(("open_loop", "low", "high"), without[field.name], strict=True):
+                        numbers[f"{path}/{kind}"] = values[:, n]
+        events = [(float(time_s[0]), f"episode {one.number}, policy {episode.source.policy}")]
+        if episode.is_terminal[-1]:
+            events.append((float(time_s[-1]), "ended for good"))
+        return Piece(time_s, numbers, pictures, tuple(events))
+
+    @torch.inference_mode()
+    def _predicted_reward(self, one: Believed) -> Floats:
+        """A step ahead, of the recorded commands; NaN at the reset [K]."""
+        imagination = self.agent.imagination()
+        assert imagination is not None
+        latent = torch.from_numpy(one.latent[:-1])
+        action = torch.from_numpy(to_policy(self.spec.action, one.episode.action[:-1]))
+        reward = imagination.model.outcome(imagination.model.lead(latent, action)[1]).reward
+        return np.concatenate([[np.nan], reward.double().numpy()])
+
+    @torch.inference_mode()
+    def _decoded(self, latent: torch.Tensor) -> dict[str, NDArray]:
+        """Observation fields [N, *shape] that latents [N, L] stand for, raw SI, images 0..1; none without a decoder."""
+        imagination = self.agent.imagination()
+        assert imagination is not None
+        if imagination.decode is None:
+            return {}
+        found = {}
+        told = imagination.decode(latent)
+        for field in self.spec.observations:
+            values = told[field.name].double().numpy()
+            if not field.is_image:
+                newest = values[:, -field.shape[0] :]  # of a history
+                values = newest / np.asarray(field.scale) + np.asarray(field.offset)
+            found[field.name] = values
+        return found
+
+    @torch.inference_mode()
+    def _looking_away(self, one: Believed) -> dict[str, tuple[Floats, Floats, Floats]]:
+        """Mean and band [K, O] of each vector field, of draws that follow the recorded commands without looking."""
+        generator = torch.Generator().manual_seed(self._seed)
+        imagination = self.agent.imagination(generator)
+        assert imagination is not None
+        if imagination.decode is None:
+            return {}
+        length = len(one.latent)
+        fields = [field for field in self.spec.observations if not field.is_image]
+        found = {f.name: tuple(np.full((length, f.shape[0]), np.nan) for _ in range(3)) for f in fields}
+        starts = np.arange(0, length - 1, self._horizon)
+        latent = torch.from_numpy(one.latent[starts]).repeat_interleave(_DRAWS, 0)  # [starts * M, L]
+        actions = to_policy(self.spec.action, one.episode.action)
+        for h in range(self._horizon):
+            at = np.minimum(starts + h, length - 2)
+            latent, _ = imagination.model.lead(latent, torch.from_numpy(actions[at]).repeat_interleave(_DRAWS, 0))
+            there = starts + h + 1 < length
+            told = self._decoded(latent)
+            for field in fields:
+                draws = told[field.name].reshape(len(starts), _DRAWS, -1)[there]
+                rows = (starts + h + 1)[there]
+                low, high = np.percentile(draws, _BAND, axis=1)
+                for into, values in zip(found[field.name], (draws.mean(1), low, high), strict=True):
+                    into[rows] = values
+        return found  # type: ignore[return-value]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_STRETCHES = 2048  # at most; more than a page has pixels
+_STRETCHES = 2048  # at most, an even number; more than a page has pixels
 
 
 class Envelope:
@@ -23,25 +23,22 @@ class Envelope:
     def add(self, time_s: Floats, values: Floats) -> None:
         """Some more, [K] each; NaN says nothing."""
         self._waiting += [(t, v) for t, v in zip(time_s.tolist(), values.tolist(), strict=True) if v == v]
-        whole = len(self._waiting) // self._stride * self._stride
-        for first in range(0, whole, self._stride):
-            part = [value for _, value in self._waiting[first : first + self._stride]]
-            self._low.append(min(part))
-            self._high.append(max(part))
-            self._time.append(self._waiting[first][0])
-        del self._waiting[:whole]
-        while len(self._low) > _STRETCHES:
-            self._halve()
+        taken = 0
+        while len(self._waiting) - taken >= self._stride:
+            part = self._waiting[taken : taken + self._stride]
+            taken += self._stride
+            self._time.append(part[0][0])
+            self._low.append(min(value for _, value in part))
+            self._high.append(max(value for _, value in part))
+            if len(self._low) == _STRETCHES:
+                self._halve()
+        del self._waiting[:taken]
 
     def _halve(self) -> None:
-        pairs = len(self._low) // 2 * 2
-        low, high = self._low, self._high
-        # A stretch without a partner would be half as long as the others: it joins the last pair.
-        self._low = [min(low[n : n + 2]) for n in range(0, pairs, 2)]
-        self._high = [max(high[n : n + 2]) for n in range(0, pairs, 2)]
-        if pairs < len(low):
-            self._low[-1], self._high[-1] = min(self._low[-1], low[-1]), max(self._high[-1], high[-1])
-        self._time = self._time[:pairs:2]
+        """Two stretches become one; there is an even number of them."""
+        self._low = [min(pair) for pair in zip(self._low[::2], self._low[1::2], strict=True)]
+        self._high = [max(pair) for pair in zip(self._high[::2], self._high[1::2], strict=True)]
+        self._time = self._time[::2]
         self._stride *= 2
 
     def curve(self) -> tuple[Floats, Floats, Floats]:

@@ -48,7 +48,7 @@ class Audit:
     reward: Reliability
     goes_on: Reliability
     value: Reliability
-    lags: dict[int, float]  # squared error of predicted rewards by lag, control steps
+    lags: dict[int, float]  # variance of the errors of predicted rewards by lag, control steps
     findings: list[Finding]
 
     @property

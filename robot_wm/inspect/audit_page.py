@@ -10,7 +10,14 @@ from typing import Any
 from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
 from robot_wm.inspect.audit import Audit, told
-from robot_wm.inspect.audit_pictures import horizon_figure, reliability_figure, states_figure, term_rows, terms_figure
+from robot_wm.inspect.audit_pictures import (
+    horizon_figure,
+    reliability_figure,
+    states_figure,
+    term_rows,
+    terms_figure,
+    told_terms,
+)
 from robot_wm.inspect.exploits import film_exploit, rank_exploits
 from robot_wm.inspect.world import World
 from robot_wm.page import Picture, animation, saved_picture, write_page
@@ -43,7 +50,7 @@ def write_audit(
         ),
         ("states", "State by state", "Above the diagonal the model promises more than comes.", states_figure),
     ]
-    if found.compared.probe is not None:
+    if told_terms(found):
         text = "Read off imagined latents by a line that was fitted to real ones; R² on episodes that were held out."
         drawn.append(("terms", "By reward term", text, terms_figure))
     for name, title, text, draw in drawn:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_LEAST_R2 = 0.3  # of a reward term, below which what is read off a latent is no more than a guess
 _IMAGINED, _REAL = "tab:orange", "tab:blue"
 
 
@@ -83,7 +84,7 @@ def terms_figure(found: Audit) -> Figure:
 
     probe = found.compared.probe
     assert probe is not None
-    rows = term_rows(found)
+    rows = told_terms(found)
     figure = Figure(figsize=(9, 0.6 + 0.32 * len(rows)), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(rows))
@@ -113,6 +114,11 @@ def term_rows(found: Audit) -> list[dict[str, str | float]]:
         }
         for p, name in enumerate(probe.names)
     ]
+
+
+def told_terms(found: Audit) -> list[dict[str, str | float]]:
+    """Those of `term_rows` that latents tell well enough to be drawn."""
+    return [row for row in term_rows(found) if row["r2"] != "-" and float(row["r2"]) >= _LEAST_R2]
 
 
 def _draw_reliability(axes: Axes, curve: Reliability) -> None:

@@ -64,7 +64,7 @@ def reliability(predicted: Floats, real: Floats, group: NDArray[np.int64], *, bi
 
 
 def lag_errors(predicted: list[Floats], real: list[Floats], most: int) -> dict[int, float]:
-    """Mean squared error of predictions against what came ``lag`` steps later, for lags of -most..most.
+    """Variance of the errors of predictions against what came ``lag`` steps later, for lags of -most..most.
 
     Of rows of predictions and of what came, over the same steps for every lag. What was learned with its time shifted
     fits best at another lag than 0.
@@ -76,5 +76,5 @@ def lag_errors(predicted: list[Floats], real: list[Floats], most: int) -> dict[i
             for p, r in zip(predicted, real, strict=True)
             if len(p) > 2 * most
         ]
-        errors[lag] = float((np.concatenate(off) ** 2).mean()) if off else float("nan")
+        errors[lag] = float(np.concatenate(off).var()) if off else float("nan")
     return errors

@@ -26,13 +26,13 @@ class Limits(BaseModel):
     gap: float = Field(default=0.1, gt=0, description="imagined less real return over the whole horizon, of its scale")
     states: float = Field(default=0.2, gt=0, description="how far states' gaps lie around that, of the same scale")
     resolution: float = Field(
-        default=0.25, lt=1, description="least share of what states' real returns vary by that imagined ones tell"
+        default=0.2, lt=1, description="least share of what states' real returns vary by that imagined ones tell"
     )
     reward: float = Field(default=0.1, gt=0, description="a step's predicted less real reward, of the rewards' scale")
     reward_error: float = Field(default=0.5, gt=0, description="root mean square error of that, of the same scale")
     value: float = Field(default=0.25, gt=0, description="value above real return, of its scale")
     ends: float = Field(default=0.01, gt=0, description="predicted less real chance that the episode goes on, a step")
-    lag: float = Field(default=1.5, gt=1, description="squared reward error at no lag, over the least at another one")
+    lag: float = Field(default=1.1, gt=1, description="variance of reward errors at no lag, over the least at another")
 
 
 class Finding(NamedTuple):
@@ -107,7 +107,7 @@ def judge(
     best = min(lags, key=lambda lag: lags[lag]) if not any(map(math.isnan, lags.values())) else 0
     if best and lags[0] > limits.lag * lags[best]:
         told = f"rewards are predicted as they come {abs(best)} steps {'later' if best > 0 else 'earlier'}"
-        found.append(Finding("lag", f"{told}: squared error {lags[0]:.3g}, with that lag {lags[best]:.3g}"))
+        found.append(Finding("lag", f"{told}: errors vary by {lags[0]:.3g}, with that lag by {lags[best]:.3g}"))
     if abs(clearly(ends)) > limits.ends:
         told = f"the chance that the episode goes on is predicted {ends.value:+.2%} a step off"
         found.append(Finding("ends", f"{told} (limit {limits.ends:.2%}); {int((1.0 - steps.went_on).sum())} ended"))

@@ -194,6 +194,11 @@ class RobotConfig(FrozenModel):
     )
     buses: dict[DeviceName, Bus] = Field(default={})
     joints: dict[Name, RobotJoint] = Field(min_length=1)
+    leans: dict[Literal["forward", "left"], dict[Name, float]] = Field(
+        default={},
+        description="rad or m by action name, added to the start pose, with which the robot on its feet leans forward"
+        " and to its left a little; for check_on_feet",
+    )
     couplings: dict[Name, tuple[str, ...]] = Field(
         default={}, description="action names that stand for several joints, such as drive for four wheels"
     )
@@ -208,6 +213,9 @@ class RobotConfig(FrozenModel):
                 raise ValueError(f"couplings.{coupling}: not a joint: {', '.join(missing) or 'nothing named'}")
             if coupling in self.joints:
                 raise ValueError(f"couplings.{coupling}: a joint has that name too")
+        for lean, ways in self.leans.items():
+            if strange := [name for name in ways if not self.joints_of(name)]:
+                raise ValueError(f"leans.{lean}: not a joint: {', '.join(strange)}")
         for name, joint in self.joints.items():
             if joint.bus is not None and joint.bus not in self.buses:
                 raise ValueError(f"joints.{name}.bus: {joint.bus} is not among buses ({', '.join(self.buses)})")

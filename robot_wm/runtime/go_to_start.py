@@ -62,6 +62,8 @@ def pose_of(
 class GoToStart:
     """Goes there tick by tick. ``is_due`` from every enable until the pose was reached or found to be near."""
 
+    lets_go = False  # whether the robot is let go at the end, and no policy drives it
+
     def __init__(self, pose: Float32, speed: Float32, *, tolerance: float, period_s: float) -> None:
         """``pose`` [A] rad (m), ``speed`` [A] rad/s (m/s), as near as ``tolerance`` rad (m) is near enough."""
         self._pose, self._speed, self._tolerance, self._period_s = pose, speed, tolerance, period_s

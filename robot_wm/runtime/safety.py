@@ -40,6 +40,7 @@ from robot_wm.runtime.go_to_start import GoToStart, pose_of
 from robot_wm.runtime.joints import unplaced_joints
 from robot_wm.runtime.limits import CommandLimits, command_limits, limit_command
 from robot_wm.runtime.live.excitation import StandExcitation
+from robot_wm.runtime.live.lean import Lean, leans_of
 from robot_wm.runtime.modes import Event, Mode, transition
 from robot_wm.runtime.transform import to_command
 from robot_wm.spec import AgentSpec
@@ -60,6 +61,9 @@ class SafetyConfig:
     start_tolerance: float = 0.3  # rad (m); where no joint is further from that pose, the robot is there
     start_pose: Mapping[str, float] = field(default_factory=dict)  # rad (m) by joint, in place of the zero action's
     check_on_stand: bool = False  # at the start pose each joint in turn is moved a little, and that is all
+    check_on_feet: bool = False  # there the robot leans a little, forward and to its left, before the policy drives
+    # rad (m) by joint, off the start pose, with which it does: "forward" and "left"
+    leans: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     hold_s: float = 0.5  # faulty ticks may add up to this while holding; then damp
     hold_when_stopped: bool = False  # stopped position joints keep their command: an arm that follows itself sinks
     following_s: float = 1.0  # a joint may be too far from its command for so long; inf: for ever
@@ -153,13 +157,16 @@ class Safety:
         self._end_stops = EndStops(spec, self.limits) if spec.action.mode in ("velocity", "effort") else None
         self._must_place = self._is_position and not unplaced_joints(spec)
         self._placed = not self._must_place
-        if config.check_on_stand and not (self._must_place and config.start_speed):
-            raise UserError(
-                "check_on_stand: only joints that take positions can be moved a little, after the way to the start pose"
-                f" (start_speed {config.start_speed:g} rad/s, commands of {spec.action.mode})"
-            )
+        for name in ("check_on_stand", "check_on_feet"):
+            if getattr(config, name) and not (self._must_place and config.start_speed):
+                raise UserError(
+                    f"{name}: only joints that take positions can be moved a little, after the way to the start pose"
+                    f" (start_speed {config.start_speed:g} rad/s, commands of {spec.action.mode})"
+                )
+        if config.check_on_stand and config.check_on_feet:
+            raise UserError("check_on_feet: a robot that hangs on a stand (check_on_stand) does not stand on its feet")
         self._go = self._go_to_start(spec, config) if self._must_place and config.start_speed else None
-        self.excitation = self._go if isinstance(self._go, StandExcitation) else None
+        self.excitation = self._go if isinstance(self._go, StandExcitation | Lean) else None
         self._has_begun = False  # whether there was a sound tick since the last enable
 
     def _go_to_start(self, spec: AgentSpec, config: SafetyConfig) -> GoToStart:
@@ -170,6 +177,9 @@ class Safety:
         if config.check_on_stand:
             unit, limits = spec.action.unit, self.limits
             return StandExcitation(pose, speed, tolerance=tolerance, period_s=period_s, limits=limits, unit=unit)
+        if config.check_on_feet:
+            leans = leans_of(spec.action, config.leans)
+            return Lean(pose, speed, tolerance=tolerance, period_s=period_s, limits=self.limits, leans=leans)
         return GoToStart(pose, speed, tolerance=tolerance, period_s=period_s)
 
     def _restart(self) -> None:
@@ -265,8 +275,7 @@ class Safety:
             assert self._go is not None
             if self._go.has_arrived:
                 self._go.is_due = False
-                # A robot that hangs is no place for a policy.
-                self._enter(transition(self.mode, Event.ARRIVED if self.excitation is None else Event.DISABLE))
+                self._enter(transition(self.mode, Event.DISABLE if self._go.lets_go else Event.ARRIVED))
         elif self.mode is Mode.SOFT_START and self._has_begun and self._sets_out():
             self._enter(transition(self.mode, Event.FAR))
         elif self.mode is Mode.SOFT_START and self._ticks_in_mode > self._soft_ticks:

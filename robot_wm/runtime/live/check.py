@@ -3,7 +3,8 @@ recorded. This asks the robot itself, in the order in which a robot is started:
 
 1. at rest, before anything moves: ``rest``;
 2. on a stand, where somebody asks for it: joint after joint is moved a little (``excitation``, ``response``);
-3. in the first seconds of every drive: rates against levels (``agreement``), sensors that stand still (``frozen``).
+3. on its feet, where somebody asks for it: it leans a little, and the IMU must tell where to (``lean``, ``tilt``);
+4. in the first seconds of every drive: rates against levels (``agreement``), sensors that stand still (``frozen``).
 
 The first thing that is found stands until ``forget``: nobody drives a robot whose sensors contradict each other.
 Shape letters: O elements of all vector fields, A actions, P joints whose position is known.
@@ -23,9 +24,11 @@ from robot_wm.runtime.live.agreeing import LiveAgreement
 from robot_wm.runtime.live.excitation import StandExcitation
 from robot_wm.runtime.live.fields import LiveFields
 from robot_wm.runtime.live.frozen import FrozenWatch
+from robot_wm.runtime.live.lean import LEANS, MOST_SIZE, Lean
 from robot_wm.runtime.live.response import Response, lag_problem, response, response_problem, summary
 from robot_wm.runtime.live.rest import noise_of, rest_problems
 from robot_wm.runtime.live.samples import SampleRing, StampCount
+from robot_wm.runtime.live.tilt import Tilt, is_told, tilt_problem
 from robot_wm.runtime.live.trained import TrainedRange
 from robot_wm.runtime.transform import ObservationTransform
 from robot_wm.spec import AgentSpec
@@ -85,6 +88,7 @@ class LiveCheck:
         self._flat = np.zeros(fields.elements, dtype=np.float32)  # [O]
         self._views: Mapping[str, NDArray[np.generic]] = {}
         self._by_hand, self._moved_by_hand = LiveAgreement(spec, fields), ""
+        self._tilt = Tilt()
         self.forget()
 
     def watch(self, transform: ObservationTransform) -> None:
@@ -105,7 +109,9 @@ class LiveCheck:
         self._turn: int | None = None
         self._rows: list[tuple[float, Float32]] = []  # of the joint whose turn it is: what it was told, positions [P]
         self._responses: dict[int, Response] = {}  # by the joint's place among P
-        self.passed = ""  # what the robot showed on a stand, once it has
+        self._tilt.clear()
+        self._is_doubted = False  # whether a lean was judged to be wrong once
+        self.passed = ""  # what the robot showed on a stand or on its feet, once it has
 
     # -- at rest ------------------------------------------------------------------------------------------------------
 
@@ -158,7 +164,7 @@ class LiveCheck:
         *,
         is_driven: bool,
         is_slow: bool,
-        excitation: StandExcitation | None,
+        excitation: StandExcitation | Lean | None,
     ) -> str:
         """What is wrong at a tick, "" if nothing is; ``command`` [A] is what the drives were told at the tick before.
 
@@ -174,14 +180,16 @@ class LiveCheck:
             self._problem = "; ".join(self.rest_problems())
         if not is_driven:
             self._drive.clear()
+            self._tilt.clear()
             self._last_command[:] = command
             return self._problem
         if self._problem:
             return self._problem
-        on_stand = excitation is not None and excitation.is_due
-        if on_stand:
-            assert excitation is not None
+        on_stand = isinstance(excitation, StandExcitation) and excitation.is_due
+        if isinstance(excitation, StandExcitation) and on_stand:
             self._problem = self._respond(command, excitation)
+        elif isinstance(excitation, Lean) and excitation.is_due:
+            self._problem = self._tilted(excitation)
         if not self._problem and self._ticks < DRIVEN_S * self._spec.control_rate_hz:
             self._ticks += 1
             self._problem = self._agree(self._measured_s(now_s, stamps_s), is_slow) or (
@@ -195,6 +203,7 @@ class LiveCheck:
         self._drive.clear()
         self._rows.clear()
         self._turn = None
+        self._tilt.clear()
 
     def _respond(self, command: Float32, excitation: StandExcitation) -> str:
         joint = excitation.joint
@@ -226,6 +235,41 @@ class LiveCheck:
         problem = lag_problem(np.array([each.lag_s for each in every]), self._lag_s, self._names, field)
         self.passed = "" if problem else summary(every, self._lag_s, unit)
         return problem
+
+    def _tilted(self, lean: Lean) -> str:
+        """Judge each lean when it is over.
+
+        What is wrong must be so twice, as somebody may have pushed the robot; what tells nothing is tried once larger:
+        no further than needed, as soft legs bear little.
+        """
+        gravity = self._fields.gravity
+        if gravity is None:
+            return ""
+        if at := lean.stay:
+            self._tilt.add(*at, self._flat[gravity.where])
+        if not lean.is_over:
+            return ""
+        matrix, samples = self._tilt.matrix(), self._tilt.samples
+        noise = float(self._noise[gravity.where].max())
+        is_told_by = is_told(matrix, noise, samples)
+        if not is_told_by and lean.size < MOST_SIZE:
+            if lean.has_arrived:
+                self._lean_again(lean, MOST_SIZE)
+            return ""
+        problem = tilt_problem(gravity.field.name, matrix, noise, samples)
+        if problem and not self._is_doubted:
+            self._is_doubted = True
+            self._lean_again(lean, lean.size)
+            return ""
+        if lean.has_arrived and not problem:
+            told = "passed" if is_told_by else "tells nothing, the noise of gravity is too large"
+            rows = ", ".join(f"({x:.3f}, {y:.3f}) {name}" for name, (x, y) in zip(LEANS, matrix.T, strict=True))
+            self.passed = f"check on its feet {told}: gravity turned along {rows}"
+        return problem
+
+    def _lean_again(self, lean: Lean, size: float) -> None:
+        self._tilt.clear()
+        lean.again(size)
 
     def _measured_s(self, now_s: float, stamps_s: Mapping[str, float] | None) -> float:
         """When joints or IMU were measured, as far as stamps tell: ticks come as late as a busy computer lets them."""

@@ -22,6 +22,8 @@ WAY_S = 0.35  # out, and as long back; longer where a joint may not move as fast
 class StandExcitation(GoToStart):
     """Goes to the start pose, however near it is, and then moves joint after joint. ``joint`` says which, if any."""
 
+    lets_go = True  # a robot that hangs is no place for a policy
+
     def __init__(
         self,
         pose: Float32,

@@ -93,6 +93,7 @@ def _of_robot(config: SafetyConfig, robot: RobotConfig | None, spec: AgentSpec) 
         hold_when_stopped=robot.when_stopped == "hold_and_brake",
         following_s=robot.following_s,
         following_errors=robot.following_errors(spec.action.joints),
+        leans={str(name): ways for name, ways in robot.leans.items()},
     )
 
 

@@ -174,6 +174,12 @@ _DECLARATIONS = (
         " no policy drives. Only where joints take positions",
     ),
     _row(
+        "check_on_feet",
+        False,
+        "from the start pose the robot leans a little, forward and to its left, as its robot_config says, before the"
+        " policy drives: the IMU must tell of it. Only for robots on feet, on a floor",
+    ),
+    _row(
         "rest_gravity",
         Parameter.Type.DOUBLE_ARRAY,
         "where gravity points at rest in the base's axes (x, y, z, any length), for a robot that is tilted on purpose;"
@@ -278,6 +284,7 @@ class AgentParameters:
         safety = SafetyConfig(
             start_pose=_pose("start_pose", rest.pop("start_pose")),
             check_on_stand=rest.pop("check_on_stand"),
+            check_on_feet=rest.pop("check_on_feet"),
             reacts_to_fall=rest.pop("react_to_fall"),
             crouch_pose=_pose("crouch_pose", rest.pop("crouch_pose")),
             surprise_limit=rest.pop("surprise_limit") or None,
@@ -297,8 +304,9 @@ class AgentParameters:
         joints, topics = tuple(rest.pop("controller_joints")), tuple(rest.pop("record_topics"))
         gravity = tuple(rest.pop("rest_gravity"))
         is_live = rest.pop("live_check")
-        if given["check_on_stand"] and not is_live:
-            raise UserError("parameter check_on_stand: judges nothing without live_check")
+        for name in ("check_on_stand", "check_on_feet"):
+            if given[name] and not is_live:
+                raise UserError(f"parameter {name}: judges nothing without live_check")
         planner = planner_parameters.take_request(rest)
         rest["live"] = LiveConfig(rest_gravity=gravity or None) if is_live else None
         rest["soft_start_s"] = None if soft_start_s < 0.0 else soft_start_s

@@ -36,6 +36,7 @@ def export(
     calibration: Path | None = None,
     monitor: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     monitor_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.01,
+    monitor_confidence: Annotated[float, Parameter(validator=Number(gte=0, lt=1))] = 0.0,
     planner: Literal["flat", "halving"] | None = None,
     planner_candidates: Annotated[int | None, Parameter(validator=Number(gte=2, lte=1024))] = None,
     planner_depth: Annotated[int | None, Parameter(validator=Number(gte=1, lte=64))] = None,
@@ -73,6 +74,9 @@ def export(
         Episodes without a fall that each limit of the monitor is set by, and as many pushed ones; 0: no monitor.
     monitor_rate
         Share of such episodes that raise an alarm, of a changed world or of a fall, at most: 0.01 needs 199 episodes.
+    monitor_confidence
+        That this very monitor's share is no larger; 0: that of all such monitors in the mean. 0.95 needs 817 episodes
+        at a rate of 0.01.
     planner
         Planner to write beside, over what the agent's model imagines: flat (sequences side by side, weighted) or
         halving (first actions, of which the better half is tried again). By default there is none.
@@ -136,7 +140,7 @@ def export(
             make_zip=make_zip,
             precisions=precisions,
             calibration=ticks,
-            monitor=_plan(monitor, monitor_rate, config.task_options),
+            monitor=_plan(monitor, monitor_rate, monitor_confidence, config.task_options),
             planner=settings,
             on_stage=status.update,
         )
@@ -155,10 +159,12 @@ def export(
     emit(taken | summary(report), as_json=json, title="Bundle")
 
 
-def _plan(episodes: int, rate: float, options: dict[str, Any]) -> Plan | None:
+def _plan(episodes: int, rate: float, confidence: float, options: dict[str, Any]) -> Plan | None:
     from robot_wm_export.monitor.calibrate import Plan
 
-    return Plan(episodes=episodes, false_alarm_rate=rate, options=dict(options)) if episodes else None
+    if not episodes:
+        return None
+    return Plan(episodes=episodes, false_alarm_rate=rate, confidence=confidence, options=dict(options))
 
 
 def _planner_settings(

@@ -21,10 +21,13 @@ from robot_wm.zoo.command import Json, ZooFolder, open_zoo, table
 if TYPE_CHECKING:
     from robot_wm.training.checkpoint import LoadedAgent
     from robot_wm.zoo.catalog import Card
+    from robot_wm_export.monitor.calibrate import Plan
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 Episodes = Annotated[int, Parameter(validator=Number(gte=1))]
 MonitorEpisodes = Annotated[int, Parameter(validator=Number(gte=0))]
+MonitorRate = Annotated[float, Parameter(validator=Number(gt=0, lt=1))]
+MonitorConfidence = Annotated[float, Parameter(validator=Number(gte=0, lt=1))]
 
 
 def add(
@@ -36,6 +39,8 @@ def add(
     backends: str = "pybullet,mujoco",
     note: str = "",
     monitor: MonitorEpisodes = 0,
+    monitor_rate: MonitorRate = 0.01,
+    monitor_confidence: MonitorConfidence = 0.0,
     force: Annotated[bool, Parameter(negative="")] = False,
     zoo: ZooFolder = None,
     json: Json = False,
@@ -59,6 +64,11 @@ def add(
         For the card: what the command line of the run does not tell of how it was made.
     monitor
         Episodes that each limit of the agent's monitor is set by; 0: no monitor.
+    monitor_rate
+        Share of new episodes in which it gives a false alarm, of a changed world or of a fall, at most.
+    monitor_confidence
+        That this very monitor's share is no larger; 0: that of all such monitors in the mean. 0.95 needs 817 episodes
+        at a rate of 0.01.
     force
         Replace an agent of that name.
     json
@@ -69,6 +79,7 @@ def add(
     from robot_wm_export.zoo_curve import write_curve
     from robot_wm_export.zoo_entry import require_present_task, write_checkpoint
 
+    planned = _plan(monitor, monitor_rate, monitor_confidence)
     opened = _writable(open_zoo(zoo))
     if not _NAME.fullmatch(name):
         raise UserError(f"--name {name!r}: small letters, digits and _ only, a letter first")
@@ -82,7 +93,7 @@ def add(
         write_checkpoint(folder, loaded)
         write_curve(folder / CURVE, scalars.read(loaded.path.parent.parent))
         stored = load_agent(folder)
-        _export(stored, folder / BUNDLE, sign, name, monitor)
+        _export(stored, folder / BUNDLE, sign, name, planned)
         card = _describe(folder, name, stored, episodes, backends.split(","), note)
     if sign is not None:
         _write_public_key(sign, opened)
@@ -97,6 +108,8 @@ def sign(
     episodes: Episodes | None = None,
     backends: str = "pybullet,mujoco",
     monitor: MonitorEpisodes = 0,
+    monitor_rate: MonitorRate = 0.01,
+    monitor_confidence: MonitorConfidence = 0.0,
     zoo: ZooFolder = None,
     json: Json = False,
 ) -> None:
@@ -115,6 +128,10 @@ def sign(
         Physics engines to evaluate them in, separated by commas.
     monitor
         Episodes that each limit of an agent's monitor is set by; 0: no monitors.
+    monitor_rate
+        As of `robot-wm zoo add`.
+    monitor_confidence
+        As of `robot-wm zoo add`.
     json
         Print the cards' figures as one JSON object.
     """
@@ -122,6 +139,7 @@ def sign(
     from robot_wm.training.checkpoint import load_agent
     from robot_wm_export.zoo_entry import require_present_task
 
+    planned = _plan(monitor, monitor_rate, monitor_confidence)
     opened = _writable(open_zoo(zoo))
     load_private_key(key)
     agents = {name: load_agent(opened.folder(name)) for name in opened.names()}
@@ -133,7 +151,7 @@ def sign(
         made = {name: Path(temporary) / name for name in agents}
         for name, loaded in agents.items():
             made[name].mkdir()
-            _export(loaded, made[name] / BUNDLE, key, name, monitor)
+            _export(loaded, made[name] / BUNDLE, key, name, planned)
             if episodes is not None:
                 shutil.copyfile(opened.folder(name) / CURVE, made[name] / CURVE)
                 _describe(made[name], name, loaded, episodes, backends.split(","), opened.card(name).note)
@@ -144,13 +162,17 @@ def sign(
     _tell([opened.card(name) for name in agents], opened, json)
 
 
-def _export(loaded: LoadedAgent, target: Path, key: Path | None, name: str, monitor: int) -> None:
+def _plan(episodes: int, rate: float, confidence: float) -> Plan | None:
+    from robot_wm_export.monitor.calibrate import Plan
+
+    return Plan(episodes=episodes, false_alarm_rate=rate, confidence=confidence) if episodes else None
+
+
+def _export(loaded: LoadedAgent, target: Path, key: Path | None, name: str, monitor: Plan | None) -> None:
     from robot_wm_export.zoo_entry import write_bundle_zip
 
     with messages().status(name) as status:
-        write_bundle_zip(
-            loaded, target, key, monitor_episodes=monitor, on_stage=lambda stage: status.update(f"{name}: {stage}")
-        )
+        write_bundle_zip(loaded, target, key, monitor=monitor, on_stage=lambda stage: status.update(f"{name}: {stage}"))
 
 
 def _describe(folder: Path, name: str, loaded: LoadedAgent, episodes: int, backends: list[str], note: str) -> Card:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,12 @@ def write_bundle_zip(
     target: Path,
     sign_key: Path | None,
     *,
-    monitor_episodes: int = 0,
+    monitor: Plan | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> None:
     """Export the agent to ``target`` (a zip): its opset-17 graph alone, which is the one that robots run.
 
-    Its monitor is calibrated by so many episodes; by 0 it gets none.
+    Its monitor is calibrated as planned, under the options that it was trained with; without a plan it gets none.
     """
     options: dict[str, Any] = dict(loaded.state.config.task_options)
     on_stage(f"recording {MIN_TICKS} ticks")
@@ -69,7 +70,7 @@ def write_bundle_zip(
             Path(folder) / "agent.rwm",
             sign_key,
             profiles=(POLICY_OP17,),
-            monitor=Plan(episodes=monitor_episodes, options=options) if monitor_episodes else None,
+            monitor=None if monitor is None else replace(monitor, options=options),
             on_stage=on_stage,
         )
         shutil.copyfile(write_zip(report.path, compress=True), target)

@@ -159,18 +159,41 @@ class Monitor:
         return fall is not None and scores.fall > (fall.restless_limit if scores.restless else fall.limit)
 
 
-def conformal_limit(scores: Sequence[float], rate: float) -> float:
+def conformal_limit(scores: Sequence[float], rate: float, confidence: float = 0.0) -> float:
     """The score that a new episode, exchangeable with these n, exceeds with a probability of at most ``rate``.
 
     Split conformal prediction (Vovk, Gammerman and Shafer 2005; Lei et al. 2018): the ceil((n + 1)(1 - rate))-th
     smallest. UserError where n is too small for any to do: 1 / rate - 1 are needed.
+
+    That holds for the mean of all monitors that might have been calibrated; of a single one about every second has a
+    larger rate. With ``confidence`` above 0 the rate of this one is at most ``rate`` with that probability (Vovk,
+    Conditional validity of inductive conformal predictors, 2012): of independent episodes the number above the true
+    (1 - rate)-quantile is Bin(n, rate), so that m may be left above the limit where P(Bin(n, rate) <= m) is at most
+    1 - confidence. Then log(1 - confidence) / log(1 - rate) episodes are needed.
     """
-    rank = math.ceil((len(scores) + 1) * (1.0 - rate) - 1e-9)
-    if rank > len(scores):
-        raise UserError(
-            f"a false alarm rate of {rate:g} needs {math.ceil(1 / rate - 1 - 1e-9)} episodes, got {len(scores)}"
-        )
+    count = len(scores)
+    rank = math.ceil((count + 1) * (1.0 - rate) - 1e-9)
+    needed = math.ceil(1 / rate - 1 - 1e-9)
+    sure = ""
+    if confidence > 0.0:
+        rank = max(rank, count - _left_above(count, rate, 1.0 - confidence))
+        needed = max(needed, math.ceil(math.log1p(-confidence) / math.log1p(-rate) - 1e-9))
+        sure = f", with a confidence of {confidence:g},"
+    if rank > count:
+        raise UserError(f"a false alarm rate of {rate:g}{sure} needs {needed} episodes, got {count}")
     return sorted(scores)[rank - 1]
+
+
+def _left_above(count: int, rate: float, risk: float) -> int:
+    """The largest m with P(Bin(count, rate) <= m) <= risk; -1 where there is none."""
+    total, m = 0.0, -1
+    while m < count:
+        log_ways = math.lgamma(count + 1) - math.lgamma(m + 2) - math.lgamma(count - m)
+        total += math.exp(log_ways + (m + 1) * math.log(rate) + (count - m - 1) * math.log1p(-rate))
+        if total > risk:
+            break
+        m += 1
+    return m
 
 
 def command_fields(spec: AgentSpec) -> tuple[ObservationField, ...]:

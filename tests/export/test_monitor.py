@@ -125,6 +125,14 @@ def test_too_few_episodes_are_refused_before_the_work():
         Plan(episodes=150)
 
 
+def test_who_wants_to_be_sure_needs_more_episodes():
+    """Three limits, two of which may each be exceeded in half as many episodes."""
+    fewest = math.ceil(math.log(0.05 / 3) / math.log(1 - 0.005))
+    Plan(episodes=fewest, confidence=0.95)
+    with pytest.raises(UserError, match=f"needs {fewest} episodes, got {fewest - 1}"):
+        Plan(episodes=fewest - 1, confidence=0.95)
+
+
 def test_episodes_that_are_too_short_to_judge_are_refused(falling_task, monkeypatch):
     monkeypatch.setattr(calibration, "SETTLE_S", 100.0)
     with pytest.raises(UserError, match=r"monitor: no tick in .* episodes of .* s tells of a limit: too short"):

@@ -83,6 +83,38 @@ def test_too_few_episodes_for_a_rate_are_refused_with_how_many_it_takes():
         conformal_limit([0.0] * 98, 0.01)
 
 
+@pytest.mark.parametrize("rate", [0.005, 0.05])
+def test_the_fewest_episodes_that_make_one_sure_have_the_largest_of_them_as_limit(rate):
+    """Of n all may stay below the true quantile by chance: (1 - rate)^n, which is to be at most 0.05."""
+    fewest = math.ceil(math.log(0.05) / math.log(1 - rate))
+    assert conformal_limit(list(range(fewest)), rate, 0.95) == fewest - 1
+    with pytest.raises(UserError, match=f"with a confidence of 0.95, needs {fewest} episodes, got {fewest - 1}"):
+        conformal_limit([0.0] * (fewest - 1), rate, 0.95)
+
+
+@given(st.integers(60, 400), st.floats(0.05, 0.3), st.floats(0.5, 0.95))
+def test_the_rate_of_one_monitor_is_as_sure_as_was_asked_and_no_limit_lower_is(count, rate, confidence):
+    """Below the limit of rank r lies a share Beta(r, n + 1 - r) of all episodes, by the binomial's tail."""
+    rank = conformal_limit(list(range(1, count + 1)), rate, confidence)
+
+    def sure(rank: int) -> float:
+        above = count - rank  # P(Beta(r, n + 1 - r) >= 1 - rate) = P(Bin(n, rate) > n - r)
+        return 1.0 - math.fsum(math.comb(count, k) * rate**k * (1 - rate) ** (count - k) for k in range(above + 1))
+
+    assert sure(rank) >= confidence - 1e-9
+    mean = math.ceil((count + 1) * (1 - rate) - 1e-9)  # that of monitors in the mean, which holds all the same
+    assert rank == mean or sure(rank - 1) < confidence + 1e-9
+
+
+def test_of_many_monitors_as_many_keep_their_rate_as_they_are_sure_of():
+    """Counted out with uniform scores, of which a limit's own rate is one less itself."""
+    rng = np.random.default_rng(0)
+    limits = [[conformal_limit(rng.random(300).tolist(), 0.02, sure) for _ in range(2000)] for sure in (0.0, 0.9)]
+    kept = (np.array(limits) >= 0.98).mean(axis=1)
+    assert 0.4 < kept[0] < 0.7
+    assert kept[1] >= 0.9 - 3 * math.sqrt(0.09 / 2000)
+
+
 def changes(monitor, ticks):
     """Of (surprise, command, is_first) a tick."""
     return [monitor.scores(s, None, (c,), is_first=first).change for s, c, first in ticks]

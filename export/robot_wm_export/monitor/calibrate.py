@@ -35,6 +35,7 @@ BLIND_S = 0.1  # the A1's belief jumps for two ticks
 FALL_TICKS = 2
 COMMAND_STEP = 0.1  # of a command field's range
 FALL_LIMITS = 2  # of which each may be exceeded in half as many episodes
+LIMITS = 1 + FALL_LIMITS  # of changes, too
 MIN_FALLS = 20  # that a readout is fitted to
 CALIBRATION_SEED = 3_000_017  # starts that neither training nor evaluation see
 
@@ -45,13 +46,18 @@ class Plan:
 
     episodes: int  # without a fall, that each limit is a quantile of; as many are pushed
     false_alarm_rate: float = 0.01  # of changes, and of falls: share of episodes
+    confidence: float = 0.0  # that this monitor's rates of both kinds are no larger; 0: those of monitors in the mean
     stumbles: str = "stumbles"  # randomisation with pushes that bring a robot down
     options: dict[str, Any] = field(default_factory=dict)  # of the task, as it was trained
     seed: int = CALIBRATION_SEED
 
     def __post_init__(self) -> None:
         # Too few are told before the work, not after.
-        conformal_limit([0.0] * self.episodes, self.false_alarm_rate / FALL_LIMITS)
+        self.limit([0.0] * self.episodes, self.false_alarm_rate / FALL_LIMITS)
+
+    def limit(self, scores: Sequence[float], rate: float) -> float:
+        """Of one of the monitor's limits; by chance too low are all of them together no more often than is left."""
+        return conformal_limit(scores, rate, 1.0 - (1.0 - self.confidence) / LIMITS if self.confidence else 0.0)
 
 
 def calibrate(
@@ -87,7 +93,7 @@ def calibrate(
     stumbles = list(pushed)
     if sum(episode.down for episode in stumbles) < MIN_FALLS:
         return section
-    return section.model_copy(update={"fall": _fall(agent, spec, section, stumbles, familiar)})
+    return section.model_copy(update={"fall": _fall(agent, spec, section, stumbles, familiar, plan)})
 
 
 def familiar_episodes(agent: Agent, spec: AgentSpec, plan: Plan) -> list[WatchedEpisode]:
@@ -147,7 +153,7 @@ def _change(
         ),
     )
     scores = [highest(MonitorSection(change=open_limit), episode).change for episode in familiar]
-    return open_limit.model_copy(update={"limit": _limit(scores, open_limit.calibration)})
+    return open_limit.model_copy(update={"limit": _limit(scores, open_limit.calibration, plan)})
 
 
 def _fall(
@@ -156,6 +162,7 @@ def _fall(
     section: MonitorSection,
     stumbles: Sequence[WatchedEpisode],
     familiar: Sequence[WatchedEpisode],
+    plan: Plan,
 ) -> FallReadout:
     weights, bias = readout(stumbles, horizon_ticks=control_ticks(HORIZON_S, spec))
     output = agent.belief
@@ -178,14 +185,14 @@ def _fall(
     found = [highest(watched, episode) for episode in familiar]
     return open_limit.model_copy(
         update={
-            "limit": _limit([scores.fall for scores in found], share),
-            "restless_limit": _limit([scores.restless_fall for scores in found], share),
+            "limit": _limit([scores.fall for scores in found], share, plan),
+            "restless_limit": _limit([scores.restless_fall for scores in found], share, plan),
         }
     )
 
 
-def _limit(scores: Sequence[float], calibration: Calibration) -> float:
-    found = conformal_limit(scores, calibration.false_alarm_rate)
+def _limit(scores: Sequence[float], calibration: Calibration, plan: Plan) -> float:
+    found = plan.limit(scores, calibration.false_alarm_rate)
     if not math.isfinite(found):
         raise UserError(
             f"monitor: no tick in {len(scores)} episodes of {calibration.episode_s:g} s tells of a limit: too short"

@@ -40,7 +40,7 @@ def identify(
     over: str = "none",
     walking: Annotated[bool, Parameter(negative="")] = False,
     generations: Annotated[int, Positive] = 25,
-    plan_s: Annotated[float, Positive] = 20.0,
+    plan_s: Annotated[float, Positive] = 60.0,
     processes: Annotated[int, Positive] = 2,
     seed: Seed = 0,
     skip_damaged: Annotated[bool, Parameter(negative="")] = False,
@@ -82,7 +82,8 @@ def identify(
     generations
         Of that search, ten worlds each.
     plan_s
-        How long the plan is, in seconds.
+        How long the plan is, in seconds: what a log leaves open goes by one over the root of that. Zeros of encoders
+        need all of it.
     processes
         Replays at the same time.
     seed

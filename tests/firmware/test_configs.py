@@ -94,6 +94,8 @@ FAULTS = [
     ("action_mode", "position", ["action_mode position", "('effort',)"]),
     ("couplings", {"both": ["slider", "wing"]}, ["couplings.both", "not a joint: wing"]),
     ("couplings", {"slider": ["slider"]}, ["couplings.slider", "a joint has that name"]),
+    ("leans", {"forward": {"tail": 0.1}}, ["leans.forward", "not a joint: tail"]),
+    ("leans", {"backward": {"slider": 0.1}}, ["leans.backward", "'forward' or 'left'"]),
     ("buses", {"can0": {"kind": "can"}}, ["buses.can0", "bitrate (bit/s)"]),
     ("buses", {"imu": {"kind": "serial", "usb_vendor_id": "0403"}}, ["buses.imu", "usb_product_id"]),
     ("buses", {'a"b': {"kind": "ethernet"}}, ["buses", "match pattern"]),

@@ -84,6 +84,8 @@ def test_on_a_stand_a_joint_that_does_not_answer_is_named_and_no_policy_drives(d
     ("given", "reason"),
     [
         ({"live_check": False, "check_on_stand": True}, "check_on_stand: judges nothing without live_check"),
+        ({"live_check": False, "check_on_feet": True}, "check_on_feet: judges nothing without live_check"),
+        ({"check_on_feet": True}, "leans: which joints lean the robot forward is not known; its robot_config says so"),
         ({"check_on_stand": True, "start_speed": 0.0}, "check_on_stand: only joints that take positions"),
         ({"rest_gravity": [0.0, 0.0]}, "rest_gravity must be a direction of three numbers"),
     ],

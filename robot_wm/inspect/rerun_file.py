@@ -31,7 +31,7 @@ class RerunFile:
             known = ~np.isnan(values)
             if known.any():
                 columns = rr.Scalars.columns(scalars=values[known].astype(np.float64))
-                rr.send_columns(path, [self._times(piece.time_s[known])], columns, recording=self._recording)  # type: ignore[arg-type]
+                rr.send_columns(path, [self._times(piece.time_s[known])], columns, recording=self._recording)  # type: ignore[arg-type,list-item]
         for path, pictures in piece.pictures.items():
             for k, picture in pictures.items():
                 self._at(float(piece.time_s[k]))

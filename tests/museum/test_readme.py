@@ -33,7 +33,7 @@ EXHIBITS = (
     "wrong control rate",
     "a frozen camera",
 )
-STAGES = ("files", "at rest", "by hand", "stand", "driven")
+STAGES = ("files", "at rest", "by hand", "stand", "feet", "driven")
 
 
 @pytest.mark.parametrize("name", EXHIBITS)

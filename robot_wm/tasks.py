@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GROUP = "robot_wm.tasks"
 GYM_PREFIX = "gym:"
 DEFAULT_BACKEND = "pybullet"  # of whoever names none: written here and nowhere else
+OWN_ENGINE = "own"  # of a task over no physics backend
 
 
 class RewardFrom(Protocol):
@@ -95,11 +96,15 @@ def reward_function(env: gymnasium.Env[Any, Any]) -> RewardFrom | None:
 
 
 def backend_name(task: str, options: Mapping[str, Any]) -> str:
-    """Name of the physics behind a task: an option of our own tasks; any other environment brings its own.
+    """Name of the physics behind a task: an option of robots' tasks; any other environment brings its own.
 
     Of several environments there may be several: ``pybullet,mujoco``.
     """
-    return "gymnasium" if task.startswith(GYM_PREFIX) else str(options.get("backend", DEFAULT_BACKEND))
+    if task.startswith(GYM_PREFIX):
+        return "gymnasium"
+    if "backend" not in options and task in entries(GROUP) and "backend" not in _hints(load(_entry(task))):
+        return OWN_ENGINE
+    return str(options.get("backend", DEFAULT_BACKEND))
 
 
 def backend_names(task: str, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -135,17 +140,21 @@ def parse_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _typed(task: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """The options as the types that the factory declares, where it does; UserError for one that cannot be."""
-    try:
-        hints = get_type_hints(factory)
-    except Exception:  # of somebody else's factory: what a hint names need not be there at run time
-        return dict(options)
-    typed = dict(options)
+    hints, typed = _hints(factory), dict(options)
     for name in hints.keys() & options.keys():
         try:
             typed[name] = _adapter(hints[name]).validate_python(options[name])
         except ValidationError as error:
             raise UserError.from_validation(error, origin=f"task {task}: option {name}") from None
     return typed
+
+
+def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Types of a factory's options; none where they cannot be told."""
+    try:
+        return get_type_hints(factory)
+    except Exception:  # of somebody else's factory: what a hint names need not be there at run time
+        return {}
 
 
 def _adapter(hint: Any) -> TypeAdapter[Any]:

@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 
 from robot_wm.plugins import entries, load
-from robot_wm.spec import ActionSpec, ObservationField
+from robot_wm.spec import ActionSpec, ObservationField, Source
 from robot_wm.tasks import GROUP, make_env
 from robot_wm_sim.env import RobotEnv
 from robot_wm_sim.task import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ("a1_velocity", "a1_stand", "cartpole_balance", "cartpole_swingup", "panda_reach", "racecar_goal")
+WORLDS = ("video_rate_control",)  # without a robot
 BEGIN, END = "<!-- cards of the tasks: `python tests/docs/task_cards.py` -->", "<!-- end of the cards -->"
 LONG = 100  # characters of a row that no second card repeats
 
@@ -26,9 +27,9 @@ def all_cards() -> str:
     """All of what stands between the marks, with them."""
     told: dict[tuple[str, str], str] = {}  # row → task that had it first
     found = [BEGIN]
-    for name in TASKS:
+    for name in (*TASKS, *WORLDS):
         found += ["", f"### `{name}`", "", "| | |", "|---|---|"]
-        for head, text in card(name).items():
+        for head, text in (card(name) if name in TASKS else world_card(name)).items():
             first = told.setdefault((head, text), name)
             found.append(f"| {head} | {text if first == name or len(text) < LONG else f'as `{first}`'} |")
     return "\n".join([*found, "", END])
@@ -62,9 +63,29 @@ def card(name: str) -> dict[str, str]:
     return {head: text for head, text in lines.items() if text}
 
 
+def world_card(name: str) -> dict[str, str]:
+    """The rows of a task without a robot, whose environment tells what a robot's task tells."""
+    make = load(entries(GROUP)[name])
+    env = make_env(name).unwrapped
+    spec = env.agent_spec
+    lines = {
+        "asked": f"{_paragraph(make.__doc__)} {_paragraph(type(env).__doc__)}",
+        "rates": f"{spec.control_rate_hz:g} Hz",
+        "observed": ", ".join(map(_field, spec.observations)),
+        "action": f"one of {len(spec.action.joints)}: {', '.join(f'`{choice}`' for choice in spec.action.joints)}",
+        "starts": _text(env.reset.__doc__),
+        "reward, end, success": _text(env.step.__doc__),
+        "figures": ", ".join(f"`{figure}`" for figure in env.figure_names),
+        "trained by": ", ".join(f"`--preset {preset}`" for preset in _presets(name)),
+    }
+    env.close()
+    return lines
+
+
 def _field(field: ObservationField) -> str:
     count = "×".join(map(str, field.shape))
-    return f"`{field.name}` [{count}] {field.unit} ({field.topic or 'the agent itself'})"
+    source = field.topic or ("the agent itself" if field.source is Source.LAST_ACTION else "")
+    return f"`{field.name}` [{count}] {field.unit}" + (f" ({source})" if source else "")
 
 
 def _otherwise(make: Callable[..., Any]) -> str:

@@ -1,7 +1,7 @@
 """Every shipped task has a card in sim/README.md, and it is what the code says."""
 
 from shown import pages
-from task_cards import BEGIN, END, TASKS, all_cards
+from task_cards import BEGIN, END, TASKS, WORLDS, all_cards
 
 from robot_wm.plugins import entries
 from robot_wm.tasks import GROUP
@@ -14,5 +14,6 @@ def test_every_card_is_what_the_code_says():
 
 
 def test_every_task_of_ours_has_a_card():
-    ours = {name for name, entry in entries(GROUP).items() if entry.value.startswith("robot_wm_sim.tasks")}
-    assert set(TASKS) == ours
+    ours = entries(GROUP)
+    assert set(TASKS) == {name for name, entry in ours.items() if entry.value.startswith("robot_wm_sim.tasks")}
+    assert set(WORLDS) == {name for name, entry in ours.items() if entry.value.startswith("robot_wm_worlds")}

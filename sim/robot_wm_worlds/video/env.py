@@ -150,7 +150,7 @@ def video_rate_control(
     Args:
         seed: of the first episode.
         render_mode: None; what it would show is the video.
-        split: whose clips: ``train``, of which programmes are drawn, or ``test``, some programmes that are always the same.
+        split: whose clips: ``train``, of which programmes are drawn, or ``test``, a few programmes, always the same.
         curves: folder that `robot-wm video curves` filled; by default the curves that come with the package.
 
     Raises UserError for a folder without curves, and for curves that are damaged.

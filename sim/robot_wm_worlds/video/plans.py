@@ -6,6 +6,7 @@ A plan is a mode for each chunk, [N]: an index into the encoder's `MODES`. All k
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,9 +53,12 @@ def constant(programme: Programme, link: Link, spread: str | None = None) -> Pla
         first = MODES.index((name, QUANTISERS[0]))
         costs = programme.size[:, first : first + len(QUANTISERS)].sum(0)  # [Q]
         step = int(np.searchsorted(-costs, -link.budget * (1 + 1e-9)))
-        mode = first + min(step, len(QUANTISERS) - 1)
-        plans.append(under_way(programme, link, lambda chunk, sending, mode=mode: mode))
+        plans.append(under_way(programme, link, partial(_always, first + min(step, len(QUANTISERS) - 1))))
     return max(plans, key=lambda plan: quality(programme, plan))
+
+
+def _always(mode: int, chunk: int, sending: Sending) -> int:
+    return mode
 
 
 def at_price(programme: Programme, price: float) -> Plan:
@@ -95,7 +99,8 @@ def oracle(programme: Programme, link: Link) -> Plan:
     240 cells, so that what is called feasible is.
     """
     price = _bisect(lambda value: cost(programme, _best_at(programme, link, value)) <= link.budget)
-    return _fill_up(programme, link, _best_at(programme, link, price))
+    found = _fill_up(programme, link, _best_at(programme, link, price))
+    return max((found, constant(programme, link)), key=lambda plan: quality(programme, plan))
 
 
 def bound(programme: Programme, link: Link) -> float:

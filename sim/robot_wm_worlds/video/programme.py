@@ -15,7 +15,7 @@ from robot_wm_worlds.video.pictures import CHUNK_S
 
 CHUNKS = 24  # N of a programme
 SHOT_CHUNKS = (2, 6)  # fewest and most of one shot
-TEST_PROGRAMMES = 8
+TEST_PROGRAMMES = 6
 _TEST_SEED = 16
 # Targets are what constant quantisers cost: 24 looks nearly as the clips do, 36 is visibly coarse.
 TEST_QUANTISERS = (24, 27, 30, 33, 36)

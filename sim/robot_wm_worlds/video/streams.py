@@ -27,7 +27,7 @@ class RobotStream:
     camera: str  # of its task's scene: ``camera`` is the agent's own, ``video`` the one for people
     seed: int
     backend: str
-    chunks: int = 8
+    chunks: int = 6
     noise: float = 0.0  # standard deviation of what the camera's sensor adds to each pixel, of 255
 
     def frames(self) -> Frames:

@@ -1,0 +1,1 @@
+"""Rate controls of a video side by side, at equal bitrate."""

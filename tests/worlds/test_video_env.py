@@ -1,0 +1,154 @@
+"""The environment over curves: what it pays, what it tells, and what it must not know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from planted_programmes import planted
+
+from robot_wm.errors import UserError
+from robot_wm.tasks import OWN_ENGINE, agent_spec, backend_name, reward_function
+from robot_wm_worlds.video import plans
+from robot_wm_worlds.video.curves import read_all, shipped
+from robot_wm_worlds.video.encoder import MODES, QUANTISERS, SPREADS
+from robot_wm_worlds.video.env import FIGURES, REACH, STEADY, STEPS, TASK, RateControlEnv, video_rate_control
+from robot_wm_worlds.video.knowledge import LOOKED_AHEAD
+from robot_wm_worlds.video.link import Link
+from robot_wm_worlds.video.programme import CHUNKS, TEST_QUANTISERS, kept_rate
+
+
+def started(programme, quantiser=29.0):
+    env = RateControlEnv()
+    env.reset(seed=0)
+    env.begin(programme, kept_rate(programme.bytes_at(quantiser), len(programme)))
+    return env
+
+
+def played(env, actions):
+    steps = [env.step(action) for action in actions]
+    return [step[0] for step in steps], [step[1] for step in steps], steps[-1][4]
+
+
+def test_gymnasium_finds_nothing_wrong():
+    check_env(RateControlEnv(), skip_render_check=True)
+
+
+def test_an_episode_pays_what_it_gains_over_the_constant_quantiser_at_one_price():
+    """Summed by hand from the curves, for actions of every kind."""
+    programme = planted(3)
+    env = started(programme)
+    actions = [0, 5, 7, STEADY, 12, 20, 14, 1]
+    _, rewards, info = played(env, actions)
+    link = env.link
+    price, rows = plans.fair_price(programme, link.budget), np.arange(len(programme))
+
+    def worth(plan):
+        return (programme.vmaf - price * programme.size)[rows, plan].sum()
+
+    plan, beside = np.array(env.plan), plans.constant(programme, link)
+    assert sum(rewards) == pytest.approx(worth(plan) - worth(beside))
+    figures = info["figures"]
+    assert set(figures) == set(FIGURES)
+    assert figures["gain_vmaf"] == pytest.approx(plans.quality(programme, plan) - plans.quality(programme, beside))
+    assert figures["spent"] == pytest.approx(plans.cost(programme, plan) / link.budget)
+
+
+def test_the_plan_of_the_price_is_paid_most():
+    """No plan's reward exceeds its; the constant quantiser's own is 0."""
+    programme = planted(4)
+    env = started(programme)
+    gain = np.array(env._gain)  # [N, M]
+    best = plans.at_price(programme, plans.fair_price(programme, env.link.budget))
+    rows = np.arange(len(programme))
+    assert (gain[rows, best] == gain.max(1)).all()
+    assert gain[rows, plans.constant(programme, env.link)] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("action", [0, REACH, STEPS - 1, STEPS, 2 * STEPS + REACH, 3 * STEPS - 1])
+def test_an_action_is_a_spread_and_steps_from_the_base(action):
+    env = started(planted(5))
+    base = env._knowledge.base
+    env.step(action)
+    spread, step = divmod(action, STEPS)
+    first = spread * len(QUANTISERS) + min(max(base + step - REACH, 0), len(QUANTISERS) - 1)
+    assert env.plan[0] >= first  # coarser where the link cannot take it
+    assert MODES[env.plan[0]][0] == list(SPREADS)[spread]
+    assert agent_spec(env).action.joints[action].startswith(list(SPREADS)[spread])
+
+
+def test_nothing_is_told_of_a_coming_chunk_but_its_first_pass():
+    programme = planted(6)
+    changed = {key: getattr(programme, key).copy() for key in ("size", "vmaf", "psnr_db", "first")}
+    for key, values in changed.items():
+        kept = values[:, plans.FIRST_PASS].copy()
+        values[3:] = values[3:] * 0.9 if key in ("vmaf", "psnr_db") else np.maximum(values[3:] * 2, 2)
+        values[:, plans.FIRST_PASS] = kept
+    other = replace(programme, **changed)
+    rate = kept_rate(programme.bytes_at(29.0), len(programme))
+    seen = []
+    for one in (programme, other):
+        env = started(one)
+        env.begin(one, rate)
+        seen.append(played(env, [STEADY, 2, 9])[0])
+    for mine, theirs in zip(*seen, strict=True):
+        for name, value in mine.items():
+            np.testing.assert_array_equal(value, theirs[name], err_msg=name)
+
+
+def test_the_first_pass_is_looked_ahead_five_seconds():
+    env = started(planted(7))
+    seen = env._knowledge.observe()
+    fair = env.link.fair
+    expected = np.log2(env.programme.size[:LOOKED_AHEAD, plans.FIRST_PASS] / fair)
+    np.testing.assert_allclose(seen["coming_size"], expected, rtol=1e-6)
+    np.testing.assert_allclose(seen["coming_vmaf"], env.programme.vmaf[:LOOKED_AHEAD, plans.FIRST_PASS], rtol=1e-6)
+    last = played(env, [STEADY] * 7)[0][-1]
+    assert last["coming_size"][1:] == pytest.approx(0.0)  # one chunk is left
+    assert last["coming_size"][0] == pytest.approx(np.log2(env.programme.size[7, plans.FIRST_PASS] / fair), rel=1e-5)
+
+
+def test_a_seed_fixes_an_episode():
+    runs = []
+    for _ in range(2):
+        env = RateControlEnv(seed=9)
+        env.reset()
+        env.reset()
+        runs.append((env.programme.parts, played(env, [STEADY] * CHUNKS)[1]))
+    assert runs[0] == runs[1]
+
+
+def test_the_test_is_of_clips_that_are_not_learned_from():
+    learned, tested = (read_all(shipped(), split) for split in ("train", "test"))
+    assert not {one.clip for one in learned} & {one.clip for one in tested}
+    assert not {one.clip.split("_")[0] for one in learned if one.clip.startswith("bunny")} & {
+        one.clip.split("_")[0] for one in tested
+    }
+    env = video_rate_control(split="test")
+    assert {clip for programme, _ in env.tests for clip, _ in programme.parts} <= {one.clip for one in tested}
+    assert len(env.tests) % len(TEST_QUANTISERS) == 0
+    env.reset(options={"test": 3})
+    assert env.programme is env.tests[3][0]
+    assert env.link == Link.of(env.tests[3][1], CHUNKS)
+
+
+@pytest.mark.parametrize("number", [-1, 1000, "first", 1.0])
+def test_a_test_that_there_is_not_is_refused(number):
+    with pytest.raises(UserError, match=rf"^task {TASK}: test is .*{number}.*must be one of 0…"):
+        video_rate_control(split="test").reset(options={"test": number})
+
+
+def test_a_picture_and_a_folder_that_is_none_are_refused_in_a_line(tmp_path):
+    with pytest.raises(UserError, match=rf"^task {TASK}: render_mode rgb_array: "):
+        RateControlEnv(render_mode="rgb_array")
+    with pytest.raises(UserError, match=r"there is no such folder of curves$"):
+        RateControlEnv(curves=tmp_path / "none")
+    with pytest.raises(UserError, match=r"holds no curves \(\*\.csv\) of split train$"):
+        RateControlEnv(curves=tmp_path)
+
+
+def test_it_is_over_no_physics_backend_and_rewards_nothing_that_a_robot_recorded():
+    assert backend_name(TASK, {}) == OWN_ENGINE
+    assert reward_function(RateControlEnv()) is None

@@ -11,7 +11,7 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm_worlds.video import plans
-from robot_wm_worlds.video.env import STEADY, RateControlEnv
+from robot_wm_worlds.video.env import RateControlEnv
 from robot_wm_worlds.video.link import OVERSHOOT, Link, underflows
 from robot_wm_worlds.video.programme import Programme, kept_rate
 
@@ -54,14 +54,14 @@ def planned(programme: Programme, target_bps: float, plan: plans.Plan) -> Outcom
 def rule_planners() -> dict[str, Planner]:
     """Contenders that learn nothing.
 
-    The constant quantisers and the oracle know every curve, the greedy one those up to its chunk's, and the base
-    quantiser what an agent knows: it is the action that an agent need only repeat.
+    The constant quantisers and the oracle know every curve, the greedy one those up to its chunk's, and the forecast
+    what an agent knows: it is the action that an agent need only repeat.
     """
     return {
         ANCHOR: lambda env, test: plans.constant(*_of(env, test)),
         "constant quantiser, even": lambda env, test: plans.constant(*_of(env, test), "even"),
         "greedy Lagrangian": lambda env, test: plans.greedy(*_of(env, test)),
-        "base quantiser": lambda env, test: _steady(env, test),
+        "forecast": lambda env, test: plans.forecast(*_of(env, test)),
         ORACLE: lambda env, test: plans.oracle(*_of(env, test)),
     }
 
@@ -69,13 +69,6 @@ def rule_planners() -> dict[str, Planner]:
 def _of(env: RateControlEnv, test: int) -> tuple[Programme, Link]:
     programme, rate_bps = env.tests[test]
     return programme, Link.of(rate_bps, len(programme))
-
-
-def _steady(env: RateControlEnv, test: int) -> plans.Plan:
-    env.reset(options={"test": test})
-    while not env.step(STEADY)[2]:
-        pass
-    return np.array(env.plan)
 
 
 def table(found: Mapping[str, Sequence[Outcome]], anchors: Sequence[str], rates: int) -> list[dict[str, Any]]:

@@ -116,7 +116,9 @@ def measure(stream: bytes, frames: Frames) -> Quality:
         folder = Path(name)
         (folder / "stream.h264").write_bytes(stream)
         clock = f"setpts=N/({RATE_HZ}*TB)"  # pictures are paired by their number
-        graph = f"[0:v]{clock}[a];[1:v]{clock}[b];[a][b]libvmaf=log_fmt=json:log_path=log.json:feature=name=psnr:shortest=1"
+        graph = (
+            f"[0:v]{clock}[a];[1:v]{clock}[b];[a][b]libvmaf=log_fmt=json:log_path=log.json:feature=name=psnr:shortest=1"
+        )
         decoded = ["-r", str(RATE_HZ), "-i", "stream.h264"]
         doing = "decoding and measuring a stream"
         ffmpeg(

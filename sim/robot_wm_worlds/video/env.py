@@ -16,17 +16,18 @@ from robot_wm_sim.spaces import observation_space
 from robot_wm_worlds.video.clips import Split
 from robot_wm_worlds.video.curves import read_all, shipped
 from robot_wm_worlds.video.encoder import QUANTISERS, SPREADS
+from robot_wm_worlds.video.forecast import COARSEST_PROBE
 from robot_wm_worlds.video.knowledge import FIELDS, Knowledge
 from robot_wm_worlds.video.link import OVERSHOOT, Link, Sending
 from robot_wm_worlds.video.pictures import CHUNK_S
-from robot_wm_worlds.video.plans import FIRST_PASS, constant, fair_price
+from robot_wm_worlds.video.plans import constant, fair_price
 from robot_wm_worlds.video.programme import Programme, draw, draw_target, test_programmes, test_targets
 
 TASK = "video_rate_control"
-REACH = 3  # steps of the quantiser that an action may be finer or coarser than the base
+REACH = 2  # steps of the quantiser that an action may be finer or coarser than what the forecast offers
 STEP = QUANTISERS[1] - QUANTISERS[0]
 STEPS = 2 * REACH + 1
-STEADY = REACH  # the action that takes the base quantiser, evenly spread
+AS_OFFERED = REACH  # the action that takes the forecast's best offer
 FIGURES = ("vmaf", "psnr_db", "gain_vmaf", "spent", "underflows", "overshoot", "held_back")
 
 
@@ -84,7 +85,7 @@ class RateControlEnv(gymnasium.Env[dict[str, Any], Any]):
     def begin(self, programme: Programme, rate_bps: float) -> None:
         """Start with this programme at this mean rate, bit/s."""
         self.programme, self.link = programme, Link.of(rate_bps, len(programme))
-        self._sending = Sending(self.link, programme.size[:, FIRST_PASS])
+        self._sending = Sending(self.link, programme.size[:, COARSEST_PROBE])
         self._knowledge = Knowledge(programme, self._sending)
         self._price = fair_price(programme, self.link.budget)
         beside = constant(programme, self.link)  # [N]
@@ -97,10 +98,9 @@ class RateControlEnv(gymnasium.Env[dict[str, Any], Any]):
         self._held_back = 0
 
     def step(self, action: Any) -> tuple[dict[str, NDArray[np.float32]], float, bool, bool, dict[str, Any]]:
-        """Encode the next chunk some steps finer or coarser than the base, and coarser where the link cannot take it.
+        """Encode the next chunk some steps finer or coarser than the forecast offers, or as the link can take it.
 
-        Actions are numbers of `ActionSpec.joints`: all steps of the first spread, the finest first, then of the others.
-
+        Actions are numbers of `ActionSpec.joints`: all steps of the best spread, the finest first, then of the others.
         Reward: its VMAF less a price times its bytes, and less the same of the best constant quantiser within the
         budget. That second part changes no order of plans; the price, points a byte, is the one at which a programme
         whose curves are all known would just spend its budget. Over with the last chunk, when the figures are told.
@@ -108,14 +108,13 @@ class RateControlEnv(gymnasium.Env[dict[str, Any], Any]):
         budget.
         """
         chunk, sizes = self._sending.chunk, self._sizes[self._sending.chunk]
-        base, nearest = self._knowledge.base_quantiser, self._knowledge.base
-        spread, step = divmod(int(action), STEPS)
-        wanted = spread * len(QUANTISERS) + min(max(nearest + step - REACH, 0), len(QUANTISERS) - 1)
+        rank, step = divmod(int(action), STEPS)
+        first, offered = divmod(self._knowledge.offers[rank], len(QUANTISERS))
+        wanted = first * len(QUANTISERS) + min(max(offered + step - REACH, 0), len(QUANTISERS) - 1)
         mode = self._sending.admit(sizes, wanted)
         self._held_back += mode != wanted
         self.plan.append(mode)
-        self._knowledge.learn(base, mode, sizes[mode], float(self.programme.vmaf[chunk, mode]))
-        self._sending.send(sizes[mode])
+        self._knowledge.send(mode, sizes[mode], float(self.programme.vmaf[chunk, mode]))
         is_over = self._sending.chunk >= len(self.programme)
         info: dict[str, Any] = {"figures": self._figures()} if is_over else {"figures": {}}
         if is_over:
@@ -160,5 +159,5 @@ def video_rate_control(
 
 def _choices() -> tuple[str, ...]:
     finer = tuple(f"finer_{STEP * step}" for step in range(REACH, 0, -1))
-    steps = (*finer, "base", *(f"coarser_{STEP * step}" for step in range(1, REACH + 1)))
-    return tuple(f"{spread}_{step}" for spread in SPREADS for step in steps)
+    steps = (*finer, "offered", *(f"coarser_{STEP * step}" for step in range(1, REACH + 1)))
+    return tuple(f"{rank}_{step}" for rank in ("best", "second", "third") for step in steps)

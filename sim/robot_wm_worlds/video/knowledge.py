@@ -1,7 +1,4 @@
-"""What is known before a chunk is encoded: the first pass over all chunks, what the chunks so far became, the buffer.
-
-The first pass encodes every chunk once, at one quantiser, as a two-pass encoder's does, and measures what it decodes.
-"""
+"""What is known before a chunk is encoded: the probes of all chunks, what those so far became, budget and buffer."""
 
 from __future__ import annotations
 
@@ -12,18 +9,14 @@ from numpy.typing import NDArray
 
 from robot_wm.spec import ObservationField
 from robot_wm_worlds.video.encoder import MODES, QUANTISERS, SPREADS
+from robot_wm_worlds.video.forecast import FINE_PROBES, PROBES, Forecast, ranked
 from robot_wm_worlds.video.link import Sending
-from robot_wm_worlds.video.plans import FIRST_PASS
 from robot_wm_worlds.video.programme import Programme
 
 LOOKED_AHEAD = 5  # K chunks, the one to come among them: 5 s
-_PROBED = MODES[FIRST_PASS][1]  # quantiser of the first pass
-_SPREAD = {name: float(number) for number, name in enumerate(SPREADS)}
-OCTAVE = 5.6  # quantisers that halve a stream, as our clips have it in the middle of their range
-_MOST_CORRECTION = 1.0  # octaves
-_FORGETTING = 0.3  # of what chunks before the last one said about the first pass
+_SPREADS = len(SPREADS)
 _CLIP = 5.0
-_NOTHING = (80.0, 35.0, 0.4)  # VMAF, PSNR and share of the first picture of what does not come: about the means
+_MOST_LOSS = 20.0  # quality points of an offer that nobody would take
 
 
 def _field(name: str, size: int, scale: float, offset: float = 0.0, unit: str = "1") -> ObservationField:
@@ -33,22 +26,30 @@ def _field(name: str, size: int, scale: float, offset: float = 0.0, unit: str = 
 
 
 FIELDS = (
-    # Of the coming K chunks in the first pass; 0 after the programme's end.
-    _field("coming_size", LOOKED_AHEAD, 0.5),  # log2 of bytes / what a chunk may cost on average
-    _field("coming_vmaf", LOOKED_AHEAD, 0.05, 80.0),
-    _field("coming_psnr", LOOKED_AHEAD, 0.2, 35.0, "dB"),
-    _field("coming_first", LOOKED_AHEAD, 4.0, 0.4),  # share of a chunk's bytes that its first picture takes
-    _field("rest_size", 1, 0.5),  # log2, the mean of all that is to come
-    _field("rest_vmaf", 2, 0.05, 80.0),  # mean of all that is to come, and by its bytes
-    _field("base_quantiser", 1, 0.1, 30.0),  # the constant one that would spend what is left, by the first pass
-    _field("base_step", 1, 1.0),  # from the nearest quantiser there is to that one
-    _field(
-        "last", 4, 0.1
-    ),  # quantiser - base, VMAF - first pass's, 10 log2 of size / expected, 10 x number of the spread
+    # The probes of the coming K chunks, evenly spread; those of a middling chunk after the programme's end.
+    _field("coming_size", LOOKED_AHEAD, 0.5, 1.0),  # log2 of bytes at the fine quantiser / what a chunk may cost
+    _field("coming_fall", LOOKED_AHEAD, 1.0, 1.8),  # log2 of bytes at the fine quantiser / at the coarse one
+    _field("coming_fine", LOOKED_AHEAD, 0.1, 92.0),  # VMAF
+    _field("coming_coarse", LOOKED_AHEAD, 0.05, 70.0),  # VMAF
+    _field("coming_psnr", LOOKED_AHEAD, 0.2, 38.0, "dB"),  # at the fine quantiser
+    _field("coming_first", LOOKED_AHEAD, 4.0, 0.3),  # share of bytes that the first picture takes
+    # Of this chunk, the other spreads against the even one, fine and coarse: log2 of bytes, and VMAF.
+    _field("spread_size", 2 * (_SPREADS - 1), 4.0),
+    _field("spread_vmaf", 2 * (_SPREADS - 1), 0.5),
+    # What the forecast offers of each spread, the best first.
+    _field("offered_quantiser", _SPREADS, 0.1, 30.0),
+    _field("offered_spread", _SPREADS, 1.0, 1.0),  # its number
+    _field("offered_loss", _SPREADS - 1, 0.5),  # quality points, at the fair price, below the best offer
+    _field("step_loss", 2, 0.5),  # of the best offer one step finer and one coarser
+    _field("price", 1, 0.5, 3.0),  # log2 of quality points that the bytes of a chunk may cost on average are worth
+    # Of the last chunk: 10 log2 of bytes / expected, VMAF - expected, its quantiser - the one offered.
+    _field("last", 3, 0.2),
     _field("bits_left", 1, 1.0),  # log2 of bytes left a coming chunk / what one may cost on average
     _field("buffer", 1, 2.0, 0.5),  # fullness, share
     _field("chunks_left", 1, 2.0, 0.5),  # share
 )
+_MIDDLING = (1.0, 1.8, 92.0, 70.0, 38.0, 0.3)
+_NOTHING_OFFERED = (30.0,) * _SPREADS + (1.0,) * _SPREADS + (0.0,) * (_SPREADS + 1) + (3.0,)
 
 
 class Knowledge:
@@ -57,59 +58,69 @@ class Knowledge:
     def __init__(self, programme: Programme, sending: Sending) -> None:
         self._sending = sending
         self._chunks = len(programme)
-        size = programme.size[:, FIRST_PASS].astype(np.float64)  # [N]
-        vmaf, psnr = programme.vmaf[:, FIRST_PASS], programme.psnr_db[:, FIRST_PASS]
-        padding = np.zeros(LOOKED_AHEAD)
-        first = programme.first[:, FIRST_PASS] / size
-        relative = np.log2(size / sending.link.fair)
-        self._coming = np.stack([np.append(row, padding) for row in (relative, vmaf, psnr, first)])  # [4, N + K]
-        self._coming[1:, self._chunks :] = np.array(_NOTHING)[:, None]
-        self._to_come = np.cumsum(size[::-1])[::-1]  # [N] bytes of the chunks from each one on
-        number = np.arange(self._chunks, 0, -1)
-        self._mean_vmaf = np.cumsum(vmaf[::-1])[::-1] / number
-        self._weighted_vmaf = np.cumsum((vmaf * size)[::-1])[::-1] / self._to_come
-        self._first_size, self._first_vmaf = size.tolist(), vmaf.tolist()
-        self._correction = 0.0  # octaves that chunks have cost more than the first pass let expect
-        self._last = (0.0, 0.0, 0.0, 0.0)
+        self.forecast = Forecast(programme)
+        size = np.log2(programme.size[:, PROBES])  # [N, P] fine, coarse, coarsest
+        vmaf = programme.vmaf[:, PROBES]
+        first = programme.first[:, FINE_PROBES[0]] / programme.size[:, FINE_PROBES[0]]
+        rows = (
+            size[:, 0] - math.log2(sending.link.fair),
+            size[:, 0] - size[:, _SPREADS],
+            vmaf[:, 0],
+            vmaf[:, _SPREADS],
+            programme.psnr_db[:, FINE_PROBES[0]],
+            first,
+        )
+        self._coming = np.empty((len(rows), self._chunks + LOOKED_AHEAD))  # [6, N + K]
+        self._coming[:, : self._chunks] = rows
+        self._coming[:, self._chunks :] = np.array(_MIDDLING)[:, None]
+        others = [np.delete(values, (0, _SPREADS, 2 * _SPREADS), axis=1) for values in (size, vmaf)]
+        evenly = [np.repeat(values[:, [0, _SPREADS]], _SPREADS - 1, axis=1) for values in (size, vmaf)]
+        self._spread = np.concatenate([one - even for one, even in zip(others, evenly, strict=True)], axis=1)  # [N, 8]
+        self._last = (0.0, 0.0, 0.0)
+        self._look()
 
-    @property
-    def base_quantiser(self) -> float:
-        """The constant quantiser that would spend what is left, by the first pass and the chunks so far."""
-        chunk, left = self._sending.chunk, max(self._sending.left, 1.0)
-        octaves = math.log2(self._to_come[chunk] / left) + self._correction
-        return min(max(_PROBED + OCTAVE * octaves, QUANTISERS[0]), QUANTISERS[-1])
+    def _look(self) -> None:
+        """What the forecast offers now."""
+        chunk, sending = self._sending.chunk, self._sending
+        worth = self.forecast.worth(chunk, max(sending.left, 1.0)).tolist()
+        offers = ranked(worth)
+        self.offers = [mode for _, mode in offers]
+        best, mode = offers[0]
+        step = mode % len(QUANTISERS)
+        finer = best - worth[mode - 1] if step else _MOST_LOSS
+        coarser = best - worth[mode + 1] if step + 1 < len(QUANTISERS) else _MOST_LOSS
+        self._told = (
+            *(float(MODES[mode][1]) for mode in self.offers),
+            *(float(mode // len(QUANTISERS)) for mode in self.offers),
+            *(best - other for other, _ in offers[1:]),
+            finer,
+            coarser,
+            math.log2(self.forecast.price * sending.link.fair),
+        )
 
-    @property
-    def base(self) -> int:
-        """Index of the quantiser nearest to it, of Q."""
-        step = QUANTISERS[1] - QUANTISERS[0]
-        return min(max(round((self.base_quantiser - QUANTISERS[0]) / step), 0), len(QUANTISERS) - 1)
-
-    def learn(self, base: float, mode: int, size: float, vmaf: float) -> None:
-        """What the chunk that is being sent became, in that mode, where ``base`` was known."""
-        chunk, (spread, quantiser) = self._sending.chunk, MODES[mode]
-        expected = math.log2(self._first_size[chunk]) - (quantiser - _PROBED) / OCTAVE
-        surprise = math.log2(size) - expected
-        mixed = self._correction + _FORGETTING * (surprise - self._correction)
-        self._correction = min(max(mixed, -_MOST_CORRECTION), _MOST_CORRECTION)
-        self._last = (quantiser - base, vmaf - self._first_vmaf[chunk], 10.0 * surprise, 10.0 * _SPREAD[spread])
+    def send(self, mode: int, size: int, vmaf: float) -> None:
+        """Let the next chunk go in a mode, in which it turned out so."""
+        chunk, forecast = self._sending.chunk, self.forecast
+        surprise = 10.0 * math.log2(size / forecast.size[chunk, mode])
+        offered = MODES[self.offers[0]][1]
+        self._last = (surprise, vmaf - forecast.vmaf[chunk, mode], float(MODES[mode][1] - offered))
+        forecast.learn(chunk, mode, size)
+        self._sending.send(size)
+        if self._sending.chunk < self._chunks:
+            self._look()
+        else:
+            self._told = _NOTHING_OFFERED
 
     def observe(self) -> dict[str, NDArray[np.float32]]:
         """The fields; after the last chunk those of an empty rest."""
         sending, link = self._sending, self._sending.link
         chunk = sending.chunk
-        coming = self._coming[:, chunk : chunk + LOOKED_AHEAD]
-        ended = chunk >= self._chunks
+        spread = self._spread[chunk].tolist() if chunk < self._chunks else [0.0] * self._spread.shape[1]
         remaining = max(self._chunks - chunk, 1)
-        base = float(_PROBED) if ended else self.base_quantiser
-        nearest = base if ended else float(QUANTISERS[self.base])
         values = (
-            *coming.reshape(-1).tolist(),
-            0.0 if ended else math.log2(self._to_come[chunk] / remaining / link.fair),
-            80.0 if ended else self._mean_vmaf[chunk],
-            80.0 if ended else self._weighted_vmaf[chunk],
-            base,
-            base - nearest,
+            *self._coming[:, chunk : chunk + LOOKED_AHEAD].reshape(-1).tolist(),
+            *spread,
+            *self._told,
             *self._last,
             math.log2(max(sending.left, 0.05 * link.fair) / remaining / link.fair),
             sending.fullness / link.buffer,

@@ -17,10 +17,8 @@ from numpy.typing import NDArray
 from robot_wm_worlds.video.encoder import QUANTISERS
 from robot_wm_worlds.video.pictures import CHUNK_S
 
-PEAK = 2.0  # link's rate / mean rate
-BUFFER_S = 6.0  # of the mean rate
-# Of what it cost in the first pass, that a coming chunk is sure to need: at the coarsest quantiser about a fifth.
-RESERVE = 0.25
+PEAK = 1.25  # link's rate / mean rate
+BUFFER_S = 3.0  # of the mean rate
 OVERSHOOT = 0.01  # of the budget, that a programme may cost more
 
 
@@ -47,22 +45,23 @@ class Link:
 class Sending:
     """One programme on its way. `admit` is the hard constraint that every contender of ours is under."""
 
-    def __init__(self, link: Link, first_pass: NDArray[np.int64]) -> None:
-        """``first_pass`` is what each chunk cost there, [N] bytes."""
+    def __init__(self, link: Link, coarsest: NDArray[np.int64]) -> None:
+        """``coarsest`` is what each chunk costs at the coarsest quantiser, evenly spread, [N] bytes; it was probed."""
         self.link = link
-        # [N + 1] of the chunks from each one on, bytes
-        self._reserve = np.append(np.cumsum(RESERVE * first_pass[::-1])[::-1], 0.0).tolist()
+        self._reserve = np.append(np.cumsum(coarsest[::-1])[::-1], 0).tolist()  # [N + 1] of the chunks from each one on
         self.left, self.fullness = link.budget, link.buffer
         self.chunk = self.underflows = 0
 
     def admit(self, sizes: Sequence[int], mode: int) -> int:
-        """The finest mode from ``mode`` on that fits the buffer, and the budget with what coming chunks need.
+        """The finest mode from ``mode`` on that fits the buffer, and the budget with what coming chunks need at least.
 
         ``sizes`` [M] are those of this chunk, which is encoded again with ever coarser quantisers, spread as they were,
-        until one fits. The coarsest goes even where it does not.
+        until one fits. Where none does the coarsest goes, evenly spread.
         """
         most = min(self.fullness, self.left - self._reserve[self.chunk + 1])
-        while sizes[mode] > most and (mode + 1) % len(QUANTISERS):
+        while sizes[mode] > most:
+            if (mode + 1) % len(QUANTISERS) == 0:
+                return len(QUANTISERS) - 1
             mode += 1
         return mode
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm_worlds.video.encoder import MODES, QUANTISERS, SPREADS
+from robot_wm_worlds.video.forecast import COARSEST_PROBE, Forecast
 from robot_wm_worlds.video.link import Link, Sending, underflows
 from robot_wm_worlds.video.programme import Programme
 
-FIRST_PASS = MODES.index(("even", 30))  # of the pass before, which looks at every chunk once
 Plan = NDArray[np.int64]  # [N]
 _PRICES = (1e-7, 1.0)  # quality points a byte
 _HALVINGS = 40
@@ -35,7 +35,7 @@ def quality(programme: Programme, plan: Plan) -> float:
 
 def under_way(programme: Programme, link: Link, choose: Callable[[int, Sending], int]) -> Plan:
     """What becomes of choices, chunk by chunk, under the link's hard constraint."""
-    sending = Sending(link, programme.size[:, FIRST_PASS])
+    sending = Sending(link, programme.size[:, COARSEST_PROBE])
     plan = np.zeros(len(programme), dtype=np.int64)
     for chunk, sizes in enumerate(programme.size.tolist()):
         plan[chunk] = index = sending.admit(sizes, choose(chunk, sending))
@@ -90,6 +90,18 @@ def greedy(programme: Programme, link: Link) -> Plan:
         return int((programme.vmaf[chunk] - price * programme.size[chunk]).argmax())
 
     return under_way(programme, link, choose)
+
+
+def forecast(programme: Programme, link: Link) -> Plan:
+    """Each chunk's best mode at the fair price of what is left, all as the probes let expect: it knows no curve."""
+    expected = Forecast(programme)
+    sending = Sending(link, programme.size[:, COARSEST_PROBE])
+    plan = []
+    for chunk, sizes in enumerate(programme.size.tolist()):
+        plan.append(sending.admit(sizes, int(expected.worth(chunk, max(sending.left, 1.0)).argmax())))
+        expected.learn(chunk, plan[-1], sizes[plan[-1]])
+        sending.send(sizes[plan[-1]])
+    return np.array(plan)
 
 
 def oracle(programme: Programme, link: Link) -> Plan:

@@ -1,8 +1,9 @@
-"""What every mode of the encoder would make of a chunk, told from seven probes of it.
+"""What every mode of the encoder would make of a chunk, told from ten probes of it.
 
-The probes are an analysis before the encoding, as the first pass of a two-pass encoder is: each chunk at two quantisers
-with each spread, and at the coarsest. Between and beyond them, bytes and what VMAF lacks of 100 go geometrically with
-the quantiser.
+The probes are an analysis before the encoding, as the first pass of a two-pass encoder is: each chunk at three
+quantisers with each spread, and at the coarsest. Between and beyond them, bytes and what VMAF lacks of 100 go
+geometrically with the quantiser. With the stream itself that is eleven encodings of a chunk; bisection for the best
+constant quantiser of the best spread is up to twelve.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from numpy.typing import NDArray
 from robot_wm_worlds.video.encoder import MODES, QUANTISERS, SPREADS
 from robot_wm_worlds.video.programme import Programme
 
-FINE, COARSE, COARSEST = 24, 36, QUANTISERS[-1]  # quantisers that are probed
-FINE_PROBES, COARSE_PROBES = (tuple(MODES.index((spread, q)) for spread in SPREADS) for q in (FINE, COARSE))
+PROBED, COARSEST = (24, 30, 36), QUANTISERS[-1]  # quantisers, the former with every spread
+PROBES = tuple(MODES.index((spread, quantiser)) for quantiser in PROBED for spread in SPREADS)  # P modes
 COARSEST_PROBE = MODES.index(("even", COARSEST))
-PROBES = (*FINE_PROBES, *COARSE_PROBES, COARSEST_PROBE)
 _LEAST_LACK = 0.3  # points that VMAF lacks of 100: at 100 it tells nothing of how it would fall
 _HALVINGS = 18
 _SPAN = math.log(64.0)  # of a price about the last one, up and down
@@ -71,11 +71,13 @@ def ranked(worth: Sequence[float]) -> list[tuple[float, int]]:
 
 def _between(values: NDArray[np.float64] | NDArray[np.int64]) -> NDArray[np.float64]:
     """Positive values [N, M] as the probes among them let expect."""
-    fine, coarse = np.log(values[:, FINE_PROBES]), np.log(values[:, COARSE_PROBES])  # [N, spreads]
-    beyond = np.log(values[:, COARSEST_PROBE]) - coarse[:, 0]  # [N]
+    known = np.log(values[:, PROBES]).reshape(len(values), len(PROBED), -1).swapaxes(1, 2)  # [N, spreads, probes]
+    fall = np.log(values[:, COARSEST_PROBE]) - known[:, 0, -1]  # [N] beyond the last one, whatever the spread
+    last = known[..., -1:] + fall[:, None, None]
+    known, at = np.concatenate([known, last], axis=-1), np.array((*PROBED, COARSEST))
     quantiser = np.array(QUANTISERS)
-    inner = (np.minimum(quantiser, COARSE) - FINE) / (COARSE - FINE)  # [Q] below 0 where finer
-    outer = np.maximum(quantiser - COARSE, 0) / (COARSEST - COARSE)  # [Q]
-    expected = fine[..., None] + (coarse - fine)[..., None] * inner + beyond[:, None, None] * outer
+    piece = np.clip(np.searchsorted(at, quantiser, side="right") - 1, 0, len(at) - 2)  # [Q]
+    share = (quantiser - at[piece]) / (at[piece + 1] - at[piece])  # below 0 where finer than any
+    expected = known[..., piece] * (1 - share) + known[..., piece + 1] * share  # [N, spreads, Q]
     found: NDArray[np.float64] = np.exp(expected.reshape(len(values), -1))
     return found

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from robot_wm.spec import ObservationField
 from robot_wm_worlds.video.encoder import MODES, QUANTISERS, SPREADS
-from robot_wm_worlds.video.forecast import FINE_PROBES, PROBES, Forecast, ranked
+from robot_wm_worlds.video.forecast import PROBED, PROBES, Forecast, ranked
 from robot_wm_worlds.video.link import Sending
 from robot_wm_worlds.video.programme import Programme
 
 LOOKED_AHEAD = 5  # K chunks, the one to come among them: 5 s
 _SPREADS = len(SPREADS)
+_OTHERS = len(PROBED) * (_SPREADS - 1)
 _CLIP = 5.0
 _MOST_LOSS = 20.0  # quality points of an offer that nobody would take
 
@@ -30,12 +31,13 @@ FIELDS = (
     _field("coming_size", LOOKED_AHEAD, 0.5, 1.0),  # log2 of bytes at the fine quantiser / what a chunk may cost
     _field("coming_fall", LOOKED_AHEAD, 1.0, 1.8),  # log2 of bytes at the fine quantiser / at the coarse one
     _field("coming_fine", LOOKED_AHEAD, 0.1, 92.0),  # VMAF
+    _field("coming_middle", LOOKED_AHEAD, 0.1, 85.0),  # VMAF
     _field("coming_coarse", LOOKED_AHEAD, 0.05, 70.0),  # VMAF
     _field("coming_psnr", LOOKED_AHEAD, 0.2, 38.0, "dB"),  # at the fine quantiser
     _field("coming_first", LOOKED_AHEAD, 4.0, 0.3),  # share of bytes that the first picture takes
-    # Of this chunk, the other spreads against the even one, fine and coarse: log2 of bytes, and VMAF.
-    _field("spread_size", 2 * (_SPREADS - 1), 4.0),
-    _field("spread_vmaf", 2 * (_SPREADS - 1), 0.5),
+    # Of this chunk, the other spreads against the even one at each quantiser: log2 of bytes, and VMAF.
+    _field("spread_size", _OTHERS, 4.0),
+    _field("spread_vmaf", _OTHERS, 0.5),
     # What the forecast offers of each spread, the best first.
     _field("offered_quantiser", _SPREADS, 0.1, 30.0),
     _field("offered_spread", _SPREADS, 1.0, 1.0),  # its number
@@ -48,7 +50,7 @@ FIELDS = (
     _field("buffer", 1, 2.0, 0.5),  # fullness, share
     _field("chunks_left", 1, 2.0, 0.5),  # share
 )
-_MIDDLING = (1.0, 1.8, 92.0, 70.0, 38.0, 0.3)
+_MIDDLING = (1.0, 1.8, 92.0, 85.0, 70.0, 38.0, 0.3)
 _NOTHING_OFFERED = (30.0,) * _SPREADS + (1.0,) * _SPREADS + (0.0,) * (_SPREADS + 1) + (3.0,)
 
 
@@ -59,23 +61,22 @@ class Knowledge:
         self._sending = sending
         self._chunks = len(programme)
         self.forecast = Forecast(programme)
-        size = np.log2(programme.size[:, PROBES])  # [N, P] fine, coarse, coarsest
-        vmaf = programme.vmaf[:, PROBES]
-        first = programme.first[:, FINE_PROBES[0]] / programme.size[:, FINE_PROBES[0]]
-        rows = (
-            size[:, 0] - math.log2(sending.link.fair),
-            size[:, 0] - size[:, _SPREADS],
-            vmaf[:, 0],
-            vmaf[:, _SPREADS],
-            programme.psnr_db[:, FINE_PROBES[0]],
-            first,
+        size, vmaf, psnr, first = (
+            values[:, PROBES].reshape(self._chunks, len(PROBED), _SPREADS)  # [N, probed, spreads]
+            for values in (np.log2(programme.size), programme.vmaf, programme.psnr_db, programme.first / programme.size)
         )
-        self._coming = np.empty((len(rows), self._chunks + LOOKED_AHEAD))  # [6, N + K]
+        rows = (
+            size[:, 0, 0] - math.log2(sending.link.fair),
+            size[:, 0, 0] - size[:, -1, 0],
+            *vmaf[..., 0].T,
+            psnr[:, 0, 0],
+            first[:, 0, 0],
+        )
+        self._coming = np.empty((len(rows), self._chunks + LOOKED_AHEAD))  # [7, N + K]
         self._coming[:, : self._chunks] = rows
         self._coming[:, self._chunks :] = np.array(_MIDDLING)[:, None]
-        others = [np.delete(values, (0, _SPREADS, 2 * _SPREADS), axis=1) for values in (size, vmaf)]
-        evenly = [np.repeat(values[:, [0, _SPREADS]], _SPREADS - 1, axis=1) for values in (size, vmaf)]
-        self._spread = np.concatenate([one - even for one, even in zip(others, evenly, strict=True)], axis=1)  # [N, 8]
+        spreads = [(values[..., 1:] - values[..., :1]).reshape(self._chunks, _OTHERS) for values in (size, vmaf)]
+        self._spread = np.concatenate(spreads, axis=1)  # [N, 2 x others]
         self._last = (0.0, 0.0, 0.0)
         self._look()
 

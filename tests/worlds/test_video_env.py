@@ -10,11 +10,12 @@ from gymnasium.utils.env_checker import check_env
 from planted_programmes import planted
 
 from robot_wm.errors import UserError
-from robot_wm.tasks import OWN_ENGINE, agent_spec, backend_name, reward_function
+from robot_wm.tasks import OWN_ENGINE, backend_name, reward_function
 from robot_wm_worlds.video import plans
 from robot_wm_worlds.video.curves import read_all, shipped
-from robot_wm_worlds.video.encoder import MODES, QUANTISERS, SPREADS
-from robot_wm_worlds.video.env import FIGURES, REACH, STEADY, STEPS, TASK, RateControlEnv, video_rate_control
+from robot_wm_worlds.video.encoder import QUANTISERS
+from robot_wm_worlds.video.env import AS_OFFERED, FIGURES, REACH, STEPS, TASK, RateControlEnv, video_rate_control
+from robot_wm_worlds.video.forecast import COARSEST_PROBE, PROBES
 from robot_wm_worlds.video.knowledge import LOOKED_AHEAD
 from robot_wm_worlds.video.link import Link
 from robot_wm_worlds.video.programme import CHUNKS, TEST_QUANTISERS, kept_rate
@@ -40,7 +41,7 @@ def test_an_episode_pays_what_it_gains_over_the_constant_quantiser_at_one_price(
     """Summed by hand from the curves, for actions of every kind."""
     programme = planted(3)
     env = started(programme)
-    actions = [0, 5, 7, STEADY, 12, 20, 14, 1]
+    actions = [0, 5, 7, AS_OFFERED, 12, 13, 14, 1]
     _, rewards, info = played(env, actions)
     link = env.link
     price, rows = plans.fair_price(programme, link.budget), np.arange(len(programme))
@@ -68,46 +69,54 @@ def test_the_plan_of_the_price_is_paid_most():
 
 
 @pytest.mark.parametrize("action", [0, REACH, STEPS - 1, STEPS, 2 * STEPS + REACH, 3 * STEPS - 1])
-def test_an_action_is_a_spread_and_steps_from_the_base(action):
+def test_an_action_is_a_spread_by_its_rank_and_steps_from_what_is_offered(action):
     env = started(planted(5))
-    base = env._knowledge.base
+    rank, step = divmod(action, STEPS)
+    spread, offered = divmod(env._knowledge.offers[rank], len(QUANTISERS))
     env.step(action)
-    spread, step = divmod(action, STEPS)
-    first = spread * len(QUANTISERS) + min(max(base + step - REACH, 0), len(QUANTISERS) - 1)
-    assert env.plan[0] >= first  # coarser where the link cannot take it
-    assert MODES[env.plan[0]][0] == list(SPREADS)[spread]
-    assert agent_spec(env).action.joints[action].startswith(list(SPREADS)[spread])
+    wanted = min(max(offered + step - REACH, 0), len(QUANTISERS) - 1)
+    assert env.plan[0] // len(QUANTISERS) == spread
+    assert env.plan[0] % len(QUANTISERS) >= wanted  # coarser where the link cannot take it
+    assert env.programme.size[0, env.plan[0]] <= env.link.buffer
 
 
-def test_nothing_is_told_of_a_coming_chunk_but_its_first_pass():
+def test_taking_every_offer_is_the_plan_of_the_forecast():
+    for seed in range(4):
+        env = started(planted(seed))
+        played(env, [AS_OFFERED] * 8)
+        assert env.plan == plans.forecast(env.programme, env.link).tolist()
+
+
+def test_nothing_is_told_of_a_coming_chunk_but_its_probes():
     programme = planted(6)
     changed = {key: getattr(programme, key).copy() for key in ("size", "vmaf", "psnr_db", "first")}
     for key, values in changed.items():
-        kept = values[:, plans.FIRST_PASS].copy()
+        kept = values[:, [*PROBES, COARSEST_PROBE]].copy()
         values[3:] = values[3:] * 0.9 if key in ("vmaf", "psnr_db") else np.maximum(values[3:] * 2, 2)
-        values[:, plans.FIRST_PASS] = kept
+        values[:, [*PROBES, COARSEST_PROBE]] = kept
     other = replace(programme, **changed)
     rate = kept_rate(programme.bytes_at(29.0), len(programme))
     seen = []
     for one in (programme, other):
         env = started(one)
         env.begin(one, rate)
-        seen.append(played(env, [STEADY, 2, 9])[0])
+        seen.append(played(env, [AS_OFFERED, 2, 9])[0])
     for mine, theirs in zip(*seen, strict=True):
         for name, value in mine.items():
             np.testing.assert_array_equal(value, theirs[name], err_msg=name)
 
 
-def test_the_first_pass_is_looked_ahead_five_seconds():
+def test_five_seconds_are_looked_ahead():
     env = started(planted(7))
-    seen = env._knowledge.observe()
-    fair = env.link.fair
-    expected = np.log2(env.programme.size[:LOOKED_AHEAD, plans.FIRST_PASS] / fair)
-    np.testing.assert_allclose(seen["coming_size"], expected, rtol=1e-6)
-    np.testing.assert_allclose(seen["coming_vmaf"], env.programme.vmaf[:LOOKED_AHEAD, plans.FIRST_PASS], rtol=1e-6)
-    last = played(env, [STEADY] * 7)[0][-1]
-    assert last["coming_size"][1:] == pytest.approx(0.0)  # one chunk is left
-    assert last["coming_size"][0] == pytest.approx(np.log2(env.programme.size[7, plans.FIRST_PASS] / fair), rel=1e-5)
+    seen, fair = env._knowledge.observe(), env.link.fair
+    fine, middle = PROBES[0], PROBES[3]  # evenly spread
+    expected = np.log2(env.programme.size[:LOOKED_AHEAD, fine] / fair)
+    np.testing.assert_allclose(seen["coming_size"], expected, rtol=1e-5)
+    np.testing.assert_allclose(seen["coming_middle"], env.programme.vmaf[:LOOKED_AHEAD, middle], rtol=1e-5)
+    last = played(env, [AS_OFFERED] * 7)[0][-1]
+    assert last["coming_size"][0] == pytest.approx(np.log2(env.programme.size[7, fine] / fair), rel=1e-5)
+    assert last["coming_size"][1:] == pytest.approx(1.0)  # one chunk is left
+    assert last["chunks_left"] == pytest.approx(1 / 8)
 
 
 def test_a_seed_fixes_an_episode():
@@ -116,7 +125,7 @@ def test_a_seed_fixes_an_episode():
         env = RateControlEnv(seed=9)
         env.reset()
         env.reset()
-        runs.append((env.programme.parts, played(env, [STEADY] * CHUNKS)[1]))
+        runs.append((env.programme.parts, played(env, [AS_OFFERED] * CHUNKS)[1]))
     assert runs[0] == runs[1]
 
 

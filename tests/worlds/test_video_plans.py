@@ -13,6 +13,7 @@ from planted_programmes import planted
 
 from robot_wm_worlds.video import plans
 from robot_wm_worlds.video.encoder import MODES, QUANTISERS
+from robot_wm_worlds.video.forecast import COARSEST_PROBE, PROBES, Forecast, ranked
 from robot_wm_worlds.video.link import Link, underflows
 from robot_wm_worlds.video.programme import kept_rate
 
@@ -51,7 +52,8 @@ def test_nothing_within_the_budget_beats_the_bound_and_the_oracle_beats_the_rest
     link = link_of(programme, quantiser)
     oracle = plans.oracle(programme, link)
     assert sum(sizes(programme, oracle)) <= link.budget
-    assert underflows(link, sizes(programme, oracle)) == 0
+    coarsest = np.full(len(programme), COARSEST_PROBE)
+    assert underflows(link, sizes(programme, oracle)) <= underflows(link, sizes(programme, coarsest))
     most = plans.quality(programme, oracle)
     assert most <= plans.bound(programme, link) + 1e-9
     for plan in (plans.constant(programme, link), plans.constant(programme, link, "even")):
@@ -61,12 +63,12 @@ def test_nothing_within_the_budget_beats_the_bound_and_the_oracle_beats_the_rest
 
 @given(seed=SEEDS, quantiser=QUANTISER, chunk=st.integers(1, 6))
 def test_the_greedy_plan_knows_nothing_of_what_is_to_come(seed, quantiser, chunk):
-    """But for the reserve of the first pass, which is left as it is."""
+    """But for what the chunks cost at least, which was probed and is left as it is."""
     programme = planted(seed)
     link = link_of(programme, quantiser)
     changed = programme.size.copy(), programme.vmaf.copy()
     changed[0][chunk:] = np.maximum(changed[0][chunk:] // 3, 2)
-    changed[0][:, plans.FIRST_PASS] = programme.size[:, plans.FIRST_PASS]
+    changed[0][:, COARSEST_PROBE] = programme.size[:, COARSEST_PROBE]
     changed[1][chunk:] -= 20
     other = replace(programme, size=changed[0], vmaf=changed[1])
     assert (plans.greedy(programme, link)[:chunk] == plans.greedy(other, link)[:chunk]).all()
@@ -91,3 +93,50 @@ def test_the_fair_price_spends_the_budget_and_no_lower_price_does(seed, quantise
     price = plans.fair_price(programme, budget)
     assert plans.cost(programme, plans.at_price(programme, price)) <= budget
     assert plans.cost(programme, plans.at_price(programme, price * (1 - 1e-6))) > budget
+
+
+def test_a_forecast_is_right_where_it_was_probed_and_geometric_between():
+    programme = planted(2)
+    expected = Forecast(programme)
+    known = [*PROBES, COARSEST_PROBE]
+    np.testing.assert_allclose(expected.size[:, known], programme.size[:, known])
+    np.testing.assert_allclose(expected.vmaf[:, known], programme.vmaf[:, known])
+    first = MODES.index(("still", 18))
+    size = {quantiser: expected.size[:, first + step] for step, quantiser in enumerate(QUANTISERS)}
+    np.testing.assert_allclose(size[27] ** 2, size[24] * size[30])
+    np.testing.assert_allclose(size[18] * size[30], size[24] ** 2)  # beyond the finest as before it
+    even = programme.size[:, COARSEST_PROBE] / programme.size[:, MODES.index(("even", 36))]
+    np.testing.assert_allclose(size[42] / size[36], even)  # beyond the coarsest as the even spread was probed
+
+
+@given(seed=SEEDS, quantiser=QUANTISER)
+def test_a_forecast_that_is_right_plans_nearly_as_well_as_the_oracle(seed, quantiser):
+    programme = planted(seed)
+    link = link_of(programme, quantiser)
+    right = Forecast(programme)
+    right.size, right.vmaf = programme.size.astype(float), programme.vmaf
+    left, spent, total = link.budget, 0, 0.0
+    for chunk in range(len(programme)):
+        mode = int(right.worth(chunk, left - spent).argmax())
+        spent += programme.size[chunk, mode]
+        total += programme.vmaf[chunk, mode]
+    assert spent <= link.budget
+    assert total / len(programme) >= plans.bound(programme, link) - 1.5
+
+
+def test_offers_are_each_spread_s_best_and_the_best_spread_s_first():
+    worth = np.arange(len(MODES)) % len(QUANTISERS) * np.repeat([1.0, 3.0, 2.0], len(QUANTISERS))
+    assert [mode for _, mode in ranked(worth.tolist())] == [17, 26, 8]
+
+
+def test_a_forecast_learns_that_chunks_cost_more():
+    programme = planted(2)
+    expected = Forecast(programme)
+    before = expected.worth(1, 40_000.0).argmax()
+    expected.learn(0, 4, 1.4 * expected.size[0, 4])
+    assert expected.correction == pytest.approx(0.3 * np.log(1.4))
+    for _ in range(20):
+        expected.learn(0, 4, 1.4 * expected.size[0, 4])
+    after = expected.worth(1, 40_000.0).argmax()
+    assert expected.correction == pytest.approx(np.log(1.4), rel=1e-2)
+    assert expected.size[1, after] < expected.size[1, before]

@@ -37,22 +37,40 @@ def test_a_chunk_is_late_that_is_not_whole_in_the_buffer(sizes, late):
 
 
 @given(seed=st.integers(0, 1000), rate=st.floats(5e3, 5e5), wanted=st.integers(0, len(MODES) - 1))
-def test_what_is_admitted_is_late_or_too_dear_only_where_the_coarsest_is(seed, rate, wanted):
+def test_nothing_is_late_or_too_dear_that_could_be_coarser(seed, rate, wanted):
+    """However much is asked for: what coming chunks need at least is kept, of the budget and in the buffer."""
     programme = planted(seed)
     link = Link.of(rate, len(programme))
     plan = under_way(programme, link, lambda chunk, sending: wanted)
-    sending = Sending(link, programme.size[:, COARSEST_PROBE])
-    for chunk, mode in enumerate(plan):
-        size = programme.size[chunk, mode]
-        most = min(sending.fullness, sending.left - programme.size[chunk + 1 :, COARSEST_PROBE].sum())
-        if mode == COARSEST_PROBE != wanted:  # nothing that was asked for, down to the coarsest of its spread, fits
-            coarsest = wanted - wanted % len(QUANTISERS) + len(QUANTISERS) - 1
-            assert (programme.size[chunk, wanted : coarsest + (coarsest != mode)] > most).all()
-        else:
-            assert wanted <= mode < wanted - wanted % len(QUANTISERS) + len(QUANTISERS)
-            assert size <= most or mode == COARSEST_PROBE
-            assert (programme.size[chunk, wanted:mode] > most).all()  # no coarser than it had to be
-        sending.send(int(size))
-    assert sending.underflows == underflows(link, programme.size[np.arange(len(plan)), plan].tolist())
-    if programme.size[:, COARSEST_PROBE].sum() <= link.budget:
-        assert sending.left >= 0 or sending.underflows  # what is sure to be needed is kept
+    sizes = programme.size[np.arange(len(plan)), plan].tolist()
+    coarsest = programme.size[:, COARSEST_PROBE].tolist()
+    if not underflows(link, coarsest):
+        assert underflows(link, sizes) == 0
+        if sum(coarsest) <= link.budget:
+            assert sum(sizes) <= link.budget
+
+
+@given(seed=st.integers(0, 1000), rate=st.floats(5e3, 5e5), wanted=st.integers(0, len(MODES) - 1))
+def test_what_is_asked_for_is_made_no_coarser_than_it_has_to_be(seed, rate, wanted):
+    """One quantiser finer at one chunk, then the coarsest throughout, is late or too dear."""
+    programme = planted(seed)
+    link = Link.of(rate, len(programme))
+    plan = under_way(programme, link, lambda chunk, sending: wanted)
+    coarsest = programme.size[:, COARSEST_PROBE].tolist()
+    sizes = programme.size[np.arange(len(plan)), plan].tolist()
+    if underflows(link, coarsest) or sum(coarsest) > link.budget:
+        return
+    for chunk, mode in enumerate(plan.tolist()):
+        assert mode == COARSEST_PROBE or mode // len(QUANTISERS) == wanted // len(QUANTISERS)
+        if wanted < mode < wanted - wanted % len(QUANTISERS) + len(QUANTISERS):
+            finer = [*sizes[:chunk], int(programme.size[chunk, mode - 1]), *coarsest[chunk + 1 :]]
+            assert underflows(link, finer) or sum(finer) > link.budget
+
+
+def test_one_on_its_way_counts_as_a_whole_stream_does():
+    sizes = [1000, 3001, 1251, 10]
+    sending = Sending(LINK, np.array([1] * 4))
+    for size in sizes:
+        sending.send(size)
+    assert (sending.underflows, sending.left) == (underflows(LINK, sizes), LINK.budget - sum(sizes))
+    assert (sending.underflows, sending.chunk) == (2, 4)

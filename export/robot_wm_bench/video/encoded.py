@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,22 +41,24 @@ class _Measured(BaseModel):
     psnr_db: tuple[float, ...]
 
 
-@dataclass(frozen=True)
 class Studio:
     """Pictures and encoders of the test's programmes; ``folder`` is one that `robot-wm video curves` filled."""
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._clips = {clip.name: clip for clip in clips()}
+        self._chunks: dict[str, Frames] = {}  # by clip [N, CHUNK_FRAMES, FRAME_BYTES]
+        self._streams: dict[tuple[str, int, int], bytes] = {}  # by clip, chunk and mode
 
     def planned(self, programme: Programme, target_bps: float, plan: Plan) -> Outcome:
         """A plan, encoded chunk by chunk."""
-        frames = self._frames(programme)
-        chunks = frames.reshape(len(programme), CHUNK_FRAMES, -1)
-        modes = [MODES[mode] for mode in plan]
 
         def encode() -> bytes:
-            return b"".join(encode_chunk(chunk, [mode])[0] for chunk, mode in zip(chunks, modes, strict=True))
+            parts = zip(programme.parts, plan.tolist(), strict=True)
+            return b"".join(self._stream(clip, chunk, mode) for (clip, chunk), mode in parts)
 
-        return self._outcome(target_bps, f"chunks {ENCODER} {modes}", frames, encode)
+        what = f"chunks {ENCODER} {[MODES[mode] for mode in plan]}"
+        return self._outcome(target_bps, what, self._frames(programme), encode)
 
     def two_pass(self, programme: Programme, target_bps: float, *, tuning: str = TUNING) -> Outcome:
         """x264's variable bitrate in two passes, within the same buffer."""
@@ -70,14 +70,13 @@ class Studio:
 
     def rate_factor(self, programme: Programme, target_bps: float) -> Outcome:
         """x264's constant rate factor for the whole, the least one whose stream is within the target."""
+        frames = self._frames(programme)
         low, high = CRF_RANGE
         best = None
         for _ in range(CRF_STEPS):
             middle = (low + high) / 2
-            frames = self._frames(programme)
             control = ("-crf", f"{middle:.4f}")
-            stream = _encode(frames.tobytes(), control)
-            if kept_rate(len(stream), len(programme)) <= target_bps:
+            if kept_rate(len(encode_whole(frames, control)), len(programme)) <= target_bps:
                 best, high = control, middle
             else:
                 low = middle
@@ -96,7 +95,7 @@ class Studio:
 
     def _outcome(self, target_bps: float, what: str, frames: Frames, encode: Callable[[], bytes]) -> Outcome:
         told = f"{what} {version()} {hashlib.sha256(frames.tobytes()).hexdigest()}"
-        path = self.folder / FOLDER / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
+        path = self._folder / FOLDER / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.json"
         if path.is_file():
             try:
                 found = _Measured.model_validate_json(path.read_bytes())
@@ -116,8 +115,23 @@ class Studio:
         return Outcome.of(target_bps, found.sizes, found.vmaf, found.psnr_db)
 
     def _frames(self, programme: Programme) -> Frames:
-        parts = [_clip(self.folder, clip)[chunk] for clip, chunk in programme.parts]
-        return np.concatenate(parts)
+        """Its pictures [F, FRAME_BYTES]."""
+        return np.concatenate([self._clip(clip)[chunk] for clip, chunk in programme.parts])
+
+    def _stream(self, clip: str, chunk: int, mode: int) -> bytes:
+        key = clip, chunk, mode
+        if key not in self._streams:
+            self._streams[key] = encode_chunk(self._clip(clip)[chunk], [MODES[mode]])[0]
+        return self._streams[key]
+
+    def _clip(self, name: str) -> Frames:
+        """A clip's chunks, whose curves are those in the folder."""
+        if name not in self._chunks:
+            clip = self._clips[name]
+            frames = kept_frames(self._folder, clip)
+            made(self._folder, clip.name, clip.split, frames)
+            self._chunks[name] = frames.reshape(-1, CHUNK_FRAMES, frames.shape[1])
+        return self._chunks[name]
 
 
 def _bounded(target_bps: float, chunks: int) -> tuple[str, ...]:
@@ -129,17 +143,3 @@ def _bounded(target_bps: float, chunks: int) -> tuple[str, ...]:
     rates = (target_bps, 8 * link.brought, 8 * (link.buffer - link.brought))
     words = zip(("-b:v", "-maxrate", "-bufsize"), rates, strict=True)
     return tuple(part for name, rate in words for part in (name, str(int(rate))))
-
-
-@cache
-def _clip(folder: Path, name: str) -> Frames:
-    """A clip's chunks [N, CHUNK_FRAMES, FRAME_BYTES], of which the curves in ``folder`` are."""
-    clip = next(one for one in clips() if one.name == name)
-    frames = kept_frames(folder, clip)
-    made(folder, clip.name, clip.split, frames)
-    return frames.reshape(-1, CHUNK_FRAMES, frames.shape[1])
-
-
-@cache
-def _encode(frames: bytes, control: tuple[str, ...]) -> bytes:
-    return encode_whole(np.frombuffer(frames, np.uint8), control)

@@ -30,7 +30,7 @@ def curves(folder: Path, /, *, json: Annotated[bool, Parameter(name="--json", ne
     from robot_wm_worlds.video.curves import made
     from robot_wm_worlds.video.kept_frames import kept_frames
 
-    require_writable(folder / "curves")
+    require_writable(folder / "clip.csv")
     rows = []
     every = clips()
     with progress() as bar:

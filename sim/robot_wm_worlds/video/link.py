@@ -48,17 +48,24 @@ class Sending:
     def __init__(self, link: Link, coarsest: NDArray[np.int64]) -> None:
         """``coarsest`` is what each chunk costs at the coarsest quantiser, evenly spread, [N] bytes; it was probed."""
         self.link = link
-        self._reserve = np.append(np.cumsum(coarsest[::-1])[::-1], 0).tolist()  # [N + 1] of the chunks from each one on
+        # [N + 1] bytes that the chunks from each one on cost at least, and that must lie in the buffer when it is due.
+        self._reserve, self._due = [0.0], [0.0]
+        for size in coarsest[::-1].tolist():
+            self._reserve.append(self._reserve[-1] + size)
+            self._due.append(size + max(0.0, self._due[-1] - link.brought))
+        self._reserve.reverse()
+        self._due.reverse()
         self.left, self.fullness = link.budget, link.buffer
         self.chunk = self.underflows = 0
 
     def admit(self, sizes: Sequence[int], mode: int) -> int:
-        """The finest mode from ``mode`` on that fits the buffer, and the budget with what coming chunks need at least.
+        """The finest mode from ``mode`` on that fits the buffer and the budget, with what coming chunks need at least.
 
         ``sizes`` [M] are those of this chunk, which is encoded again with ever coarser quantisers, spread as they were,
         until one fits. Where none does the coarsest goes, evenly spread.
         """
-        most = min(self.fullness, self.left - self._reserve[self.chunk + 1])
+        room = self.fullness - max(0.0, self._due[self.chunk + 1] - self.link.brought)
+        most = min(room, self.left - self._reserve[self.chunk + 1])
         while sizes[mode] > most:
             if (mode + 1) % len(QUANTISERS) == 0:
                 return len(QUANTISERS) - 1

@@ -32,7 +32,10 @@ FIGURES = ("vmaf", "psnr_db", "gain_vmaf", "spent", "underflows", "overshoot", "
 
 
 class RateControlEnv(gymnasium.Env[dict[str, Any], Any]):
-    """Give each second of a video a quantiser: as much quality as a budget of bits and the decoder's buffer allow."""
+    """A forecast from ten probes of every chunk offers a mode of the encoder, and actions correct it.
+
+    What the decoder's buffer or the budget cannot take is encoded again, coarser, before it is sent.
+    """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012  # Gymnasium declares it an instance's
 
@@ -63,9 +66,9 @@ class RateControlEnv(gymnasium.Env[dict[str, Any], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[np.float32]], dict[str, Any]]:
-        """A programme and a target of their own; ``options["test"]`` is the number of one of the split's tests.
+        """A programme of shots of 2 to 6 s, and a target: what some constant quantiser from 22 to 38 would cost.
 
-        Without it the test's split draws one of its tests.
+        Of the test's split one of its programmes and targets, or that with the number ``options["test"]``.
         """
         seed = self._first_seed if seed is None else seed
         self._first_seed = None

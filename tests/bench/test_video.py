@@ -25,13 +25,19 @@ def outcomes(factor):
 
 
 def test_half_the_bits_at_equal_quality_are_a_bd_rate_of_minus_50_per_cent():
-    """And a contender that saves half as much of the logarithm has half of the oracle's gain... of its bits."""
+    """And who saves half as much has half of the oracle's gain."""
     found = {ANCHOR: outcomes(1.0), "theirs": outcomes(0.75), ORACLE: outcomes(0.5)}
     rows = {row["contender"]: row for row in table(found, [ANCHOR], 3)}
     assert rows[ORACLE]["bd_rate_constant_quantiser"] == pytest.approx(-50.0, abs=1e-6)
     assert rows["theirs"]["bd_rate_constant_quantiser"] == pytest.approx(-25.0, abs=1e-6)
     assert rows["theirs"]["bd_rate_psnr"] == pytest.approx(-25.0, abs=1e-6)
     assert [rows[name]["oracle_share"] for name in found] == pytest.approx([0.0, 0.5, 1.0])
+
+
+def test_a_bd_rate_is_the_mean_of_those_of_the_programmes():
+    found = {ANCHOR: outcomes(1.0) * 2, ORACLE: outcomes(0.5) + outcomes(0.7)}
+    (_, row) = table(found, [ANCHOR], 3)
+    assert row["bd_rate_constant_quantiser"] == pytest.approx(-40.0, abs=1e-6)
 
 
 def test_overshoot_and_underflows_are_counted():

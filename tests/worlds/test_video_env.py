@@ -113,6 +113,10 @@ def test_five_seconds_are_looked_ahead():
     expected = np.log2(env.programme.size[:LOOKED_AHEAD, fine] / fair)
     np.testing.assert_allclose(seen["coming_size"], expected, rtol=1e-5)
     np.testing.assert_allclose(seen["coming_middle"], env.programme.vmaf[:LOOKED_AHEAD, middle], rtol=1e-5)
+    coarse = env.programme.size[:LOOKED_AHEAD, PROBES[6]]
+    np.testing.assert_allclose(
+        seen["coming_fall"], np.log2(env.programme.size[:LOOKED_AHEAD, fine] / coarse), rtol=1e-5
+    )
     last = played(env, [AS_OFFERED] * 7)[0][-1]
     assert last["coming_size"][0] == pytest.approx(np.log2(env.programme.size[7, fine] / fair), rel=1e-5)
     assert last["coming_size"][1:] == pytest.approx(1.0)  # one chunk is left
@@ -124,9 +128,11 @@ def test_a_seed_fixes_an_episode():
     for _ in range(2):
         env = RateControlEnv(seed=9)
         env.reset()
+        first = env.programme.parts
         env.reset()
-        runs.append((env.programme.parts, played(env, [AS_OFFERED] * CHUNKS)[1]))
+        runs.append((first, env.programme.parts, played(env, [AS_OFFERED] * CHUNKS)[1]))
     assert runs[0] == runs[1]
+    assert runs[0][0] != runs[0][1]  # and the next one is another
 
 
 def test_the_test_is_of_clips_that_are_not_learned_from():

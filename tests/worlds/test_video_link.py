@@ -74,3 +74,23 @@ def test_one_on_its_way_counts_as_a_whole_stream_does():
         sending.send(size)
     assert (sending.underflows, sending.left) == (underflows(LINK, sizes), LINK.budget - sum(sizes))
     assert (sending.underflows, sending.chunk) == (2, 4)
+
+
+@pytest.mark.parametrize(
+    ("coarsest", "largest"),
+    [
+        ([10, 10, 10], 3000),  # the buffer
+        ([10, 3000, 10], 1250),  # the link brings 1250 of the 3000 that the next one needs
+        ([10, 1000, 3000], 1500),  # and 2500 of the 4000 that the next two need
+        ([10] + [1200] * 8, 400),  # and 9600 of the budget's 10000 are needed
+        ([10, 4000, 10], 250),
+    ],
+)
+def test_room_is_kept_for_what_coming_chunks_need_at_least(coarsest, largest):
+    """Sizes by hand: the finest that may go is just as large as that."""
+    sending = Sending(LINK, np.array(coarsest))
+    steps = len(QUANTISERS)
+    sizes = [largest + 1] * (steps - 1) + [10] + [largest] * steps + [largest + 1] * steps
+    assert sending.admit(sizes, 0) == steps - 1
+    assert sending.admit(sizes, steps) == steps
+    assert sending.admit(sizes, 2 * steps) == steps - 1  # nothing of that spread fits: the coarsest, evenly

@@ -140,3 +140,17 @@ def test_a_forecast_learns_that_chunks_cost_more():
     after = expected.worth(1, 40_000.0).argmax()
     assert expected.correction == pytest.approx(np.log(1.4), rel=1e-2)
     assert expected.size[1, after] < expected.size[1, before]
+
+
+def test_the_greedy_plan_of_chunks_that_are_all_alike_is_the_fair_one():
+    one = planted(3, chunks=1)
+    alike = replace(
+        one,
+        parts=one.parts * 8,
+        **{key: np.repeat(getattr(one, key), 8, 0) for key in ("size", "first", "vmaf", "psnr_db")},
+    )
+    link = link_of(alike, 30)
+    fair = plans.at_price(alike, plans.fair_price(alike, link.budget))
+    plan = plans.greedy(alike, link)
+    assert plan[0] == fair[0]
+    assert plans.cost(alike, fair) <= plans.cost(alike, plan) <= link.budget

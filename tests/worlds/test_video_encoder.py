@@ -6,6 +6,7 @@ import importlib.util
 
 import numpy as np
 import pytest
+from drawn_clip import Square
 
 from robot_wm.errors import UserError
 from robot_wm_worlds.video import ffmpeg as program
@@ -21,7 +22,7 @@ from robot_wm_worlds.video.encoder import (
     measure,
 )
 from robot_wm_worlds.video.kept_frames import kept_frames
-from robot_wm_worlds.video.pictures import CHUNK_FRAMES, FRAME_BYTES, HEIGHT, WIDTH
+from robot_wm_worlds.video.pictures import CHUNK_FRAMES, FRAME_BYTES
 
 pytest.importorskip("imageio_ffmpeg")
 
@@ -30,15 +31,7 @@ EVEN = [("even", 24), ("even", 36)]
 
 @pytest.fixture(scope="module")
 def frames():
-    """Two chunks of a bright square that moves over noise that does not."""
-    rng = np.random.default_rng(0)
-    ground = rng.integers(60, 120, (HEIGHT, WIDTH), dtype=np.uint8)
-    found = np.full((2 * CHUNK_FRAMES, FRAME_BYTES), 128, np.uint8)
-    for number, frame in enumerate(found):
-        picture = ground.copy()
-        picture[80:140, 3 * number : 3 * number + 60] = 200
-        frame[: WIDTH * HEIGHT] = picture.reshape(-1)
-    return found
+    return Square().frames()
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +100,7 @@ def test_curves_are_encoded_once_and_kept(frames, tmp_path, monkeypatch):
 
 
 def test_pictures_are_kept_and_a_torn_file_of_them_is_refused(tmp_path, frames):
-    class Source:
-        def frames(self):
-            return frames
-
-    clip = Clip("square", "train", Source())
+    clip = Clip("square", "train", Square())
     np.testing.assert_array_equal(kept_frames(tmp_path, clip), frames)
     clip = Clip("square", "train", None)
     np.testing.assert_array_equal(kept_frames(tmp_path, clip), frames)

@@ -7,10 +7,10 @@ from robot_wm_sim.cooling.plant import HALLS, TIMESTEP_MIN
 
 TASK = "datacenter_cooling"
 COMMANDS = ("supply_air", *(f"{hall}_fan" for hall in HALLS), "chilled_water")
-COMMAND_UNITS = "°C, m³/s, m³/s, °C"
+COMMAND_UNITS = "°C, 1, 1, °C"  # flows as a share of what the hall's servers draw
 # Ranges, by command; and by how much it may change in five minutes, as a building's management ramps its set-points.
-RANGES = ((18.0, 26.0), (3.0, 13.0), (3.0, 13.0), (8.0, 21.0))
-RAMPS = (1.0, 1.5, 1.5, 1.0)
+RANGES = ((18.0, 26.0), (0.7, 1.5), (0.7, 1.5), (8.0, 21.0))
+RAMPS = (1.0, 0.15, 0.15, 1.0)
 
 
 def agent_spec(control_minutes: int) -> AgentSpec:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm_sim.cooling.plant import HALL_RANGE_C, TIMESTEP_MIN, VARIABLES, Reading
+from robot_wm_sim.cooling.weather import weather_file
 from robot_wm_sim.cooling.worker import FAILED, READING
 
 WORKER = (sys.executable, "-m", "robot_wm_sim.cooling.worker")
@@ -32,15 +33,19 @@ class Engine:
     process is gone then.
     """
 
-    def __init__(self, worker: Sequence[str] = WORKER, patience_s: float = PATIENCE_S) -> None:
-        self._worker, self._patience_s = worker, patience_s
+    def __init__(
+        self, worker: Sequence[str] = WORKER, patience_s: float = PATIENCE_S, weather: Path | None = None
+    ) -> None:
+        """``weather`` is an EPW file in place of every city's."""
+        self._worker, self._patience_s, self._weather = worker, patience_s, weather
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    def start(self, weather: Path, *, first_day: int, days: int, values: NDArray[np.float64]) -> Reading:
+    def start(self, city: str, *, first_day: int, days: int, values: NDArray[np.float64]) -> Reading:
         """Begin at midnight of a day (0 is 1 January) and take the first timestep; ``values`` [8] are of SCHEDULES."""
         self.close()
+        weather = self._weather or weather_file(city)
         self._folder = tempfile.TemporaryDirectory(prefix="robot_wm_cooling_")
         model = Path(self._folder.name) / "data_hall.idf"
         model.write_text(model_text(first_day, days))

@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.limits import command_limits, limit_command
+from robot_wm.runtime.transform import to_command
 from robot_wm_sim.cooling.contract import agent_spec
 from robot_wm_sim.cooling.engine import Engine
 from robot_wm_sim.cooling.it_load import draw_load
 from robot_wm_sim.cooling.plant import TIMESTEP_MIN, Reading, inlet_temperature, orders
 from robot_wm_sim.cooling.reward import outside_k, reward
-from robot_wm_sim.cooling.weather import weather_file
 from robot_wm_sim.spaces import action_space, observation_space
 
 YEAR_DAYS = 365
-# Where every episode begins: set-points of a plant that nobody optimises, which every load and weather can bear.
-START = np.array([20.0, 11.0, 11.0, 12.0], np.float32)  # [A] °C, m³/s, m³/s, °C
 SUCCESS_PUE = 1.2
 
 Observation = dict[str, NDArray[np.float32]]
@@ -63,16 +61,17 @@ class DataCenterCooling(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space = observation_space(self.agent_spec)
         self.action_space = action_space(self.agent_spec.action)
         self._limits = command_limits(self.agent_spec)
+        # Where every episode begins, as the runtime's safety filter does: set-points that any load and weather can bear.
+        self._start = to_command(self.agent_spec.action, np.zeros(self.agent_spec.action_dim))  # [A]
         self._cities, self._days, self._first_day = tuple(cities), days, first_day
         self._per_step = control_minutes // TIMESTEP_MIN
-        self._weather = {city: weather_file(city) for city in self._cities}
         self._engine = engine or Engine()
         self._first_seed: int | None = seed
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Start the plant at midnight and run it for a control step at START.
+        """Start the plant at midnight and run it for a control step under the zero action's set-points.
 
         ``options`` may name ``city`` (its number among the task's) and ``first_day``, as an earlier reset told them.
         """
@@ -89,11 +88,11 @@ class DataCenterCooling(gymnasium.Env[Observation, NDArray[np.float32]]):
         (load_rng,) = self.np_random.spawn(1)
         self._load = draw_load(load_rng, first_day=drawn["first_day"], days=self._days)  # [T, 2] W
         self._row = 0  # timesteps of EnergyPlus that have been taken
-        self._command = START.copy()
+        self._command = self._start.copy()
         self._told = _Told()
-        first = orders(START.astype(np.float64), self._load[0], 15.0)
-        weather = self._weather[self._cities[drawn["city"]]]
-        reading = self._engine.start(weather, first_day=drawn["first_day"], days=self._days, values=first)
+        first = orders(self._start.astype(np.float64), self._load[0], 15.0)
+        city = self._cities[drawn["city"]]
+        reading = self._engine.start(city, first_day=drawn["first_day"], days=self._days, values=first)
         self._reading, self._row = reading, 1
         self._run(self._per_step - 1, [(reading, self._load[0])])
         return self._observe(), {"randomisation": {name: float(value) for name, value in drawn.items()}}
@@ -102,7 +101,9 @@ class DataCenterCooling(gymnasium.Env[Observation, NDArray[np.float32]]):
         """Run the plant for a control step under set-points [A]; ValueError for NaN or another shape."""
         target = np.array(action, np.float32)
         if target.shape != self._command.shape or not np.isfinite(target).all():
-            raise ValueError(f"action {action!r} is not {len(START)} finite numbers, {self.agent_spec.action.unit}")
+            raise ValueError(
+                f"action {action!r} is not {len(self._start)} finite numbers, {self.agent_spec.action.unit}"
+            )
         self._command = limit_command(target, self._command, self._limits)
         self._run(self._per_step, [])
         hvac_w, it_w = self._reading.hvac_w, self._it_w

@@ -11,7 +11,7 @@ HALLS = ("east", "west")
 TIMESTEP_MIN = 5  # of EnergyPlus, minutes
 AIR_DENSITY = 1.2  # kg/m³, what a volume flow is turned into a mass flow with
 AIR_HEAT_CAPACITY = 1006.0  # J/(kg·K)
-DESIGN_FLOW = 13.0  # m³/s of each hall's air handler
+DESIGN_FLOW, LEAST_FLOW = 13.0, 3.0  # m³/s of each hall's air handler
 IT_RISE_K = 12.0  # by which servers warm the air that they draw, whatever they do
 LEAKAGE = 0.06  # share of a server's air that has gone round once, however much air is supplied
 
@@ -117,16 +117,18 @@ class Reading:
 
 
 def orders(command: NDArray[np.float64], it_w: NDArray[np.float64], wet_bulb_c: float) -> NDArray[np.float64]:
-    """Values of SCHEDULES [8]: of a command (supply air °C, flows m³/s, chilled water °C; [4]) and the IT load [2] W.
+    """Values of SCHEDULES [8]: of a command [4] and the IT load [2] W.
 
-    The condenser water has a sequence of its own, which nobody commands: 3 K above the wet bulb, as cold as the tower
-    makes it for the chiller; and no colder than 3 K below the chilled water, where the economiser carries all.
+    The command is supply air °C, the air of each hall as a share of what its servers draw, and chilled water °C. A fan's
+    own loop of the aisle's pressure holds that share, in seconds, as far as the fan goes. The condenser water has a
+    sequence of its own, which nobody commands: 3 K above the wet bulb, as cold as the tower makes it for the chiller;
+    and no colder than 3 K below the chilled water, where the economiser carries all.
     """
     supply_c, east, west, chilled_c = command
     condenser_c = min(max(wet_bulb_c + 3.0, chilled_c - 3.0, 6.0), 32.0)
-    flows = np.array([east, west]) / DESIGN_FLOW
+    flow = np.clip(np.array([east, west]) * it_flow(it_w), LEAST_FLOW, DESIGN_FLOW)  # [2] m³/s
     # The economiser cools a little further than asked, so that a chiller that is not needed stays off.
-    return np.array([supply_c, *flows, chilled_c, chilled_c - 0.3, condenser_c, *it_w])
+    return np.array([supply_c, *(flow / DESIGN_FLOW), chilled_c, chilled_c - 0.3, condenser_c, *it_w])
 
 
 def it_flow(it_w: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""``robot-wm bench cooling``: what an agent of the cooling task is compared with, over the same weather and load."""

@@ -1,4 +1,4 @@
-"""``robot-wm bench cooling``: an agent beside fixed set-points, their best by the hour, trim and respond, and an MPC."""
+"""``robot-wm bench cooling``: an agent beside constants, trim and respond, and a linear MPC."""
 
 from __future__ import annotations
 

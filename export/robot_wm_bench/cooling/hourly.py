@@ -16,7 +16,7 @@ from robot_wm_bench.cooling.rollout import Env, run_episode
 
 HOURS = 24
 INLET_LIMIT_C = 26.8  # at most, in any hall at any time of the search: unseen days are allowed to be a little hotter
-# Supply air °C, air as a share of what servers draw (of both halls alike), and how far chilled water is below the air, K.
+# Supply air °C, air as a share of what servers draw (both halls alike), and how far chilled water is below the air, K.
 SEARCHED = ((22.0, 26.0), (0.85, 1.10), (3.0, 7.0))
 
 

@@ -70,6 +70,7 @@ class PlantModel:
     inlet: LinearMap  # °C
     valve: LinearMap  # 1
     power: tuple[PowerModel, ...]  # of the ranges between WET_BULB_EDGES_C
+    span: Array  # [2, A] least and largest set-points that it was learned from, policy units
 
 
 def other_inputs(observation: Observation) -> Array:
@@ -137,6 +138,7 @@ def identify(recording: Recording) -> PlantModel:
         inlet=_linear(recording, recording.inlet_after_c),
         valve=_linear(recording, recording.valve_after),
         power=power,
+        span=np.quantile(recording.action, (0.01, 0.99), axis=0),
     )
 
 
@@ -198,7 +200,7 @@ def _least_squares(inputs: Array, wanted: Array) -> Array:
     found, _, rank, _ = np.linalg.lstsq(inputs, wanted, rcond=None)
     if rank < inputs.shape[1]:
         raise ValueError(f"{len(inputs)} steps do not tell {inputs.shape[1]} parameters apart (rank {rank})")
-    return found
+    return np.asarray(found, np.float64)
 
 
 def command_of(spec: AgentSpec, action: Array) -> Array:

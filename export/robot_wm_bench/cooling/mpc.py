@@ -1,9 +1,9 @@
 """Linear model-predictive control of the plant: a quadratic programme every five minutes, solved by OSQP.
 
-Minimise the identified power over the horizon, subject to ranges and ramps of the set-points, inlet air below the limit
-by what the model errs, and valves that still close. Load and weather are taken to stay as they are. Limits of inlet and
-valve are soft, at a price above any energy, so that there always is a solution. Shape letters: N steps of the horizon,
-A set-points in policy units, H halls, W other inputs.
+Minimise the identified power over the horizon, subject to ramps of the set-points, to where the plant was learned, to
+inlet air below the limit by what the model errs, and to valves that still close. Load and weather are taken to stay as
+they are. Limits of inlet and valve are soft, at a price above any energy, so that there always is a solution. Shape
+letters: N steps of the horizon, A set-points in policy units, H halls, W other inputs.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ class LinearMpc:
         first[0] = now
         slacks = 2 * n * inlet.shape[1]
         low = np.concatenate(
-            [-np.ones(first.size), (first - self._ramp).ravel(), np.full(slacks, -np.inf), np.zeros(slacks)]
+            [np.tile(self._model.span[0], n), (first - self._ramp).ravel(), np.full(slacks, -np.inf), np.zeros(slacks)]
         )
         high = np.concatenate(
             [
-                np.ones(first.size),
+                np.tile(self._model.span[1], n),
                 (first + self._ramp).ravel(),
                 (limit_c - inlet).ravel(),
                 (config.valve_limit - valve).ravel(),

@@ -71,7 +71,7 @@ def run_episode(
         hours += step_h
         hvac += float(observation["power"].sum()) * step_h / 1e3
         it += float(observation["it_power"].sum()) * step_h / 1e3
-        outside += step_h * bool(outside_k(inlet).any())
+        outside += step_h * bool(outside_k(inlet.astype(np.float64)).any())
         warmest = max(warmest, float(inlet.max()))
         total += float(reward)
     return Run(steps, hours, hvac, it, outside, warmest, total)

@@ -71,9 +71,9 @@ class Engine:
             raise self._failure(self._last_words()) from None
         if message[:1] == FAILED:
             raise self._failure(f"{message[1:].decode()}{self._reason()}")
-        reading = np.frombuffer(message[1:]) if message[:1] == READING else np.zeros(0)
-        if reading.shape != (len(VARIABLES),):
+        if message[:1] != READING or len(message) != 1 + 8 * len(VARIABLES):
             raise self._failure("what it answers is no reading")
+        reading = np.frombuffer(message[1:])
         found = Reading(reading)
         low, high = HALL_RANGE_C
         if not np.isfinite(reading).all() or not ((found.hall_c > low) & (found.hall_c < high)).all():

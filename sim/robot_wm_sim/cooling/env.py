@@ -23,10 +23,10 @@ from robot_wm_sim.spaces import action_space, observation_space
 YEAR_DAYS = 365
 SUCCESS_PUE = 1.2
 
-Observation = dict[str, NDArray[np.float32]]
+Observation = dict[str, Any]  # name → float32 [O]
 
 
-class DataCenterCooling(gymnasium.Env[Observation, NDArray[np.float32]]):
+class DataCenterCooling(gymnasium.Env[Observation, Any]):
     """Observations are the spec's fields, raw, at the end of a control step; actions are set-points [A].
 
     A command is cut to its range and to its ramp, by the function that does so on the robot
@@ -61,7 +61,7 @@ class DataCenterCooling(gymnasium.Env[Observation, NDArray[np.float32]]):
         self.observation_space = observation_space(self.agent_spec)
         self.action_space = action_space(self.agent_spec.action)
         self._limits = command_limits(self.agent_spec)
-        # Where every episode begins, as the runtime's safety filter does: set-points that any load and weather can bear.
+        # Where every episode begins, as the runtime's safety filter does; any load and weather can bear it.
         self._start = to_command(self.agent_spec.action, np.zeros(self.agent_spec.action_dim))  # [A]
         self._cities, self._days, self._first_day = tuple(cities), days, first_day
         self._per_step = control_minutes // TIMESTEP_MIN
@@ -113,7 +113,7 @@ class DataCenterCooling(gymnasium.Env[Observation, NDArray[np.float32]]):
         figures = self._told.figures()
         info: dict[str, Any] = {"figures": figures}
         if is_over:
-            info["success"] = figures["outside_share"] == 0.0 and figures["pue"] < SUCCESS_PUE
+            info["success"] = self._told.is_good()
         return self._observe(), paid, False, is_over, info
 
     def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]  # Gymnasium's union leaves None out
@@ -172,6 +172,10 @@ class _Told:
         self._free_w += reading.economiser_heat_w
         self._heat_w += reading.economiser_heat_w + reading.chiller_heat_w
         self._warmest_c = max(self._warmest_c, float(inlet_c.max()))
+
+    def is_good(self) -> bool:
+        """Never outside, at a PUE below SUCCESS_PUE."""
+        return self._outside == 0 and 1.0 + self._hvac_w / self._it_w < SUCCESS_PUE
 
     def figures(self) -> dict[str, float | None]:
         """PUE counts the servers and all that cools them, nothing else of a building."""

@@ -119,9 +119,9 @@ class Reading:
 def orders(command: NDArray[np.float64], it_w: NDArray[np.float64], wet_bulb_c: float) -> NDArray[np.float64]:
     """Values of SCHEDULES [8]: of a command [4] and the IT load [2] W.
 
-    The command is supply air °C, the air of each hall as a share of what its servers draw, and chilled water °C. A fan's
-    own loop of the aisle's pressure holds that share, in seconds, as far as the fan goes. The condenser water has a
-    sequence of its own, which nobody commands: 3 K above the wet bulb, as cold as the tower makes it for the chiller;
+    The command is supply air °C, the air of each hall as a share of what its servers draw, and chilled water °C. A
+    fan's own loop of the aisle's pressure holds that share, in seconds, as far as the fan goes. The condenser water has
+    a sequence of its own, which nobody commands: 3 K above the wet bulb, as cold as the tower makes it for the chiller;
     and no colder than 3 K below the chilled water, where the economiser carries all.
     """
     supply_c, east, west, chilled_c = command

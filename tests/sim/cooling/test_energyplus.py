@@ -1,0 +1,121 @@
+"""The plant itself, in EnergyPlus: heat is conserved, fans and cold cost, winter is free."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from robot_wm.errors import UserError
+from robot_wm_sim.cooling import engine as engine_module
+from robot_wm_sim.cooling.engine import Engine
+from robot_wm_sim.cooling.plant import SCHEDULES, orders
+from robot_wm_sim.cooling.task import datacenter_cooling
+
+pytest.importorskip("pyenergyplus")
+
+IT_W = np.array([100e3, 80e3])
+JANUARY, APRIL, AUGUST = 14, 104, 212
+
+
+@pytest.fixture(scope="module")
+def settled():
+    """Two hours' readings, [24, V], under set-points that never change, after four hours; each run once."""
+    made: dict[tuple, np.ndarray] = {}
+
+    def run(command, *, city="chicago", day=AUGUST, it_w=IT_W):
+        key = (tuple(command), city, day, tuple(it_w))
+        if key not in made:
+            engine, readings = Engine(), []
+            try:
+                reading = engine.start(city, first_day=day, days=1, values=orders(np.array(command), it_w, 15.0))
+                for _ in range(71):
+                    wet_bulb_c = float(reading.outdoor_c[1])
+                    reading = engine.advance(orders(np.array(command), it_w, wet_bulb_c))
+                    readings.append(reading)
+            finally:
+                engine.close()
+            made[key] = readings[-24:]
+        return made[key]
+
+    return run
+
+
+USUAL = (23.0, 1.0, 1.0, 15.0)
+
+
+def _mean(readings, name):
+    return np.mean([getattr(reading, name) for reading in readings], axis=0)
+
+
+@pytest.mark.parametrize(("city", "day"), [("miami", AUGUST), ("chicago", JANUARY), ("chicago", APRIL)])
+def test_heat_is_conserved(settled, city, day):
+    """Servers' and fans' heat is what coils take but for what leaves by the walls; chiller and economiser take that.
+
+    Walls and roofs are 800 m² of 0.32 W/(m²·K), of which the sun warms some.
+    """
+    readings = settled(USUAL, city=city, day=day)
+    coils = _mean(readings, "coil_heat_w").sum()
+    fans = _mean(readings, "power_w")[0]
+    lost = 800 * 0.32 * (_mean(readings, "hall_c").mean() - _mean(readings, "outdoor_c")[0])
+    assert coils == pytest.approx(IT_W.sum() + fans - lost, rel=0.03)
+    plant = _mean(readings, "chiller_heat_w") + _mean(readings, "economiser_heat_w")
+    assert plant == pytest.approx(coils + _mean(readings, "power_w")[1], rel=0.06)
+
+
+def test_set_points_are_held(settled):
+    readings = settled(USUAL)
+    assert _mean(readings, "supply_c") == pytest.approx([23.0, 23.0], abs=0.1)
+    assert _mean(readings, "chilled_water_c") == pytest.approx(15.0, abs=0.3)
+    assert _mean(readings, "supply_flow") == pytest.approx(IT_W / (1.2 * 1006 * 12), rel=0.03)  # of thinner air
+
+
+def test_more_air_takes_more_power_than_in_proportion_and_cools_the_hall(settled):
+    less, more = settled(USUAL), settled((23.0, 1.3, 1.3, 15.0))
+    assert _mean(more, "power_w")[0] > 1.6 * _mean(less, "power_w")[0]
+    assert (_mean(more, "hall_c") < _mean(less, "hall_c") - 1.0).all()
+
+
+def test_colder_water_costs_the_chiller(settled):
+    assert _mean(settled((23.0, 1.0, 1.0, 10.0)), "power_w")[3] > 1.1 * _mean(settled(USUAL), "power_w")[3]
+
+
+def test_more_load_takes_more_power(settled):
+    assert _mean(settled(USUAL, it_w=IT_W * 1.3), "hvac_w") > 1.15 * _mean(settled(USUAL), "hvac_w")
+
+
+def test_winter_is_free_and_summer_is_not(settled):
+    winter, summer = settled(USUAL, day=JANUARY), settled(USUAL, city="miami")
+    assert _mean(winter, "chiller_heat_w") == 0.0
+    assert _mean(winter, "power_w")[3] == 0.0
+    assert _mean(winter, "economiser_heat_w") > 0.9 * IT_W.sum()
+    assert _mean(summer, "economiser_heat_w") == 0.0
+    assert _mean(winter, "hvac_w") < 0.5 * _mean(summer, "hvac_w")
+
+
+def test_a_seed_is_an_episode_to_the_bit():
+    def play():
+        env = datacenter_cooling(days=1)
+        try:
+            env.reset(seed=7)
+            return [env.step(np.array(USUAL, np.float32))[:2] for _ in range(60)]
+        finally:
+            env.close()
+
+    for (one, paid), (same, paid_again) in zip(play(), play(), strict=True):
+        assert paid == paid_again
+        assert all(np.array_equal(one[name], same[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        # EnergyPlus itself finds the one, and dies of it; what was to be commanded is missing in the other.
+        ("Schedule:Constant, West IT,", "! ", r"^EnergyPlus: its process ended with .*: .*WEST SERVERS"),
+        ("West IT", "West Load", r"^EnergyPlus: LookupError: 'data_hall.idf has no West IT'|no West IT"),
+    ],
+)
+def test_a_broken_model_is_told_in_a_line(monkeypatch, old, new, line):
+    text = engine_module.model_text
+    monkeypatch.setattr(engine_module, "model_text", lambda *when: text(*when).replace(old, new))
+    with pytest.raises(UserError, match=line):
+        Engine().start("chicago", first_day=0, days=1, values=np.zeros(len(SCHEDULES)))

@@ -24,6 +24,7 @@ TRIM_RESPOND, FIXED, HOURLY, MPC = "trim and respond", "fixed set-points", "best
 # Of a plant that nobody optimises, for every load and weather: °C, 1, 1, °C.
 FIXED_SET_POINTS = (22.0, 1.2, 1.2, 12.0)
 LEARNED_DAYS, EPISODE_DAYS = 30, 2  # what the MPC is identified from: as much as an agent learns from
+SEARCHED_EPISODES = 6  # of two days each, for every constant that is tried
 SETTLING_H = 24.0  # first hours of an episode that are not counted, on the way from where it starts
 Positive = cyclopts.validators.Number(gt=0)
 Maker = Callable[[], "PlantController"]
@@ -79,7 +80,11 @@ def bench_cooling(
         model = identify(record(env, spec, episodes=LEARNED_DAYS // EPISODE_DAYS, seed=seed))
         bar.advance(task)
         hourly = search_hourly(
-            env, count=candidates, seeds=range(seed, seed + 4), seed=seed, done=lambda: bar.advance(task)
+            env,
+            count=candidates,
+            seeds=range(seed, seed + SEARCHED_EPISODES),
+            seed=seed,
+            done=lambda: bar.advance(task),
         )
         makers: dict[str, Maker] = {
             TRIM_RESPOND: TrimRespond,

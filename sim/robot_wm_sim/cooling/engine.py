@@ -74,9 +74,11 @@ class Engine:
         if message[:1] != READING or len(message) != 1 + 8 * len(VARIABLES):
             raise self._failure("what it answers is no reading")
         reading = np.frombuffer(message[1:])
-        found = Reading(reading)
-        low, high = HALL_RANGE_C
-        if not np.isfinite(reading).all() or not ((found.hall_c > low) & (found.hall_c < high)).all():
+        if not np.isfinite(reading).all():
+            name, key = VARIABLES[int(np.flatnonzero(~np.isfinite(reading))[0])]
+            raise self._failure(f"it has diverged: {name} of {key} is no number")
+        found, (low, high) = Reading(reading), HALL_RANGE_C
+        if not ((found.hall_c > low) & (found.hall_c < high)).all():
             raise self._failure(f"it has diverged: the halls are at {found.hall_c.round(1).tolist()} °C")
         return found
 

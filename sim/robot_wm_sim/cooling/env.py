@@ -16,7 +16,7 @@ from robot_wm.runtime.transform import to_command
 from robot_wm_sim.cooling.contract import agent_spec
 from robot_wm_sim.cooling.engine import Engine
 from robot_wm_sim.cooling.it_load import draw_load
-from robot_wm_sim.cooling.plant import TIMESTEP_MIN, Reading, inlet_temperature, orders
+from robot_wm_sim.cooling.plant import AIR_DENSITY, DESIGN_FLOW, TIMESTEP_MIN, Reading, inlet_temperature, orders
 from robot_wm_sim.cooling.reward import outside_k, reward
 from robot_wm_sim.spaces import action_space, observation_space
 
@@ -90,10 +90,12 @@ class DataCenterCooling(gymnasium.Env[Observation, Any]):
         self._row = 0  # timesteps of EnergyPlus that have been taken
         self._command = self._start.copy()
         self._told = _Told()
+        self._air_density = AIR_DENSITY
         first = orders(self._start.astype(np.float64), self._load[0], 15.0)
         city = self._cities[drawn["city"]]
         reading = self._engine.start(city, first_day=drawn["first_day"], days=self._days, values=first)
         self._reading, self._row = reading, 1
+        self._take_density(first)
         self._run(self._per_step - 1, [(reading, self._load[0])])
         return self._observe(), {"randomisation": {name: float(value) for name, value in drawn.items()}}
 
@@ -129,7 +131,10 @@ class DataCenterCooling(gymnasium.Env[Observation, Any]):
         command = self._command.astype(np.float64)
         for _ in range(timesteps):
             it_w = self._load[self._row]
-            self._reading = self._engine.advance(orders(command, it_w, float(self._reading.outdoor_c[1])))
+            wet_bulb_c = float(self._reading.outdoor_c[1])
+            told = orders(command, it_w, wet_bulb_c, self._air_density)
+            self._reading = self._engine.advance(told)
+            self._take_density(told)
             self._row += 1
             seen.append((self._reading, it_w))
         self._inlet_c = np.mean(
@@ -137,6 +142,10 @@ class DataCenterCooling(gymnasium.Env[Observation, Any]):
         )  # [2]
         self._it_w = np.mean([it_w for _, it_w in seen], axis=0)  # [2]
         self._reading = Reading(np.mean([reading.values for reading, _ in seen], axis=0))
+
+    def _take_density(self, told: NDArray[np.float64]) -> None:
+        """Of the air that fans moved: what a loop of pressure has found out by itself."""
+        self._air_density = float(self._reading.supply_flow[0] * AIR_DENSITY / (told[1] * DESIGN_FLOW))
 
     def _observe(self) -> Observation:
         reading = self._reading

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 HALLS = ("east", "west")
 TIMESTEP_MIN = 5  # of EnergyPlus, minutes
-AIR_DENSITY = 1.2  # kg/m³, what a volume flow is turned into a mass flow with
+AIR_DENSITY = 1.2  # kg/m³, at which flows are told; at 1,600 m it is a fifth less
 AIR_HEAT_CAPACITY = 1006.0  # J/(kg·K)
 DESIGN_FLOW, LEAST_FLOW = 13.0, 3.0  # m³/s of each hall's air handler
 IT_RISE_K = 12.0  # by which servers warm the air that they draw, whatever they do
@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def supply_flow(self) -> NDArray[np.float64]:
-        """Air of each air handler, [2] m³/s."""
+        """Air of each air handler, [2] m³/s at AIR_DENSITY, wherever the plant is."""
         return self.values[6:8] / AIR_DENSITY
 
     @property
@@ -116,8 +116,10 @@ class Reading:
         return self.values[19:21]
 
 
-def orders(command: NDArray[np.float64], it_w: NDArray[np.float64], wet_bulb_c: float) -> NDArray[np.float64]:
-    """Values of SCHEDULES [8]: of a command [4] and the IT load [2] W.
+def orders(
+    command: NDArray[np.float64], it_w: NDArray[np.float64], wet_bulb_c: float, air_density: float = AIR_DENSITY
+) -> NDArray[np.float64]:
+    """Values of SCHEDULES [8]: of a command [4] and the IT load [2] W, in air of a density, kg/m³.
 
     The command is supply air °C, the air of each hall as a share of what its servers draw, and chilled water °C. A
     fan's own loop of the aisle's pressure holds that share, in seconds, as far as the fan goes. The condenser water has
@@ -126,7 +128,8 @@ def orders(command: NDArray[np.float64], it_w: NDArray[np.float64], wet_bulb_c: 
     """
     supply_c, east, west, chilled_c = command
     condenser_c = min(max(wet_bulb_c + 3.0, chilled_c - 3.0, 6.0), 32.0)
-    flow = np.clip(np.array([east, west]) * it_flow(it_w), LEAST_FLOW, DESIGN_FLOW)  # [2] m³/s
+    flow = np.array([east, west]) * it_flow(it_w) * AIR_DENSITY / air_density  # [2] m³/s
+    flow = np.clip(flow, LEAST_FLOW, DESIGN_FLOW)
     # The economiser cools a little further than asked, so that a chiller that is not needed stays off.
     return np.array([supply_c, *(flow / DESIGN_FLOW), chilled_c, chilled_c - 0.3, condenser_c, *it_w])
 

@@ -8,7 +8,7 @@ import pytest
 from robot_wm.errors import UserError
 from robot_wm_sim.cooling import engine as engine_module
 from robot_wm_sim.cooling.engine import Engine
-from robot_wm_sim.cooling.plant import SCHEDULES, orders
+from robot_wm_sim.cooling.plant import SCHEDULES, it_flow, orders
 from robot_wm_sim.cooling.task import datacenter_cooling
 
 pytest.importorskip("pyenergyplus")
@@ -90,6 +90,19 @@ def test_winter_is_free_and_summer_is_not(settled):
     assert _mean(winter, "economiser_heat_w") > 0.9 * IT_W.sum()
     assert _mean(summer, "economiser_heat_w") == 0.0
     assert _mean(winter, "hvac_w") < 0.5 * _mean(summer, "hvac_w")
+
+
+def test_thin_air_of_the_mountains_is_moved_in_proportion():
+    """Denver, at 1,600 m: what fans move is still what the servers draw."""
+    env = datacenter_cooling(days=1, weather="denver")
+    try:
+        env.reset(seed=0)
+        for _ in range(12):
+            env.step(np.array(USUAL, np.float32))
+        assert env._reading.supply_flow == pytest.approx(it_flow(env._it_w), rel=0.01)
+        assert env._air_density < 1.05
+    finally:
+        env.close()
 
 
 def test_a_seed_is_an_episode_to_the_bit():

@@ -76,7 +76,10 @@ def test_values_reach_the_worker_and_readings_come_back(engine_of):
         ("pipe.send_bytes(b'fit broke')", "EnergyPlus: it broke"),
         ("pipe.send_bytes(b'r123')", "EnergyPlus: what it answers is no reading"),
         ("pipe.send_bytes(b'r' + bytes(16))", "EnergyPlus: what it answers is no reading"),
-        ("pipe.send_bytes(reading(_2=float('nan')))", "EnergyPlus: it has diverged: the halls are at [nan, 20.0] °C"),
+        (
+            "pipe.send_bytes(reading(_15=float('nan')))",
+            "EnergyPlus: it has diverged: Chiller Electricity Rate of Chiller is no number",
+        ),
         ("pipe.send_bytes(reading(_3=400.0))", "EnergyPlus: it has diverged: the halls are at [20.0, 400.0] °C"),
     ],
 )
@@ -88,13 +91,20 @@ def test_silence_is_told_after_the_patience(engine_of):
     assert _last_words(engine_of("time.sleep(60)", patience_s=0.3)) == "EnergyPlus: it has been silent for 0.3 s"
 
 
-def test_the_last_severe_line_of_its_log_is_the_reason(engine_of):
-    body = """
-open(os.path.join(run["folder"], "eplusout.err"), "w").write(
-    "** Severe  ** first\\n   ** Warning ** hot\\n   **  Fatal  ** Temperature out of bounds\\n")
-os._exit(1)
-"""
-    assert _last_words(engine_of(body)) == "EnergyPlus: its process ended with code 1: Temperature out of bounds"
+@pytest.mark.parametrize(
+    ("log", "reason"),
+    [
+        (
+            "** Severe  ** first\n   ** Warning ** hot\n   **  Fatal  ** Temperature out of bounds\n",
+            ": Temperature out of bounds",
+        ),
+        ("** Severe  ** No such curve\n   ** Warning ** hot\n", ": No such curve"),
+        ("   ** Warning ** hot\n", ""),
+    ],
+)
+def test_the_last_severe_line_of_its_log_is_the_reason(engine_of, log, reason):
+    body = f'with open(os.path.join(run["folder"], "eplusout.err"), "w") as file: file.write({log!r})\nos._exit(1)'
+    assert _last_words(engine_of(body)) == f"EnergyPlus: its process ended with code 1{reason}"
 
 
 def test_after_a_failure_it_wants_a_reset_and_can_start_again(engine_of):

@@ -44,6 +44,8 @@ def test_a_fan_gives_what_is_asked_as_far_as_it_goes():
     flows = orders(np.array([22.0, 1.0, 1.0, 12.0]), IT_W, 10.0)[1:3] * DESIGN_FLOW
     assert flows == pytest.approx(it_flow(IT_W))
     assert orders(np.array([22.0, 1.5, 1.5, 12.0]), np.full(2, 150e3), 10.0)[1] == 1.0
+    thin = orders(np.array([22.0, 1.0, 1.0, 12.0]), IT_W, 10.0, 1.0)[1:3] * DESIGN_FLOW
+    assert thin == pytest.approx(1.2 * it_flow(IT_W))  # more of it, by volume
 
 
 @pytest.mark.parametrize(("inlet_c", "outside"), [(17.5, 0.5), (18.0, 0), (27.0, 0), (29.0, 2.0)])

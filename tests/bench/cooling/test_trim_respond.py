@@ -40,7 +40,7 @@ def test_a_cool_plant_is_trimmed_to_its_warmest():
 def test_a_hall_that_is_too_hot_gets_more_air_then_colder_air():
     controller = TrimRespond()
     warm = [controller.act(_seen())[0] for _ in range(50)][-1]
-    hot = [controller.act(_seen(inlet_c=(29.0, 24.0))) for _ in range(10)]
+    hot = [controller.act(_seen(inlet_c=(30.0, 24.0))) for _ in range(10)]
     assert hot[0][1] > controller.config.flow_min
     assert hot[-1][1] > hot[0][1]
     assert hot[-1][2] == controller.config.flow_min  # the other hall is cool

@@ -18,7 +18,7 @@ from robot_wm_sim.task import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 TASKS = ("a1_velocity", "a1_stand", "cartpole_balance", "cartpole_swingup", "panda_reach", "racecar_goal")
-WORLDS = ("video_rate_control",)  # without a robot
+WORLDS = ("video_rate_control", "datacenter_cooling")  # without a robot
 BEGIN, END = "<!-- cards of the tasks: `python tests/docs/task_cards.py` -->", "<!-- end of the cards -->"
 LONG = 100  # characters of a row that no second card repeats
 
@@ -72,7 +72,7 @@ def world_card(name: str) -> dict[str, str]:
         "asked": f"{_paragraph(make.__doc__)} {_paragraph(type(env).__doc__)}",
         "rates": f"{spec.control_rate_hz:g} Hz",
         "observed": ", ".join(map(_field, spec.observations)),
-        "action": f"one of {len(spec.action.joints)}: {', '.join(f'`{choice}`' for choice in spec.action.joints)}",
+        "action": _choices(spec.action) if spec.action.is_discrete else _action(spec.action),
         "starts": _text(env.reset.__doc__),
         "reward, end, success": _text(env.step.__doc__),
         "figures": ", ".join(f"`{figure}`" for figure in env.figure_names),
@@ -91,6 +91,10 @@ def _field(field: ObservationField) -> str:
 def _otherwise(make: Callable[..., Any]) -> str:
     default = inspect.signature(make).parameters["observation"].default
     return f"; that is `observation` `proprio`, `image` is a camera's picture, `both` both; by default `{default}`"
+
+
+def _choices(action: ActionSpec) -> str:
+    return f"one of {len(action.joints)}: {', '.join(f'`{choice}`' for choice in action.joints)}"
 
 
 def _action(action: ActionSpec) -> str:

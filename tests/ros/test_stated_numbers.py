@@ -29,6 +29,9 @@ from robot_wm_sim.actuators.network import LAGS_S
 from robot_wm_sim.importing.rates import control_rate_hz
 from robot_wm_sim.legged.velocity import SUCCESS_ERROR
 from robot_wm_sim.tasks import a1
+from robot_wm_worlds.cooling.env import SUCCESS_PUE
+from robot_wm_worlds.cooling.plant import TIMESTEP_MIN
+from robot_wm_worlds.cooling.reward import RECOMMENDED_C
 
 TOP, ROS, SIM = "README.md", "ros2_ws/src/robot_wm/README.md", "sim/README.md"
 CONFIG = "ros2_ws/src/robot_wm/config/agent.yaml"
@@ -60,13 +63,15 @@ STATED = [
     *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz over (\d+) Hz", lambda name=name: task_row(name))
       for name in ("panda_reach", "racecar_goal", "a1_stand", "a1_velocity")),
     *((TOP, rf"\| `{name}` \| [^|]+\| (\d+) Hz \|", lambda name=name: task_row(name)[:1])
-      for name in ("cartpole_balance", "cartpole_swingup")),
+      for name in ("cartpole_balance", "cartpole_swingup", "video_rate_control")),
+    (TOP, r"two data halls in EnergyPlus \| every (\d+) min \|", lambda: (TIMESTEP_MIN,)),
+    (TOP, r"PUE < ([\d.]+), no minute outside (\d+)–(\d+) °C", lambda: (SUCCESS_PUE, *RECOMMENDED_C)),
     *((SIM, rf"\| `{kind}` \| [^|]+\| [^|]+, (\d+) Hz \|", lambda kind=kind: (control_rate_hz(kind, None),))
       for kind in ("arm", "wheeled", "legged", "empty")),
     (SIM, r"position commands at (\d+) Hz: .{0,80}? update_rate: (\d+) # Hz",
      lambda: (control_rate_hz("arm", 150.0), 150.0)),
     (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `a1_velocity`", lambda: (SUCCESS_ERROR,)),
-    (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `gym:", lambda: (SUCCESS_ERROR,)),
+    (TOP, r"mean errors < ([\d.]+) m/s and rad/s \| \| `video_rate_control`", lambda: (SUCCESS_ERROR,)),
     (TOP, r"more than (\d+) values`, `nested more than (\d+) deep`", lambda: (MAX_NODES, MAX_DEPTH)),
     (TOP, r"falls below (\d+) % in `sim2real`, (\d+) % of .{0,60}? other, (\d+) % with observations (\d+) ms late",
      lambda: (100 * MOST_FALLS, 100 * LEAST_IN_OTHER_ENGINE, 100 * LEAST_LATE, 1e3 * LATE_S)),
@@ -105,7 +110,10 @@ STATED = [
 ]  # fmt: skip
 # What was measured, or planted by a test, and is nobody's default.
 MEASURED = {
-    TOP: (r"walk\.mp4 # [\d.]+ m/s ahead",),
+    TOP: (
+        r"walk\.mp4 # [\d.]+ m/s ahead",
+        r"chilled water, °C, 1, 1, °C",  # units, held by tests/docs/test_tables.py
+    ),
     ROS: (
         r"the pole was up in all \d+ ticks of \d+ s",
         r"surprise was [\d.]+ nats at the median.{0,250}?, \d+ nats, notices nothing",

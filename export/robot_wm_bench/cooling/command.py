@@ -69,7 +69,7 @@ def bench_cooling(
     from robot_wm_bench.cooling.identify import identify, record
     from robot_wm_bench.cooling.mpc import LinearMpc
     from robot_wm_bench.cooling.trim_respond import TrimRespond
-    from robot_wm_sim.cooling.weather import parse_cities
+    from robot_wm_worlds.cooling.weather import parse_cities
 
     cities = parse_cities(weather)
     with progress() as bar, ExitStack() as stack:

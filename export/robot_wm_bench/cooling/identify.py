@@ -18,7 +18,7 @@ from robot_wm.runtime.transform import to_command, to_policy
 from robot_wm.spec import AgentSpec
 from robot_wm_bench.cooling.controller import Observation
 from robot_wm_bench.cooling.rollout import Env, run_episode
-from robot_wm_sim.cooling.plant import HALLS
+from robot_wm_worlds.cooling.plant import HALLS
 
 Array = NDArray[np.float64]
 

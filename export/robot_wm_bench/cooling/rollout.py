@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm_bench.cooling.controller import Observation, PlantController
-from robot_wm_sim.cooling.reward import outside_k
+from robot_wm_worlds.cooling.reward import outside_k
 
 Env = gymnasium.Env[dict[str, NDArray[np.float32]], NDArray[np.float32]]
 OnStep = Callable[[Observation, NDArray[np.float32], Observation], None]

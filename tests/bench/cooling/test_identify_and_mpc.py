@@ -6,7 +6,7 @@ import pytest
 from robot_wm.runtime.transform import to_command, to_policy
 from robot_wm_bench.cooling.identify import LinearMap, PlantModel, PowerModel, Recording, identify, season_of
 from robot_wm_bench.cooling.rollout import run_episode
-from robot_wm_sim.cooling.contract import agent_spec
+from robot_wm_worlds.cooling.contract import agent_spec
 
 SPEC = agent_spec(5)
 HALL = LinearMap(

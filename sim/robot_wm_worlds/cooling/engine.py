@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm_sim.cooling.plant import HALL_RANGE_C, TIMESTEP_MIN, VARIABLES, Reading
-from robot_wm_sim.cooling.weather import weather_file
-from robot_wm_sim.cooling.worker import FAILED, READING
+from robot_wm_worlds.cooling.plant import HALL_RANGE_C, TIMESTEP_MIN, VARIABLES, Reading
+from robot_wm_worlds.cooling.weather import weather_file
+from robot_wm_worlds.cooling.worker import FAILED, READING
 
-WORKER = (sys.executable, "-m", "robot_wm_sim.cooling.worker")
+WORKER = (sys.executable, "-m", "robot_wm_worlds.cooling.worker")
 PATIENCE_S = 120.0  # for one timestep; the first, with its warm-up, takes 1 s on an idle core
 _YEAR = 2017  # begins on a Sunday and has 365 days, as the weather files have
 
@@ -131,4 +131,4 @@ def model_text(first_day: int, days: int) -> str:
         raise UserError(f"{days} days from day {first_day} on are not within a year of 365")
     period = f"{begin.month}, {begin.day}, {_YEAR}, {end.month}, {end.day}, {_YEAR}"
     head = f"Version, 25.2;\nTimestep, {60 // TIMESTEP_MIN};\nRunPeriod, Run, {period}, , No, No, No, Yes, Yes;\n"
-    return head + files("robot_wm_sim.cooling").joinpath("data_hall.idf").read_text()
+    return head + files("robot_wm_worlds.cooling").joinpath("data_hall.idf").read_text()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from robot_wm_sim.cooling.it_load import DESIGN_W, IDLE_SHARE, draw_load
+from robot_wm_worlds.cooling.it_load import DESIGN_W, IDLE_SHARE, draw_load
 
 
 def _load(seed=0, **options):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from robot_wm.errors import UserError
-from robot_wm_sim.cooling import engine as engine_module
-from robot_wm_sim.cooling.engine import Engine
-from robot_wm_sim.cooling.plant import SCHEDULES, it_flow, orders
-from robot_wm_sim.cooling.task import datacenter_cooling
+from robot_wm_worlds.cooling import engine as engine_module
+from robot_wm_worlds.cooling.engine import Engine
+from robot_wm_worlds.cooling.plant import SCHEDULES, it_flow, orders
+from robot_wm_worlds.cooling.task import datacenter_cooling
 
 pytest.importorskip("pyenergyplus")
 

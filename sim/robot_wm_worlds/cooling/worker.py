@@ -1,4 +1,4 @@
-"""The process that EnergyPlus runs in: ``python -m robot_wm_sim.cooling.worker FD``.
+"""The process that EnergyPlus runs in: ``python -m robot_wm_worlds.cooling.worker FD``.
 
 EnergyPlus calls back and cannot be stepped, keeps its state in the process and may end it. So its loop has a process to
 itself and is asked through a socket, whose file descriptor is FD. Messages, no pickle among them:
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_wm_sim.cooling.plant import SCHEDULES, VARIABLES
+from robot_wm_worlds.cooling.plant import SCHEDULES, VARIABLES
 
 READING, FAILED = b"r", b"f"
 

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from robot_wm_sim.cooling.env import DataCenterCooling
-from robot_wm_sim.cooling.plant import AIR_DENSITY, AIR_HEAT_CAPACITY, COIL_DESIGN_FLOW, DESIGN_FLOW, VARIABLES, Reading
+from robot_wm_worlds.cooling.env import DataCenterCooling
+from robot_wm_worlds.cooling.plant import (
+    AIR_DENSITY,
+    AIR_HEAT_CAPACITY,
+    COIL_DESIGN_FLOW,
+    DESIGN_FLOW,
+    VARIABLES,
+    Reading,
+)
 
 COP, FAN_W, PUMP_W = 5.0, 12e3, 4e3  # the fan's and the pump's at design flow
 WET_BULB_C = 12.0

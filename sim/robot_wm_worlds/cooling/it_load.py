@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm_sim.cooling.plant import TIMESTEP_MIN
+from robot_wm_worlds.cooling.plant import TIMESTEP_MIN
 
 DESIGN_W = 150e3  # of a hall, all servers busy
 IDLE_SHARE = 0.35  # of that, with none busy

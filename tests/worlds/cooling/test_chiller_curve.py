@@ -8,7 +8,7 @@ import pytest
 
 
 def _numbers(name):
-    text = files("robot_wm_sim.cooling").joinpath("data_hall.idf").read_text()
+    text = files("robot_wm_worlds.cooling").joinpath("data_hall.idf").read_text()
     (found,) = re.findall(rf"^Curve:Biquadratic, {name}, (.*);", text, re.MULTILINE)
     return np.array(found.split(","), float)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from robot_wm.errors import UserError
-from robot_wm_sim.cooling.engine import Engine, model_text
-from robot_wm_sim.cooling.plant import SCHEDULES, VARIABLES
+from robot_wm_worlds.cooling.engine import Engine, model_text
+from robot_wm_worlds.cooling.plant import SCHEDULES, VARIABLES
 
 HEAD = f"""
 import json, os, sys, time

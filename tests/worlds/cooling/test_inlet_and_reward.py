@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robot_wm_sim.cooling.plant import DESIGN_FLOW, LEAKAGE, inlet_temperature, it_flow, orders
-from robot_wm_sim.cooling.reward import MARGIN_K, PRICE_PER_K, UNIT_W, outside_k, reward
+from robot_wm_worlds.cooling.plant import DESIGN_FLOW, LEAKAGE, inlet_temperature, it_flow, orders
+from robot_wm_worlds.cooling.reward import MARGIN_K, PRICE_PER_K, UNIT_W, outside_k, reward
 
 IT_W = np.array([100e3, 60e3])
 

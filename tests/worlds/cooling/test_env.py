@@ -8,9 +8,9 @@ from gymnasium.utils.env_checker import check_env
 from robot_wm.errors import UserError
 from robot_wm.runtime.modes import Event
 from robot_wm.runtime.safety import Safety, SafetyConfig
-from robot_wm_sim.cooling.plant import it_flow
-from robot_wm_sim.cooling.reward import reward
-from robot_wm_sim.cooling.weather import HELD_OUT, TRAINING, parse_cities
+from robot_wm_worlds.cooling.plant import it_flow
+from robot_wm_worlds.cooling.reward import reward
+from robot_wm_worlds.cooling.weather import HELD_OUT, TRAINING, parse_cities
 
 WARM = np.array([25.0, 1.0, 1.0, 18.0], np.float32)
 

@@ -1,11 +1,11 @@
-"""The factory that `robot_wm.tasks` finds; see `robot_wm_sim.cooling.env`."""
+"""The factory that `robot_wm.tasks` finds; see `robot_wm_worlds.cooling.env`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from robot_wm_sim.cooling.env import DataCenterCooling
-from robot_wm_sim.cooling.weather import parse_cities
+from robot_wm_worlds.cooling.env import DataCenterCooling
+from robot_wm_worlds.cooling.weather import parse_cities
 
 
 def datacenter_cooling(
@@ -24,7 +24,7 @@ def datacenter_cooling(
         seed: of the first episode; it fixes city, first day and IT load.
         render_mode: of no use: there is no picture of a plant.
         observation: ``proprio``, all that there is.
-        weather: cities joined by commas (see `robot_wm_sim.cooling.weather`), ``training`` or ``held_out``.
+        weather: cities joined by commas (see `robot_wm_worlds.cooling.weather`), ``training`` or ``held_out``.
         days: length of an episode.
         first_day: day of the year that every episode begins with, 0 is 1 January; none draws one.
         control_minutes: time between two commands, 5 or a multiple.

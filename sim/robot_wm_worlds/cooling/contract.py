@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, JointLimits, ObservationField, Source
-from robot_wm_sim.cooling.plant import HALLS, TIMESTEP_MIN
+from robot_wm_worlds.cooling.plant import HALLS, TIMESTEP_MIN
 
 TASK = "datacenter_cooling"
 COMMANDS = ("supply_air", *(f"{hall}_fan" for hall in HALLS), "chilled_water")

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.runtime.limits import command_limits, limit_command
 from robot_wm.runtime.transform import to_command
-from robot_wm_sim.cooling.contract import agent_spec
-from robot_wm_sim.cooling.engine import Engine
-from robot_wm_sim.cooling.it_load import draw_load
-from robot_wm_sim.cooling.plant import AIR_DENSITY, DESIGN_FLOW, TIMESTEP_MIN, Reading, inlet_temperature, orders
-from robot_wm_sim.cooling.reward import outside_k, reward
 from robot_wm_sim.spaces import action_space, observation_space
+from robot_wm_worlds.cooling.contract import agent_spec
+from robot_wm_worlds.cooling.engine import Engine
+from robot_wm_worlds.cooling.it_load import draw_load
+from robot_wm_worlds.cooling.plant import AIR_DENSITY, DESIGN_FLOW, TIMESTEP_MIN, Reading, inlet_temperature, orders
+from robot_wm_worlds.cooling.reward import outside_k, reward
 
 YEAR_DAYS = 365
 SUCCESS_PUE = 1.2
@@ -48,7 +48,7 @@ class DataCenterCooling(gymnasium.Env[Observation, Any]):
         render_mode: str | None = None,
         engine: Engine | None = None,
     ) -> None:
-        """``first_day`` None draws one for each episode; see `robot_wm_sim.cooling.task` for the other options."""
+        """``first_day`` None draws one for each episode; see `robot_wm_worlds.cooling.task` for the other options."""
         if control_minutes < TIMESTEP_MIN or control_minutes % TIMESTEP_MIN or 24 * 60 % control_minutes:
             raise UserError(f"control_minutes {control_minutes}: not a multiple of {TIMESTEP_MIN} min that fits a day")
         if not 1 <= days <= YEAR_DAYS:

@@ -57,9 +57,9 @@ def bench_video(
             "two-pass VBR": studio.two_pass,
             "ABR": studio.average,
             "CRF": studio.rate_factor,
-            "two-pass VBR, x264's own tuning": lambda *test: studio.two_pass(*test, tuning=AS_SHIPPED),
+            "two-pass VBR, x264 as shipped": lambda *test: studio.two_pass(*test, tuning=AS_SHIPPED),
         }
-        anchors += ["two-pass VBR", "two-pass VBR, x264's own tuning"]
+        anchors += ["two-pass VBR", "two-pass VBR, x264 as shipped"]
     with progress() as bar:
         task = bar.add_task("bench video", total=(len(planners) + len(whole)) * len(env.tests), note="")
         for name, planner in planners.items():

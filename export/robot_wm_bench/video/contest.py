@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def table(found: Mapping[str, Sequence[Outcome]], anchors: Sequence[str], rates:
 
 
 def _key(anchor: str) -> str:
-    return anchor.replace(",", "").replace("-", "_").replace(" ", "_")
+    return re.sub(r"\W+", "_", anchor).lower()
 
 
 def _mean_bd(anchor: Sequence[Outcome], tested: Sequence[Outcome], rates: int, quality: str) -> float:

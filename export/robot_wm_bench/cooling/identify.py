@@ -99,7 +99,7 @@ class Excitation:
         """[A] set-points."""
         if self._left == 0:
             self._left = int(self._rng.integers(1, self._longest_steps + 1))
-            self._supply_c = self._rng.uniform(22.0, 25.5)
+            self._supply_c = self._rng.uniform(22.5, 26.0)
             self._ratio = self._rng.uniform(0.85, 1.05, len(HALLS))
             self._chilled_c = self._supply_c - self._rng.uniform(3.0, 8.0)
         self._left -= 1

@@ -117,8 +117,10 @@ def mpc_of():
     return make
 
 
-def _seen(hall_c=(30.0, 30.0), set_points=(0.0, 0.0, 0.0, 0.0)):
+def _seen(hall_c=(30.0, 30.0), set_points=(0.0, 0.0, 0.0, 0.0), inlet_c=(24.0, 24.0), valve=(0.4, 0.4)):
     return {
+        "inlet_temperature": np.array(inlet_c, np.float32),
+        "valve": np.array(valve, np.float32),
         "hall_temperature": np.array(hall_c, np.float32),
         "it_power": np.full(2, 100e3, np.float32),
         "weather": np.array([18.0, 15.0], np.float32),
@@ -126,13 +128,17 @@ def _seen(hall_c=(30.0, 30.0), set_points=(0.0, 0.0, 0.0, 0.0)):
     }
 
 
-def _settled(mpc, steps=40):
-    """Policy units [A] where it settles, the plant answering."""
+def _settled(mpc, steps=40, warmer_k=0.0):
+    """Policy units [A] where it settles, and inlet air [H]; the plant answers, warmer than the model has it."""
     action, hall_c = np.zeros(4), np.array([30.0, 30.0])
+    inlet_c, valve = _after(INLET, hall_c, action, np.zeros(3)), _after(VALVE, hall_c, action, np.zeros(3))
     for _ in range(steps):
-        action = to_policy(SPEC.action, mpc.act(_seen(hall_c, action))).astype(np.float64)
+        seen = _seen(hall_c, action, inlet_c, valve)
+        action = to_policy(SPEC.action, mpc.act(seen)).astype(np.float64)
+        inlet_c = _after(INLET, hall_c, action, np.zeros(3)) + warmer_k
+        valve = _after(VALVE, hall_c, action, np.zeros(3))
         hall_c = _after(HALL, hall_c, action, np.zeros(3))
-    return action, _after(INLET, hall_c, action, np.zeros(3))
+    return action, inlet_c
 
 
 def test_where_nothing_binds_it_settles_at_the_least_power(mpc_of):
@@ -149,6 +155,12 @@ def test_air_is_kept_below_the_limit_and_the_margin(mpc_of):
     _, inlet_c = _settled(mpc_of(eager, inlet_limit_c=25.3, margin_k=0.3))
     assert free_c.max() > 25.5
     assert inlet_c.max() == pytest.approx(25.0, abs=0.05)
+
+
+def test_what_the_model_is_wrong_by_is_found_out(mpc_of):
+    eager = PowerModel(POWER.hessian, np.array([-20.0, 1.0, 1.0, 0.0]), POWER.cross, 0.0)
+    _, inlet_c = _settled(mpc_of(eager, inlet_limit_c=25.3, margin_k=0.3), warmer_k=1.5)
+    assert inlet_c.max() == pytest.approx(25.0, abs=0.1)
 
 
 def test_no_step_is_longer_than_the_ramps(mpc_of):

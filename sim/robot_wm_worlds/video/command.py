@@ -21,7 +21,7 @@ def curves(folder: Path, /, *, json: Annotated[bool, Parameter(name="--json", ne
     Parameters
     ----------
     folder
-        Where the curves go, a file a clip, and their pictures (0.7 GB).
+        Where the curves go, a file a clip, and their pictures (0.5 GB).
     json
         Print one JSON object.
     """

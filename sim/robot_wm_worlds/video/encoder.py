@@ -28,7 +28,7 @@ SPREADS = {"even": "qcomp=0.6", "moving": "qcomp=0.8", "still": "qcomp=0.6:zones
 MODES = tuple((spread, quantiser) for spread in SPREADS for quantiser in QUANTISERS)  # M
 _GROUPS = f"keyint={CHUNK_FRAMES}:min-keyint={CHUNK_FRAMES}:scenecut=0:open-gop=0"
 # What a robot's computer encodes as it goes. Adaptive quantisation is off: it serves the eye and costs 4 to 8 % of the
-# bits by VMAF (on four clips), which would be no merit of whoever chooses quantisers.
+# bits by VMAF (on five clips), which would be no merit of whoever chooses quantisers.
 SPEED, TUNING = "veryfast", "aq-mode=0"
 # Annex B without SEI (what x264 says of itself, in every stream), at one thread: the same bytes on any machine.
 _OUT = ("-threads", "1", "-bsf:v", "filter_units=remove_types=6", "-f", "h264")

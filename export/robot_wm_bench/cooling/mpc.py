@@ -43,8 +43,8 @@ class LinearMpc:
         limits = command_limits(spec)
         reach = np.asarray(spec.action.scale) * spec.action.clip
         self._ramp = limits.step.astype(np.float64) / reach  # [A] policy units a step
-        self._inlet = _Predicted(model.hall, model.inlet, self._n)
-        self._valve = _Predicted(model.hall, model.valve, self._n)
+        self._inlet = Horizon(model.hall, model.inlet, self._n)
+        self._valve = Horizon(model.hall, model.valve, self._n)
         self.reset()
         self._solvers = [self._set_up(power.hessian) for power in model.power]
 
@@ -140,7 +140,7 @@ class LinearMpc:
         return solver
 
 
-class _Predicted:
+class Horizon:
     """Something over the horizon: ``forced @ u`` (u [N * A], result [N * H]) on top of `free`."""
 
     def __init__(self, hall: LinearMap, output: LinearMap, n: int) -> None:

@@ -84,6 +84,7 @@ def test_power_that_bends_downwards_is_made_straight():
 def test_steps_with_an_open_valve_or_hot_air_are_left_out():
     recording = _recorded()
     recording.valve_after[:50] = 0.99
+    recording.inlet_after_c[:50] -= 3.0  # as no linear map has it
     recording.inlet_after_c[50:100] = 35.0
     np.testing.assert_allclose(identify(recording).inlet.gain, INLET.gain, atol=1e-6)
 
@@ -207,3 +208,16 @@ def identify_one_season(recording):
     shaken = recording.other.copy()
     shaken[:, 2] = rng.uniform(-1.2, 1.2, len(shaken))
     return identify(Recording(**{**vars(recording), "other": shaken}))
+
+
+def test_the_horizon_is_the_model_step_by_step():
+    pytest.importorskip("osqp")
+    from robot_wm_bench.cooling.mpc import Horizon
+
+    rng = np.random.default_rng(1)
+    actions, other, hall_c = rng.uniform(-1, 1, (5, 4)), rng.uniform(-1, 1, 3), np.array([31.0, 33.0])
+    horizon = Horizon(HALL, INLET, 5)
+    found = (horizon.forced @ actions.ravel()).reshape(5, 2) + horizon.free(hall_c, other)
+    for k, action in enumerate(actions):
+        np.testing.assert_allclose(found[k], _after(INLET, hall_c, action, other))
+        hall_c = _after(HALL, hall_c, action, other)

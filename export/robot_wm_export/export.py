@@ -11,6 +11,7 @@ from typing import Any
 from robot_wm.learning.agent import Agent
 from robot_wm.runtime.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
+from robot_wm.runtime.monitor import MonitorSection
 from robot_wm.runtime.parity_recording import Recording
 from robot_wm.runtime.parity_section import MAX_TOLERANCE, LowPrecision, Parity, ParityResult, ParityThresholds
 from robot_wm.runtime.planner_section import PLANNER, Planner
@@ -50,7 +51,7 @@ def export_agent(
     profiles: Sequence[str] = (POLICY_OP17, POLICY),
     precisions: Sequence[LowPrecision] = (),
     calibration: Calibration | None = None,
-    monitor: Plan | None = None,
+    monitor: Plan | MonitorSection | None = None,
     planner: PlannerSettings | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> ExportReport:
@@ -58,8 +59,9 @@ def export_agent(
 
     ``sign_key`` is a PEM private key (Ed25519); ``profiles`` are the graphs to write, the opset-17 one always among
     them: robots and the recording use it. ``precisions`` are written beside them, made from the opset-17 graph;
-    ``calibration`` scales int8 (by default the rollout does); ``monitor`` says how the monitor is calibrated and
-    ``planner`` which planner there is, which the task of the spec must be there for (None: the bundle has none).
+    ``calibration`` scales int8 (by default the rollout does); ``monitor`` says how the monitor is calibrated, or is
+    one that was calibrated for these weights, and ``planner`` which planner there is (None: the bundle has none); to
+    calibrate and to plan the task of the spec must be there.
     ``on_stage`` hears what is being done. Raises UserError for bad arguments, when a graph differs from torch by more
     than 1e-4 * max(1, |torch's value|), when one of low precision is further from float32 than a manifest may allow,
     and for a planner that cannot be checked.
@@ -90,7 +92,7 @@ def export_agent(
         graphs[POLICY_OF[precision]], low[precision] = low_precision(
             models[POLICY_OP17], graph, recording, precision, calibration
         )
-    watched = None if monitor is None else calibrate(agent, spec, monitor, on_stage=on_stage)
+    watched = calibrate(agent, spec, monitor, on_stage=on_stage) if isinstance(monitor, Plan) else monitor
     write = partial(
         write_bundle,
         kind=agent.kind,

@@ -19,6 +19,7 @@ from robot_wm.zoo.catalog import BUNDLE, CURVE, Zoo
 from robot_wm.zoo.command import Json, ZooFolder, open_zoo, table
 
 if TYPE_CHECKING:
+    from robot_wm.runtime.monitor import MonitorSection
     from robot_wm.training.checkpoint import LoadedAgent
     from robot_wm.zoo.catalog import Card
     from robot_wm_export.monitor.calibrate import Plan
@@ -107,7 +108,7 @@ def sign(
     key: Path,
     episodes: Episodes | None = None,
     backends: str = "pybullet,mujoco",
-    monitor: MonitorEpisodes = 0,
+    monitor: MonitorEpisodes | None = None,
     monitor_rate: MonitorRate = 0.01,
     monitor_confidence: MonitorConfidence = 0.0,
     zoo: ZooFolder = None,
@@ -127,7 +128,8 @@ def sign(
     backends
         Physics engines to evaluate them in, separated by commas.
     monitor
-        Episodes that each limit of an agent's monitor is set by; 0: no monitors.
+        Episodes that each limit of an agent's monitor is set by anew; 0: no monitors. Without it every agent keeps the
+        monitor of its bundle, which holds for its weights.
     monitor_rate
         As of `robot-wm zoo add`.
     monitor_confidence
@@ -139,7 +141,7 @@ def sign(
     from robot_wm.training.checkpoint import load_agent
     from robot_wm_export.zoo_entry import require_present_task
 
-    planned = _plan(monitor, monitor_rate, monitor_confidence)
+    planned = None if monitor is None else _plan(monitor, monitor_rate, monitor_confidence)
     opened = _writable(open_zoo(zoo))
     load_private_key(key)
     agents = {name: load_agent(opened.folder(name)) for name in opened.names()}
@@ -151,7 +153,8 @@ def sign(
         made = {name: Path(temporary) / name for name in agents}
         for name, loaded in agents.items():
             made[name].mkdir()
-            _export(loaded, made[name] / BUNDLE, key, name, planned)
+            watched = _kept_monitor(opened, name, loaded) if monitor is None else planned
+            _export(loaded, made[name] / BUNDLE, key, name, watched)
             if episodes is not None:
                 shutil.copyfile(opened.folder(name) / CURVE, made[name] / CURVE)
                 _describe(made[name], name, loaded, episodes, backends.split(","), opened.card(name).note)
@@ -168,7 +171,27 @@ def _plan(episodes: int, rate: float, confidence: float) -> Plan | None:
     return Plan(episodes=episodes, false_alarm_rate=rate, confidence=confidence) if episodes else None
 
 
-def _export(loaded: LoadedAgent, target: Path, key: Path | None, name: str, monitor: Plan | None) -> None:
+def _kept_monitor(zoo: Zoo, name: str, loaded: LoadedAgent) -> MonitorSection | None:
+    """Of the agent's present bundle, signed or not: who signs vouches for it.
+
+    None, said aloud, where it cannot be read.
+    """
+    from robot_wm.runtime.bundle import Bundle
+    from robot_wm.spec import require_same
+
+    path = zoo.bundle(name)
+    try:
+        with Bundle.open(path) as bundle:
+            require_same(loaded.spec, bundle.spec, origin=str(path))
+            return bundle.manifest.monitor
+    except UserError as error:
+        messages().print(f"zoo:{name}: gets no monitor, for that of its bundle cannot be kept: {error}")
+        return None
+
+
+def _export(
+    loaded: LoadedAgent, target: Path, key: Path | None, name: str, monitor: Plan | MonitorSection | None
+) -> None:
     from robot_wm_export.zoo_entry import write_bundle_zip
 
     with messages().status(name) as status:

@@ -15,6 +15,7 @@ from torch import Tensor
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle_writer import write_zip
 from robot_wm.runtime.manifest import POLICY_OP17
+from robot_wm.runtime.monitor import MonitorSection
 from robot_wm.tasks import make_env
 from robot_wm.training.checkpoint import LoadedAgent, write_agent
 from robot_wm_export.export import export_agent
@@ -51,12 +52,12 @@ def write_bundle_zip(
     target: Path,
     sign_key: Path | None,
     *,
-    monitor: Plan | None = None,
+    monitor: Plan | MonitorSection | None = None,
     on_stage: Callable[[str], None] = lambda stage: None,
 ) -> None:
     """Export the agent to ``target`` (a zip): its opset-17 graph alone, which is the one that robots run.
 
-    Its monitor is calibrated as planned, under the options that it was trained with; without a plan it gets none.
+    Its monitor is calibrated as planned, under the options that it was trained with, or is the one given.
     """
     options: dict[str, Any] = dict(loaded.state.config.task_options)
     on_stage(f"recording {MIN_TICKS} ticks")
@@ -70,7 +71,7 @@ def write_bundle_zip(
             Path(folder) / "agent.rwm",
             sign_key,
             profiles=(POLICY_OP17,),
-            monitor=None if monitor is None else replace(monitor, options=options),
+            monitor=replace(monitor, options=options) if isinstance(monitor, Plan) else monitor,
             on_stage=on_stage,
         )
         shutil.copyfile(write_zip(report.path, compress=True), target)

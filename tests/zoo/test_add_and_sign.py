@@ -11,10 +11,12 @@ from robot_wm.cli import run as robot_wm
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import POLICY_OP17
+from robot_wm.runtime.monitor import Calibration, ChangeLimit, MonitorSection
 from robot_wm.runtime.signature import generate_key
 from robot_wm.training.checkpoint import load_agent
 from robot_wm.zoo.catalog import CARD, CURVE, PAGE, PICTURE
 from robot_wm_export.zoo_curve import read_curve
+from robot_wm_export.zoo_entry import write_bundle_zip
 
 FILES = {"agent.rwm.zip", "card.json", "card.md", "card.png", "curve.csv", "learner.safetensors", "state.json"}
 
@@ -160,6 +162,37 @@ def test_sign_makes_every_bundle_anew_from_its_weights_for_the_new_key(copied, t
     changed = {path.name for path in before if before[path] != after[path]}
     assert changed == {"zoo.pub.pem", "agent.rwm.zip"}
     assert "PRIVATE" not in copied.public_key.read_text()
+    assert "zoo:pole: gets no monitor, for that of its bundle cannot be kept: " in capsys.readouterr().err
+
+
+def monitor_of(zoo):
+    with Bundle.open(zoo.bundle("pole"), zoo.public_key) as opened:
+        return opened.manifest.monitor
+
+
+def test_a_monitor_is_kept_until_it_is_taken_off(copied, key, tmp_path, capsys):
+    calibration = Calibration(
+        false_alarm_rate=0.01, episodes=199, episode_s=11.2, backend="pybullet", randomisation="none"
+    )
+    made = MonitorSection(change=ChangeLimit(ticks=50, limit=3.25, settle_ticks=50, calibration=calibration))
+    write_bundle_zip(load_agent(copied.folder("pole")), copied.bundle("pole"), key, monitor=made)
+    generate_key(tmp_path / "new.pem")
+    command = ["zoo", "sign", "--key", str(tmp_path / "new.pem"), "--zoo", str(copied.root)]
+    assert robot_wm(command) == 0
+    assert monitor_of(copied) == made
+    assert "gets no monitor" not in capsys.readouterr().err
+    assert robot_wm([*command, "--monitor", "0"]) == 0
+    assert monitor_of(copied) is None
+
+
+def test_a_pole_that_always_falls_sets_no_limit(copied, key, capsys):
+    command = ("zoo", "sign", "--key", key, "--zoo", copied.root, "--monitor", "19", "--monitor-rate", "0.1")
+    before = contents(copied)
+    assert refusal(command, capsys).endswith(
+        "monitor: episodes that end on the ground set no limit: a false alarm rate of 0.05 needs 19 episodes, got 0 "
+        "without a fall"
+    )
+    assert contents(copied) == before
 
 
 def test_sign_evaluates_again_where_it_is_asked_to(copied, key, capsys):

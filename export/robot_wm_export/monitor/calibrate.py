@@ -71,12 +71,13 @@ def calibrate(
     """Run the task and set both limits; without ``fall`` where too few episodes end on the ground.
 
     ``familiar`` are the plan's `familiar_episodes`, where somebody has them already.
-    Raises UserError for a task of another spec and for too few episodes for the rate.
+    Raises UserError for a task of another spec, and where too few episodes for the rate end without a fall.
     """
     options = _options(spec, plan)
     if familiar is None:
         on_stage(f"monitor: {plan.episodes} episodes as trained")
         familiar = familiar_episodes(agent, spec, plan)
+    _require_enough(familiar, plan)
     backend = backend_names(spec.task, plan.options)[0]
     section = MonitorSection(change=_change(spec, familiar, plan, backend, _name(plan.options.get("randomisation"))))
     if agent.belief is None or spec.task.startswith(GYM_PREFIX):
@@ -122,6 +123,13 @@ def task_episodes(
         require_task(envs[0], spec, origin=f"task {spec.task}")
         ticks = control_ticks(episode_s, spec)
         yield from watched_episodes(agent, spec, envs, episodes=episodes, max_ticks=ticks, seed=seed)
+
+
+def _require_enough(familiar: Sequence[WatchedEpisode], plan: Plan) -> None:
+    try:
+        plan.limit([0.0] * len(familiar), plan.false_alarm_rate / FALL_LIMITS)
+    except UserError as error:
+        raise UserError(f"monitor: episodes that end on the ground set no limit: {error} without a fall") from None
 
 
 def control_ticks(seconds: float, spec: AgentSpec) -> int:

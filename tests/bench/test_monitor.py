@@ -18,7 +18,7 @@ from robot_wm.training.initial import load_source
 from robot_wm_bench.agent import fresh_agent
 from robot_wm_bench.monitor import command as bench
 from robot_wm_bench.monitor.impact import Impact, ImpactMeter
-from robot_wm_bench.monitor.lead import counts, lead_ticks
+from robot_wm_bench.monitor.lead import area, counts, lead_ticks
 from robot_wm_bench.monitor.pushed import PushedOnce
 from robot_wm_bench.monitor.reaction import POLICY, REACTIONS, Alarm, alarms, reaction_table
 from robot_wm_bench.monitor.settings import SETTINGS, load_settings
@@ -65,12 +65,26 @@ def test_falls_told_ahead_and_alarms_of_those_who_stand_are_counted():
         "falls_200_ms_ahead": 2,
         "falls_100_ms_ahead": 4,
         "median_lead_ms": 140.0,  # of 0, 80, 100, 180, 200 and 800
+        "median_alarm_s": pytest.approx(1.86),  # of 1.2, 1.8, 1.82, 1.9, 1.92 and 1.94
         "standing": 3,
         "standing_flagged": 1,
     }
     assert counts(stand, "it", 0.0, 50.0)["median_lead_ms"] is None
     # At half the rate the same ticks are twice as long.
     assert counts(falls, "it", 0.0, 25.0)["falls_200_ms_ahead"] == 4
+
+
+def highest(*scores):
+    return [Trace({"it": np.float64([NAN, score, -9.0])}, False) for score in scores]
+
+
+def test_the_area_is_the_share_of_pairs_in_which_the_changed_world_scores_higher():
+    assert area(highest(3, 1), highest(0, 2), "it") == 0.75
+    assert area(highest(1), highest(0, 1, 2, 3), "it") == 0.375  # a tie is half
+    assert area(highest(5, 6), highest(1, 2), "it") == 1.0
+    # What never said anything is below all that did.
+    assert area([Trace({"it": np.full(2, NAN)}, True)], highest(-7), "it") == 0.0
+    assert area([], highest(1), "it") is None
 
 
 def section(**fall):
@@ -114,6 +128,8 @@ WORLDS = """
 worlds:
   clean: {episodes: 8, episode_s: 20.0}
   pushed: {episodes: 12, episode_s: 20.0, randomisation: {friction: 0.5}}
+  changed:
+    slippery: {episodes: 4, episode_s: 20.0, randomisation: {friction: 0.1}}
 reaction: {push_speed_m_s: [1, 2], crouch_pose: {}}
 """
 
@@ -127,10 +143,16 @@ def test_limits_of_one_engine_are_tried_in_the_other(leaning, monkeypatch, tmp_p
     assert json.loads(capsys.readouterr().out) == found
     assert (found["familiar_episodes"], found["fitted_falls"]) == (22, 10)
     assert [(row["told_by"], row["world"]) for row in found["rows"]] == [
-        (told_by, world) for told_by in (READOUT, LOW_VALUE, SURPRISE, CHANGE) for world in ("clean", "pushed")
+        (told_by, world)
+        for told_by in (READOUT, LOW_VALUE, SURPRISE, CHANGE)
+        for world in ("clean", "pushed", "slippery")
     ]
     # Half of the episodes; of seeds 0 to 3 and 0 to 5 three divides 0 and 3.
-    assert [(row["episodes"], row["falls"], row["standing"]) for row in found["rows"]] == [(4, 2, 2), (6, 2, 4)] * 4
+    assert [(row["episodes"], row["falls"], row["standing"]) for row in found["rows"]] == [
+        (4, 2, 2),
+        (6, 2, 4),
+        (2, 1, 1),
+    ] * 4
     readout = found["rows"][1]
     assert readout["falls_100_ms_ahead"] == 2  # it leans for 9 ticks
     worlds = [(options["backend"], options.get("randomisation")) for options in leaning.built]
@@ -139,6 +161,7 @@ def test_limits_of_one_engine_are_tried_in_the_other(leaning, monkeypatch, tmp_p
         ("pybullet", "stumbles"),
         ("mujoco", None),
         ("mujoco", {"friction": 0.5}),
+        ("mujoco", {"friction": 0.1}),
     ]
     assert {options["actuator"] for options in leaning.built} == {"ideal"}
     assert (out / "monitor.png").read_bytes().startswith(b"\x89PNG")
@@ -150,7 +173,7 @@ def test_without_enough_falls_the_simpler_scores_are_counted_alone(leaning, monk
     given = dict(calibrate_in="pybullet", try_in="mujoco", episodes=30, rate=0.2, share=0.1, seed=0)
     settings = tmp_path / "worlds.yaml"
     found = bench.measure(leaning, tmp_path / "monitor.png", settings=settings, pushes=0, **given)
-    assert [row["told_by"] for row in found["rows"]] == [LOW_VALUE] * 2 + [SURPRISE] * 2 + [CHANGE] * 2
+    assert [row["told_by"] for row in found["rows"]] == [LOW_VALUE] * 3 + [SURPRISE] * 3 + [CHANGE] * 3
     with pytest.raises(UserError, match=r"--reaction: too few pushed episodes ended on the ground"):
         bench.measure(leaning, tmp_path / "monitor.png", settings=settings, pushes=1, **given)
 
@@ -159,7 +182,16 @@ def test_settings_are_refused_by_the_field(tmp_path):
     (tmp_path / "worlds.yaml").write_text(WORLDS.replace("episodes: 12", "episodes: 0"))
     with pytest.raises(UserError, match=r"worlds\.yaml.*worlds\.pushed\.episodes.*0"):
         load_settings(tmp_path / "worlds.yaml")
-    assert len(load_settings(SETTINGS).worlds.named()) == 6
+    (tmp_path / "worlds.yaml").write_text(WORLDS.replace("slippery", "pushed"))
+    with pytest.raises(UserError, match=r"worlds\.yaml.*worlds\.changed.*'pushed' names another world"):
+        load_settings(tmp_path / "worlds.yaml")
+    (tmp_path / "worlds.yaml").write_text(WORLDS.replace(", randomisation: {friction: 0.1}", ""))
+    with pytest.raises(UserError, match=r"worlds\.changed.*slippery: a changed world needs its randomisation"):
+        load_settings(tmp_path / "worlds.yaml")
+    shipped = load_settings(SETTINGS).worlds
+    assert {world.episode_s for world in (shipped.clean, *shipped.changed.values())} == {shipped.clean.episode_s}
+    for world in shipped.changed.values():
+        make_env("a1_velocity", backend="mujoco", randomisation=world.randomisation).close()
 
 
 class Dropping:

@@ -293,3 +293,26 @@ def test_zeros_of_encoders_may_have_ranges_of_their_own(tmp_path):
     path.write_text("joint_offset_rad: {FR_hip_joint: 0.9}\n")
     with pytest.raises(UserError, match=r"joint_offset_rad: FR_hip_joint: 0.9 is not within \[-0.5, 0.5\], unit rad"):
         make_env("a1_velocity", randomisation=str(path))
+
+
+@pytest.mark.parametrize("quantity", ["joint_friction", "joint_damping_s", "armature_s2"])
+def test_what_goes_by_the_motor_s_effort_may_have_ranges_by_joint(quantity, tmp_path):
+    """One draw is all joints'; by name each has its own, others are as built, and no other number differs for it."""
+    one, two = sorted(PARTS.effort)[:2]
+    everywhere = drawn(Randomisation(**{quantity: [0.1, 0.3]}, friction=[0.1, 0.9]), 5)
+    named = drawn(Randomisation(**{quantity: {one: [0.1, 0.3]}}, friction=[0.1, 0.9]), 5)
+    assert everywhere.keys() == {quantity, "friction"}
+    assert named.keys() == {f"{quantity}/{one}", "friction"}
+    assert named["friction"] == everywhere["friction"]
+    field = {"joint_damping_s": "joint_damping", "armature_s2": "armature"}.get(quantity, quantity)
+    built = {"joint_damping_s": PARTS.damping, "joint_friction": PARTS.friction}.get(quantity, {})
+    found = getattr(Draw({quantity: 0.1, f"{quantity}/{one}": 0.2}).dynamics(PARTS), field)
+    assert found == {
+        name: pytest.approx(built.get(name, 0.0) + (0.2 if name == one else 0.1) * effort)
+        for name, effort in PARTS.effort.items()
+    }
+    assert set(getattr(Draw({f"{quantity}/{two}": 0.2}).dynamics(PARTS), field)) == {two}
+    path = tmp_path / "own.yaml"
+    path.write_text(f"{quantity}: {{FR_knee: 0.01}}\nskip_where_impossible: [armature_s2]\n")
+    with pytest.raises(UserError, match=rf"own.yaml: {quantity}: FR_knee: no motor of this robot; there are FR_hip"):
+        make_env("a1_velocity", randomisation=str(path))

@@ -250,6 +250,19 @@ def test_an_encoder_s_zero_is_off_in_what_is_told_and_where_the_joint_goes(build
     assert (truth[1] - truth[0])[joint] == pytest.approx(-0.05, abs=0.006)
 
 
+def test_a_joint_with_all_its_effort_in_friction_is_stuck_and_no_other_is(build_env, backend):
+    env = build_env("a1_velocity", backend=backend)
+    joints = env.task.scene.robot.joint_names
+    stuck = joints.index("FL_lower_joint")
+    env.reset(seed=2, options={"randomisation": {"gravity_offset_m_s2": -9.8, "joint_friction/FL_lower_joint": 1.0}})
+    before = env.sim.state.joint_position.copy()
+    for _ in range(60):
+        env.step(np.array(env.agent_spec.action.offset) + 0.2)
+    moved = env.sim.state.joint_position - before
+    assert abs(moved[stuck]) < 0.03  # MuJoCo's dry friction is soft
+    assert (np.abs(np.delete(moved, stuck)) > 0.1).all()
+
+
 @pytest.mark.parametrize(
     ("numbers", "model"),
     [

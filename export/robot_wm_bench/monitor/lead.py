@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm_bench.monitor.trace import Trace
+from robot_wm_bench.monitor.trace import Trace, highest_score
 
 LEAD_S = 1.5  # an alarm longer before the ground is one of something else
 AHEAD_MS = (200, 100)  # that a fall is to be told before it
@@ -40,6 +40,28 @@ def lead_ms(traces: Sequence[Trace], told_by: str, limit: float, rate_hz: float)
     return np.array(leads, np.float64) * 1000.0 / rate_hz
 
 
+def alarms_s(traces: Sequence[Trace], told_by: str, limit: float, rate_hz: float) -> NDArray[np.float64]:
+    """When the first alarm came, s after the start, of every episode that has one."""
+    first = [np.flatnonzero(trace.scores[told_by] > limit)[:1] for trace in traces]
+    return np.concatenate([np.zeros(0), *first]) / rate_hz
+
+
+def area(changed: Sequence[Trace], clean: Sequence[Trace], told_by: str) -> float | None:
+    """Under the ROC curve: how often an episode of ``changed`` scores higher than one of ``clean``, ties by half.
+
+    The statistic of Mann and Whitney (1947), over all pairs; None without any.
+    """
+    if not changed or not clean:
+        return None
+    ours, theirs = (np.array([highest_score(one, told_by) for one in traces]) for traces in (changed, clean))
+    higher = (ours[:, None] > theirs).mean()
+    return float(higher + 0.5 * (ours[:, None] == theirs).mean())
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    return float(np.median(values)) if len(values) else None
+
+
 def counts(traces: Sequence[Trace], told_by: str, limit: float, rate_hz: float) -> dict[str, Any]:
     """What one score and its limit make of a world's episodes: falls told ahead, and alarms where nobody falls."""
     leads = lead_ms(traces, told_by, limit, rate_hz)
@@ -48,7 +70,8 @@ def counts(traces: Sequence[Trace], told_by: str, limit: float, rate_hz: float) 
         "episodes": len(traces),
         "falls": len(leads),
         **{f"falls_{ahead}_ms_ahead": int((leads >= ahead - 1e-6).sum()) for ahead in AHEAD_MS},
-        "median_lead_ms": float(np.median(leads)) if len(leads) else None,
+        "median_lead_ms": _median(leads),
+        "median_alarm_s": _median(alarms_s(traces, told_by, limit, rate_hz)),
         "standing": len(standing),
         "standing_flagged": sum(is_alarmed(trace.scores[told_by], limit) for trace in standing),
     }

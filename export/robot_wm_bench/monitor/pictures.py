@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from robot_wm_bench.monitor.lead import AHEAD_MS, is_alarmed, lead_ms
+from robot_wm_bench.monitor.lead import AHEAD_MS, area, is_alarmed, lead_ms
 from robot_wm_bench.monitor.reaction import CROUCH, POLICY, Alarm
 from robot_wm_bench.monitor.trace import CHANGE, LOW_VALUE, READOUT, SURPRISE, Trace, highest_score
 
@@ -28,16 +28,20 @@ def monitor_figure(
     *,
     title: str,
 ) -> Figure:
-    """Three panels; the last is left out where no reaction was tried."""
+    """Falls told ahead, how long ahead, changed worlds and reactions; the latter two where there are any."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15 if alarms else 10, 4.4), layout="constrained")
-    axes = figure.subplots(1, 3 if alarms else 2)
+    changed = {name: traces for name, traces in worlds.items() if name not in ("clean", "pushed")}
+    panels = 2 + bool(changed) + bool(alarms)
+    figure = Figure(figsize=(5 * panels, 4.4), layout="constrained")
+    axes = figure.subplots(1, panels)
     axes[0].set_title(title, fontsize=10)
     _curves(axes[0], [name for name in limits if name != CHANGE], worlds, rate_hz)
     _leads(axes[1], next(iter(limits)), limits, worlds["pushed"], rate_hz)
+    if changed:
+        _changes(axes[2], limits[CHANGE], worlds["clean"], changed)
     if alarms:
-        _impacts(axes[2], alarms)
+        _impacts(axes[-1], alarms)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure
@@ -64,6 +68,25 @@ def _curves(axis: Axes, names: Sequence[str], worlds: Mapping[str, Sequence[Trac
     axis.set_xticks([0, 0.01, 0.1, 1], ["0", "1 %", "10 %", "100 %"])
     axis.set_xlabel("episodes without a fall that are flagged")
     axis.set_ylabel(f"falls flagged {AHEAD_MS[0]} ms ahead or more")
+    axis.legend(fontsize=7, loc="lower right")
+
+
+def _changes(axis: Axes, limit: float, clean: Sequence[Trace], changed: Mapping[str, Sequence[Trace]]) -> None:
+    """ROC curves of each changed world against the clean one, with a dot at the frozen limit."""
+    familiar = np.array([highest_score(one, CHANGE) for one in clean])
+    for index, (name, traces) in enumerate(changed.items()):
+        tops = np.array([highest_score(one, CHANGE) for one in traces])
+        tried = np.unique(np.concatenate([familiar, tops, [-np.inf, np.inf]]))
+        flagged = [((familiar > at).mean(), (tops > at).mean()) for at in tried]
+        label = f"{name}: {area(traces, clean, CHANGE):.3f}"
+        axis.plot(*zip(*flagged, strict=True), color=f"C{index}", label=label)
+        axis.plot((familiar > limit).mean(), (tops > limit).mean(), "o", color=f"C{index}", ms=4)
+    axis.set_xscale("symlog", linthresh=0.01)
+    axis.set_xlim(0, 1)
+    axis.set_xticks([0, 0.01, 0.1, 1], ["0", "1 %", "10 %", "100 %"])
+    axis.set_xlabel("clean episodes that are flagged")
+    axis.set_ylabel("episodes of the changed world that are flagged")
+    axis.set_title("the world has changed: area, and the frozen limit", fontsize=10)
     axis.legend(fontsize=7, loc="lower right")
 
 

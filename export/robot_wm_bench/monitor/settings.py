@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from robot_wm.errors import UserError
 from robot_wm.yaml_file import read_mapping
@@ -34,18 +34,25 @@ class World(_Part):
 
 
 class Worlds(_Part):
-    """By name. ``clean`` is as trained; the falls of ``pushed`` are those that are to be told ahead."""
+    """``clean`` is as trained; the falls of ``pushed`` are to be told ahead, and that the others have changed."""
 
     clean: World
     pushed: World
-    noise: World | None = None
-    late_20_ms: World | None = None
-    late_40_ms: World | None = None
-    slippery: World | None = None
+    changed: dict[str, World] = {}
+
+    @field_validator("changed")
+    @classmethod
+    def _are_others(cls, changed: dict[str, World]) -> dict[str, World]:
+        if taken := changed.keys() & cls.model_fields.keys():
+            raise ValueError(f"{min(taken)!r} names another world")
+        for name, world in changed.items():
+            if world.randomisation is None:
+                raise ValueError(f"{name}: a changed world needs its randomisation")
+        return changed
 
     def named(self) -> dict[str, World]:
-        """Those that there are."""
-        return {name: world for name in type(self).model_fields if (world := getattr(self, name)) is not None}
+        """All of them."""
+        return {"clean": self.clean, "pushed": self.pushed, **self.changed}
 
 
 class ReactionSettings(_Part):

@@ -10,7 +10,7 @@ from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
 from robot_wm.runtime.monitor import MonitorSection, conformal_limit
 from robot_wm.spec import AgentSpec
-from robot_wm_bench.monitor.lead import counts
+from robot_wm_bench.monitor.lead import area, counts
 from robot_wm_bench.monitor.settings import World
 from robot_wm_bench.monitor.trace import CHANGE, LOW_VALUE, READOUT, SURPRISE, Trace, highest_score, trace
 from robot_wm_export.monitor.calibrate import FALL_LIMITS, Plan, calibrate, familiar_episodes, task_episodes
@@ -71,9 +71,15 @@ def tried(
 
 
 def table(limits: Mapping[str, float], worlds: Mapping[str, list[Trace]], rate_hz: float) -> list[dict[str, Any]]:
-    """A row for each that tells and each world."""
+    """A row for each that tells and each world; ``area`` is that under its ROC curve against the clean one."""
     return [
-        {"told_by": told_by, "limit": limit, "world": world, **counts(traces, told_by, limit, rate_hz)}
+        {
+            "told_by": told_by,
+            "limit": limit,
+            "world": world,
+            **counts(traces, told_by, limit, rate_hz),
+            "area": None if traces is worlds["clean"] else area(traces, worlds["clean"], told_by),
+        }
         for told_by, limit in limits.items()
         for world, traces in worlds.items()
     ]

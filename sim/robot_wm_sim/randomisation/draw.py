@@ -13,7 +13,7 @@ import numpy as np
 
 from robot_wm.errors import UserError
 from robot_wm_sim.dynamics import Dynamics
-from robot_wm_sim.randomisation.ranges import BOUNDS, MOST_LEVELS, Bounds, Randomisation
+from robot_wm_sim.randomisation.ranges import BOUNDS, BY_EFFORT, MOST_LEVELS, Bounds, Randomisation
 from robot_wm_sim.scene import Scene
 from robot_wm_sim.sensing.sensor_model import SensorModel
 from robot_wm_sim.sensing.sensors import Sensors
@@ -73,7 +73,13 @@ class Parts:
         found: list[str] = []
         for quantity in (name for name in BOUNDS if name not in TERRAIN):
             found += [f"{quantity}/{part}" for part in several[quantity]] if quantity in several else [quantity]
-        return (*found, PUSH_SEED, *TERRAIN)  # those last that came last: of a seed, others stay what they were
+        by_joint = (f"{quantity}/{name}" for quantity in BY_EFFORT for name in self.effort)
+        return (
+            *found,
+            PUSH_SEED,
+            *TERRAIN,
+            *by_joint,
+        )  # those last that came last: of a seed, others stay what they were
 
 
 @dataclass(frozen=True)
@@ -170,10 +176,9 @@ class Draw:
         return {name: built[name] + share for name, share in self._efforts(quantity, parts).items()}
 
     def _efforts(self, quantity: str, parts: Parts) -> dict[str, float]:
-        """A share of each motor's effort limit, by joint; empty where it was not drawn."""
-        if quantity not in self.numbers:
-            return {}
-        return {name: self.numbers[quantity] * effort for name, effort in parts.effort.items()}
+        """A share of each motor's effort limit, by joint: its own, else that of all; none where neither was drawn."""
+        shares = {name: self.numbers.get(f"{quantity}/{name}", self.numbers.get(quantity)) for name in parts.effort}
+        return {name: share * parts.effort[name] for name, share in shares.items() if share is not None}
 
 
 def draw(

@@ -71,6 +71,7 @@ BOUNDS = {
     "bias": Bounds("the sensor's", -1e3, 1e3, "the same in every sample of an episode, by sensor, each element"),
     "terrain_height_m": Bounds("m", 0.0, LARGEST_HEIGHT_M, "ground from its deepest valley to its highest peak"),
 }
+BY_EFFORT = ("joint_friction", "joint_damping_s", "armature_s2")  # shares of a motor's effort limit
 MOST_LEVELS = 1000
 # What some engine, or some robot (a base that is fixed, and cannot be pushed) or its task, does not have.
 SKIPPABLE = frozenset(
@@ -179,9 +180,10 @@ class Randomisation(BaseModel):
     mass_scale: Annotated[Range | None, _quantity("mass_scale")] = None
     base_mass_scale: Annotated[Range | None, _quantity("base_mass_scale")] = None
     com_offset_m: Annotated[Range | None, _quantity("com_offset_m")] = None
-    joint_friction: Annotated[Range | None, _quantity("joint_friction")] = None
-    joint_damping_s: Annotated[Range | None, _quantity("joint_damping_s")] = None
-    armature_s2: Annotated[Range | None, _quantity("armature_s2")] = None
+    # Of the joints: one draw for all of them, or ranges by their names (a friction of 1.0 is a joint that is stuck).
+    joint_friction: Annotated[Range | dict[str, Range] | None, _one_or_by_joint("joint_friction")] = None
+    joint_damping_s: Annotated[Range | dict[str, Range] | None, _one_or_by_joint("joint_damping_s")] = None
+    armature_s2: Annotated[Range | dict[str, Range] | None, _one_or_by_joint("armature_s2")] = None
     gravity_offset_m_s2: Annotated[Range | None, _quantity("gravity_offset_m_s2")] = None
     # The drives'.
     motor_strength: Annotated[Range | None, _quantity("motor_strength")] = None
@@ -249,7 +251,9 @@ class Randomisation(BaseModel):
         """The range of a drawn number such as ``friction``, ``joint_offset_rad/elbow`` or ``bias/gravity/0``."""
         quantity, _, part = name.partition("/")
         found = getattr(self, quantity)
-        return found.get(part.split("/")[0]) if isinstance(found, dict) else found
+        if isinstance(found, dict):
+            return found.get(part.split("/")[0])
+        return None if part and quantity in BY_EFFORT else found
 
 
 NONE = Randomisation()

@@ -13,7 +13,7 @@ from robot_wm_sim.randomisation.curriculum import Curriculum
 from robot_wm_sim.randomisation.draw import Draw, Parts, draw, drawn_names
 from robot_wm_sim.randomisation.episode import Pushes, VariedMotors
 from robot_wm_sim.randomisation.possible import impossible
-from robot_wm_sim.randomisation.ranges import Randomisation
+from robot_wm_sim.randomisation.ranges import BY_EFFORT, Randomisation
 from robot_wm_sim.sensing.sensor_model import SensorModel
 from robot_wm_sim.sensing.sensors import Sensors
 from robot_wm_sim.task import Outcome, Task
@@ -95,7 +95,7 @@ class Worlds:
 
 
 def _require_names(randomisation: Randomisation, sensors: Sensors, parts: Parts) -> None:
-    """Raise UserError for ranges of a sensor that nobody reads, or of a joint that is not there or does not turn."""
+    """Raise UserError for ranges of a sensor that nobody reads, or of a joint that is none of the kind."""
     known = sensors.elements
     for kind, ranges in (("noise_std", randomisation.noise_std), ("bias", randomisation.bias)):
         for name in ranges:
@@ -107,6 +107,12 @@ def _require_names(randomisation: Randomisation, sensors: Sensors, parts: Parts)
         if name not in parts.rotating:
             told = f"no turning joint of this robot; there are {', '.join(parts.rotating)}"
             raise UserError(f"{randomisation.origin}: joint_offset_rad: {name}: {told}")
+    for quantity in BY_EFFORT:
+        shares = getattr(randomisation, quantity)
+        for name in shares if isinstance(shares, dict) else ():
+            if name not in parts.effort:
+                told = f"no motor of this robot; there are {', '.join(parts.effort)}"
+                raise UserError(f"{randomisation.origin}: {quantity}: {name}: {told}")
 
 
 def _branch(rng: np.random.Generator) -> np.random.Generator:

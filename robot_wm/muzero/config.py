@@ -80,6 +80,12 @@ class MuZeroConfig(AgentConfig):
     root_policy: int = Field(default=4, ge=0, description="of them drawn from the policy as it is")
     root_widening: float = Field(default=3.0, gt=0, description="the others' standard deviation / the policy's")
     interior_actions: int = Field(default=2, ge=1, description="continuous actions at every other node")
+    gumbel_scale: float = Field(
+        default=1.0,
+        ge=0,
+        description="of the noise in a search's choice among candidates; 0: the best one, as EfficientZero-V2 takes "
+        "where actions are continuous, whose candidates are drawn already",
+    )
     c_visit: float = Field(default=50.0, ge=0, description="visits beside which a search weighs Q against the policy")
     c_scale: float = Field(default=0.1, ge=0, description="of Q in a search, per visit")
     value_minmax_delta: float = Field(

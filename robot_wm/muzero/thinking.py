@@ -29,6 +29,7 @@ def search_config(config: MuZeroConfig) -> SearchConfig:
         root_policy=min(config.root_policy, roots),
         root_widening=config.root_widening,
         interior_actions=config.interior_actions,
+        gumbel_scale=config.gumbel_scale,
         c_visit=config.c_visit,
         c_scale=config.c_scale,
         value_minmax_delta=config.value_minmax_delta,

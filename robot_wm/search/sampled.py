@@ -52,6 +52,7 @@ class SearchConfig:
     root_policy: int = 4  # of them from the policy, the others from the policy with a wider std
     root_widening: float = 3.0  # factor of that std
     interior_actions: int = 2  # I, where continuous
+    gumbel_scale: float = 1.0  # of the noise; 0: the best candidate, as EfficientZero V2 takes where continuous
     c_visit: float = 50.0
     c_scale: float = 0.1
     value_minmax_delta: float = 0.01  # reward units: a smaller range of a tree's returns is not stretched to [0, 1]
@@ -64,6 +65,8 @@ class SearchConfig:
             raise UserError(
                 f"search: root_policy must be 0 to root_actions, {self.root_actions} (got {self.root_policy})"
             )
+        if not 0 <= self.gumbel_scale < float("inf"):
+            raise UserError(f"search: gumbel_scale must be finite and 0 or more (got {self.gumbel_scale})")
         for name in ("root_widening", "c_visit", "c_scale", "value_minmax_delta"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UserError(f"search: {name} must be finite and above 0 (got {getattr(self, name)})")
@@ -141,6 +144,7 @@ class _Search:
     def __init__(
         self, model: LatentModel, latent: Tensor, noise: SearchNoise, config: SearchConfig, invalid: Tensor | None
     ) -> None:
+        noise = noise._replace(gumbel=config.gumbel_scale * noise.gumbel)
         self.model, self.latent, self.noise, self.config, self.invalid = model, latent, noise, config, invalid
         policy, self.value = model.predict(latent)
         self.candidates = self._root_candidates(policy)  # [B, R, A]

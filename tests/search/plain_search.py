@@ -73,7 +73,7 @@ def plain_search(model, latent, noise, config):
         ).clamp(-1, 1)
         logits = [0.0] * config.root_actions
     root = Node(latent, candidates, logits, float(value), returns=[float(value)])
-    gumbel = noise.gumbel[0].tolist()
+    gumbel = [config.gumbel_scale * drawn for drawn in noise.gumbel[0].tolist()]
     left, simulation, seen = config.num_simulations, 0, []
     running = list(range(len(logits)))
     size = min(len(running), config.num_simulations)

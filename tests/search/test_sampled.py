@@ -43,6 +43,7 @@ configs = st.fixed_dictionaries(
         "root_policy": st.integers(0, 1),
         "interior_actions": st.integers(1, 3),
         "value_minmax_delta": st.sampled_from((0.01, 2.0)),
+        "gumbel_scale": st.sampled_from((0.0, 1.0, 2.5)),
     }
 )
 
@@ -267,6 +268,16 @@ def test_noise_has_the_shapes_that_are_told(discrete):
     assert shapes == want
 
 
+@settings(max_examples=20)
+@given(seeds, kinds)
+def test_without_gumbel_noise_the_best_candidate_is_taken(seed, discrete):
+    """Of those that were looked at as often as any, the one with the largest weight."""
+    model, latent, noise, config = case(seed, discrete=discrete, gumbel_scale=0.0)
+    out = search(model, latent, noise, config)
+    most = out.visits == out.visits.amax(-1, keepdim=True)
+    assert out.index.tolist() == torch.where(most, out.weights, -1.0).argmax(-1).tolist()
+
+
 def test_gumbel_noise_is_gumbel():
     config = SearchConfig()
     noise = draw_noise(config, batch=20000, action_dim=1, discrete=False, generator=torch.Generator().manual_seed(0))
@@ -287,6 +298,8 @@ def test_gumbel_noise_is_gumbel():
         ("c_scale", float("nan")),
         ("value_minmax_delta", 0.0),
         ("c_visit", float("inf")),
+        ("gumbel_scale", -0.5),
+        ("gumbel_scale", float("nan")),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(field, value):

@@ -111,21 +111,21 @@ class StreamRings:
         self.count[stream] = count + n
         self.open[stream] = not last[-1]
 
-    def write_step(self, steps: Mapping[str, Array]) -> None:
-        """Append one raw step to every stream: arrays [streams, ...], otherwise as `write`."""
-        first, last = steps["is_first"], steps["is_last"]  # [streams]
-        if not (self.open | first).all():
-            stream = int(np.argmin(self.open | first))
+    def write_step(self, steps: Mapping[str, Array], streams: Ints) -> None:
+        """Append one raw step to each of N different ``streams`` [N]: arrays [N, ...], otherwise as `write`."""
+        first, last = steps["is_first"], steps["is_last"]  # [N]
+        is_open, count = self.open[streams], self.count[streams]  # [N]
+        if not (is_open | first).all():
+            stream = int(streams[np.argmin(is_open | first)])
             raise ValueError(f"stream {stream}: a step without is_first follows the end of an episode")
-        streams = np.arange(self.streams, dtype=np.int64)
-        newest = self.slots(streams, self.count - 1)  # [streams] of a stream without steps: any row
-        cut = newest[self.open & first]
+        newest = self.slots(streams, count - 1)  # [N] of a stream without steps: any row
+        cut = newest[is_open & first]
         if cut.size:
             self._truncate(cut)
         ages = np.where(first, 0, self.rows["age"][newest] + 1)
-        self._put(steps, last, ages, self.slots(streams, self.count))
-        self.count += 1
-        self.open[:] = ~last
+        self._put(steps, last, ages, self.slots(streams, count))
+        self.count[streams] += 1
+        self.open[streams] = ~last
 
     def _segments(self, stream: int, count: int, n: int) -> Iterator[tuple[slice, slice]]:
         """Up to two pairs of (steps, rows), both contiguous; of more than a ring-full only the end stays."""

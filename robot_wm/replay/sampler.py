@@ -112,24 +112,25 @@ class SequenceSampler:
         """Windows not returned yet."""
         return len(self._fresh)
 
-    def add_step(self, step: Steps[Any], *, stored: Values | None = None) -> None:
-        """Append one step to every stream, row s of each array [streams, ...] to stream s.
+    def add_step(self, step: Steps[Any], *, streams: Ints | None = None, stored: Values | None = None) -> None:
+        """Append one step to N ``streams`` [N], all different and by default all there are: row n to the nth of them.
 
-        Raw SI values; ``stored`` [streams, *shape] by name is what the agent kept, zeros if not given. Of a bad step
+        Raw SI values; ``stored`` [N, *shape] by name is what the agent kept, zeros if not given. Of a bad step
         nothing is stored. Raises UserError for a value that is not finite, ValueError for a wrong shape or a missing
         ``is_first``.
         """
         steps: dict[str, Array] = {
             name: np.asarray(value, self._converted.get(name)) for name, value in step.columns().items()
         }
-        kept = self._checked(steps, stored or {}, rows=self.streams, stream=None)
+        streams = np.arange(self.streams, dtype=np.int64) if streams is None else streams
+        kept = self._checked(steps, stored or {}, streams=streams)
         with self._lock:
-            self._rings.write_step({**steps, **kept})
+            self._rings.write_step({**steps, **kept}, streams)
             if self._priorities is not None:
                 self._priorities.follow()
                 return
             # A step completes one window of a stream at most.
-            whole = np.flatnonzero(self._rings.count - 1 - self._next_fresh >= self.length)
+            whole = streams[self._rings.count[streams] - 1 - self._next_fresh[streams] >= self.length]
             self._fresh += (self._next_fresh[whole] * self.streams + whole).tolist()
             self._next_fresh[whole] += self.length
 
@@ -161,7 +162,7 @@ class SequenceSampler:
         steps = episode.columns()
         if before > 0 and not goes_on[stream]:
             steps["is_first"] = np.arange(episode.length) == 0
-        kept = self._checked(steps, stored or {}, rows=episode.length, stream=stream)
+        kept = self._checked(steps, stored or {}, streams=np.full(episode.length, stream, np.int64))
         with self._lock:
             self._rings.write(stream, {**steps, **kept})
             self._queue_fresh(stream, fresh)
@@ -172,13 +173,13 @@ class SequenceSampler:
         steps: Mapping[str, Array],
         stored: Values,
         *,
-        rows: int,
-        stream: int | None,
+        streams: Ints,
     ) -> dict[str, Array]:
         """What is stored beside the steps as arrays; raises for steps [rows, ...] that are not what the spec describes.
 
-        The rows are consecutive steps of ``stream``, or with None one step of each stream.
+        Each row is the next step of its stream in ``streams`` [rows].
         """
+        rows = len(streams)
         if steps.keys() != self._columns.keys():
             raise ValueError(f"columns {sorted(steps)}, but the AgentSpec asks for {sorted(self._columns)}")
         for name, (shape, dtype) in self._columns.items():
@@ -188,8 +189,9 @@ class SequenceSampler:
                 raise ValueError(f"{name}: {array.dtype} {array.shape}, but the AgentSpec asks for {asked}")
             if dtype == np.float32 and not np.isfinite(array).all():
                 row = int(np.argwhere(~np.isfinite(array))[0][0])
-                where, ahead = (row, 0) if stream is None else (stream, row)
-                raise UserError(f"stream {where}: {name} is not finite at step {int(self._rings.count[where]) + ahead}")
+                where = int(streams[row])
+                step = int(self._rings.count[where]) + int((streams[:row] == where).sum())
+                raise UserError(f"stream {where}: {name} is not finite at step {step}")
         kept = {name: np.asarray(value) for name, value in stored.items()}
         for name, value in kept.items():
             if name not in self._stored:

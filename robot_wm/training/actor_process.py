@@ -13,6 +13,7 @@ import signal
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.util import Finalize
@@ -87,10 +88,10 @@ class ProcessCollector:
     """
 
     def __init__(
-        self, config: TrainConfig, spec: AgentSpec, agent: Agent, *, seed: int, rng_state: Tensor | None = None
+        self, config: TrainConfig, spec: AgentSpec, agent: Agent, *, seed: int, rng_states: Sequence[Tensor] = ()
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        rng = torch.Generator().manual_seed(seed).get_state() if rng_state is None else rng_state
+        (rng,) = rng_states or [torch.Generator().manual_seed(seed).get_state()]
         self._rng: NDArray[np.uint8] = rng.numpy().copy()
         self._weights = _vector(agent).share_memory_()  # [parameters] float32
         self._published = ""  # update that the shared weights are from
@@ -154,9 +155,13 @@ class ProcessCollector:
             return  # it has gone, as poll will tell
         self._published, self._order, self._taken = policy, order, False
 
-    def rng_state(self) -> Tensor:
+    def rng_states(self) -> list[Tensor]:
         """State of the actor's noise after the latest step that has arrived."""
-        return torch.from_numpy(self._rng.copy())
+        return [torch.from_numpy(self._rng.copy())]
+
+    def drain(self) -> list[Transition]:
+        """None: the actor is at most a few steps ahead of what has arrived."""
+        return []
 
     def close(self) -> None:
         """Stop the actor and its simulators, by force if they do not end by themselves."""

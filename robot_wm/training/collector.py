@@ -1,7 +1,8 @@
-"""Where transitions come from when the actor shares the learner's process."""
+"""Where transitions come from, and the source of them that shares the learner's process."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -27,8 +28,11 @@ class Collector(Protocol):
         ``steps_permitted`` is how many policy steps the train ratio allows since this collector was started.
         """
 
-    def rng_state(self) -> torch.Tensor | None:
-        """State of the actor's noise, for a checkpoint; None where nobody has acted."""
+    def rng_states(self) -> Sequence[torch.Tensor]:
+        """States of the actors' noise, for a checkpoint, one an actor; none where nobody has acted."""
+
+    def drain(self) -> list[Transition]:
+        """Begin nothing more, and return what was under way and would be lost with `close`; waits a few seconds."""
 
     def close(self) -> None:
         """Stop the simulators; idempotent."""
@@ -43,13 +47,13 @@ class InlineCollector:
         agent: Agent,
         *,
         seed: int,
-        rng_state: torch.Tensor | None = None,
+        rng_states: Sequence[torch.Tensor] = (),
         random_actions: RandomActions | None = None,
     ) -> None:
         self._pool = pool
         self._actor = Actor(agent, pool.agent_spec, envs=pool.envs, seed=seed, random_actions=random_actions)
-        if rng_state is not None:
-            self._actor.set_rng_state(rng_state)
+        for state in rng_states:
+            self._actor.set_rng_state(state)
         self._stepper = Stepper(pool, self._actor)
         self._policy, self._random = "random", True
 
@@ -61,9 +65,13 @@ class InlineCollector:
         """The actor shares the learner's weights, so only the names change."""
         self._policy, self._random = policy, random
 
-    def rng_state(self) -> torch.Tensor:
+    def rng_states(self) -> list[torch.Tensor]:
         """State of the actor's noise."""
-        return self._actor.rng_state()
+        return [self._actor.rng_state()]
+
+    def drain(self) -> list[Transition]:
+        """None: the step that the simulators are in is seen at the next call only."""
+        return []
 
     def close(self) -> None:
         """Stop the simulators."""
@@ -74,11 +82,11 @@ class Stepper:
     """Drives a pool with an actor, one transition a call.
 
     The action is sent before the transition is returned and its result is received at the next call, so simulator
-    processes step while the caller learns.
+    processes step while the caller learns. Its environments are streams from ``first_stream`` on.
     """
 
-    def __init__(self, pool: EnvPool, actor: Actor) -> None:
-        self._pool, self._actor = pool, actor
+    def __init__(self, pool: EnvPool, actor: Actor, *, first_stream: int = 0) -> None:
+        self._pool, self._actor, self._first_stream = pool, actor, first_stream
         self._spec: AgentSpec = pool.agent_spec
         self._pending = False
 
@@ -89,7 +97,13 @@ class Stepper:
         if not np.isfinite(acted.command).all():
             raise RuntimeError(f"the actor's action is not finite: {acted.command[~np.isfinite(acted.command)][0]}")
         action = np.where(now.is_last[:, None], np.float32(0), acted.command)  # [N, A]
-        transition = Transition(**vars(now), action=action, stored=acted.stored, policy="random" if random else policy)
+        transition = Transition(
+            **vars(now),
+            action=action,
+            stored=acted.stored,
+            policy="random" if random else policy,
+            first_stream=self._first_stream,
+        )
         self._pool.send(acted.command)
         self._pending = True
         return transition

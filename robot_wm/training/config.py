@@ -64,8 +64,18 @@ class RunSettings(BaseModel):
     processes: int = Field(
         default=0, ge=0, description="simulator processes, of each rank; 0 steps the environments in this one"
     )
-    actor: Literal["inline", "process"] = Field(
-        default="inline", description="process: the actor runs beside the learner and is never stalled by it"
+    actor: Literal["inline", "process", "ray"] = Field(
+        default="inline",
+        description="process: the actor runs beside the learner and is never stalled by it; ray: as many of them as"
+        " --collectors on the machines of a Ray cluster",
+    )
+    collectors: PositiveInt = Field(
+        default=1, description="actors of actor=ray, each with --envs environments and --processes of its own"
+    )
+    ray_address: str | None = Field(
+        default=None,
+        description="HOST:PORT of a Ray cluster, auto for the one that this machine is part of, or local to start one"
+        " here; its network must be trusted, as whoever reaches it runs what he likes on it",
     )
     realtime: bool = Field(default=False, description="pace the actor process at the task's control rate")
     prefill_steps: int = Field(default=1024, ge=0, description="random policy steps before learning starts")
@@ -129,6 +139,11 @@ class RunSettings(BaseModel):
         return self.run_dir or Path("runs") / self.task.replace(":", "_").replace("/", "_")
 
     @property
+    def streams(self) -> int:
+        """Environments of all collectors, each of which makes a stream of experience."""
+        return self.envs * self.collectors
+
+    @property
     def sources(self) -> list[ReplaySource]:
         """What ``replay`` names."""
         return [ReplaySource.parse(text) for text in self.replay]
@@ -176,13 +191,17 @@ class TrainConfig(RunSettings):
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
         window = self.settings.batch_length + 1
-        if self.replay_capacity_steps is not None and self.replay_capacity_steps < window * self.envs:
+        if self.replay_capacity_steps is not None and self.replay_capacity_steps < window * self.streams:
             raise ValueError(
                 f"replay_capacity_steps {self.replay_capacity_steps} holds no window of {window} steps "
-                f"for each of {self.envs} environments"
+                f"for each of {self.streams} environments"
             )
         if self.realtime and self.actor != "process":
-            raise ValueError("realtime needs actor=process: an inline actor waits for the learner")
+            raise ValueError("realtime needs actor=process: any other actor waits for the learner")
+        if self.actor == "ray" and self.ray_address is None:
+            raise ValueError("actor=ray needs a ray_address: HOST:PORT, auto or local")
+        if self.collectors > 1 and self.actor != "ray":
+            raise ValueError(f"collectors {self.collectors} need actor=ray")
         if self.stop_at_return is not None and self.eval_every_steps is None:
             raise ValueError("stop_at_return needs eval_every_steps")
         return self

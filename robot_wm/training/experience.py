@@ -8,7 +8,7 @@ never ends.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,8 @@ Listener = Callable[[Transition, Sequence[Finished]], None]
 class Experience:
     """Feeds the sampler step by step and the store, which commits in batches of its own, episode by episode.
 
+    Each environment of each collector is a stream; what a transition of one collector brings leaves the others alone.
+
     An episode of more than `PIECE_STEPS` steps is stored piece by piece, and what has begun by `close` as well.
     """
 
@@ -67,43 +69,45 @@ class Experience:
         sampler: SequenceSampler,
         store: EpisodeStore,
         *,
-        envs: int,
+        streams: int,
         backends: Sequence[str],
         figure_names: Sequence[str],
         randomisation_names: Sequence[str] = (),
     ) -> None:
-        """``backends`` are the physics of each environment, [N]."""
+        """``backends`` are the physics of each stream's environment."""
         self._spec, self._sampler, self._store = spec, sampler, store
         self._backends, self._figure_names, self._randomisation_names = backends, figure_names, randomisation_names
-        self._running = _RunningEpisodes(spec, envs)
-        self._newest: Transition | None = None
+        self._running = _RunningEpisodes(spec, streams)
+        self._newest: dict[int, Transition] = {}  # of each collector, by its first stream
         self.listeners: list[Listener] = []
 
     def add(self, transition: Transition) -> list[Finished]:
-        """Take one step of every environment; returns the episodes that it ended."""
-        self._sampler.add_step(transition, stored=transition.stored)
-        self._running.add(transition.columns())
-        self._newest = transition
+        """Take one step of every environment of a collector; returns the episodes that it ended."""
+        streams = transition.streams
+        self._sampler.add_step(transition, streams=streams, stored=transition.stored)
+        self._running.add(transition.columns(), streams)
+        self._newest[transition.first_stream] = transition
         ended = np.flatnonzero(transition.is_last).tolist()
         finished = [self._finish(n, transition) for n in ended]
-        full = np.flatnonzero(self._running.length >= self._running.most).tolist()
-        self._keep({n: self._cut(n, transition, goes_on=True) for n in full})
+        full = np.flatnonzero(self._running.length[streams] >= self._running.most).tolist()
+        self._keep([self._cut(n, transition, goes_on=True) for n in full], streams[full])
         for listener in self.listeners:
             listener(transition, finished)
         return finished
 
     def close(self) -> None:
         """Store what has been experienced of the running episodes, and commit everything."""
-        if self._newest is not None:
-            begun = np.flatnonzero(self._running.length > (self._running.before == 0)).tolist()  # more than a reset
-            self._keep({n: self._cut(n, self._newest, goes_on=True) for n in begun})
+        more_than_a_reset = self._running.length > (self._running.before == 0)
+        for newest in self._newest.values():
+            begun = np.flatnonzero(more_than_a_reset[newest.streams]).tolist()
+            self._keep([self._cut(n, newest, goes_on=True) for n in begun], newest.streams[begun])
         self._store.flush()
 
     def _finish(self, n: int, transition: Transition) -> Finished:
-        before = int(self._running.before[n])
-        earned = float(self._running.earned[n])
+        stream = transition.streams[n]
+        before, earned = int(self._running.before[stream]), float(self._running.earned[stream])
         episode = self._cut(n, transition, goes_on=False)
-        self._keep({n: episode})
+        self._keep([episode], [stream])
         return Finished(
             episode_return=earned + episode.episode_return,
             length=before + episode.length - 1,
@@ -111,24 +115,25 @@ class Experience:
             figures=dict(zip(self._figure_names, transition.figures[n].tolist(), strict=True)),
         )
 
-    def _keep(self, episodes: Mapping[int, Episode]) -> None:
-        """Store environments' newest steps; what the store has taken, no checkpoint needs to hold."""
-        self._store.append(list(episodes.values()))
-        for n, episode in episodes.items():
-            self._sampler.places.add(digest(episode), stream=n, steps=episode.length)
+    def _keep(self, episodes: Sequence[Episode], streams: Iterable[int]) -> None:
+        """Store the newest steps of streams; what the store has taken, no checkpoint needs to hold."""
+        self._store.append(episodes)
+        for stream, episode in zip(streams, episodes, strict=True):
+            self._sampler.places.add(digest(episode), stream=int(stream), steps=episode.length)
 
     def _cut(self, n: int, transition: Transition, *, goes_on: bool) -> Episode:
-        """Take environment n's steps that are not stored yet."""
-        before = int(self._running.before[n])
+        """Take the steps of the stream of row n that are not stored yet."""
+        stream = int(transition.streams[n])
+        before = int(self._running.before[stream])
         drawn = zip(self._randomisation_names, transition.randomisation[n].tolist(), strict=True)
         return Episode(
-            **as_fields(self._running.cut(n)),
+            **as_fields(self._running.cut(stream)),
             source=EpisodeSource(
                 kind="sim",
                 task=self._spec.task,
                 robot=self._spec.robot,
                 seed=int(transition.seed[n]),
-                backend=self._backends[n],
+                backend=self._backends[stream],
                 policy=transition.policy,
                 first_step=before,
                 goes_on=goes_on,
@@ -138,39 +143,41 @@ class Experience:
 
 
 class _RunningEpisodes:
-    """The unfinished episodes of N environments: a column is one array [N, room, ...] that grows with the longest.
+    """The unfinished episodes of S streams: a column is one array [S, room, ...] that grows with the longest.
 
-    A round is one write a column, however many environments there are. Untouched rows cost address space only.
+    A transition is one write a column, however many environments it has. Untouched rows cost address space only.
     Who adds cuts what has come to ``most`` steps.
     """
 
-    def __init__(self, spec: AgentSpec, envs: int) -> None:
-        self._envs = np.arange(envs)
+    def __init__(self, spec: AgentSpec, streams: int) -> None:
         self.most = int(np.clip(_PIECE_BYTES // bytes_per_step(spec), 2, PIECE_STEPS))
-        self.length = np.zeros(envs, np.int64)  # [N] steps here
-        self.before = np.zeros(envs, np.int64)  # [N] steps of the same episode that have been cut off
-        self.earned = np.zeros(envs)  # [N] their rewards
+        self.length = np.zeros(streams, np.int64)  # [S] steps here
+        self.before = np.zeros(streams, np.int64)  # [S] steps of the same episode that have been cut off
+        self.earned = np.zeros(streams)  # [S] their rewards
         self._room = min(_ROOM, self.most)
         self._columns: dict[str, NDArray[Any]] = {
-            name: np.zeros((envs, self._room, *shape), dtype) for name, (shape, dtype) in step_columns(spec).items()
+            name: np.zeros((streams, self._room, *shape), dtype) for name, (shape, dtype) in step_columns(spec).items()
         }
 
-    def add(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Append one step [N, ...] to every episode; a first step drops what ran before it without an end."""
+    def add(self, columns: Mapping[str, NDArray[Any]], streams: NDArray[np.int64]) -> None:
+        """Append one step [N, ...] to the episodes of ``streams`` [N].
+
+        A first step drops what ran before it without an end, as it is where a collector was lost.
+        """
         for counted in (self.length, self.before, self.earned):
-            counted[columns["is_first"]] = 0
+            counted[streams[columns["is_first"]]] = 0
         if self.length.max() == self._room:
             self._grow()
         for name, array in self._columns.items():
-            array[self._envs, self.length] = columns[name]
-        self.length += 1
+            array[streams, self.length[streams]] = columns[name]
+        self.length[streams] += 1
 
-    def cut(self, n: int) -> dict[str, NDArray[Any]]:
-        """Environment n's steps that are here: their columns [L, ...], as copies. What follows begins anew."""
-        columns = {name: array[n, : self.length[n]].copy() for name, array in self._columns.items()}
-        self.earned[n] += columns["reward"].sum(dtype=np.float64)
-        self.before[n] += self.length[n]
-        self.length[n] = 0
+    def cut(self, stream: int) -> dict[str, NDArray[Any]]:
+        """A stream's steps that are here: their columns [L, ...], as copies. What follows begins anew."""
+        columns = {name: array[stream, : self.length[stream]].copy() for name, array in self._columns.items()}
+        self.earned[stream] += columns["reward"].sum(dtype=np.float64)
+        self.before[stream] += self.length[stream]
+        self.length[stream] = 0
         return columns
 
     def _grow(self) -> None:

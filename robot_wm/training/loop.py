@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -45,12 +45,13 @@ from robot_wm.training.schedule import whole
 from robot_wm.training.shares import fill_share, find_share, gone_on_from, own_config, require_equal
 from robot_wm.training.sources import Sources
 from robot_wm.training.stopping import StopRequest
+from robot_wm.training.transition import Transition
 from robot_wm.training.updates import ReplayedUpdates, Spent
 from robot_wm.training.world import look_at
 
-# An actor process may run this far ahead of the train ratio before it waits, in policy steps an environment.
+# Actors beside the learner may run this far ahead of the train ratio before they wait, in policy steps an environment.
 _LEAD_STEPS = 64
-# A round lasts no longer where somebody waits for its end: a report, or an actor process for new weights.
+# A round lasts no longer where somebody waits for its end: a report, or an actor beside it for new weights.
 _ROUND_S = 1.0
 _RETURNS_KEPT = 10
 
@@ -98,14 +99,14 @@ class Trainer:
         self.sampler = make_sampler(config, self.spec, agent.stored)
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit(), ranks=ranks.size)
         self._schedule = config.schedule(ranks.size)
-        self._actor_rng: torch.Tensor | None = None
+        self._actor_rngs: list[torch.Tensor] = []
         self.store = open_store(config, self.spec)
         segments = checkpoint.segments_folder(self.run)
         own = SavedReplay(segments, self.sampler, self.store)
         self.sources = Sources(config, own, self.learner, segments=segments, reward_from=self._world.reward_from)
         self._saves = Saves(self.run, self.learner, self.sources, ranks, keep=config.checkpoints_kept)
         if start is not None:
-            self._actor_rng = restore(start, self.learner, config, self.spec, ranks)
+            self._actor_rngs = restore(start, self.learner, config, self.spec, ranks)
             self._saves.newest = start.path
         self.learner.join(ranks)
         if shared is not None:
@@ -122,8 +123,8 @@ class Trainer:
             self.spec,
             self.sampler,
             self.store,
-            envs=config.envs,
-            backends=self._world.backends(config.envs),
+            streams=config.streams,
+            backends=self._world.backends(config.envs) * config.collectors,
             figure_names=self.figure_names,
             randomisation_names=self._world.randomisation_names,
         )
@@ -156,6 +157,8 @@ class Trainer:
                 self._agree()
                 while state.progress < self.config.steps and self._go_on():
                     self._round(report)
+                self._take(self._source.drain())
+                self._agree()
             except TrainingDivergedError:
                 raise
             except Exception as error:
@@ -238,7 +241,7 @@ class Trainer:
         # After a resume new seeds, or the environments would replay the episodes of the run's start, or, where the
         # store holds more than the checkpoint knows of, those that followed it.
         seed = self.config.seed + self.state.env_steps + self.store.next_number()
-        return make_collector(self.config, self.spec, self.agent, seed=seed, rng_state=self._actor_rng)
+        return make_collector(self.config, self.spec, self.agent, seed=seed, rng_states=self._actor_rngs)
 
     @property
     def _pretraining(self) -> bool:
@@ -263,7 +266,7 @@ class Trainer:
             self.agent,
             policy=str(state.updates),
             random=state.env_steps < config.prefill_steps,
-            steps_permitted=paid_for + _LEAD_STEPS * config.envs,
+            steps_permitted=paid_for + _LEAD_STEPS * config.streams,
         )
 
     def _steps_paid_for(self) -> int:
@@ -280,6 +283,10 @@ class Trainer:
         except RuntimeError:
             self._check_finite()  # weights that are not finite make actions that are not: tell the cause
             raise
+        self._take(transitions)
+        self.spent.collect += time.perf_counter() - begin
+
+    def _take(self, transitions: Iterable[Transition]) -> None:
         for transition in transitions:
             finished = self.experience.add(transition)
             own = self._agreement.own
@@ -288,7 +295,6 @@ class Trainer:
             own.robot_steps += int(np.count_nonzero(~transition.is_first))
             own.falls += figures.falls([episode.figures for episode in finished]) or 0
             self.recent.extend(finished)
-        self.spent.collect += time.perf_counter() - begin
 
     def _count_steps(self, steps: int) -> None:
         """Count policy steps and the updates that they earn."""
@@ -300,7 +306,7 @@ class Trainer:
     def _learn(self) -> None:
         """The updates that have been earned; at most as many as one round's worth where others wait for its end."""
         state, agreed = self.state, self._agreement
-        short = self.config.actor == "process" or self._pretraining or self.config.offline
+        short = self.config.actor != "inline" or self._pretraining or self.config.offline
         start, alone = time.monotonic(), self.ranks.size == 1
 
         def go_on() -> bool:
@@ -385,9 +391,9 @@ class Trainer:
             self.experience.close()
             sound = self._sound.go_back(self.learner, self.state) if lost else self.learner.first_nonfinite() is None
             if self.state.progress > self._start_progress and sound:
-                self._saves.write(self.state, self._source.rng_state())
+                self._saves.write(self.state, self._source.rng_states())
         except Exception as error:
             _log.warning("%s: not saved after a failure: %s", self.run, error)
 
     def _save(self) -> Path:
-        return self._saves.save(self.state, self._source.rng_state())
+        return self._saves.save(self.state, self._source.rng_states())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from robot_wm.learning.agent import Agent
@@ -12,8 +14,8 @@ from robot_wm.training.transition import Transition
 class NoCollector:
     """Collects nothing, and keeps the actor's noise for a run that goes on with steps."""
 
-    def __init__(self, rng_state: torch.Tensor | None) -> None:
-        self._rng_state = rng_state
+    def __init__(self, rng_states: Sequence[torch.Tensor]) -> None:
+        self._rng_states = rng_states
 
     def poll(self) -> list[Transition]:
         """None."""
@@ -22,9 +24,13 @@ class NoCollector:
     def publish(self, agent: Agent, *, policy: str, random: bool, steps_permitted: int) -> None:
         """Nobody acts."""
 
-    def rng_state(self) -> torch.Tensor | None:
-        """As it was; None where nobody has acted yet."""
-        return self._rng_state
+    def rng_states(self) -> Sequence[torch.Tensor]:
+        """As they were; none where nobody has acted yet."""
+        return self._rng_states
+
+    def drain(self) -> list[Transition]:
+        """None."""
+        return []
 
     def close(self) -> None:
         """Nothing runs."""

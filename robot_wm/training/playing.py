@@ -45,7 +45,7 @@ def play(
                 pool.agent_spec, capacity_steps=2 * _WINDOW * envs, length=_WINDOW, streams=envs, stored=agent.stored
             ),
             store,
-            envs=envs,
+            streams=envs,
             backends=[engines[n % len(engines)] for n in range(envs)],
             figure_names=pool.figure_names,
             randomisation_names=pool.randomisation_names,

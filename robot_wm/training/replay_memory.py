@@ -28,7 +28,7 @@ def make_sampler(config: TrainConfig, spec: AgentSpec, stored: Sequence[Stored])
         spec,
         capacity_steps=config.replay_capacity_steps,
         length=settings.batch_length,
-        streams=config.envs,
+        streams=config.streams,
         stored=stored,
         seed=config.seed,
         priority_exponent=settings.priority_exponent,
@@ -51,7 +51,7 @@ def replay_capacity(
     """
     free = free_bytes() // runs
     each = ring_bytes_per_step(spec, stored)
-    least = (config.settings.batch_length + 1) * config.envs
+    least = (config.settings.batch_length + 1) * config.streams
     fit = min(MOST_STEPS, int(free * _SHARE / each))
     steps = config.replay_capacity_steps or (saved and saved.replay_capacity_steps) or max(fit, least)
     if steps * each > free:

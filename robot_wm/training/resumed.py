@@ -14,7 +14,7 @@ from robot_wm.errors import UserError
 from robot_wm.training.config import TrainConfig, flag
 
 # The replay in memory has a stream for each environment, and a room for each stream.
-_SHAPE_REPLAY = ("agent", "envs", "replay_capacity_steps")
+_SHAPE_REPLAY = ("agent", "envs", "collectors", "replay_capacity_steps")
 _OF_EVERY_START = ("run_dir", "steps", "time_limit_s")  # who goes on says how far, and nobody has to be told
 
 _log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""One step of all environments, as it travels from a collector to the learner.
+"""One step of all environments of a collector, as it travels to the learner.
 
 Shape letters: N environments.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.step import Steps
@@ -20,8 +21,14 @@ class Transition(PoolStep, Steps[NDArray[Any]]):
 
     stored: dict[str, NDArray[Any]]  # name -> [N, *shape] what the agent keeps beside this step
     policy: str  # who acted: 'random' or the learner's step
+    first_stream: int = 0  # of the first environment; the others' follow
 
     @property
     def envs(self) -> int:
         """N."""
         return int(self.reward.shape[0])
+
+    @property
+    def streams(self) -> NDArray[np.int64]:
+        """[N] which of the run's streams of experience each row goes on with."""
+        return np.arange(self.first_stream, self.first_stream + self.envs, dtype=np.int64)

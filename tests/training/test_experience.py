@@ -37,7 +37,7 @@ def taken(tmp_path):
         sampler = SequenceSampler(SPEC, capacity_steps=100 * envs, length=2, streams=envs, stored=STORED)
         store = EpisodeStore.create(tmp_path / "store", SPEC)
         told = {"figure_names": ("late", "fall"), "randomisation_names": ("mass_kg", "untold")}
-        return Experience(SPEC, sampler, store, envs=envs, backends=["none"] * envs, **told), store
+        return Experience(SPEC, sampler, store, streams=envs, backends=["none"] * envs, **told), store
 
     return make
 

@@ -61,7 +61,7 @@ def test_a_stored_episode_tells_its_own_draw(tiny_dreamer, tmp_path, task):
     store = EpisodeStore.create(tmp_path / "store", spec)
     names = {"figure_names": pool.figure_names, "randomisation_names": pool.randomisation_names}
     sampler = SequenceSampler(spec, capacity_steps=100, length=2, streams=2, stored=agent.stored)
-    experience = Experience(spec, sampler, store, envs=2, backends=["none"] * 2, **names)
+    experience = Experience(spec, sampler, store, streams=2, backends=["none"] * 2, **names)
     collector = InlineCollector(pool, agent, seed=1)
     try:
         for _ in range(10):

@@ -17,7 +17,7 @@ def drawn(tiny, tmp_path):
         trainer = Trainer(tiny(seed=seed, run_dir=tmp_path / name))
         learner, replay = trainer.learner.state_dict(), trainer.sampler.state_dict()
         collector = trainer._collector()
-        noise = collector.rng_state()
+        (noise,) = collector.rng_states()
         (step,) = collector.poll()
         collector.close()
         weights = [tensor.reshape(-1) for key, tensor in learner.items() if key.startswith("agent/")]

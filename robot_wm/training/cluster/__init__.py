@@ -1,0 +1,1 @@
+"""Collectors and robots on other machines, over a Ray cluster."""

@@ -124,6 +124,7 @@ def train(
     preset: str | None = None,
     resume: Annotated[bool, Parameter(negative="")] = False,
     backend: str | None = None,
+    publish_bundles: Path | None = None,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
     """Learn a task: collect, learn, evaluate, save.
@@ -145,10 +146,14 @@ def train(
     backend
         Physics engine, short for --task-options.backend: pybullet, mujoco, or both in turn by environment:
         pybullet,mujoco.
+    publish_bundles
+        PEM private key: each checkpoint becomes a bundle signed by it, which `robot-wm collect` installs on robots.
     json
         Print the result as one JSON object.
     """
     from robot_wm.learning.process_group import process_group
+    from robot_wm.training.cluster.ingest import taking_in
+    from robot_wm.training.cluster.publisher import publishing
     from robot_wm.training.device import place
     from robot_wm.training.loop import Trainer
 
@@ -156,7 +161,9 @@ def train(
     if backend is not None:
         config = config.model_copy(update={"task_options": config.task_options | {"backend": backend}})
     with process_group(place(config.device), captured=config.collectives == "captured") as ranks:
-        run_to_end(Trainer(config, resume=resume, ranks=ranks), "train", as_json=json)
+        trainer = Trainer(config, resume=resume, ranks=ranks)
+        with taking_in(config), publishing(config, publish_bundles):
+            run_to_end(trainer, "train", as_json=json)
 
 
 def run_to_end(trainer: Trainer, label: str, *, as_json: bool) -> None:

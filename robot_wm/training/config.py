@@ -75,7 +75,8 @@ class RunSettings(BaseModel):
     ray_address: str | None = Field(
         default=None,
         description="HOST:PORT of a Ray cluster, auto for the one that this machine is part of, or local to start one"
-        " here; its network must be trusted, as whoever reaches it runs what he likes on it",
+        " here; robots send to the run over it, see `robot-wm collect`. Its network must be trusted, as whoever reaches"
+        " it runs what he likes on it",
     )
     realtime: bool = Field(default=False, description="pace the actor process at the task's control rate")
     prefill_steps: int = Field(default=1024, ge=0, description="random policy steps before learning starts")

@@ -71,7 +71,7 @@ class RayCollector:
         """Everything that has arrived since the last call; waits up to 50 ms for a first one.
 
         Raises once all that came before is out: UserError where a collector is of another version or task, or its task
-        refuses something; RuntimeError with the task's own error where it fails wherever it is tried.
+        refuses something; and the task's own error where it fails wherever it is tried.
         """
         if self._failure is not None:
             raise self._failure
@@ -139,10 +139,10 @@ class RayCollector:
         except self._ray.exceptions.RayError as error:
             self._replace(seat, str(error))
             return
-        if isinstance(answer, Failed) and answer.kind == "refused":
-            raise UserError(f"{seat}: {answer.text}")
         if isinstance(answer, Failed):
-            self._replace(seat, answer.text)
+            if answer.kind == "refused" and not seat.ready:  # as it would be by any other
+                raise UserError(f"{seat}: {answer.text}")
+            self._replace(seat, answer.text, UserError if answer.kind == "refused" else RuntimeError)
             return
         seat.asked.popleft()
         if isinstance(answer, Place):
@@ -155,13 +155,13 @@ class RayCollector:
             if any(transition.is_last.any() for transition in answer.transitions):
                 seat.restarts = 0
 
-    def _replace(self, seat: Seat, cause: str) -> None:
+    def _replace(self, seat: Seat, cause: str, error: type[Exception] = RuntimeError) -> None:
         """Somebody is lost: say who, and have another one made."""
         self._ordered -= seat.steps_under_way
         lost, short = str(seat), " ".join(cause.split())[-_CAUSE_CHARACTERS:]
         running = f"its {self._envs} running episodes are lost" if seat.ready else "it had not begun"
         if not seat.again(self._ray):
-            raise RuntimeError(f"{lost} failed {seat.restarts} times in a row, the last time so:\n{cause}")
+            raise error(f"{lost} failed {seat.restarts} times in a row, the last time so:\n{cause}")
         _log.warning("%s is gone, %s; another one takes its place: %s", lost, running, short)
 
     def _order_more(self) -> None:

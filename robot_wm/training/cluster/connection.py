@@ -11,7 +11,9 @@ import logging
 import os
 import secrets
 import socket
+import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +23,7 @@ from robot_wm.errors import UserError
 NAMESPACE = "robot_wm"
 _FLAG = "--ray-address"
 _ANSWER_S = 5.0  # within a trusted network
+_HEALTH_S = 20.0  # of which its start takes the most
 _LOCAL, _AUTO = "local", "auto"
 _OBJECTS_BYTES = 256 * 2**20  # of a cluster that is started here: weights, and steps under way
 _OFF = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
@@ -49,13 +52,13 @@ def joined(address: str, *, cpus: int = 0) -> Iterator[Any]:
     quiet = {"namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
         if address == _LOCAL:
-            ray.init(
-                _LOCAL, num_cpus=cpus, num_gpus=0, object_store_memory=_OBJECTS_BYTES, include_dashboard=False, **quiet
-            )
+            size = {"num_cpus": cpus, "num_gpus": 0, "object_store_memory": _OBJECTS_BYTES}
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="lance is not fork-safe")  # what is forked becomes Ray's
+                ray.init(_LOCAL, include_dashboard=False, **size, **quiet)
         else:
-            where = _running() if address == _AUTO else address
-            _require_answer(where)
-            ray.init(where, **quiet)
+            require_answer(address)
+            ray.init(address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         ray.shutdown()
         raise UserError(f"{_FLAG} {address}: {error}") from None
@@ -74,19 +77,24 @@ def _settle_before_import(address: str) -> None:
         os.environ.setdefault(name, value)
 
 
-def _running() -> str:
-    """Address of the cluster that this machine is part of."""
-    from ray._private.services import canonicalize_bootstrap_address_or_die
+def require_answer(address: str) -> None:
+    """Raise UserError where no cluster is at ``address``: HOST:PORT, or auto for the one that runs on this machine.
 
-    return str(canonicalize_bootstrap_address_or_die(_AUTO))
-
-
-def _require_answer(address: str) -> None:
-    """Ask before Ray does, which tries for a minute and prints pages."""
+    Asked before this process joins it: Ray tries for long, and its own code prints a page to standard error meanwhile.
+    """
     host, colon, port = address.rpartition(":")
-    if "://" in address or not (colon and host and port.isdecimal()):
-        raise UserError(f"{_FLAG} {address}: neither HOST:PORT nor {_AUTO} nor {_LOCAL}")
+    if address != _AUTO:
+        if "://" in address or not (colon and host and port.isdecimal()):
+            raise UserError(f"{_FLAG} {address}: neither HOST:PORT nor {_AUTO} nor {_LOCAL}")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
+        except (OSError, OverflowError) as error:
+            raise UserError(f"{_FLAG} {address}: nobody answers within {_ANSWER_S:g} s: {error}") from None
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
-    except (OSError, OverflowError) as error:
-        raise UserError(f"{_FLAG} {address}: nobody answers within {_ANSWER_S:g} s: {error}") from None
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=_HEALTH_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise UserError(f"{_FLAG} {address}: what answers there is no Ray cluster, or takes other tokens") from None
+    if asked.returncode:
+        told = asked.stderr.strip().splitlines() or ["no cluster of Ray's"]
+        raise UserError(f"{_FLAG} {address}: {told[-1]}")

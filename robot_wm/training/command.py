@@ -162,7 +162,7 @@ def train(
         config = config.model_copy(update={"task_options": config.task_options | {"backend": backend}})
     with process_group(place(config.device), captured=config.collectives == "captured") as ranks:
         trainer = Trainer(config, resume=resume, ranks=ranks)
-        with taking_in(config), publishing(config, publish_bundles):
+        with taking_in(config, ranks), publishing(config, publish_bundles, ranks):
             run_to_end(trainer, "train", as_json=json)
 
 

@@ -41,9 +41,14 @@ class Finished:
 
 
 def episode_scalars(episodes: Sequence[Finished], rate_hz: float) -> dict[str, float]:
-    """Means of the latest ``episodes``, as ``episode/<name>`` for a log."""
+    """Means of the latest ``episodes``, as ``episode/<name>`` for a log; none where none has ended."""
+    if not episodes:
+        return {}
     lengths = [episode.length for episode in episodes]
-    values = {"episode/length": float(np.mean(lengths))}
+    values = {
+        "episode/return": float(np.mean([episode.episode_return for episode in episodes])),
+        "episode/length": float(np.mean(lengths)),
+    }
     success = [episode.success for episode in episodes]
     if not np.isnan(success).any():
         values["episode/success"] = float(np.mean(success))

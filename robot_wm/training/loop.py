@@ -36,6 +36,7 @@ from robot_wm.training.last_sound import LastSound
 from robot_wm.training.looks import audited, evaluated, show_predictions
 from robot_wm.training.offline import updates_to_next_mark
 from robot_wm.training.peers import PeerTerminatedError
+from robot_wm.training.policy_age import PolicyAge
 from robot_wm.training.replay_memory import make_sampler, replay_capacity
 from robot_wm.training.run_folder import Start, only_writer, open_store
 from robot_wm.training.run_scalars import run_scalars
@@ -128,6 +129,7 @@ class Trainer:
             figure_names=self.figure_names,
             randomisation_names=self._world.randomisation_names,
         )
+        self._ages = PolicyAge(self.experience, lambda: self.state.updates)
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
         self.running_s = 0.0  # since `train` was called
         self.spent = Spent()  # since `train` was called
@@ -347,9 +349,7 @@ class Trainer:
     def _write_scalars(self) -> None:
         state = self.state
         values = {name: float(value) for name, value in self._updates.metrics.items()}
-        if self.recent_return is not None:
-            values["episode/return"] = self.recent_return
-            values |= episode_scalars(list(self.recent), self.spec.control_rate_hz)
+        values |= episode_scalars(list(self.recent), self.spec.control_rate_hz) | self._ages.scalars()
         values |= {f"time/{name}": share for name, share in self.spent.shares(self.running_s).items()}
         values |= run_scalars(state, robot_minutes=self.robot_minutes, falls=self.falls)
         values |= self.sources.scalars()

@@ -44,6 +44,10 @@ def own_config(config: TrainConfig, ranks: Ranks) -> TrainConfig:
 
 def require_equal(config: TrainConfig, spec: AgentSpec, ranks: Ranks) -> None:
     """Raise UserError on rank 0, and leave on the others, where they were told different things."""
+    if ranks.size > 1 and config.ray_address == "local":
+        raise UserError(
+            f"--ray-address local: of each of {ranks.size} ranks; start one cluster, and give its HOST:PORT"
+        )
     own = {"robot-wm": version("robot-wm"), "spec": spec.content_hash(), "run": config.model_dump(mode="json")}
     told = [dict(_leaves(json.loads(text))) for text in ranks.texts(json.dumps(own))]
     for rank, theirs in enumerate(told):

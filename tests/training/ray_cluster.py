@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from robot_wm.agents import agent_kind
 from robot_wm.training.cluster.collector import RayCollector
-from robot_wm.training.cluster.connection import joined
+from robot_wm.training.cluster.connection import joined, require_answer
 from robot_wm.training.collector import InlineCollector
 from robot_wm.training.env_pool import EnvPool
 from robot_wm.training.world import look_at
@@ -66,3 +67,10 @@ def beside(config, agent, *, seed):
     """The collector that acts in this process."""
     pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, seed=seed)
     return InlineCollector(pool, agent, seed=seed)
+
+
+@contextmanager
+def in_no_cluster_yet(address, **_):
+    """As `joined` in a process that is in none."""
+    require_answer(address)
+    yield

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
-from ray_cluster import ray  # noqa: F401 - a fixture
+from ray_cluster import in_no_cluster_yet, ray  # noqa: F401 - a fixture
 
+from robot_wm import zoo
+from robot_wm.cli import run as command_line
 from robot_wm.errors import UserError
 from robot_wm.runtime.command import Command
+from robot_wm.runtime.installed import InstalledBundles
 from robot_wm.runtime.modes import Mode
 from robot_wm.runtime.recorder import TickRecorder
+from robot_wm.runtime.signature import generate_key
 from robot_wm.tasks import agent_spec, make_env
-from robot_wm.training.cluster import ingest
+from robot_wm.training.cluster import connection, ingest
 from robot_wm.training.cluster.courier import Courier
 from robot_wm.training.loop import Trainer
 
@@ -111,18 +117,48 @@ def test_eight_robots_feed_one_run_and_what_restarts_loses_and_doubles_nothing(r
     assert shares["imported"].drawn > 0, "the run learned from what the robots did"
 
 
-def test_another_robot_s_recording_is_refused_in_one_line_and_not_sent_again(ray, tiny, tmp_path):  # noqa: F811
+def test_another_robot_s_recording_is_refused_once_and_only_a_bundle_of_the_key_is_installed(ray, tiny, tmp_path):  # noqa: F811
     config = tiny(ray_address="local")
     trainer = Trainer(config)
     drive(tmp_path / "recorded", seed=1, ticks=20)
     other = drive(tmp_path / "recorded", seed=2, ticks=20, control_rate_hz=10.0, physics_rate_hz=100.0)
-    lines = []
-    courier = Courier("odd", tmp_path / "recorded", None, None, lines.append)
+    shipped = Path(zoo.__file__).parent
+    (trainer.run / ingest.BUNDLES).mkdir()
+    shutil.copy(shipped / "agents/cartpole_balance/agent.rwm.zip", trainer.run / ingest.BUNDLES / "step_7.rwm.zip")
+    lines, strangers = [], []
+    courier = Courier("odd", tmp_path / "recorded", tmp_path / "mine", shipped / "zoo.pub.pem", lines.append)
+    not_mine = generate_key(tmp_path / "not_mine.pem")
+    (tmp_path / "none").mkdir()
+    stranger = Courier("other", tmp_path / "none", tmp_path / "theirs", not_mine, strangers.append)
     with ingest.taking_in(config):
         for _ in range(2):
-            courier.round(ray, ingest.find(ray, "run"))
+            for one in (courier, stranger):
+                one.round(ray, ingest.find(ray, "run"))
+        with pytest.raises(UserError, match=r"^--run walk: no such run is trained on this cluster; runs there: run$"):
+            ingest.find(ray, "walk")
     (refused,) = [line for line in lines if line.startswith("refused: ")]
     assert other.name in refused
     assert "control_rate_hz" in refused
-    assert str(tmp_path / "run") not in refused.partition(other.name)[0]
+    assert str(tmp_path) not in refused
     assert (courier.tally.recordings, courier.tally.refused, len(stored(trainer))) == (1, 1, 1)
+    assert InstalledBundles(tmp_path / "mine").current_sha256() == courier.tally.bundle != ""
+    assert InstalledBundles(tmp_path / "theirs").current_sha256() is None
+    (refused,) = strangers
+    assert refused.startswith("refused: step_7.rwm.zip: ")
+    assert "sign" in refused
+
+
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [
+        (["--ray-address", "127.0.0.1:1"], "--ray-address 127.0.0.1:1: nobody answers within 5 s"),
+        (["--ray-address", "auto", "--bundles", "b"], "--bundles needs --public-key"),
+        (["--ray-address", "auto", "--recordings", "nowhere"], "--recordings nowhere: no such folder"),
+    ],
+)
+def test_the_command_line_ends_with_code_2(told, named, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(connection, "joined", in_no_cluster_yet)
+    recordings = [] if "--recordings" in told else ["--recordings", "."]
+    assert command_line(["collect", "--robot", "a", *recordings, *told]) == 2
+    assert named in " ".join(capfd.readouterr().err.split())

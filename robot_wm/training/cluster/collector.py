@@ -32,7 +32,7 @@ from robot_wm.training.transition import Transition
 _ROUNDS = 16
 _ORDERS_AHEAD = 2  # one that it works on, and one to go on with
 _WAIT_S = 0.05
-_SLOW_START_S = 60.0
+_SLOW_START_S = 120.0
 _CAUSE_CHARACTERS = 400
 _ENCODING_SHARE = 0.1  # of the time, at most, goes into sending weights
 
@@ -185,14 +185,14 @@ class RayCollector:
         self._next_encoding_s = now + (time.monotonic() - now) / _ENCODING_SHARE
 
     def _tell_slow_starts(self) -> None:
-        """Say once where collectors have found no room; UserError where none of them has."""
+        """Say once where collectors have not started, for lack of room as a rule; UserError where none of them has."""
         waiting = [seat for seat in self._seats if seat.place is None]
         if self._slow_told or not waiting or time.monotonic() < waiting[0].started_s + _SLOW_START_S:
             return
         cpus = self._ray.cluster_resources().get("CPU", 0)
         told = (
-            f"--collectors {len(self._seats)}: {len(waiting)} of them found no room within {_SLOW_START_S:g} s; all of"
-            f" them want {self._cpus} CPUs, the cluster has {cpus:g}"
+            f"--collectors {len(self._seats)}: {len(waiting)} of them have not started within {_SLOW_START_S:g} s;"
+            f" together they want {self._cpus} CPUs, the cluster has {cpus:g}"
         )
         if len(waiting) == len(self._seats):
             raise UserError(told)

@@ -26,7 +26,8 @@ _ANSWER_S = 5.0  # within a trusted network
 _HEALTH_S = 20.0  # of which its start takes the most
 _LOCAL, _AUTO = "local", "auto"
 _OBJECTS_BYTES = 256 * 2**20  # of a cluster that is started here: weights, and steps under way
-_OFF = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_EVERYWHERE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+_OWN = {"RAY_worker_niceness": "0"}  # of a cluster that is started here: Ray's own 15 starves actors on a busy machine
 
 
 def require_ray() -> Any:
@@ -72,8 +73,8 @@ def _settle_before_import(address: str) -> None:
     """What Ray reads of the environment, once, and hands to the processes that it starts."""
     if "ray" in sys.modules:
         return
-    settings = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if address == _LOCAL else {}
-    for name, value in (settings | _OFF).items():
+    own = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), **_OWN} if address == _LOCAL else {}
+    for name, value in (own | _EVERYWHERE).items():
         os.environ.setdefault(name, value)
 
 

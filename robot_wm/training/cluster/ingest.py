@@ -22,6 +22,7 @@ from typing import Any
 
 from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
+from robot_wm.learning.ranks import ALONE, Ranks
 from robot_wm.replay.mcap_import import import_recording
 from robot_wm.training.cluster.connection import NAMESPACE, joined
 from robot_wm.training.cluster.orders import Failed, Place
@@ -104,12 +105,12 @@ class Ingest:
 
 
 @contextmanager
-def taking_in(config: TrainConfig) -> Iterator[None]:
+def taking_in(config: TrainConfig, ranks: Ranks = ALONE) -> Iterator[None]:
     """Let robots send to the run of ``config`` for as long as it is trained, where it has a cluster and its store.
 
     Raises UserError where the cluster cannot be joined, or has a run of that name.
     """
-    if config.ray_address is None:
+    if config.ray_address is None or ranks.rank:  # rank 0's store is the run's
         yield
         return
     with joined(config.ray_address, cpus=cpus_each(config) * config.collectors) as ray:

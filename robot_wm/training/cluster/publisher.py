@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from robot_wm.errors import UserError
+from robot_wm.learning.ranks import ALONE, Ranks
 from robot_wm.plugins import entries
 from robot_wm.training import checkpoint
 from robot_wm.training.cluster.ingest import BUNDLES
@@ -24,9 +25,9 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def publishing(config: TrainConfig, key: Path | None) -> Iterator[None]:
+def publishing(config: TrainConfig, key: Path | None, ranks: Ranks = ALONE) -> Iterator[None]:
     """Export each new checkpoint, signed by ``key``, to where robots get it from, until the run ends."""
-    if key is None:
+    if key is None or ranks.rank:
         yield
         return
     if not key.is_file():

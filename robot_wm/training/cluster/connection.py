@@ -23,7 +23,7 @@ from robot_wm.errors import UserError
 NAMESPACE = "robot_wm"
 _FLAG = "--ray-address"
 _ANSWER_S = 5.0  # within a trusted network
-_HEALTH_S = 20.0  # of which its start takes the most
+_HEALTH_S = 60.0  # of which the start of a Python takes the most, on a busy machine nearly all
 _LOCAL, _AUTO = "local", "auto"
 _OBJECTS_BYTES = 256 * 2**20  # of a cluster that is started here: weights, and steps under way
 _EVERYWHERE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}

@@ -73,15 +73,15 @@ class Ingest:
 
     def take(self, robot: str, name: str, sha256: str, data: bytes) -> Taken | Failed:
         """Store the episodes of a recording, its file's bytes; those that are there already are left as they are."""
-        try:
-            if hashlib.sha256(data).hexdigest() != sha256:
-                raise UserError(f"{name}: was changed on its way")
-            with tempfile.TemporaryDirectory(prefix=".ingest.", suffix=".tmp", dir=self._run) as folder:
-                file = Path(folder) / Path(name).name
-                file.write_bytes(data)
+        if hashlib.sha256(data).hexdigest() != sha256:
+            return Failed("refused", f"{name}: was changed on its way")
+        with tempfile.TemporaryDirectory(prefix=".ingest.", suffix=".tmp", dir=self._run) as folder:
+            file = Path(folder) / Path(name).name
+            file.write_bytes(data)
+            try:
                 result = import_recording(file, store_path(self._run))
-        except UserError as error:
-            return Failed("refused", str(error))
+            except UserError as error:
+                return Failed("refused", str(error).replace(f"{folder}/", ""))
         told = Taken(result.added, result.already_there, result.line().removeprefix(f"{folder}/"))
         # Behind the store: killed in between, the recording comes again, and its ticks are found there.
         taken = self._taken() | {sha256: {"robot": robot, "recording": name, "added": told.added}}

@@ -18,9 +18,11 @@ from robot_wm.replay.sampler import SequenceSampler
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.training.cluster import connection, ingest, seat
 from robot_wm.training.cluster.collector import _ORDERS_AHEAD, _ROUNDS
+from robot_wm.training.cluster.orders import Begun, Place
 from robot_wm.training.cluster.seat import branch_seed
 from robot_wm.training.experience import Experience
 from robot_wm.training.loop import Trainer
+from robot_wm.training.world import look_at
 
 PLENTY = 10**6
 SHORT = dict(actor="ray", ray_address="local", envs=1, steps=120, prefill_steps=40)
@@ -125,19 +127,17 @@ def test_a_task_that_fails_wherever_it_is_tried_ends_the_run_by_its_own_error(el
     assert collector._ordered == 0
 
 
-def test_another_version_or_another_task_is_refused_by_name(elsewhere, monkeypatch):  # noqa: F811
-    with monkeypatch.context() as patch:
-        patch.setattr(seat, "version", lambda name: "0.0.9")
-        with pytest.raises(
-            UserError, match=r"^collector 0 \(host .*has robot-wm 0\.1\.0, this run 0\.0\.9; all machines"
-        ):
-            steps_of(elsewhere(**toy())[0], lambda found: False)
-    collector, _ = elsewhere(**toy())
-    field = collector._seats[0].spec.observations[0]
-    other = field.model_copy(update={"unit": "m"})
-    collector._seats[0].spec = collector._seats[0].spec.model_copy(update={"observations": (other,)})
-    with pytest.raises(UserError, match=r"^collector 0 \(host .*: made for another agent: observations"):
-        steps_of(collector, lambda found: False)
+def test_another_version_or_another_task_is_refused_by_name(tiny):
+    config = tiny(**SHORT)
+    spec = look_at(config).spec
+    one = seat.Seat(3, config, spec, 0, np.zeros(0, np.uint8))
+    told = r"^collector 3 \(host lab, node abcdef012345, process 7\): "
+    with pytest.raises(UserError, match=told + r"has robot_wm 0\.0\.9, this run 0\.1\.0; all machines need the same$"):
+        one.begin(Place("lab", "abcdef0123456789", 7, "0.0.9"))
+    one.begun(Begun(spec.content_hash(), spec.to_json()))
+    other = spec.model_copy(update={"robot": "another"})
+    with pytest.raises(UserError, match=told + r"made for another agent: robot: "):
+        one.begun(Begun(other.content_hash(), other.to_json()))
 
 
 def test_a_run_goes_on_with_the_noise_of_each(ray, tiny):  # noqa: F811

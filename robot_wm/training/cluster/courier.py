@@ -49,7 +49,7 @@ class Courier:
         """Raise UserError where the run is of another version."""
         there, ours = ray.get(ingest.place.remote(), timeout=_ANSWER_S), version("robot-wm")
         if there.version != ours:
-            raise UserError(f"the run ({there}) has robot-wm {there.version}, this robot {ours}; both need the same")
+            raise UserError(f"the run ({there}) has robot_wm {there.version}, this robot {ours}; both need the same")
 
     def round(self, ray: Any, ingest: Any) -> None:
         """Send what is new, and take a bundle that is; what Ray raises leaves everything for the next time."""

@@ -84,7 +84,7 @@ class Seat:
         self.place = place
         ours = version("robot-wm")
         if place.version != ours:
-            raise UserError(f"{self}: has robot-wm {place.version}, this run {ours}; all machines need the same")
+            raise UserError(f"{self}: has robot_wm {place.version}, this run {ours}; all machines need the same")
         seed = branch_seed(self.seed, self.index, self.generation)
         told = (self.config.model_dump_json(), self.spec.to_json(), seed, self.rng, self.first_stream)
         self.asked.append((self.actor.begin.remote(*told), 0))

@@ -50,17 +50,17 @@ def render_all(
     return [*rendered, RenderedFile(MANIFEST, text, "nowhere: it is this list", "what each file is and where it goes")]
 
 
-def write_all(files: list[RenderedFile], folder: Path, *, force: bool = False) -> None:
+def write_all(files: list[RenderedFile], folder: Path, *, mark: str = _MARK, force: bool = False) -> None:
     """Write the files as ``folder``, whole or not at all.
 
-    Raises UserError for a folder that is there already; with ``force`` only for one that was not rendered here.
+    Raises UserError for a folder that is there already; with ``force`` only for one whose manifest has no ``mark``.
     """
     if folder.exists() and any(folder.iterdir() if folder.is_dir() else [folder]):
         if not force:
             raise UserError(f"{folder}: is there already; --force replaces it")
         manifest = folder / MANIFEST
-        if not (manifest.is_file() and _MARK in manifest.read_text(errors="replace")):
-            raise UserError(f"{folder}: was not rendered by robot-wm firmware; it is not replaced")
+        if not (manifest.is_file() and mark in manifest.read_text(errors="replace")):
+            raise UserError(f"{folder}: was not {mark.lower().replace('`', '')}; it is not replaced")
     with atomic_directory(folder) as temporary:
         for file in files:
             path = temporary / file.name

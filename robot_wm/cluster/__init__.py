@@ -1,0 +1,1 @@
+"""What a run on several hosts is started with: manifests for Kubernetes, a batch script for Slurm."""

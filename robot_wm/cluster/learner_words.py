@@ -1,0 +1,25 @@
+"""The command line of the learner, in words: torchrun, and `robot-wm train` under it."""
+
+from __future__ import annotations
+
+import shlex
+
+from robot_wm.cluster.plan import RunPlan
+
+
+def torchrun_words(plan: RunPlan) -> list[str]:
+    """What starts a rank on each GPU of one host."""
+    return ["torchrun", "--standalone", f"--nproc-per-node={plan.gpus}", "-m", "robot_wm"]
+
+
+def train_words(plan: RunPlan, train: tuple[str, ...]) -> list[str]:
+    """`robot-wm train` with the user's own words ``train`` and those that the plan says."""
+    words = ["train", *train, "--run-dir", str(plan.run_dir), "--device", "cuda"]
+    # A node of Ray's runs beside it, wherever it is.
+    words += ["--actor", "ray", "--ray-address", "auto", "--collectors", str(plan.collectors)]
+    return [*words, "--replay", plan.replay] if plan.replay is not None else words
+
+
+def shell_line(words: list[str]) -> str:
+    """The words as a line of shell, whatever is in them."""
+    return shlex.join(words)

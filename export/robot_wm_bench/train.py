@@ -115,7 +115,7 @@ def bench_train(
             checkpoint_every_steps=_ENDLESS,
             settings=settings,
         )
-        watch = _Watch(bar, warm_up_seconds, seconds)
+        watch = Watch(bar, warm_up_seconds, seconds)
         trainer = Trainer(config)
         trainer.train(watch)
         if trainer.stopped_by == "signal":
@@ -123,7 +123,7 @@ def bench_train(
     emit(watch.result, as_json=json, title="One training run")
 
 
-class _Watch:
+class Watch:
     """Starts a clock after the warm-up, ends the run when it has run out, and keeps what happened in between.
 
     A rate needs something to be a rate of: 20 updates and a policy step at least. An actor process that is ahead of
@@ -138,6 +138,11 @@ class _Watch:
         self._warm_s: float | None = None  # when the warm-up's own time began
         self._start: dict[str, float] | None = None
         self.result: dict[str, Any] = {}
+
+    @property
+    def measures(self) -> bool:
+        """Whether the clock has started."""
+        return self._start is not None
 
     def __call__(self, trainer: Trainer) -> None:
         """Look at the run after one of its rounds."""

@@ -13,10 +13,9 @@ def torchrun_words(plan: RunPlan) -> list[str]:
 
 
 def train_words(plan: RunPlan, train: tuple[str, ...]) -> list[str]:
-    """`robot-wm train` with the user's own words ``train`` and those that the plan says."""
+    """`robot-wm train` with the user's own words ``train`` and those that the plan says, but for Ray's address."""
     words = ["train", *train, "--run-dir", str(plan.run_dir), "--device", "cuda"]
-    # A node of Ray's runs beside it, wherever it is.
-    words += ["--actor", "ray", "--ray-address", "auto", "--collectors", str(plan.collectors)]
+    words += ["--actor", "ray", "--collectors", str(plan.collectors // plan.gpus)]  # a rank's
     return [*words, "--replay", plan.replay] if plan.replay is not None else words
 
 

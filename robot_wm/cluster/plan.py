@@ -59,6 +59,15 @@ class RunPlan(BaseModel):
             raise ValueError(f"an absolute path of letters, digits and ._=- is needed, got {str(path)!r}")
         return path
 
+    @model_validator(mode="after")
+    def _shared_out(self) -> RunPlan:
+        if self.collectors % self.gpus:
+            raise ValueError(
+                f"{self.collectors} collectors (collector_hosts {self.collector_hosts} of collectors_per_host"
+                f" {self.collectors_per_host}) cannot be shared out evenly among the ranks of gpus {self.gpus}"
+            )
+        return self
+
     @property
     def collectors(self) -> int:
         """All collectors of the run."""

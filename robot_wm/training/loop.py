@@ -50,7 +50,8 @@ from robot_wm.training.transition import Transition
 from robot_wm.training.updates import ReplayedUpdates, Spent
 from robot_wm.training.world import look_at
 
-# Actors beside the learner may run this far ahead of the train ratio before they wait, in policy steps an environment.
+# Actors beside the learner may run this far ahead of the train ratio before they wait, in policy steps an environment;
+# and by what earns an update, without which nobody would be allowed more.
 _LEAD_STEPS = 64
 # A round lasts no longer where somebody waits for its end: a report, or an actor beside it for new weights.
 _ROUND_S = 1.0
@@ -268,7 +269,7 @@ class Trainer:
             self.agent,
             policy=str(state.updates),
             random=state.env_steps < config.prefill_steps,
-            steps_permitted=paid_for + _LEAD_STEPS * config.streams,
+            steps_permitted=paid_for + _LEAD_STEPS * config.streams + self._schedule.steps_an_update,
         )
 
     def _steps_paid_for(self) -> int:

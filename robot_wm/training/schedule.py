@@ -30,6 +30,11 @@ class UpdateSchedule:
     early_per_step: float  # updates per policy step
     per_step: float  # updates per policy step after the early ones
 
+    @property
+    def steps_an_update(self) -> int:
+        """Policy steps that earn an update, at the lower of both rates."""
+        return math.ceil(1.0 / min(self.per_step, self.early_per_step))
+
     def earned(self, before: int, after: int, total: float) -> float:
         """Updates earned while the policy steps went from ``before`` to ``after``; ``total`` were earned until then."""
         gained = 0.0

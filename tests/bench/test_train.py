@@ -8,7 +8,7 @@ import torch
 from rich.progress import Progress
 
 from robot_wm.training.config import TrainConfig
-from robot_wm_bench.train import _Watch, bench_train
+from robot_wm_bench.train import Watch, bench_train
 
 TINY = dict(
     size="nano",
@@ -82,7 +82,7 @@ def stated(tmp_path):
 
 
 def watch(warm_up_s, seconds):
-    return _Watch(Progress(disable=True), warm_up_s=warm_up_s, seconds=seconds)
+    return Watch(Progress(disable=True), warm_up_s=warm_up_s, seconds=seconds)
 
 
 def test_figures_are_of_what_happened_between_the_warm_up_and_the_end(stated):

@@ -45,6 +45,7 @@ def test_writes_a_folder_once_and_again_by_force(tmp_path, capsys, line, files):
         (KUBERNETES, {"--namespace": "robots: {}"}, r"namespace: String should match"),
         (KUBERNETES, {"--image": "a/b:1\n  privileged"}, r"image: String should match"),
         (KUBERNETES, {"--gpus": "0"}, r"gpus: .*greater than or equal to 1 \(got '0'\)"),
+        (KUBERNETES, {"--gpus": "3"}, r"8 collectors .* evenly among the ranks of gpus 3"),
         (KUBERNETES, {"--grace-s": "10"}, r"grace_s: .*greater than or equal to 30"),
         (KUBERNETES, {"--ray-version": "2.51.9"}, r"ray_version: Ray 2.51.9 lets in whoever"),
         (KUBERNETES, {"--uid": "0"}, r"uid: .*greater than or equal to 1"),

@@ -125,17 +125,18 @@ def test_nothing_runs_as_root_or_on_the_hosts_network(plan):
 
 
 def test_collectors_gpus_and_the_claim_are_the_plans():
-    rendered = manifests(gpus=4, collector_hosts=3, collectors_per_host=5, grace_s=300)
+    rendered = manifests(gpus=4, collector_hosts=3, collectors_per_host=8, grace_s=300)
     (group,) = rendered["ray-cluster.yaml"]["spec"]["workerGroupSpecs"]
     assert {group["replicas"], group["minReplicas"], group["maxReplicas"]} == {3}
-    assert group["rayStartParams"]["num-cpus"] == "5"
+    assert group["rayStartParams"]["num-cpus"] == "8"
     head = rendered["ray-cluster.yaml"]["spec"]["headGroupSpec"]["rayStartParams"]
     assert head["num-cpus"] == "0"
     learner = rendered["learner.yaml"]["spec"]["template"]["spec"]
     (container,) = learner["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == 4
     assert "--nproc-per-node=4" in container["args"][0]
-    assert "--collectors 15" in container["args"][0]
+    # A rank's: each of them has collectors of its own.
+    assert "--collectors 6" in container["args"][0]
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in learner["volumes"]}
     assert volumes[mounts["/runs/a1"]]["persistentVolumeClaim"] == {"claimName": "runs"}
@@ -161,7 +162,8 @@ def test_any_word_reaches_the_learner_as_it_is(words):
     plan = kubernetes_plan()
     (container,) = manifests(tuple(words))["learner.yaml"]["spec"]["template"]["spec"]["containers"]
     (line,) = re.findall(r"^exec (.*) \"\$\{resume\[@\]\}\"$", container["args"][0], re.MULTILINE | re.DOTALL)
-    assert shlex.split(line) == torchrun_words(plan) + train_words(plan, tuple(words))
+    address = ["--ray-address", "robot-wm-head-svc:6379"]
+    assert shlex.split(line) == torchrun_words(plan) + train_words(plan, tuple(words)) + address
 
 
 def started(stand_in, tmp_path, torchrun):

@@ -102,8 +102,11 @@ def slurm(stand_in, tmp_path):
         stand_in("ray", f'stat -c "%a %s" "$RAY_AUTH_TOKEN_PATH" >>{tmp_path}/token; env >{tmp_path}/ray.env')
         stand_in("scontrol")
         stand_in("torchrun", learner)
-        # Tells what it runs that it is to end, as srun does.
-        runs = 'while [[ "$1" == --* ]]; do shift; done\nexec "$@"'
+        # Kills what it runs when it is told to end, as srun 22.05 does.
+        runs = (
+            'while [[ "$1" == --* ]]; do shift; done\n"$@" & child=$!\n'
+            "trap 'kill -KILL $child; exit 143' TERM\nwait $child"
+        )
         folder = stand_in("srun", runs)
         path = tmp_path / "run.sbatch"
         path.write_text(script(run_dir=str(tmp_path / "run"), **settings))
@@ -155,7 +158,9 @@ def test_a_job_that_starts_again_goes_on(slurm, tmp_path, has_checkpoint):
     assert slurm(learner="exit 5").wait(timeout=30) == 5, "the learner's code is the job's"
     (words,) = told(tmp_path, "torchrun")
     plan = slurm_plan(run_dir=str(tmp_path / "run"))
-    assert ["torchrun", *words] == torchrun_words(plan) + train_words(plan, TRAIN) + ["--resume"] * has_checkpoint
+    address = ["--ray-address", "10.1.2.3:6379"]
+    expected = torchrun_words(plan) + train_words(plan, TRAIN) + address + ["--resume"] * has_checkpoint
+    assert ["torchrun", *words] == expected
     assert told(tmp_path, "scontrol") == []
 
 

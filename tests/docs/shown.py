@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = ("robot_wm", "sim/robot_wm_sim", "export/robot_wm_export", "export/robot_wm_bench",
         "ros2_ws/src/robot_wm/robot_wm_ros", "ros2_ws/src/robot_wm/launch")  # fmt: skip
 SETTINGS = ("ros2_ws/src/robot_wm/config", "firmware_configs", "robot_wm/training/presets", "robot_wm/baselines",
-            "robot_wm/cluster/templates", "robot_wm/firmware/templates", "export/robot_wm_export/templates")  # fmt: skip
+            "robot_wm/cluster/templates", "robot_wm/firmware/templates",
+            "export/robot_wm_export/templates")  # fmt: skip
 STAND_IN = "{}"  # for what a message fills in
 _FENCE = re.compile(r"^( *)```(?:bash|sh)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 _ANY_FENCE = re.compile(r"^( *)```.*?^\1```", re.DOTALL | re.MULTILINE)

@@ -114,3 +114,10 @@ def test_a_train_ratio_counts_replayed_steps():
         train_ratio=64, early_train_ratio=256, early_updates=400, prefill_steps=1000, dreamer=batch
     ).schedule()
     assert [whole(earned(early, 0, steps)) for steps in (1000, 1002, 1200, 1202)] == [0, 4, 400, 401]
+
+
+@given(rate=RATES, early=RATES)
+def test_the_steps_of_an_update_earn_one_at_any_time(rate, early):
+    schedule = UpdateSchedule(prefill_steps=0, pretrain_updates=0, early_updates=3, early_per_step=early, per_step=rate)
+    for updates in (0, 1, 3, 100):
+        assert whole(schedule.earned(10**6, 10**6 + schedule.steps_an_update, updates)) >= 1

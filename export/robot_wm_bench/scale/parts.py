@@ -1,0 +1,103 @@
+"""What the parts of a run take on this machine: the real ones, one after the other, in processor time.
+
+Processor time, because others may use the machine meanwhile; what is calculated from it says how many cores it takes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from itertools import cycle
+
+from robot_wm.training.config import TrainConfig
+from robot_wm_bench.scale.law import ROUNDS, Parts
+from robot_wm_bench.scale.wire import Wire
+
+_WARM_UP = 3  # calls before those that count
+_FEWEST = 5
+_IDLE_S = 4.0  # processor time is told in hundredths of a second
+_LEAST_S = 1e-9  # of what is left where two figures are as good as equal
+
+
+def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None = None) -> Parts:
+    """Figures of the run that ``config`` asks for and of one of its collectors, in about ``seconds``.
+
+    An update is measured, too, unless ``update_s`` says what it takes elsewhere.
+    """
+    from robot_wm.training.actor import Actor
+    from robot_wm.training.cluster import weights
+    from robot_wm.training.cluster.orders import Steps
+    from robot_wm.training.collector import Stepper
+    from robot_wm.training.env_pool import EnvPool
+    from robot_wm.training.loop import Trainer
+    from robot_wm.training.random_actions import RandomActions
+    from robot_wm.training.updates import ReplayedUpdates, Spent
+
+    each_s, settings = seconds / 10, config.settings
+    alone = config.model_copy(update={"actor": "inline", "collectors": 1, "ray_address": None, "processes": 0})
+    trainer = Trainer(alone)
+    with ExitStack() as undo:
+        pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=0, seed=config.seed)
+        undo.callback(pool.close)
+        undo.callback(trainer.experience.close)
+        actor = Actor(
+            trainer.agent,
+            trainer.spec,
+            envs=config.envs,
+            seed=config.seed,
+            random_actions=RandomActions.told(config, trainer.spec),
+        )
+        stepper = Stepper(pool, actor)
+        # More than a window of every stream.
+        rounds = [stepper.step(policy="0", random=False) for _ in range(max(ROUNDS, 4 * settings.batch_length))]
+        round_s = _mean_s(lambda: stepper.step(policy="0", random=False), each_s)  # a reset now and then is part of it
+        acts = cycle(rounds)
+        act_s = _mean_s(lambda: actor.act((last := next(acts)).obs, last.is_first), each_s)
+        added = cycle(rounds)
+        insert_s = _mean_s(lambda: trainer.experience.add(next(added)), each_s, fewest=len(rounds))
+        mixture = trainer.sources.mixture
+        sample_s = _mean_s(lambda: mixture.sample(settings.batch_size), each_s)
+        if update_s is None:
+            updates = ReplayedUpdates(trainer.learner, mixture, Spent(), settings.batch_size)
+            update_s = max(_mean_s(lambda: updates.run(1), 2 * each_s) - sample_s, _LEAST_S)
+        told = weights.encode(trainer.agent)
+        publish_s = _mean_s(lambda: weights.encode(trainer.agent), each_s)
+        load_s = _mean_s(lambda: weights.load(trainer.agent, told), each_s)
+        wire = undo.enter_context(Wire())
+        answer = Steps(rounds[:ROUNDS], actor.rng_state().numpy())
+        encode_s = _mean_s(lambda: wire.put(answer), each_s) / ROUNDS
+        stored = wire.put(answer)
+        decode_s = _mean_s(lambda: wire.get(stored), each_s) / ROUNDS
+        cluster_cores = wire.idle_cores(_IDLE_S)
+        call_s, with_one_cores = wire.call_s(answer, each_s, _IDLE_S)
+        round_bytes = wire.size(answer) / ROUNDS
+    return Parts(
+        envs=config.envs,
+        simulate_s=max(round_s - act_s, _LEAST_S),
+        act_s=act_s,
+        encode_s=encode_s,
+        decode_s=decode_s,
+        insert_s=insert_s,
+        call_s=max(call_s - ROUNDS * (encode_s + decode_s), _LEAST_S),
+        cluster_cores=cluster_cores,
+        collector_cores=max(with_one_cores - cluster_cores, 0.0),
+        sample_s=sample_s,
+        update_s=update_s,
+        publish_s=publish_s,
+        load_s=load_s,
+        round_bytes=round_bytes,
+        weights_bytes=float(len(told)),
+        steps_per_update=settings.batch_size * settings.batch_length / config.train_ratio,
+    )
+
+
+def _mean_s(call: Callable[[], object], seconds: float, *, fewest: int = _FEWEST) -> float:
+    """Mean processor time of a call, of this process with all of its threads."""
+    for _ in range(_WARM_UP):
+        call()
+    begun, before_s, calls = time.monotonic(), time.process_time(), 0
+    while calls < fewest or time.monotonic() < begun + seconds:
+        call()
+        calls += 1
+    return (time.process_time() - before_s) / calls

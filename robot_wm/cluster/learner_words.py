@@ -16,7 +16,7 @@ def train_words(plan: RunPlan, train: tuple[str, ...]) -> list[str]:
     """`robot-wm train` with the user's own words ``train`` and those that the plan says, but for Ray's address."""
     words = ["train", *train, "--run-dir", str(plan.run_dir), "--device", "cuda"]
     words += ["--actor", "ray", "--collectors", str(plan.collectors // plan.gpus)]  # a rank's
-    return [*words, "--replay", plan.replay] if plan.replay is not None else words
+    return [*words, "--replay-store", plan.replay_store] if plan.replay_store is not None else words
 
 
 def shell_line(words: list[str]) -> str:

@@ -27,7 +27,7 @@ Subdomain = Annotated[str, Field(pattern=_SUBDOMAIN, max_length=253)]
 Word = Annotated[str, Field(pattern=_WORD, max_length=64)]
 Port = Annotated[int, Field(ge=1024, le=65535)]
 # What the training run gets from the rendered files, and nobody may say twice.
-OURS = ("--actor", "--ray-address", "--collectors", "--run-dir", "--resume", "--device")
+OURS = ("--actor", "--ray-address", "--collectors", "--run-dir", "--resume", "--device", "--replay-store")
 
 
 class RunPlan(BaseModel):
@@ -48,8 +48,10 @@ class RunPlan(BaseModel):
         default=120, ge=_LEAST_GRACE_S, le=3600, description="seconds from SIGTERM to SIGKILL, for the checkpoint"
     )
     run_dir: PurePosixPath = Field(description="folder of the run, on a disk that outlives the host")
-    replay: str | None = Field(
-        default=None, description="store to learn from beside the own steps, such as s3://BUCKET/PREFIX"
+    replay_store: str | None = Field(
+        default=None,
+        pattern=r"^(s3://[\w.-]+(/[\w./=-]*)?|/[\w./=-]+)$",
+        description="where the run's episodes are kept, such as s3://BUCKET/PREFIX [in the folder of the run]",
     )
 
     @field_validator("run_dir")
@@ -103,8 +105,10 @@ class KubernetesPlan(RunPlan):
 
     @model_validator(mode="after")
     def _reachable(self) -> KubernetesPlan:
-        if self.replay is not None and self.replay.startswith("s3://") and self.s3_secret is None:
-            raise ValueError(f"replay {self.replay} needs s3_secret, the Secret with the store's environment")
+        if self.replay_store is not None and self.replay_store.startswith("s3://") and self.s3_secret is None:
+            raise ValueError(
+                f"replay_store {self.replay_store} needs s3_secret, the Secret with the store's environment"
+            )
         return self
 
 
@@ -122,7 +126,7 @@ class SlurmPlan(RunPlan):
     collector_partition: Word | None = Field(default=None, description="partition of the collectors [the learner's]")
     account: Word | None = Field(default=None, description="account that pays [the user's own]")
     venv: PurePosixPath | None = Field(
-        default=None, description="virtual environment with robot-wm and Ray, on every node [what PATH has]"
+        default=None, description="virtual environment of this program, with Ray, on every node [what PATH has]"
     )
 
     @field_validator("venv")

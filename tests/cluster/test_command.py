@@ -51,7 +51,7 @@ def test_writes_a_folder_once_and_again_by_force(tmp_path, capsys, line, files):
         (KUBERNETES, {"--uid": "0"}, r"uid: .*greater than or equal to 1"),
         (KUBERNETES, {"--run-dir": "runs/a1"}, r"run_dir: an absolute path"),
         (KUBERNETES, {"--run-dir": "/runs/$(id)"}, r"run_dir: an absolute path"),
-        (KUBERNETES, {"--replay": "s3://bucket/a1"}, r"replay s3://bucket/a1 needs s3_secret"),
+        (KUBERNETES, {"--replay-store": "s3://bucket/a1"}, r"replay_store s3://bucket/a1 needs s3_secret"),
         (SLURM, {"--interface": "ib0; id"}, r"interface: String should match"),
         (SLURM, {"--partition": "gpu\nexit"}, r"partition: String should match"),
         (SLURM, {"--venv": "venv"}, r"venv: an absolute path"),

@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemas import complaints
 
+from robot_wm.cli import build_app
 from robot_wm.cluster.learner_words import torchrun_words, train_words
 from robot_wm.cluster.render import render_kubernetes
 
 PLANS = {
     "smallest": {},
     "large": dict(name="a1-velocity", gpus=8, collector_hosts=64, collectors_per_host=32, learner_memory_gib=2, uid=7),
-    "on s3": dict(replay="s3://bucket/a1", s3_secret="store-keys", gpu_resource="amd.com/gpu"),
+    "on s3": dict(replay_store="s3://bucket/a1", s3_secret="store-keys", gpu_resource="amd.com/gpu"),
 }
 
 
@@ -146,7 +147,7 @@ def test_collectors_gpus_and_the_claim_are_the_plans():
 
 
 def test_a_stores_keys_are_named_and_never_written():
-    rendered = manifests(replay="s3://bucket/a1", s3_secret="store-keys")
+    rendered = manifests(replay_store="s3://bucket/a1", s3_secret="store-keys")
     (container,) = rendered["learner.yaml"]["spec"]["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"secretRef": {"name": "store-keys"}}]
     containers = [one for pod in pods(rendered) for one in pod["spec"]["containers"]]
@@ -164,6 +165,14 @@ def test_any_word_reaches_the_learner_as_it_is(words):
     (line,) = re.findall(r"^exec (.*) \"\$\{resume\[@\]\}\"$", container["args"][0], re.MULTILINE | re.DOTALL)
     address = ["--ray-address", "robot-wm-head-svc:6379"]
     assert shlex.split(line) == torchrun_words(plan) + train_words(plan, tuple(words)) + address
+
+
+def test_the_learners_own_command_line_is_one_that_the_program_takes():
+    plan = kubernetes_plan(gpus=4)
+    words = [*train_words(plan, TRAIN), "--ray-address", "robot-wm-head-svc:6379"]
+    _, bound, _ = build_app().parse_args(words, exit_on_error=False, print_error=False)[:3]
+    flags = bound.arguments["flags"]
+    assert (flags.actor, flags.collectors, str(flags.run_dir)) == ("ray", 2, "/runs/a1")
 
 
 def started(stand_in, tmp_path, torchrun):

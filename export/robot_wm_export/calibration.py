@@ -6,7 +6,6 @@ Shape letters: N ticks, A action dimensions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.learning.agent import Agent
+from robot_wm.replay.location import Named
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.transform import ObservationTransform, to_policy
 from robot_wm.spec import AgentSpec
@@ -33,7 +33,7 @@ class Calibration:
     source: str
 
 
-def from_store(path: Path, agent: Agent, spec: AgentSpec, *, version: int | None = None, seed: int = 0) -> Calibration:
+def from_store(path: Named, agent: Agent, spec: AgentSpec, *, version: int | None = None, seed: int = 0) -> Calibration:
     """The newest episodes of a replay store, up to ``TICKS`` ticks.
 
     ``version``: by default the store's newest. Raises UserError where there is no store, no episode, or another spec.

@@ -33,7 +33,7 @@ def export(
     make_zip: Annotated[bool, Parameter(name="--zip", negative="")] = False,
     bundle_version: Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))] = 0,
     precision: str | None = None,
-    calibration: Path | None = None,
+    calibration: str | None = None,
     monitor: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     monitor_rate: Annotated[float, Parameter(validator=Number(gt=0, lt=1))] = 0.01,
     monitor_confidence: Annotated[float, Parameter(validator=Number(gte=0, lt=1))] = 0.0,
@@ -69,7 +69,8 @@ def export(
     precision
         Graphs of lower precision to write beside float32, separated by commas: fp16, int8.
     calibration
-        Replay store whose newest episodes scale int8 [default: the run's, else the recorded ticks of the task].
+        Replay store, a folder or s3://bucket/prefix, whose newest episodes scale int8 [default: the run's, else the
+        recorded ticks of the task].
     monitor
         Episodes without a fall that each limit of the monitor is set by, and as many pushed ones; 0: no monitor.
     monitor_rate
@@ -194,14 +195,15 @@ def _planner_settings(
     return None
 
 
-def _calibration(loaded: LoadedAgent, store: Path | None, seed: int) -> Calibration | None:
+def _calibration(loaded: LoadedAgent, store: str | None, seed: int) -> Calibration | None:
     """Of the given store, else of the run's as it was when the checkpoint was written; None where it made no steps."""
+    from robot_wm.training.config import run_store
     from robot_wm_export.calibration import from_store
 
     if store is not None:
         return from_store(store, loaded.agent, loaded.spec, seed=seed)
-    of_run = loaded.path.parent.parent / "replay"
-    if not of_run.is_dir() or not loaded.state.env_steps:  # learned offline
+    of_run = run_store(loaded.path.parent.parent, loaded.state.config)
+    if not of_run.exists() or not loaded.state.env_steps:  # learned offline
         return None
     return from_store(of_run, loaded.agent, loaded.spec, version=loaded.state.replay_version or None, seed=seed)
 

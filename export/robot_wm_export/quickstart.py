@@ -119,7 +119,7 @@ def quickstart(
 
 def _clear(run_dir: Path, force: bool) -> None:
     """Make room for a new run; only what a quickstart writes is ever removed."""
-    from robot_wm.training.run_folder import only_writer
+    from robot_wm.training.one_writer import only_writer
 
     mine = [run_dir / name for name in ("train", "agent.rwm", "report.html", "report.json")]
     there = [path for path in mine if path.exists()]

@@ -37,6 +37,7 @@ def report_folder(loaded: LoadedAgent, source: str, name: str) -> Path:
 def store_of(loaded: LoadedAgent, replay: str | None, folder: Path, seed: int) -> EpisodeStore:
     """The replay that was named, else the run's as the checkpoint left it, else one that the agent plays now."""
     from robot_wm.replay.store import EpisodeStore
+    from robot_wm.training.config import run_store
     from robot_wm.training.rehearsal import rehearse
     from robot_wm.training.replay_source import ReplaySource
 
@@ -46,7 +47,7 @@ def store_of(loaded: LoadedAgent, replay: str | None, folder: Path, seed: int) -
         except ValueError as error:
             raise UserError(f"--replay: {error}") from None
         return EpisodeStore.open(source.store, loaded.spec, version=source.version)
-    own = loaded.path.parent.parent / "replay"
-    if own.is_dir():
+    own = run_store(loaded.path.parent.parent, loaded.state.config)
+    if own.exists():
         return EpisodeStore.open(own, loaded.spec, version=loaded.state.replay_version or None)
     return rehearse(loaded, folder / "played", steps=_PLAYED_STEPS, seed=seed)

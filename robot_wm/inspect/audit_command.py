@@ -103,7 +103,11 @@ def audit_command(
     with progress() as bar:
         row = bar.add_task("audit", total=states, note="")
         found = audit(loaded.agent, store, world, plan, on_lived=lambda count: bar.advance(row, count))
-    of: dict[str, Any] = {"source": source, "checkpoint": loaded.path.name, "replay": f"{store.path}@{store.version}"}
+    of: dict[str, Any] = {
+        "source": source,
+        "checkpoint": loaded.path.name,
+        "replay": f"{store.location}@{store.version}",
+    }
     if changed:
         of["changed"] = changed
     result = write_audit(folder, found, store.spec, world, of=of, clips=clips)

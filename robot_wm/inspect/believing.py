@@ -54,7 +54,7 @@ def spread_over(store: EpisodeStore, steps: int, *, each: int) -> list[tuple[int
     index = store.index
     there = np.flatnonzero(index.readable & index.begins)
     if not len(there):
-        raise UserError(f"{store.path}: holds no episode from its beginning")
+        raise UserError(f"{store.location}: holds no episode from its beginning")
     count = max(2, round(steps / float(np.minimum(index.steps[there], each).mean())))
     chosen = there[np.unique(np.linspace(0, len(there) - 1, count).round().astype(int))]
     return [(int(index.number[row]), store.episode(int(index.number[row]))) for row in chosen]

@@ -82,7 +82,7 @@ def latents_command(
             status.update(f"drawing {kind}")
             drawn = make_map(kind, known.latent, seed=seed)
             made.append((drawn, None if later is None else drawn.place(later.latent)))
-    of = {"source": source, "checkpoint": loaded.path.name, "replay": f"{store.path}@{store.version}"}
+    of = {"source": source, "checkpoint": loaded.path.name, "replay": f"{store.location}@{store.version}"}
     if new is not None:
         of["new"] = new
     result = write_latents(folder, known, found, made, of=of, spec=store.spec)

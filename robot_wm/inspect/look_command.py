@@ -115,7 +115,7 @@ def _of_agent(
     chosen = spread_over(store, episodes, each=1)
     pieces = RunPieces(loaded.agent, store.spec, chosen, horizon=ahead, seed=seed)
     about: dict[str, Any] = {"source": source, "task": store.spec.task, "robot": store.spec.robot}
-    about |= {"checkpoint": loaded.path.name, "replay": f"{store.path}@{store.version}"}
+    about |= {"checkpoint": loaded.path.name, "replay": f"{store.location}@{store.version}"}
     about |= {"episodes": len(chosen), "steps without looking": ahead}
     return folder, pieces, about
 

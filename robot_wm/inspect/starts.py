@@ -52,5 +52,5 @@ def draw_starts(
         else:
             left_out += len(here)
     if not chosen:
-        raise UserError(f"{store.path}: no episode that a simulator could come back to (robots' have no seed)")
+        raise UserError(f"{store.location}: no episode that a simulator could come back to (robots' have no seed)")
     return Starts(chosen, left_out)

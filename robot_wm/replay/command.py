@@ -23,13 +23,13 @@ app = cyclopts.App(
     result_action="return_value",
 )
 
-Store = Annotated[Path, Parameter(help="folder of the replay store")]
+Store = Annotated[str, Parameter(help="folder of the replay store, or s3://bucket/prefix")]
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 SkipDamaged = Annotated[bool, Parameter(negative="")]
 Count = Annotated[int, Parameter(validator=Number(gt=0))]
 
 
-def _open(path: Path, version: str | None = None) -> EpisodeStore:
+def _open(path: str, version: str | None = None) -> EpisodeStore:
     from robot_wm.replay.store import EpisodeStore
 
     return EpisodeStore.open(path, version=version)
@@ -74,7 +74,7 @@ def show(path: Store, /, *, version: str | None = None, episode: int | None = No
     if episode is None:
         index = store.index
         result["episode_numbers"] = [int(index.number[0]), int(index.number[-1])] if len(index.number) else []
-        result["disk_bytes"] = store.table.disk_bytes()
+        result["disk_bytes"] = store.table.bytes()
         result["tags"] = sorted(name for name, number in store.tags().items() if number == store.version)
         result |= {"task": store.spec.task, "robot": store.spec.robot, "spec_hash": store.spec.content_hash()}
     else:
@@ -182,7 +182,7 @@ def checkout(path: Store, version: str, /, *, json: Json = False) -> None:
 @app.command
 def merge(
     path: Store,
-    other: Path,
+    other: str,
     /,
     *,
     version: str | None = None,
@@ -196,7 +196,7 @@ def merge(
     Parameters
     ----------
     other
-        Folder of the replay store to take from.
+        Folder of the replay store to take from, or s3://bucket/prefix.
     version
         Number or tag of its version; its newest if not given.
     skip_damaged
@@ -213,7 +213,7 @@ def merge(
 @app.command(name="import")
 def import_(
     *files: Annotated[Path, Parameter(help="recordings: FILE.mcap, or FILE.mcap.part after a crash")],
-    into: Path,
+    into: str,
     reward: str = "none",
     option: dict[str, str] | None = None,
     bridge_ticks: Annotated[int, Parameter(validator=Number(gte=0))] = 3,
@@ -230,7 +230,7 @@ def import_(
     Parameters
     ----------
     into
-        Folder of the replay store; made if there is none. Its AgentSpec must be the recordings'.
+        Folder of the replay store, or s3://bucket/prefix; made if there is none. Its AgentSpec must be the recordings'.
     reward
         What computes the rewards: module:function, called with observations {field: [L, ...]} and commands [L, A] of
         L steps; returns rewards [L], or with terminal [L] (bool), the first true of which ends the episode for good,

@@ -81,7 +81,7 @@ def export(
             elif skip_damaged:
                 skipped.append(item)
             else:
-                raise DamagedError(store.path, [item])
+                raise DamagedError(store.location, [item])
 
     write: Callable[[Path, AgentSpec, Iterator[tuple[int, Episode]]], None]
     write = _write_npz if form == "npz" else _write_parquet

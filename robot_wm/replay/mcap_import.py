@@ -23,7 +23,6 @@ Shape letters: N ticks of a recording, L steps of a run.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -36,14 +35,14 @@ from numpy.typing import NDArray
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode, EpisodeSource, known_rewards
 from robot_wm.replay.judged import Judged, Reward, TaskReward, judged
+from robot_wm.replay.location import Named
 from robot_wm.replay.place import RecordedIn
 from robot_wm.replay.recording import TickRecording, read_recording
 from robot_wm.replay.runs import BRIDGE_TICKS, Run, Runs, find_runs
 from robot_wm.replay.store import EpisodeStore
-from robot_wm.replay.table import VersionedTable
 from robot_wm.replay.upkeep import Upkeep
 from robot_wm.runtime.transform import to_command
-from robot_wm.spec import ObservationField, Source, require_same
+from robot_wm.spec import ObservationField, Source
 
 _EPISODES_A_COMMIT = 32  # of the passing store
 
@@ -89,7 +88,7 @@ class ImportResult:
 
 def import_recording(
     path: Path,
-    into: Path,
+    into: Named,
     *,
     reward: Reward | TaskReward | None = None,
     bridge_ticks: int = BRIDGE_TICKS,
@@ -104,8 +103,7 @@ def import_recording(
     recording = read_recording(path, skip_damaged=skip_damaged)
     if isinstance(reward, TaskReward):
         reward = reward.of(recording.spec)
-    store = EpisodeStore.open(into) if VersionedTable(into).exists() else EpisodeStore.create(into, recording.spec)
-    require_same(store.spec, recording.spec, origin=str(path))
+    store = EpisodeStore.open_or_create(into, recording.spec, origin=str(path))
     runs = find_runs(recording, bridge_ticks=bridge_ticks)
     index = store.index
     there = {at: place for at, place in store.places().items() if place.id == recording.id}
@@ -119,13 +117,9 @@ def import_recording(
     found = terminated = steps = added = replaced = already_there = 0
     if left:
         # Through a store beside it: few episodes are in memory at once, and one commit takes them all or none.
-        try:
-            beside = tempfile.TemporaryDirectory(prefix=f".{into.name}.", suffix=".tmp", dir=into.parent)
-        except OSError as error:
-            raise UserError(f"{into.parent}: cannot be written: {error.strerror}") from None
-        with beside as folder:
+        with store.location.room_beside() as room:
             options = Upkeep(commit_episodes=_EPISODES_A_COMMIT)
-            with EpisodeStore.create(Path(folder) / "store", store.spec, options=options) as passing:
+            with EpisodeStore.create(room / "store", store.spec, options=options) as passing:
                 for episode in episodes(recording, left, reward=reward):
                     passing.append([episode])
             merged = store.merge(passing, replace=reward is not None)
@@ -163,8 +157,8 @@ def _require_whole(recording: TickRecording, there: Mapping[int, RecordedIn], st
     for at, place in there.items():
         if _ticks_of(recording, [place]).any() and not {place.first, place.last} <= set(recording.numbers.tolist()):
             raise UserError(
-                f"{path}: episode {store.index.number[at]} of {store.path} has ticks {place.first} to {place.last} of"
-                " this recording, which are not all in this file: import the whole recording"
+                f"{path}: episode {store.index.number[at]} of {store.location} has ticks {place.first} to {place.last}"
+                " of this recording, which are not all in this file: import the whole recording"
             )
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import lance
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
 from robot_wm.replay.episode import Episode
+from robot_wm.replay.location import Location
 from robot_wm.replay.place import RecordedIn
 from robot_wm.replay.rows import INDEX_COLUMNS, LATER_PIECE, bytes_per_step, decode, place_of
 from robot_wm.replay.table import is_panic, spans
@@ -42,7 +42,7 @@ class Damage:
 class DamagedError(UserError):
     """Damaged episodes stand in the way and skipping them was not asked for."""
 
-    def __init__(self, path: Path, damage: Sequence[Damage]) -> None:
+    def __init__(self, path: Location, damage: Sequence[Damage]) -> None:
         self.damage = tuple(damage)
         super().__init__(
             f"{path}: damaged: {'; '.join(map(str, damage))} (skip_damaged / --skip-damaged leaves them out)"

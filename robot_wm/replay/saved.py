@@ -114,7 +114,8 @@ class SavedReplay:
                 self.sampler.rings.refill(item.stream, item.begin, self._as_drawn(episode).columns(), age=item.age)
         if damage:
             raise UserError(
-                f"{store.path}: damaged, and {origin} was made with it: {'; '.join(map(str, gather(damage)))}; {_CURE}"
+                f"{store.location}: damaged, and {origin} was made with it:"
+                f" {'; '.join(map(str, gather(damage)))}; {_CURE}"
             )
 
 
@@ -124,12 +125,12 @@ def _holder(store: EpisodeStore, digests: Set[str], version: int, origin: Path) 
     if not lacking:
         return store
     try:
-        older = EpisodeStore.open(store.path, store.spec, version=version)
+        older = EpisodeStore.open(store.location, store.spec, version=version)
         if digests <= set(older.index.digest):
             return older
     except UserError:  # removed since, and what follows says what that means
         pass
     raise UserError(
-        f"{store.path}: lacks {len(lacking)} of the {len(digests)} episodes that {origin} was made with, and has no"
+        f"{store.location}: lacks {len(lacking)} of the {len(digests)} episodes that {origin} was made with, and has no"
         f" version {version} that holds them; {_CURE}"
     )

@@ -16,10 +16,11 @@ import pyarrow as pa
 from robot_wm.errors import UserError
 from robot_wm.replay import upkeep
 from robot_wm.replay.episode import Episode
+from robot_wm.replay.location import Bucket, Named
 from robot_wm.replay.place import RecordedIn
 from robot_wm.replay.reading import Damage, DamagedError, Index, gather, read_episodes, read_index, read_places
 from robot_wm.replay.rows import bytes_per_step, encode, schema, spec_of
-from robot_wm.replay.table import VersionedTable
+from robot_wm.replay.table import OvertakenError, VersionedTable
 from robot_wm.replay.transfer import Transfer
 from robot_wm.replay.upkeep import Upkeep
 from robot_wm.spec import AgentSpec, require_same
@@ -42,13 +43,14 @@ class EpisodeStore:
     """Episodes of one AgentSpec in a Lance dataset, one row an episode.
 
     Opened without a version it follows the newest one and can be written; opened at a version or tag it is that
-    version for good. Several processes may write, one at a time. As a context manager it flushes at the end.
+    version for good. Several processes may write, and none loses what another one commits. As a context manager it
+    flushes at the end.
     """
 
     def __init__(self, table: VersionedTable, dataset: lance.LanceDataset, *, frozen: bool, options: Upkeep) -> None:
         """Use ``create`` or ``open``; ``table`` and ``dataset`` are for this package alone."""
-        self.path = table.path
-        self.spec: AgentSpec = spec_of(dataset.schema, origin=str(table.path))
+        self.location = table.location
+        self.spec: AgentSpec = spec_of(dataset.schema, origin=str(table.location))
         self.options = options
         self.table, self.dataset, self._frozen = table, dataset, frozen
         self.written: set[str] = set()  # digests of what was appended here and committed
@@ -57,12 +59,15 @@ class EpisodeStore:
         self._commits = 0
 
     @classmethod
-    def create(cls, path: Path, spec: AgentSpec, *, options: Upkeep | None = None) -> EpisodeStore:
-        """Start an empty store; UserError where there is one already or the folder holds something else."""
+    def create(cls, path: Named, spec: AgentSpec, *, options: Upkeep | None = None) -> EpisodeStore:
+        """Start an empty store in a folder or at ``s3://bucket/prefix``.
+
+        Raises UserError where there is one already or the folder holds something else.
+        """
         table = VersionedTable(path)
-        if path.exists() and not table.exists() and (not path.is_dir() or not _only_remains(path)):
+        if table.location.holds_something_else():
             raise UserError(f"{path}: exists and is no replay store")
-        with table.exclusive():
+        with table.location.exclusive():
             if table.exists():
                 raise UserError(f"{path}: there is a replay store already")
             dataset = table.create(schema(spec))
@@ -71,7 +76,7 @@ class EpisodeStore:
     @classmethod
     def open(
         cls,
-        path: Path,
+        path: Named,
         expected_spec: AgentSpec | None = None,
         *,
         version: int | str | None = None,
@@ -89,6 +94,28 @@ class EpisodeStore:
             require_same(expected_spec, store.spec, origin=str(path))
         return store
 
+    @classmethod
+    def open_or_create(
+        cls, path: Named, spec: AgentSpec, *, origin: str | None = None, options: Upkeep | None = None
+    ) -> EpisodeStore:
+        """Open a store of ``spec``, which ``origin`` has, or start one where there is none.
+
+        UserError where there is one of another spec.
+        """
+        table = VersionedTable(path)
+        if not table.exists():
+            try:
+                return cls.create(path, spec, options=options)
+            except UserError:
+                if not table.exists():  # else another process has made it meanwhile
+                    raise
+        store = cls.open(path, options=options)
+        if origin is None:
+            require_same(spec, store.spec, origin=str(path))
+        else:
+            require_same(store.spec, spec, origin=origin)
+        return store
+
     def __enter__(self) -> EpisodeStore:
         return self
 
@@ -96,6 +123,13 @@ class EpisodeStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.flush()
+
+    @property
+    def path(self) -> Path:
+        """Its folder; UserError for a store in a bucket."""
+        if isinstance(self.location, Bucket):
+            raise UserError(f"{self.location}: is in no folder of this machine")
+        return self.location.path
 
     @property
     def version(self) -> int:
@@ -128,7 +162,7 @@ class EpisodeStore:
         """
         self._require_writable()
         for number, episode in enumerate(episodes):
-            episode.require_valid(self.spec, origin=f"{self.path}: episode {number} of {len(episodes)}")
+            episode.require_valid(self.spec, origin=f"{self.location}: episode {number} of {len(episodes)}")
         self._pending += episodes
         return self.flush() if len(self._pending) >= self.options.commit_episodes else self.version
 
@@ -136,16 +170,7 @@ class EpisodeStore:
         """Commit what is waiting, as one version; returns the newest version."""
         if not self._pending:
             return self.version
-        with self.table.exclusive():
-            self.refresh()
-            batch = encode(self._pending, self.spec, first_number=self.next_number())
-            doing = f"{self.path}: cannot commit {len(self._pending)} episodes; version {self.version} stays as it is"
-            table = pa.Table.from_batches([batch])
-            index = self.index
-            self._use(self.table.append(table, doing, max_rows_per_file=upkeep.rows_per_file(self)))
-            self._index = index.extended(batch)
-            self.written.update(batch.column("digest").to_pylist())
-            self._pending = []
+        self.table.commit(self._commit_pending)
         self._commits += 1
         if self._commits % self.options.every_commits == 0 or upkeep.over_quota(self):
             try:
@@ -153,6 +178,16 @@ class EpisodeStore:
             except UserError as error:  # the episodes are safe: tell, and try again after the next commit
                 _log.warning("%s", error)
         return self.version
+
+    def _commit_pending(self) -> None:
+        self.refresh()
+        batch = encode(self._pending, self.spec, first_number=self.next_number())
+        doing = f"{self.location}: cannot commit {len(self._pending)} episodes; version {self.version} stays as it is"
+        table, index, rows = pa.Table.from_batches([batch]), self.index, upkeep.rows_per_file(self)
+        self._use(self.table.append(table, doing, after=self.dataset, max_rows_per_file=rows))
+        self._index = index.extended(batch)
+        self.written.update(batch.column("digest").to_pylist())
+        self._pending = []
 
     def next_number(self) -> int:
         """Number that the next episode gets."""
@@ -178,20 +213,20 @@ class EpisodeStore:
             if isinstance(item, Episode):
                 yield item
             elif skip_damaged:
-                _log.warning("%s: left out: %s", self.path, item)
+                _log.warning("%s: left out: %s", self.location, item)
             else:
-                raise DamagedError(self.path, [item])
+                raise DamagedError(self.location, [item])
 
     def episode(self, number: int) -> Episode:
         """The episode with that number; UserError where this version has none such, DamagedError for a damaged one."""
         first, count = (int(self.index.number[0]) if len(self.index.number) else 0), len(self.index.number)
         if not first <= number < first + count:
             raise UserError(
-                f"{self.path}: version {self.version} has episodes {first} to {first + count - 1}, not {number}"
+                f"{self.location}: version {self.version} has episodes {first} to {first + count - 1}, not {number}"
             )
         _, item = next(read_episodes(self.dataset, self.spec, self.index, [number - first]))
         if isinstance(item, Damage):
-            raise DamagedError(self.path, [item])
+            raise DamagedError(self.location, [item])
         return item
 
     def of_digests(self, digests: Set[str]) -> Iterator[tuple[str, Episode | Damage]]:
@@ -242,7 +277,7 @@ class EpisodeStore:
         """Commit an old version (number or tag) again as the newest; nothing is lost. Returns the new number."""
         self._require_writable()
         self.flush()
-        with self.table.exclusive():
+        with self.table.location.exclusive():
             self.table.restore(version)
             self.refresh()
         return self.version
@@ -257,25 +292,29 @@ class EpisodeStore:
         this store's that would have to be written anew: in any case).
         """
         self._require_writable()
-        require_same(self.spec, other.spec, origin=str(other.path))
+        require_same(self.spec, other.spec, origin=str(other.location))
         self.flush()
-        with self.table.exclusive():
-            self.refresh()
-            transfer = Transfer(self, other, skip_damaged=skip_damaged, replace=replace)
-            if transfer.left:
-                doing = f"{self.path}: cannot merge {other.path}; version {self.version} stays as it is"
-                reader = pa.RecordBatchReader.from_batches(schema(self.spec), transfer.batches())
-                write = self.table.rewrite if transfer.gone else self.table.append
-                try:
-                    dataset = write(reader, doing, max_rows_per_file=upkeep.rows_per_file(other))
-                except UserError:
-                    if transfer.error is not None:  # came through Lance as a mere text
-                        raise transfer.error from None
-                    raise
-                self._use(dataset)
+        transfer = self.table.commit(lambda: self._take_over(other, skip_damaged=skip_damaged, replace=replace))
         return MergeResult(
             self.version, transfer.added, transfer.already_there, tuple(gather(transfer.skipped)), len(transfer.gone)
         )
+
+    def _take_over(self, other: EpisodeStore, *, skip_damaged: bool, replace: bool) -> Transfer:
+        self.refresh()
+        transfer = Transfer(self, other, skip_damaged=skip_damaged, replace=replace)
+        if transfer.left:
+            doing = f"{self.location}: cannot merge {other.location}; version {self.version} stays as it is"
+            reader = pa.RecordBatchReader.from_batches(schema(self.spec), transfer.batches())
+            write = self.table.rewrite if transfer.gone else self.table.append
+            try:
+                self._use(write(reader, doing, after=self.dataset, max_rows_per_file=upkeep.rows_per_file(other)))
+            except OvertakenError:
+                raise
+            except UserError:
+                if transfer.error is not None:  # came through Lance as a mere text
+                    raise transfer.error from None
+                raise
+        return transfer
 
     def places(self) -> dict[int, RecordedIn]:
         """Where the episodes of this version were recorded, by position in ``index``; simulated ones are not in it."""
@@ -298,9 +337,6 @@ class EpisodeStore:
 
     def _require_writable(self) -> None:
         if self._frozen:
-            raise UserError(f"{self.path}: opened at version {self.version}, which never changes; check it out first")
-
-
-def _only_remains(path: Path) -> bool:
-    """Whether a folder is empty but for what a killed ``create`` leaves behind."""
-    return all(item.name in {".lock", "_transactions", "_versions", "data"} for item in path.iterdir())
+            raise UserError(
+                f"{self.location}: opened at version {self.version}, which never changes; check it out first"
+            )

@@ -77,5 +77,5 @@ class Transfer:
             yield item
 
     def _fail(self, store: EpisodeStore, damage: Damage) -> UserError:
-        self.error = DamagedError(store.path, [damage])
+        self.error = DamagedError(store.location, [damage])
         return self.error

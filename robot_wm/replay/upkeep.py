@@ -77,12 +77,12 @@ def enforce_quota(store: EpisodeStore, *, max_bytes: int | None, max_steps: int 
     ``protected_bytes``. Untagged versions give way when the disk use is still over ``max_bytes``.
     """
     store.flush()
-    with store.table.exclusive():
+    with store.table.location.exclusive():
         store.refresh()
         drop = _to_drop(store, max_bytes, max_steps)
         if drop:
             number = int(store.index.number[drop])
-            with lance_errors(f"{store.path}: cannot drop {drop} episodes"):
+            with lance_errors(f"{store.location}: cannot drop {drop} episodes"):
                 store.table.latest().delete(f"number < {number}")
             store.refresh()
     result = {"dropped_episodes": drop} | compact(store, keep_versions=store.options.keep_versions)
@@ -104,19 +104,22 @@ def compact(store: EpisodeStore, *, keep_versions: int) -> dict[str, Any]:
     Episodes stay the same, bit for bit. Needs room on disk for a copy of the files being joined.
     """
     rows = rows_per_file(store)
-    with store.table.exclusive():
-        before, versions_before = store.table.disk_bytes(), len(store.table.versions())
+    with store.table.location.exclusive():
+        before, versions_before = store.table.bytes(), len(store.table.versions())
         dataset = store.table.latest()
-        with lance_errors(f"{store.path}: cannot compact"):
+        with lance_errors(f"{store.location}: cannot compact"):
             metrics = dataset.optimize.compact_files(
                 target_rows_per_fragment=rows, batch_size=max(1, min(rows, 64)), num_threads=1
             )
-            # All writers hold the lock, so files that no version refers to are remains of killed ones.
+            # Where all writers hold a lock, files that no version refers to are remains of killed ones. Elsewhere one
+            # may be about to commit them, and they stay until Lance takes them for remains, after a week.
             dataset.cleanup_old_versions(
-                retain_versions=keep_versions, delete_unverified=True, error_if_tagged_old_versions=False
+                retain_versions=keep_versions,
+                delete_unverified=store.table.location.locks,
+                error_if_tagged_old_versions=False,
             )
         store.refresh()
-        after, versions_after = store.table.disk_bytes(), len(store.table.versions())
+        after, versions_after = store.table.bytes(), len(store.table.versions())
     return {
         "version": store.version,
         "files_before": int(metrics.files_removed),

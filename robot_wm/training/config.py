@@ -28,6 +28,7 @@ from robot_wm.evaluation.bounds import LONGEST_EPISODE_STEPS
 from robot_wm.learning.config import AgentConfig
 from robot_wm.options import MOST_SEED
 from robot_wm.plugins import entries
+from robot_wm.replay.location import Location, located
 from robot_wm.tasks import parse_options
 from robot_wm.training.replay_source import ReplaySource, require_sound
 from robot_wm.training.schedule import UpdateSchedule
@@ -105,6 +106,11 @@ class RunSettings(BaseModel):
         default=1, description="finished episodes a store commit; a crash costs these"
     )
 
+    replay_store: str | None = Field(
+        default=None,
+        description="where the run's own episodes are kept: a folder or s3://bucket/prefix, where others may write at"
+        " the same time [in the run's folder]",
+    )
     replay: tuple[str, ...] = Field(
         default=(),
         description="stores to learn from beside the own steps, PATH[@VERSION|TAG][=SHARE]: that share of every batch;"
@@ -152,6 +158,10 @@ class RunSettings(BaseModel):
     @model_validator(mode="after")
     def _sound_sources(self) -> RunSettings:
         require_sound(self.sources, offline=self.offline)
+        try:
+            _ = run_store(self.folder, self)
+        except UserError as error:
+            raise ValueError(f"replay_store: {error}") from None
         return self
 
     @field_validator("task_options", mode="before")
@@ -220,6 +230,16 @@ class TrainConfig(RunSettings):
             early_per_step=(self.early_train_ratio or self.train_ratio) / trained,
             per_step=self.train_ratio / trained,
         )
+
+
+def own_folder(run: Path) -> Path:
+    """Where a run, or a rank's share of it, keeps its own episodes if it was not told another place."""
+    return run / "replay"
+
+
+def run_store(run: Path, config: RunSettings) -> Location:
+    """Where the run whose folder is ``run`` now keeps its own episodes."""
+    return located(own_folder(run) if config.replay_store is None else config.replay_store)
 
 
 def flag(name: str) -> str:

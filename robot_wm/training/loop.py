@@ -35,10 +35,11 @@ from robot_wm.training.initial import take_weights
 from robot_wm.training.last_sound import LastSound
 from robot_wm.training.looks import audited, evaluated, show_predictions
 from robot_wm.training.offline import updates_to_next_mark
+from robot_wm.training.one_writer import only_writer
 from robot_wm.training.peers import PeerTerminatedError
 from robot_wm.training.policy_age import PolicyAge
 from robot_wm.training.replay_memory import make_sampler, replay_capacity
-from robot_wm.training.run_folder import Start, only_writer, open_store
+from robot_wm.training.run_folder import Start, open_store
 from robot_wm.training.run_scalars import run_scalars
 from robot_wm.training.saves import Saves, restore
 from robot_wm.training.scalars import averaged, open_log

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from robot_wm.errors import UserError
+from robot_wm.replay.location import Folder, Location, located
 
 _FORM = "PATH[@VERSION|TAG][=SHARE]"
 _ALL = 1e-9  # shares that sum to 1 but for rounding
@@ -17,7 +19,7 @@ class ReplaySource(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Path
+    path: str = Field(description="a folder, or s3://bucket/prefix")
     version: str | None = Field(default=None, description="number or tag")
     share: float | None = Field(default=None, description="of every batch; None: drawn uniformly with the own steps")
 
@@ -40,19 +42,23 @@ class ReplaySource(BaseModel):
             path, version = rest, ""
         if not path or (at and not version and rest.endswith("@")):
             raise ValueError(f"{text!r}: not {_FORM}")
-        return cls(path=Path(path), version=version or None, share=share)
+        try:
+            return cls(path=str(located(path)), version=version or None, share=share)
+        except UserError as error:
+            raise ValueError(str(error)) from None
 
     @property
-    def store(self) -> Path:
-        """The replay store's folder."""
-        inside = self.path / "replay"
-        return inside if (inside / "_versions").is_dir() and not (self.path / "_versions").is_dir() else self.path
+    def store(self) -> Location:
+        """Where the replay store is; of a run's folder the one in it."""
+        named = located(self.path)
+        if isinstance(named, Folder) and not named.exists() and (inside := Folder(named.path / "replay")).exists():
+            return inside
+        return named
 
     @property
     def name(self) -> str:
         """Short, for a log: the store's folder, or its run's."""
-        path = self.store.resolve()
-        return path.parent.name if path.name == "replay" else path.name
+        return self.store.name
 
     @property
     def key(self) -> str:

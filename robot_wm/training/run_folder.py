@@ -1,13 +1,8 @@
-"""A run's folder: one process trains in it at a time, and goes on from its newest checkpoint that is whole."""
+"""A run's folder: what is in it, and from which checkpoint that is whole a run goes on."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,39 +15,10 @@ from robot_wm.replay.upkeep import Upkeep
 from robot_wm.spec import AgentSpec
 from robot_wm.training import checkpoint
 from robot_wm.training.checkpoint import DamagedError, RunState
-from robot_wm.training.config import TrainConfig
+from robot_wm.training.config import TrainConfig, run_store
 from robot_wm.training.sources import Sources
 
-_LOCK, _REPLAY = ".lock", "replay"
-_MAX_HOLDER_LETTERS = 256
-
 _log = logging.getLogger(__name__)
-
-
-@contextmanager
-def only_writer(run: Path) -> Iterator[None]:
-    """Be the only process that trains in this folder, which is made; the kernel lets go when the process ends anyhow.
-
-    Raises UserError, naming who it is, where another one does.
-    """
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        lock = (run / _LOCK).open("a+")
-    except OSError as error:
-        raise UserError(f"{run}: cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            holder = lock.read(_MAX_HOLDER_LETTERS) or "another process"
-            raise UserError(f"{run}: {holder} trains here; wait for its end, or name another --run-dir") from None
-        except OSError as error:
-            raise UserError(f"{run / _LOCK}: cannot be locked: {error.strerror}") from None
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
-        yield
 
 
 @dataclass(frozen=True)
@@ -100,21 +66,15 @@ def find_start(run: Path, *, resume: bool) -> Start | None:
         raise UserError(f"{run}: no checkpoint to resume from")
     raise UserError(
         f"{damaged[0][1]}; no checkpoint of this run is whole: start anew with another --run-dir"
-        f" (what it experienced is in {run / _REPLAY}, untouched)"
+        " (what it experienced is in its replay store, untouched)"
     )
 
 
-def store_path(run: Path) -> Path:
-    """Where a run, or a rank's share of it, has its episodes."""
-    return run / _REPLAY
-
-
 def open_store(config: TrainConfig, spec: AgentSpec) -> EpisodeStore:
-    """The run's episodes on disk, made where there are none; UserError where they are of another ``spec``."""
+    """The run's episodes, kept; made where there are none; UserError where they are of another ``spec``."""
     quota = config.replay_quota_mib
     options = Upkeep(commit_episodes=config.episodes_per_commit, quota_bytes=None if quota is None else quota * 2**20)
-    path = store_path(config.folder)
-    return (EpisodeStore.open if path.exists() else EpisodeStore.create)(path, spec, options=options)
+    return EpisodeStore.open_or_create(run_store(config.folder, config), spec, options=options)
 
 
 def fill(replay: SavedReplay | Sources, start: Start) -> None:
@@ -128,6 +88,6 @@ def fill(replay: SavedReplay | Sources, start: Start) -> None:
         state = checkpoint.read_replay(start.path)
     except DamagedError as error:
         replay.fill_anew()
-        _log.warning("%s; filled anew from %s: %d steps", error, replay.store.path, len(replay.sampler))
+        _log.warning("%s; filled anew from %s: %d steps", error, replay.store.location, len(replay.sampler))
     else:
         replay.load_state_dict(state, version=start.state.replay_version, origin=start.path / checkpoint.REPLAY)

@@ -21,9 +21,9 @@ from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
 from robot_wm.training import checkpoint
 from robot_wm.training.checkpoint import RunState
-from robot_wm.training.config import TrainConfig, flag
+from robot_wm.training.config import TrainConfig, flag, own_folder
 from robot_wm.training.git import git_commit
-from robot_wm.training.run_folder import Start, fill, find_start, store_path
+from robot_wm.training.run_folder import Start, fill, find_start
 from robot_wm.training.sources import Sources
 
 _REFUSED = 2  # as the command line exits where it is told something wrong
@@ -37,7 +37,9 @@ def share_folder(run: Path, rank: int) -> Path:
 
 
 def own_config(config: TrainConfig, ranks: Ranks) -> TrainConfig:
-    """The run as this rank has it."""
+    """The run as this rank has it; UserError where several ranks would have one store."""
+    if ranks.size > 1 and config.replay_store is not None:
+        raise UserError("--replay-store: of a run of one process; ranks keep their episodes in the run's folder")
     own = {"run_dir": share_folder(config.folder, ranks.rank), "seed": ranks.seed(config.seed)}
     return config.model_copy(update=own) if ranks.rank else config
 
@@ -122,8 +124,7 @@ def fill_share(sources: Sources, start: Start | None, shared: RunState, root: Pa
 
 
 def _take(sources: Sources, share: Path) -> None:
-    path = store_path(share)
     try:
-        sources.take(EpisodeStore.open(path, sources.store.spec))
+        sources.take(EpisodeStore.open(own_folder(share), sources.store.spec))
     except UserError as error:  # another host's disk, say: the run does not depend on it
         _log.warning("%s; going on without what was experienced there", error)

@@ -68,7 +68,7 @@ class StoreSource:
         for digest, item in self.replay.store.of_digests(set(digests) - self._damaged):
             if isinstance(item, Damage):
                 self._damaged.add(digest)
-                messages().print(f"{self.replay.store.path}: left out: {item}", style="yellow")
+                messages().print(f"{self.replay.store.location}: left out: {item}", style="yellow")
                 continue
             self.replay.add(digest, item)
             episodes, steps = episodes + 1, steps + item.length
@@ -105,7 +105,7 @@ class Sources:
 
     def _of(self, source: ReplaySource) -> StoreSource:
         path = source.store
-        if path.resolve() == self.store.path.resolve():
+        if path.same(self.store.location):
             raise UserError(f"--replay {source.path}: is this run's own store, which it learns from anyway")
         store = EpisodeStore.open(path, self.store.spec, version=source.version)
         steps, window = int(store.index.steps.sum()), self.own.sampler.length + 1
@@ -189,7 +189,7 @@ class Sources:
             self._recompute(source.replay, set(source.taken()) - known)
             store, verb = source.replay.store, "now has" if anew else "took in"
             messages().print(
-                f"replay: {verb} {episodes} episodes of {steps} steps from {store.path}, version {store.version}"
+                f"replay: {verb} {episodes} episodes of {steps} steps from {store.location}, version {store.version}"
             )
 
     def refresh(self, before: int, after: int) -> None:
@@ -244,7 +244,7 @@ class Sources:
         if _went_back(self._at(version), self.store.index, own):
             self.fill_anew()
             messages().print(
-                f"replay: an older version of {self.store.path} was checked out: going on with what it holds,"
+                f"replay: an older version of {self.store.location} was checked out: going on with what it holds,"
                 f" {len(self.own.sampler)} steps"
             )
             return
@@ -277,7 +277,7 @@ class Sources:
     def _at(self, version: int) -> Index:
         """What the own store had at a version; or has now, where that one is gone."""
         try:
-            return EpisodeStore.open(self.store.path, version=version).index
+            return EpisodeStore.open(self.store.location, version=version).index
         except UserError:
             return self.store.index
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from robot_wm.errors import UserError
-from robot_wm.training.run_folder import only_writer
+from robot_wm.training.one_writer import only_writer
 from robot_wm.zoo.catalog import Zoo
 from robot_wm_export.quickstart import _clear
 

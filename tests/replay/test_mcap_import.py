@@ -184,7 +184,7 @@ def test_a_disk_that_is_full_at_the_end_adds_nothing(tmp_path: Path, stored: Epi
     before, append = state(stored), VersionedTable.append
 
     def full(table, data, doing, **options):
-        if table.path == stored.path:
+        if table.location == stored.location:
             raise UserError(f"{doing}: No space left on device")
         return append(table, data, doing, **options)
 

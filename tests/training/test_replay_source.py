@@ -1,7 +1,5 @@
 """What `--replay` takes, and what it refuses."""
 
-from pathlib import Path
-
 import pytest
 from pydantic import ValidationError
 
@@ -17,11 +15,13 @@ from robot_wm.training.replay_source import ReplaySource
         ("robot@before_the_fall=0.5", "robot", "before_the_fall", 0.5),
         ("me@host/robot", "me@host/robot", None, None),
         ("me@host/robot@3=1", "me@host/robot", "3", 1.0),
+        ("s3://lab/robots/a1@3=0.5", "s3://lab/robots/a1", "3", 0.5),
+        ("s3://lab/robots/a1", "s3://lab/robots/a1", None, None),
     ],
 )
 def test_it_is_read_from_its_end(text, path, version, share):
     source = ReplaySource.parse(text)
-    assert (source.path, source.version, source.share) == (Path(path), version, share)
+    assert (source.path, source.version, source.share) == (path, version, share)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,8 @@ def test_it_is_read_from_its_end(text, path, version, share):
         ("robot=nan", "not between 0 and 1"),
         ("=0.5", "not PATH"),
         ("robot@", "not PATH"),
+        ("s3://lab=0.5", "not s3://bucket/prefix"),
+        ("gs://lab/robots", "in a folder or at s3://bucket/prefix"),
     ],
 )
 def test_what_is_none_is_refused(tiny, text, why):

@@ -14,12 +14,12 @@ from robot_wm.errors import UserError
 from robot_wm.training import checkpoint
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.loop import Trainer
-from robot_wm.training.run_folder import only_writer
+from robot_wm.training.one_writer import only_writer
 
 HOLD = """
 import sys
 from pathlib import Path
-from robot_wm.training.run_folder import only_writer
+from robot_wm.training.one_writer import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -64,7 +64,7 @@ class Dreamer:
         if record.over:
             return
         self._act(robot, record)
-        replay = [str(robot.store.path)]
+        replay = [str(robot.store.location)]
         if how.rehearse:
             replay.append(f"{self._folder / _REHEARSED}={how.rehearse_share}")
         config = adaptation(

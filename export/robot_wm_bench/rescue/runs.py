@@ -79,7 +79,7 @@ def execute(plan: Plan, folder: Path, *, source_only: bool) -> dict[str, Any]:
     """Make the source's agent, then rescue it; the result is written last."""
     import torch
 
-    from robot_wm.training.run_folder import only_writer
+    from robot_wm.training.one_writer import only_writer
 
     torch.set_num_threads(1)
     with only_writer(folder):

@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
-from robot_wm.learning.ranks import Ranks
+
+if TYPE_CHECKING:  # it imports torch, and who reads a log need not have it
+    from robot_wm.learning.ranks import Ranks
 
 METRICS = "metrics.jsonl"
 

@@ -1,0 +1,1 @@
+"""Sweeps: many training runs of one task, whose settings are drawn where earlier runs did well."""

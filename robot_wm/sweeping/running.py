@@ -16,7 +16,7 @@ from robot_wm.options import MOST_SEED
 from robot_wm.sweeping.job import FailedError, Job
 from robot_wm.sweeping.plan import Sweep
 from robot_wm.sweeping.space import run_of, with_values
-from robot_wm.sweeping.trials import REASON, Trials
+from robot_wm.sweeping.trials import BASE, REASON, Trials
 from robot_wm.training.stopping import StopRequest
 
 _POLL_S = 0.3
@@ -121,7 +121,7 @@ class Sweeping:
         """Run the best trial and the base again, with seeds that had no part in the choice."""
         count, best = self._sweep.plan.budget.confirm, self._trials.best()
         confirmed = Confirmed()
-        if not count or best is None:
+        if not count or best is None or best.user_attrs.get(BASE):  # of the base itself nothing is to be confirmed
             return "trials", confirmed
         confirmed.seeds = [self._sweep.base.seed + _NEW_SEEDS + k for k in range(count)]
         for k in range(count):

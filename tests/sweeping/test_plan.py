@@ -50,7 +50,7 @@ def test_settings_come_over_the_file_over_the_preset(tmp_path):
         ({"space": {}}, "space: .*at least 1"),
         ({"settings": {"steps": 3}}, "steps: not to be set here: budget.steps"),
         ({"settings": {"dreamer": {"horzion": 3}}}, "did you mean dreamer.horizon"),
-        ({"settings": {"eval_every_steps": None}}, "evaluated never"),
+        ({"settings": {"eval_every_steps": None, "stop_at_return": None}}, "evaluated never"),
         ({"settings": {"eval_every_steps": 5000}}, "evaluated every 5000 steps, and have 2000"),
         ({"budget": {"trials": 0, "steps": 2000}}, "budget.trials"),
         ({"pruner": {"min_steps": 3000}}, "pruner.min_steps 3000 is more than budget.steps 2000"),

@@ -19,6 +19,7 @@ from robot_wm.sweeping.space import Choice, IntRange, value_at
 
 _NAME, _FILE, _TOLD, BASE, REASON = "sweep", "trials.db", "told", "base", "reason"
 _GIVES_UP_AFTER = 5  # trials that a median is of
+_IMPORTANCE_FROM = 10  # trials, since the best tenth is held against all
 
 
 class Trials:
@@ -120,9 +121,11 @@ class Trials:
         """Share of each setting in what tells good trials from others (PED-ANOVA, of those that came to their end)."""
         from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
+        if sum(trial.state == TrialState.COMPLETE for trial in self.all()) < _IMPORTANCE_FROM:
+            return {}
         try:
             return get_param_importances(self.study, evaluator=PedAnovaImportanceEvaluator())
-        except (ValueError, RuntimeError):  # too few trials, or all worth the same
+        except (ValueError, RuntimeError):  # all worth the same
             return {}
 
 

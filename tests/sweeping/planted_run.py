@@ -15,7 +15,7 @@ from pathlib import Path
 
 from robot_wm.yaml_file import read_mapping
 
-ROWS, ROW_S = 9, 0.05
+ROWS, ROW_S = 9, 0.02
 
 
 def train(config: Path, folder: Path) -> int:

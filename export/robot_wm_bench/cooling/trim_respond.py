@@ -27,11 +27,11 @@ class TrimRespondConfig:
 
     inlet_target_c: float = 26.4  # of each hall's cooling loop
     supply_max_c: float = 25.6
-    supply_min_c: float = 18.0
+    supply_min_c: float = 20.0
     chilled_max_c: float = 20.0
     chilled_min_c: float = 10.0
-    flow_min: float = 0.7  # of what the servers draw
-    flow_max: float = 1.5
+    flow_min: float = 0.8  # of what the servers draw
+    flow_max: float = 1.2
     proportional: float = 0.02  # of the same, per K
     integral: float = 0.01  # of the same, per K and five minutes
     ignored: int = 0  # requests; the guideline suggests 2 of a building's dozens of zones, and there are two halls

@@ -8,8 +8,9 @@ from robot_wm_worlds.cooling.plant import HALLS, TIMESTEP_MIN
 TASK = "datacenter_cooling"
 COMMANDS = ("supply_air", *(f"{hall}_fan" for hall in HALLS), "chilled_water")
 COMMAND_UNITS = "°C, 1, 1, °C"  # flows as a share of what the hall's servers draw
-# Ranges, by command; and by how much it may change in five minutes, as a building's management ramps its set-points.
-RANGES = ((18.0, 26.0), (0.7, 1.5), (0.7, 1.5), (8.0, 21.0))
+# Ranges, by command: as far as an engineer lets a building go; their middle is safe in any weather and under any load.
+# And by how much a command may change in five minutes, as a building's management ramps its set-points.
+RANGES = ((20.0, 26.0), (0.8, 1.2), (0.8, 1.2), (10.0, 21.0))
 RAMPS = (1.0, 0.15, 0.15, 1.0)
 
 

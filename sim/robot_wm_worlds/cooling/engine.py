@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.errors import UserError
-from robot_wm_worlds.cooling.plant import HALL_RANGE_C, TIMESTEP_MIN, VARIABLES, Reading
+from robot_wm_worlds.cooling.plant import HALL_RANGE_C, TIMESTEP_MIN, VARIABLES, Reading, drying
 from robot_wm_worlds.cooling.weather import weather_file
 from robot_wm_worlds.cooling.worker import FAILED, READING
 
@@ -55,7 +55,12 @@ class Engine:
                 [*self._worker, str(theirs.fileno())], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
             )
             self._pipe = Connection(ours.detach())
-        run = {"folder": self._folder.name, "model": str(model), "weather": str(weather)}
+        run = {
+            "folder": self._folder.name,
+            "model": str(model),
+            "weather": str(weather),
+            "drying": drying(values).tolist(),
+        }
         self._send(json.dumps(run).encode())
         return self.advance(values)
 

@@ -3,7 +3,8 @@
 EnergyPlus calls back and cannot be stepped, keeps its state in the process and may end it. So its loop has a process to
 itself and is asked through a socket, whose file descriptor is FD. Messages, no pickle among them:
 
-    to the worker    JSON: folder, model, weather; then float64 values of SCHEDULES [8], again for every timestep
+    to the worker    JSON: folder, model, weather, drying (values of SCHEDULES [8]); then float64 values of them, again
+                     for every timestep
     from it          ``r`` and a reading [V] float64, once a timestep; ``f`` and a line of text when it cannot go on
 """
 
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from robot_wm_worlds.cooling.plant import SCHEDULES, VARIABLES
+from robot_wm_worlds.cooling.plant import DRYING_TIMESTEPS, SCHEDULES, VARIABLES
 
 READING, FAILED = b"r", b"f"
 
@@ -46,7 +47,7 @@ def _to_log(path: Path) -> None:
     os.dup2(target, 2)
 
 
-def _simulate(pipe: Connection, run: dict[str, str], values: Any) -> int:
+def _simulate(pipe: Connection, run: dict[str, Any], values: Any) -> int:
     """EnergyPlus's whole run; its exit code."""
     from pyenergyplus.api import EnergyPlusAPI
 
@@ -58,12 +59,13 @@ def _simulate(pipe: Connection, run: dict[str, str], values: Any) -> int:
     read: list[int] = []
     write: list[int] = []
     given = values.tolist()
+    dried = 0  # timesteps
     is_over = False  # nobody asks any more, or the model is not what plant.py says
     missing: list[Any] = []
 
     def begin(state: Any) -> None:
         """Write the values before each timestep, those of warm-up too: it settles at what the episode begins with."""
-        nonlocal is_over
+        nonlocal is_over, dried
         if not is_over and exchange.api_data_fully_ready(state):
             if not write:
                 read.extend(exchange.get_variable_handle(state, *variable) for variable in VARIABLES)
@@ -77,7 +79,10 @@ def _simulate(pipe: Connection, run: dict[str, str], values: Any) -> int:
                     is_over = True
                     api.runtime.stop_simulation(state)
                     return
-            for handle, value in zip(write, given, strict=True):
+            is_drying = exchange.warmup_flag(state) and dried < DRYING_TIMESTEPS
+            dried += is_drying
+            told = run["drying"] if is_drying else given
+            for handle, value in zip(write, told, strict=True):
                 exchange.set_actuator_value(state, handle, value)
 
     def end(state: Any) -> None:

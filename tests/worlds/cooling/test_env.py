@@ -42,7 +42,7 @@ def test_the_plant_is_told_the_ramped_command_and_the_load():
     observation, *_ = env.step(WARM)
     supply_c, east, west, chilled_c = observation["set_points"]
     told = env._engine.told[-1]
-    assert supply_c == pytest.approx(23.0, abs=1e-3)  # 22 and a kelvin
+    assert supply_c == pytest.approx(24.0, abs=1e-3)  # 23 and a kelvin
     assert told[0] == supply_c
     assert told[3] == chilled_c
     assert told[1:3] * 13.0 == pytest.approx(np.array([east, west]) * it_flow(told[6:8]))
@@ -65,7 +65,7 @@ def test_hot_air_is_counted_and_no_success():
     env = closed_form_env()
     env.reset(seed=0)
     over, info = False, {}
-    hot = np.array([26.0, 0.7, 0.7, 21.0], np.float32)
+    hot = np.array([26.0, 0.8, 0.8, 21.0], np.float32)
     while not over:
         _, _, _, over, info = env.step(hot)
     assert info["success"] is False

@@ -43,7 +43,7 @@ class BundledAgent:
 
 
 @contextmanager
-def bundled(path: Path, spec: AgentSpec) -> Iterator[BundledAgent]:
+def bundled(path: Path, spec: AgentSpec, safety: SafetyConfig = PLANT_SAFETY) -> Iterator[BundledAgent]:
     """Verify a bundle and start it; raises UserError for one of another task."""
     with Bundle.open(*locate_bundle(path, None)) as opened:
         require_same(opened.spec, spec, origin=f"{path}: task {spec.task}")
@@ -51,7 +51,7 @@ def bundled(path: Path, spec: AgentSpec) -> Iterator[BundledAgent]:
             opened,
             engine=make_engine("onnx", opened, precision="fp32"),
             precision="fp32",
-            config=PLANT_SAFETY,
+            config=safety,
             noise_seed=None,
             planner=None,
             planning=None,

@@ -36,6 +36,7 @@ def bench_cooling(
     weather: str = "held_out",
     weeks: Annotated[int, Parameter(validator=cyclopts.validators.Number(gte=1, lte=52))] = 52,
     candidates: Annotated[int, Parameter(validator=Positive)] = 32,
+    learned: bool = True,
     threads: Annotated[int, Parameter(validator=Positive)] = 1,
     seed: int = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -56,6 +57,8 @@ def bench_cooling(
         Weeks of the year, evenly spread; 52 is the year in one run, all but its first day.
     candidates
         Constants that the search by the hour tries.
+    learned
+        Compare with what this run would have to learn first, too: the MPC and the best set-points by the hour.
     threads
         Runs at a time, each with an EnergyPlus process of its own.
     seed
@@ -76,22 +79,28 @@ def bench_cooling(
         env = make_env(TASK, seed=seed, days=EPISODE_DAYS)
         stack.callback(env.close)
         spec = agent_spec(env)
-        task = bar.add_task("bench cooling", total=candidates + 1, note="learning the plant")
-        model = identify(record(env, spec, episodes=LEARNED_DAYS // EPISODE_DAYS, seed=seed))
-        bar.advance(task)
-        hourly = search_hourly(
-            env,
-            count=candidates,
-            seeds=range(seed, seed + SEARCHED_EPISODES),
-            seed=seed,
-            done=lambda: bar.advance(task),
-        )
-        makers: dict[str, Maker] = {
-            TRIM_RESPOND: TrimRespond,
-            FIXED: lambda: Constant(FIXED_SET_POINTS),
-            HOURLY: lambda: hourly,
-            MPC: lambda: LinearMpc(spec, model),
-        }
+        makers: dict[str, Maker] = {TRIM_RESPOND: TrimRespond, FIXED: lambda: Constant(FIXED_SET_POINTS)}
+        told: dict[str, Any] = {}
+        if learned:
+            task = bar.add_task("bench cooling", total=candidates + 1, note="learning the plant")
+            model = identify(record(env, spec, episodes=LEARNED_DAYS // EPISODE_DAYS, seed=seed))
+            bar.advance(task)
+            hourly = search_hourly(
+                env,
+                count=candidates,
+                seeds=range(seed, seed + SEARCHED_EPISODES),
+                seed=seed,
+                done=lambda: bar.advance(task),
+            )
+            makers |= {HOURLY: lambda: hourly, MPC: lambda: LinearMpc(spec, model)}
+            told = {
+                "model": {
+                    "days": LEARNED_DAYS,
+                    "inlet_high_error_k": round(model.inlet.high_error, 3),
+                    "power_error_kw": [round(power.error_kw, 3) for power in model.power],
+                },
+                "by_the_hour": hourly.set_points.round(2).tolist(),
+            }
         makers |= {str(path): _bundled(stack, path, spec) for path in agent}
         task = bar.add_task("bench cooling", total=len(cities) * len(makers), note="comparing")
         with ThreadPoolExecutor(threads) as pool:
@@ -109,12 +118,7 @@ def bench_cooling(
             "task": TASK,
             "weeks": weeks,
             "seed": seed,
-            "model": {
-                "days": LEARNED_DAYS,
-                "inlet_high_error_k": round(model.inlet.high_error, 3),
-                "power_error_kw": [round(power.error_kw, 3) for power in model.power],
-            },
-            "by_the_hour": hourly.set_points.round(2).tolist(),
+            **told,
             "rows": [_row(city, name, run, runs[city, TRIM_RESPOND]) for (city, name), run in runs.items()],
         },
         as_json=json,

@@ -34,7 +34,7 @@ def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None
     from robot_wm.training.random_actions import RandomActions
     from robot_wm.training.updates import ReplayedUpdates, Spent
 
-    each_s, settings = seconds / 10, config.settings
+    each_s, idle_s, settings = seconds / 10, min(_IDLE_S, seconds / 2), config.settings
     alone = config.model_copy(update={"actor": "inline", "collectors": 1, "ray_address": None, "processes": 0})
     trainer = Trainer(alone)
     with ExitStack() as undo:
@@ -69,8 +69,8 @@ def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None
         encode_s = _mean_s(lambda: wire.put(answer), each_s) / ROUNDS
         stored = wire.put(answer)
         decode_s = _mean_s(lambda: wire.get(stored), each_s) / ROUNDS
-        cluster_cores = wire.idle_cores(_IDLE_S)
-        call_s, with_one_cores = wire.call_s(answer, each_s, _IDLE_S)
+        cluster_cores = wire.idle_cores(idle_s)
+        call_s, with_one_cores = wire.call_s(answer, each_s, idle_s)
         round_bytes = wire.size(answer) / ROUNDS
     return Parts(
         envs=config.envs,

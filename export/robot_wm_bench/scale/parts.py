@@ -50,7 +50,7 @@ def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None
         )
         stepper = Stepper(pool, actor)
         # More than a window of every stream.
-        rounds = [stepper.step(policy="0", random=False) for _ in range(max(ROUNDS, 4 * settings.batch_length))]
+        rounds = [stepper.step(policy="0", random=False) for _ in range(max(ROUNDS, settings.batch_length + 2))]
         round_s = _mean_s(lambda: stepper.step(policy="0", random=False), each_s)  # a reset now and then is part of it
         acts = cycle(rounds)
         act_s = _mean_s(lambda: actor.act((last := next(acts)).obs, last.is_first), each_s)

@@ -49,11 +49,13 @@ def _measured(axis: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _hosts(axis: Axes, projected: Sequence[Mapping[str, Any]]) -> None:
     runs = list(dict.fromkeys((row["train_ratio"], row["ranks"]) for row in projected))
-    for (ratio, ranks), style in zip(runs, "-" * len(runs), strict=True):
+    for number, (ratio, ranks) in enumerate(runs):
         points = [row for row in projected if (row["train_ratio"], row["ranks"]) == (ratio, ranks)]
         hosts, rates = [row["hosts"] for row in points], [row["env_steps_per_s"] for row in points]
-        axis.plot(hosts, rates, style, color="k", lw=0.7)
-        axis.annotate(f"ratio {ratio:g}, {ranks} GPU", (hosts[0], rates[0]), fontsize=7, va="bottom")
+        axis.plot(hosts, rates, color="k", lw=0.7)
+        # At the end, where the curves are apart; every other one below its curve.
+        side = ("bottom", "top")[number % 2]
+        axis.annotate(f"ratio {ratio:g}, {ranks} GPU", (hosts[-1], rates[-1]), fontsize=7, ha="right", va=side)
     for wall in dict.fromkeys(row["wall"] for row in projected):
         points = [row for row in projected if row["wall"] == wall]
         axis.plot(

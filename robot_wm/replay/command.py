@@ -273,7 +273,8 @@ def export(
     folder: Path,
     /,
     *,
-    format: Literal["npz", "parquet"] = "npz",
+    format: Literal["npz", "parquet", "lerobot"] = "npz",
+    video: Literal["exact", "small"] = "exact",
     version: str | None = None,
     skip_damaged: SkipDamaged = False,
     json: Json = False,
@@ -285,7 +286,9 @@ def export(
     folder
         Folder to make; must not exist.
     format
-        npz (a NumPy archive per episode) or parquet (a row per step).
+        npz (a NumPy archive per episode), parquet (a row per step) or lerobot (a LeRobot dataset, format v3.0).
+    video
+        How a LeRobot dataset holds a camera's pictures: exact (bit for bit, for learners) or small (browsers play it).
     version
         Number or tag of a version; the newest if not given.
     skip_damaged
@@ -296,7 +299,7 @@ def export(
     from robot_wm.replay.export import export as write
 
     store = _open(path, version)
-    result = write(store, folder, form=format, skip_damaged=skip_damaged)
+    result = write(store, folder, form=format, video=video, skip_damaged=skip_damaged)
     body = {"folder": str(folder), "format": format, "version": store.version}
     body |= {"episodes": result.episodes, "steps": result.steps, "damaged": _tell(result.skipped)}
     emit(body, as_json=json, title="replay")

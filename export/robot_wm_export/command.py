@@ -45,6 +45,7 @@ def export(
     rollout_ticks: Annotated[int, Parameter(validator=Number(gte=256, lte=65536))] = 256,
     max_gap: Annotated[float, Parameter(validator=Number(gt=0))] = 0.1,
     allow: Annotated[bool, Parameter(negative="")] = False,
+    license: str | None = None,
     seed: Seed = 0,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -96,12 +97,15 @@ def export(
         as a share, or anything else that is not as the model says. One that was never audited is not refused.
     allow
         Write it all the same; its manifest says what was found.
+    license
+        Identifier of the license that the agent is given away under, such as apache-2.0, for its card [none].
     seed
         Seeds the task and the noise of the recordings, and where the episodes start that a planner's worth is told by.
     json
         Print the result as one JSON object.
     """
     from robot_wm.inspect.verdict import known_audit, require_real
+    from robot_wm.model_card import require_license
     from robot_wm.runtime.bundle_writer import check_target
     from robot_wm.runtime.signature import load_private_key
     from robot_wm.training.checkpoint import load_agent
@@ -112,6 +116,7 @@ def export(
     check_target(out)
     if sign is not None:
         load_private_key(sign)  # a bad key is told before the work, not after
+    licensed = {} if license is None else {"license": require_license(license)}
     precisions = parse_precisions(precision) if precision is not None else ()
     if calibration is not None and "int8" not in precisions:
         raise UserError("--calibration: only int8 is calibrated; add --precision int8")
@@ -135,7 +140,7 @@ def export(
             loaded.agent,
             spec,
             rollout,
-            loaded.lineage | {"bundle_version": bundle_version, "reality": audited},
+            loaded.lineage | {"bundle_version": bundle_version, "reality": audited} | licensed,
             out,
             sign,
             make_zip=make_zip,

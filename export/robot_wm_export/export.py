@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robot_wm.learning.agent import Agent
+from robot_wm.model_card import model_card
 from robot_wm.runtime.bundle_writer import check_target, write_bundle, write_zip
 from robot_wm.runtime.manifest import POLICY, POLICY_OF, POLICY_OP17, Manifest, json_lineage
 from robot_wm.runtime.monitor import MonitorSection
@@ -113,6 +114,7 @@ def export_agent(
         lineage=lineage_checked,
         sign_key=key,
         monitor=watched,
+        card=model_card,
     )
 
     def write_with(target: Path, planned: PlannerExport) -> Manifest:

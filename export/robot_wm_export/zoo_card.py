@@ -7,17 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.evaluation.eval_command import evaluate_bundle
 from robot_wm.evaluation.seeds import UNSEEN_SEED
 from robot_wm.figures import robot_minutes
+from robot_wm.model_card import environment
 from robot_wm.tasks import GYM_PREFIX, backend_name, known_tasks
 from robot_wm.training.checkpoint import LoadedAgent
 from robot_wm.zoo.catalog import BUNDLE, CARD, CURVE, PAGE, PICTURE, Card, Evaluation
-from robot_wm.zoo.command import falls_text, return_text
 from robot_wm_export.report import draw_learning_curve
 from robot_wm_export.zoo_curve import read_curve
 from robot_wm_export.zoo_origin import command_line
@@ -91,18 +90,8 @@ def _knows_falls(evaluations: Mapping[str, Evaluation]) -> bool:
 
 def page(card: Card) -> str:
     """The text of card.md."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("robot_wm_export"), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    return environment.get_template("zoo_card.md.j2").render(
-        card=card,
-        description=known_tasks().get(card.task, ""),
-        figures=list(dict.fromkeys(name for result in card.evaluations.values() for name in result.figures)),
-        knows_success=any(result.success_rate is not None for result in card.evaluations.values()),
-        knows_falls=_knows_falls(card.evaluations),
-        return_text=return_text,
-        falls_text=falls_text,
-    )
+    template = environment("robot_wm_export").get_template("zoo_card.md.j2")
+    return template.render(card=card, description=known_tasks().get(card.task, ""))
 
 
 def _figure(name: str, pictures: Sequence[NDArray[np.uint8]], curve: Path) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +14,7 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.archive import write_archive
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.graph_tensors import Draw, NoiseTensor, StateTensor, TensorSpec
-from robot_wm.runtime.manifest import MANIFEST, PARITY, SIGNATURE, FileEntry, Lineage, Manifest
+from robot_wm.runtime.manifest import MANIFEST, MODEL_CARD, PARITY, SIGNATURE, FileEntry, Lineage, Manifest
 from robot_wm.runtime.monitor import MonitorSection
 from robot_wm.runtime.parity_recording import Recording, write_recording
 from robot_wm.runtime.parity_section import Parity
@@ -56,11 +56,13 @@ def write_bundle(
     monitor: MonitorSection | None = None,
     planner: Planner | None = None,
     plans: PlanRecording | None = None,
+    card: Callable[[Manifest], str] | None = None,
 ) -> Manifest:
     """Write the folder ``out`` (``*.rwm``) and return its manifest.
 
-    ``graphs`` are the ONNX files by name, among them that of a ``planner``, whose recording is ``plans``. The bundle is
-    opened and checked like any other before ``out`` appears.
+    ``graphs`` are the ONNX files by name, among them that of a ``planner``, whose recording is ``plans``. ``card``
+    makes the card for people of a manifest that lists everything else. The bundle is opened and checked like any other
+    before ``out`` appears.
     Raises UserError if ``out`` is there already, or comes into being meanwhile.
     """
     check_target(out)
@@ -87,6 +89,10 @@ def write_bundle(
             parity=parity,
             lineage=lineage,
         )
+        if card is not None:
+            (folder / MODEL_CARD).write_text(card(manifest), encoding="utf-8")
+            files = manifest.files | {MODEL_CARD: _entry(folder / MODEL_CARD)}
+            manifest = manifest.model_copy(update={"files": dict(sorted(files.items()))})
         raw = manifest.to_json()
         (folder / MANIFEST).write_bytes(raw)
         if sign_key is not None:

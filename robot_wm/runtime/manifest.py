@@ -29,6 +29,7 @@ from robot_wm.spec import AgentSpec
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
 PARITY = "parity.npz"
+MODEL_CARD = "README.md"  # for people; listed like any other file, so that it is signed
 POLICY_OP17 = "policy.op17.onnx"  # opset 17: what TensorRT 8.6 can parse
 POLICY = "policy.onnx"  # the newest opset
 

@@ -13,7 +13,7 @@ import torch
 from robot_wm.errors import UserError
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.bundle_writer import write_zip
-from robot_wm.runtime.manifest import MANIFEST, PARITY, POLICY, POLICY_OP17, SIGNATURE
+from robot_wm.runtime.manifest import MANIFEST, MODEL_CARD, PARITY, POLICY, POLICY_OP17, SIGNATURE
 from robot_wm.runtime.onnx_engine import OnnxEngine
 from robot_wm.runtime.parity import check_parity
 from robot_wm.runtime.parity_recording import write_recording
@@ -22,7 +22,7 @@ from robot_wm_export.export import export_agent, summary
 
 
 def test_what_an_export_holds(exported, proprio):
-    assert {path.name for path in exported.path.iterdir()} == {MANIFEST, PARITY, POLICY, POLICY_OP17}
+    assert {path.name for path in exported.path.iterdir()} == {MANIFEST, MODEL_CARD, PARITY, POLICY, POLICY_OP17}
     manifest = json.loads((exported.path / MANIFEST).read_text())
     assert manifest["schema_version"] == 2
     assert manifest["kind"] == "dreamer"
@@ -70,7 +70,7 @@ def test_signed_zipped_and_the_same_each_time(proprio, exported, tmp_path):
         with Bundle.open(path, public) as bundle:
             assert bundle.signature_checked
     with zipfile.ZipFile(reports[0].zip_path) as archive:
-        assert archive.namelist() == [MANIFEST, SIGNATURE, PARITY, POLICY_OP17]
+        assert archive.namelist() == [MANIFEST, SIGNATURE, MODEL_CARD, PARITY, POLICY_OP17]
         assert archive.testzip() is None
     with pytest.raises(UserError, match="not signed"):
         Bundle.open(exported.path, public)

@@ -40,7 +40,7 @@ def bundle(coarse) -> Bundle:
 
 def test_the_bundle_holds_each_graph_and_what_it_showed(coarse, bundle):
     manifest = bundle.manifest
-    assert set(manifest.files) == {POLICY_OP17, "policy.fp16.onnx", "policy.int8.onnx", "parity.npz"}
+    assert set(manifest.files) == {POLICY_OP17, "policy.fp16.onnx", "policy.int8.onnx", "parity.npz", "README.md"}
     assert manifest.files["policy.fp16.onnx"].size_bytes < manifest.files[POLICY_OP17].size_bytes
     for precision, entry in manifest.parity.precisions.items():
         result = entry.result

@@ -89,7 +89,7 @@ def test_weights_are_those_of_the_run_rounded_to_half_precision(pole_zoo, pole_r
 def test_the_bundle_is_signed_and_made_of_the_stored_weights(pole_zoo):
     agent = load_agent(pole_zoo.folder("pole")).agent
     with Bundle.open(pole_zoo.bundle("pole"), pole_zoo.public_key) as opened:
-        assert set(opened.manifest.files) == {POLICY_OP17, "parity.npz"}
+        assert set(opened.manifest.files) == {POLICY_OP17, "parity.npz", "README.md"}
         assert opened.manifest.lineage.steps == 600
         assert opened.manifest.lineage.model_extra["checkpoint"] == "step_000000600"
         recording = opened.recording()

@@ -14,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from robot_wm.model_card import model_card
 from robot_wm.runtime.bundle_writer import write_bundle
 from robot_wm.runtime.graph_tensors import StateTensor, TensorSpec
 from robot_wm.runtime.manifest import POLICY_OP17, json_lineage
@@ -62,6 +63,7 @@ def write_plan_bundle(out: Path, plan: Plan, spec: AgentSpec) -> None:
         recording=Recording(inputs=inputs, outputs=recorded),
         parity=Parity(ticks=_LEAST_TICKS, results={}),
         lineage=json_lineage({}),
+        card=model_card,
     )
 
 

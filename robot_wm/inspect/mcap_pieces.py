@@ -31,7 +31,7 @@ class McapPieces:
         self.path = path
         self.damage: list[str] = []  # what could not be read, in words, as far as it was gone through
         self.info, self.spec = _head(path)
-        self._log = TickLog(self.spec)
+        self._log = TickLog(self.spec, form=self.info.format)
         self._topics: dict[int, str] = {}
         self._last: tuple[int, int] | None = None  # mode and faults of the latest tick
 

@@ -81,7 +81,7 @@ def read_recording(path: Path, *, skip_damaged: bool = False) -> TickRecording:
             " (`mcap filter` keeps it with --include-metadata)"
         )
     info, spec = RecordingInfo.checked(content.metadata, origin=str(path))
-    log = TickLog(spec)
+    log = TickLog(spec, form=info.format)
     _require_topics([TICK_TOPIC, *(topic.name for topic in log.image_topics.values())], content, path)
     # In their order, which a tool that sorts by time may have changed: the system clock can go back.
     tick_messages = sorted(_once(content, TICK_TOPIC), key=lambda message: message.sequence)

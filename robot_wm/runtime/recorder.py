@@ -39,6 +39,7 @@ from robot_wm.runtime.tick_log import (
     Recorder,
     RecordingInfo,
     TickLog,
+    info_message,
     log_message,
 )
 
@@ -111,7 +112,7 @@ class TickRecorder:
         self.written = 0  # ticks that are in the file
         self.error = ""  # or why the recording ended
         self._news: deque[str] = deque(maxlen=_NEWS)
-        self._topics = [log.tick_topic, log.log_topic, *log.image_topics.values()]
+        self._topics = [log.tick_topic, log.log_topic, *log.image_topics.values(), log.info_topic]
         self.beside = MessageQueue(_QUEUE_BYTES, first_topic=len(self._topics))
         self._plans = PlanLog(self.beside)
         self._make_room()
@@ -156,7 +157,9 @@ class TickRecorder:
     def _begin(self, words: str, now_ns: int) -> None:
         """Write the topics' types now, with a first message: whatever is left of the file later can be read."""
         try:
-            self._file.add(1, log_message(now_ns, INFO, words), sequence=0, log_ns=now_ns, publish_ns=now_ns)
+            info = info_message(self._spec, bundle_sha256=self._bundle_sha256, stamp_ns=now_ns)
+            for topic, message in ((1, log_message(now_ns, INFO, words)), (len(self._topics) - 1, info)):
+                self._file.add(topic, message, sequence=0, log_ns=now_ns, publish_ns=now_ns)
             self._file.flush()
         except OSError:
             self._file.discard()

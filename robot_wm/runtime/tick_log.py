@@ -3,7 +3,8 @@
 =============================  ====================================  ==================================================
 topic                          type                                  content
 =============================  ====================================  ==================================================
-``/agent/tick``                ``robot_wm_msgs/msg/Tick<hash>``      everything of one tick but its images
+``/agent/tick``                ``robot_wm_msgs/msg/Tick``            everything of one tick but its images
+``/agent/info``                ``robot_wm_msgs/msg/Info``            once in each file: what a tick's numbers are called
 ``/agent/image/<field>``       ``sensor_msgs/msg/Image``             one camera field; same stamp and sequence number
 ``/agent/log``                 ``rcl_interfaces/msg/Log``            in words: changes of mode and of faults
 ``/agent/plan``                ``robot_wm_msgs/msg/Plan``            of one tick: what the planner had to do with it,
@@ -11,13 +12,16 @@ topic                          type                                  content
 any other                      its own                               what was asked to be recorded beside, as it came
 =============================  ====================================  ==================================================
 
-``Tick<hash>`` is made for one AgentSpec and named by the first digits of its hash, so that one name never means two
-layouts; its definition is in the file, so that no reader needs it installed. Vectors are in
-``observation.<field>``, raw and in SI units. A ``last_action`` field is not stored: it is the ``command`` of the tick
-before. A field that was missing or of a wrong shape reads NaN, an image that was missing has no message.
+These types are the same for all agents, so that one layout of a viewer serves them all; their definitions are in the
+file, so that no reader needs them installed. A tick's vectors are in ``observation``, each with its field's name, raw
+and in SI units. A ``last_action`` field is not stored: it is the ``command`` of the tick before. A field that was
+missing or of a wrong shape reads NaN, an image that was missing has no message.
 
 A message's log time is when its sample arrived, its publish time when the command went out (both the system clock),
 its sequence number counts the recorded ticks from 0; the header's stamp is the sample's own.
+
+Format 1, which older recordings have, differs in the tick alone: its type was made for one AgentSpec and named by its
+hash, with arrays of fixed length in place of sequences.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from __future__ import annotations
 import json
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Literal
@@ -40,7 +44,9 @@ from robot_wm.spec import AgentSpec, ObservationField, Source
 
 PROFILE, SCHEMA_ENCODING, MESSAGE_ENCODING = "ros2", "ros2msg", "cdr"
 METADATA = "robot_wm"  # name of the metadata record
-TICK_TOPIC, IMAGE_TOPICS, LOG_TOPIC, PLAN_TOPIC = "/agent/tick", "/agent/image/", "/agent/log", "/agent/plan"
+TICK_TOPIC, INFO_TOPIC, LOG_TOPIC, PLAN_TOPIC = "/agent/tick", "/agent/info", "/agent/log", "/agent/plan"
+IMAGE_TOPICS = "/agent/image/"
+Format = Literal["1", "2"]
 
 # Their places are the numbers in files: only ever append.
 MODES = (
@@ -103,18 +109,16 @@ class Topic:
 
 
 class TickLog:
-    """Topics and layouts of the recordings of one AgentSpec's agents."""
+    """Topics and layouts of the recordings of one AgentSpec's agents, as they are written, or as ``form`` had them."""
 
-    def __init__(self, spec: AgentSpec) -> None:
+    def __init__(self, spec: AgentSpec, *, form: Format = "2") -> None:
         stored = [field for field in spec.observations if field.source is not Source.LAST_ACTION]
         self.ros_names = ros_names(field.name for field in stored)  # field -> its name in messages and topics
         vectors = [field for field in stored if not field.is_image]
         self.vectors = {field.name: f"observation.{self.ros_names[field.name]}" for field in vectors}
-        self.tick = MessageLayout(_tick_members(spec, [(self.vectors[field.name], field.shape) for field in vectors]))
-        suffix = spec.content_hash()[:8].upper()
-        types = {f"robot_wm_msgs/Observation{suffix}": self._observation_text(vectors)} if vectors else {}
-        tick_text = _tick_text(spec, f"robot_wm_msgs/Observation{suffix} observation\n" if vectors else "")
-        self.tick_topic = Topic(TICK_TOPIC, f"robot_wm_msgs/msg/Tick{suffix}", joined(tick_text, types | HEADER_TYPES))
+        members = _tick_members if form == "2" else _tick_members_1
+        self.tick = MessageLayout(members(spec, [(field, self.vectors[field.name]) for field in vectors]))
+        self.tick_topic, self.info_topic = tick_topic(), info_topic()
         self.images: dict[str, MessageLayout] = {}
         self.image_topics: dict[str, Topic] = {}
         for field in stored:
@@ -124,14 +128,6 @@ class TickLog:
                 self.image_topics[field.name] = Topic(name, _IMAGE_TYPE, joined(_IMAGE, HEADER_TYPES))
         time = {"builtin_interfaces/Time": HEADER_TYPES["builtin_interfaces/Time"]}
         self.log_topic = Topic(LOG_TOPIC, _LOG_TYPE, joined(_LOG, time))
-
-    def _observation_text(self, vectors: Iterable[ObservationField]) -> str:
-        lines = []
-        for field in vectors:
-            of = f": {', '.join(field.labels)}" if field.labels else ""
-            comment = " ".join(f"{field.unit}{of}".split())
-            lines.append(f"float32[{field.shape[0]}] {self.ros_names[field.name]}  # {comment}\n")
-        return "".join(lines)
 
 
 def ros_names(names: Iterable[str]) -> dict[str, str]:
@@ -154,27 +150,89 @@ def ros_names(names: Iterable[str]) -> dict[str, str]:
     return {name: given[name] for name in wanted}
 
 
-def _tick_members(spec: AgentSpec, vectors: Iterable[tuple[str, tuple[int, ...]]]) -> list[Member]:
+def _tick_members(spec: AgentSpec, vectors: Sequence[tuple[ObservationField, str]]) -> list[Member]:
+    """Of ``Tick``, whose sequences are as long in every message of one agent: each member has its place all the same.
+
+    What is no number of a tick is a constant, with a colon in its name, which no field's has.
+    """
+    members = [*header("header"), *(Member(name, _NUMPY[kind]) for kind, name, _ in _NUMBERS)]
+    members.append(Member("observation:length", "<u4", constant=len(vectors)))
+    for field, name in vectors:
+        members += [*text(f"{name}:name", field.name), *_sequence(name, field.shape[0])]
+    return [*members, *_sequence("command", spec.action_dim), *_sequence("raw_action", spec.action_dim)]
+
+
+def _sequence(name: str, length: int) -> tuple[Member, Member]:
+    return Member(f"{name}:length", "<u4", constant=length), Member(name, "<f4", (length,))
+
+
+def _tick_members_1(spec: AgentSpec, vectors: Sequence[tuple[ObservationField, str]]) -> list[Member]:
+    """Of a ``Tick<hash>`` of format 1."""
     return [
         *header("header"),
         *(Member(name, _NUMPY[kind]) for kind, name, _ in _NUMBERS),
-        *(Member(name, "<f4", shape) for name, shape in vectors),
+        *(Member(name, "<f4", field.shape) for field, name in vectors),
         Member("command", "<f4", (spec.action_dim,)),
         Member("raw_action", "<f4", (spec.action_dim,)),
     ]
 
 
-def _tick_text(spec: AgentSpec, observation: str) -> str:
-    title = f"# One tick of a robot_wm agent: {spec.task} on {spec.robot}, AgentSpec {spec.content_hash()}."
-    lines = [" ".join(title.split()), "std_msgs/Header header  # stamp: of the sample"]
+def tick_topic() -> Topic:
+    """That of the ticks, with its message's definition."""
+    lines = [f"# One tick of a robot_wm agent; what its numbers are called is told once, in {INFO_TOPIC}."]
+    lines.append("std_msgs/Header header  # stamp: of the sample")
     for kind, name, meaning in _NUMBERS:
         prefix = "FAULT_" if name == "fault_bits" else ""
         lines += [f"{kind} {prefix}{key}={value}" for key, value in _CONSTANTS.get(name, ())]
         lines.append(f"{kind} {name}  # {meaning}")
-    joints = " ".join(f"{spec.action.unit}: {', '.join(spec.action.joints)}".split())
-    commands = f"float32[{spec.action_dim}] command  # {joints}; as executed\n"
-    asked = f"float32[{spec.action_dim}] raw_action  # model units; as the policy asked for it\n"
-    return "\n".join(lines) + "\n" + observation + commands + asked
+    lines += [
+        "robot_wm_msgs/Field[] observation  # raw, SI units",
+        "float32[] command  # as executed, SI units",
+        "float32[] raw_action  # model units; as the policy asked for it",
+    ]
+    types = {"robot_wm_msgs/Field": "string name\nfloat32[] values\n"}
+    return Topic(TICK_TOPIC, "robot_wm_msgs/msg/Tick", joined("\n".join(lines) + "\n", types | HEADER_TYPES))
+
+
+def info_topic() -> Topic:
+    """That of what a tick's numbers are called, with its message's definition."""
+    lines = (
+        f"# What the numbers in {TICK_TOPIC} are: one message, at the beginning of each file.",
+        "std_msgs/Header header",
+        "string task",
+        "string robot",
+        "string spec_sha256  # of the AgentSpec",
+        "string bundle_sha256  # of its manifest",
+        "float64 control_rate_hz",
+        "string action_mode",
+        "string action_unit  # of command",
+        "string[] joints  # of command and raw_action, in order",
+        "robot_wm_msgs/FieldInfo[] observation  # in the order of a tick's",
+    )
+    types = {"robot_wm_msgs/FieldInfo": "string name\nstring unit\nstring[] elements  # may be none\n"}
+    return Topic(INFO_TOPIC, "robot_wm_msgs/msg/Info", joined("\n".join(lines) + "\n", types | HEADER_TYPES))
+
+
+def info_message(spec: AgentSpec, *, bundle_sha256: str, stamp_ns: int) -> bytes:
+    """A serialised ``Info`` of an agent."""
+    told = (("task", spec.task), ("robot", spec.robot), ("spec", spec.content_hash()), ("bundle", bundle_sha256))
+    action = spec.action
+    members = [*header("header"), *(member for name, value in told for member in text(name, value))]
+    members.append(Member("control_rate_hz", "<f8", constant=spec.control_rate_hz))
+    members += [*text("mode", action.mode), *text("unit", action.unit), *_texts("joints", action.joints)]
+    fields = [field for field in spec.observations if field.source is not Source.LAST_ACTION and not field.is_image]
+    members.append(Member("observation:length", "<u4", constant=len(fields)))
+    for n, field in enumerate(fields):
+        members += [*text(f"{n}:name", field.name), *text(f"{n}:unit", field.unit)]
+        members += _texts(f"{n}:elements", field.labels)
+    message = MessageLayout(members).empty(1)
+    message["header.stamp.sec"], message["header.stamp.nanosec"] = divmod(stamp_ns, 10**9)
+    return message.tobytes()
+
+
+def _texts(name: str, values: Sequence[str]) -> list[Member]:
+    each = [member for n, value in enumerate(values) for member in text(f"{name}:{n}", value)]
+    return [Member(f"{name}:length", "<u4", constant=len(values)), *each]
 
 
 def _image_members(field: ObservationField) -> list[Member]:
@@ -228,7 +286,7 @@ class RecordingInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    format: Literal["1"] = "1"
+    format: Format = "2"
     spec: str  # JSON
     spec_hash: str
     bundle_sha256: str

@@ -77,7 +77,9 @@ def test_three_readers_get_every_tick_as_it_was(tmp_path, seeing):
         ticks = [(at, tick) for topic, at, tick in messages if topic == "/agent/tick"]
         cameras = [image for topic, _, image in messages if topic == "/agent/image/camera"]
         depths = [image for topic, _, image in messages if topic == "/agent/image/depth"]
-        assert len(messages) == 60 * 3 + 2  # and that the recording begins, and that the agent is active
+        assert len(messages) == 60 * 3 + 3  # that the recording begins, and of whom, and that the agent is active
+        (about,) = [message for topic, _, message in messages if topic == "/agent/info"]
+        assert [field.name for field in about.observation] == ["joint_position", "gyro", "Tool__Pose"]
         for k, ((at, tick), camera, depth) in enumerate(zip(ticks, cameras, depths, strict=True)):
             observation, command = make_tick(seeing, k)
             stamp_ns = BEGIN_NS + k * PERIOD_NS
@@ -86,12 +88,11 @@ def test_three_readers_get_every_tick_as_it_was(tmp_path, seeing):
             assert (tick.tick, tick.value, tick.surprise) == (k + 1, command.value, command.surprise)
             assert (tick.observe_ns, tick.infer_ns, tick.total_ns) == (5000 + k, 97_001, 123_456)
             assert (tick.mode, bool(tick.damp), tick.fault_bits) == (2, False, 0)
+            assert [field.name for field in tick.observation] == ["joint_position", "gyro", "Tool__Pose"]
             for value, expected in (
                 (tick.command, command.command),
                 (tick.raw_action, command.raw_action),
-                (tick.observation.joint_position, observation["joint_position"]),
-                (tick.observation.gyro, observation["gyro"]),
-                (tick.observation.tool_pose, observation["Tool__Pose"]),
+                *((field.values, observation[field.name]) for field in tick.observation),
             ):
                 np.testing.assert_array_equal(np.float32(value), expected)
             for image, name, encoding, frame in ((camera, "Camera", "rgb8", "head"), (depth, "depth", "mono8", "")):

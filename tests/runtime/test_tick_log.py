@@ -17,7 +17,7 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.cdr import Member, MessageLayout, text
 from robot_wm.runtime.faults import Fault
 from robot_wm.runtime.modes import Mode
-from robot_wm.runtime.tick_log import MODES, RecordingInfo, TickLog, log_message, ros_names
+from robot_wm.runtime.tick_log import MODES, RecordingInfo, TickLog, info_message, log_message, ros_names
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 
 NAMES = st.one_of(
@@ -73,6 +73,8 @@ def filled(layout: MessageLayout, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     message = layout.empty(1)
     for name in message.dtype.names:
+        if ":" in name:  # a constant, which may be zero
+            continue
         column = message[name]
         if column.dtype.kind == "f":
             column[...] = rng.normal(size=column.shape)
@@ -83,7 +85,12 @@ def filled(layout: MessageLayout, seed: int) -> np.ndarray:
     return message
 
 
-def get(decoded: object, path: str) -> object:
+def get(decoded: object, path: str, log: TickLog) -> object:
+    """A member of a decoded message; a vector of a tick is found by its field's name."""
+    for name, member in log.vectors.items():
+        if path == member:
+            (found,) = [field.values for field in decoded.observation if field.name == name]
+            return found
     for part in path.split("."):
         decoded = getattr(decoded, part)
     return decoded
@@ -112,9 +119,9 @@ def test_two_other_decoders_read_what_was_written(spec, seed):
         assert again == raw  # alignment and padding are the encoding's own
         for decoded in (by_rosbags, mcap_ros2_decoded(topic.definition, topic.type_name, raw)):
             for member in message.dtype.names[1:]:
-                if member.endswith(".length"):
+                if ":" in member or member.endswith(".length"):
                     continue
-                value, expected = get(decoded, member), message[member][0]
+                value, expected = get(decoded, member, log), message[member][0]
                 if isinstance(expected, bytes):
                     assert value == expected.decode()
                 elif isinstance(value, bytes):  # mcap_ros2 gives an image's data so
@@ -147,29 +154,68 @@ def test_a_layout_by_hand():
             layout.read([broken])
 
 
+TICK = """\
+std_msgs/Header header
+uint64 tick
+int64 receipt_ns
+int64 publish_ns
+int64 observe_ns
+int64 infer_ns
+int64 total_ns
+float64 value
+float64 surprise
+uint32 fault_bits
+uint8 mode
+bool damp
+robot_wm_msgs/Field[] observation
+float32[] command
+float32[] raw_action
+MSG: robot_wm_msgs/Field
+string name
+float32[] values
+MSG: std_msgs/Header
+builtin_interfaces/Time stamp
+string frame_id
+MSG: builtin_interfaces/Time
+int32 sec
+uint32 nanosec"""
+INFO = """\
+std_msgs/Header header
+string task
+string robot
+string spec_sha256
+string bundle_sha256
+float64 control_rate_hz
+string action_mode
+string action_unit
+string[] joints
+robot_wm_msgs/FieldInfo[] observation
+MSG: robot_wm_msgs/FieldInfo
+string name
+string unit
+string[] elements
+MSG: std_msgs/Header
+builtin_interfaces/Time stamp
+string frame_id
+MSG: builtin_interfaces/Time
+int32 sec
+uint32 nanosec"""
+
+
+def members_of(definition: str) -> str:
+    """A definition without comments, constants and rules between its types."""
+    lines = [line.split("#")[0].strip() for line in definition.splitlines()]
+    return "\n".join(line for line in lines if line and "=" not in line)
+
+
 def test_the_format_of_a_tick_stays(make_spec):
     """Recordings live long: whatever changes here needs another ``RecordingInfo.format``."""
     log = TickLog(make_spec())
-    definition = log.tick_topic.definition
-    fields = [line.split("#")[0].strip() for line in definition.split("=" * 80)[0].splitlines()]
-    assert [line for line in fields if line and "=" not in line] == [
-        "std_msgs/Header header",
-        "uint64 tick",
-        "int64 receipt_ns",
-        "int64 publish_ns",
-        "int64 observe_ns",
-        "int64 infer_ns",
-        "int64 total_ns",
-        "float64 value",
-        "float64 surprise",
-        "uint32 fault_bits",
-        "uint8 mode",
-        "bool damp",
-        f"robot_wm_msgs/Observation{make_spec().content_hash()[:8].upper()} observation",
-        "float32[2] command",
-        "float32[2] raw_action",
-    ]
-    assert {line for line in fields if line.startswith("uint8") and "=" in line} == {
+    assert (log.tick_topic.type_name, log.info_topic.type_name) == ("robot_wm_msgs/msg/Tick", "robot_wm_msgs/msg/Info")
+    assert members_of(log.tick_topic.definition) == TICK
+    assert members_of(log.info_topic.definition) == INFO
+    modes = [line.split("#")[0].strip() for line in log.tick_topic.definition.splitlines()]
+    assert {line for line in modes if line.startswith("uint8") and "=" in line} == {
         "uint8 INACTIVE=0",
         "uint8 SOFT_START=1",
         "uint8 ACTIVE=2",
@@ -179,8 +225,17 @@ def test_the_format_of_a_tick_stays(make_spec):
         "uint8 GO_TO_START=6",  # came later, at the end: what older versions wrote keeps its meaning
         "uint8 CROUCH=7",
     }
-    assert "float32[2] joint_position  # rad: shoulder, elbow\nfloat32[3] gyro  # rad/s\n" in definition
-    assert "last_action" not in definition  # it is the command of the tick before
+    assert set(log.vectors) == {"joint_position", "gyro"}  # last_action is the command of the tick before
+    places = {name: log.tick.dtype.fields[name][1] - 4 for name in log.tick.dtype.names}
+    assert (places["tick"], places["damp"]) == (16, 85)
+    # The sequence's length, then of each field its name, its length and its values.
+    assert (places["observation:length"], places["observation.joint_position:name"]) == (88, 96)
+    assert (places["observation.joint_position"], places["observation.gyro"]) == (116, 140)
+    assert (places["command"], places["raw_action"], log.tick.dtype.itemsize - 4) == (156, 168, 176)
+
+
+def test_the_format_of_older_recordings_stays(make_spec):
+    log = TickLog(make_spec(), form="1")
     places = {name: log.tick.dtype.fields[name][1] - 4 for name in log.tick.dtype.names}
     assert (places["tick"], places["damp"], places["observation.joint_position"], places["observation.gyro"]) == (
         16,
@@ -220,11 +275,31 @@ def test_names_that_fall_together_are_numbered():
     }
 
 
-def test_specs_that_differ_name_other_types(make_spec):
-    """Else a reader of two recordings would take one's layout for the other's."""
-    one, other = TickLog(make_spec()), TickLog(make_spec(robot="other"))
-    assert one.tick_topic.type_name != other.tick_topic.type_name
-    assert re.fullmatch(r"robot_wm_msgs/msg/Tick[0-9A-F]{8}", one.tick_topic.type_name)
+@settings(max_examples=20)
+@given(specs(), specs(), st.integers(0, 2**32))
+def test_all_agents_have_the_same_types(one, other, seed):
+    """Else no two agents could share a viewer's layout. What a tick's numbers are called is a message of its own."""
+    here, there = TickLog(one), TickLog(other)
+    assert (here.tick_topic, here.info_topic) == (there.tick_topic, there.info_topic)
+    store = get_typestore(Stores.EMPTY)
+    store.register(get_types_from_msg(here.tick_topic.definition, here.tick_topic.type_name))
+    for log in (here, there):  # by one reader's one type
+        message = filled(log.tick, seed)
+        decoded = store.deserialize_cdr(message.tobytes(), log.tick_topic.type_name)
+        np.testing.assert_array_equal(decoded.command, message["command"][0])
+    raw = info_message(one, bundle_sha256="b" * 64, stamp_ns=5_000_000_007)
+    topic = here.info_topic
+    by_rosbags, again = rosbags_decoded(topic.definition, topic.type_name, raw)
+    assert again == raw
+    for told in (by_rosbags, mcap_ros2_decoded(topic.definition, topic.type_name, raw)):
+        assert (told.header.stamp.sec, told.header.stamp.nanosec) == (5, 7)
+        assert (told.task, told.robot, told.spec_sha256) == (one.task, one.robot, one.content_hash())
+        assert (told.bundle_sha256, told.control_rate_hz) == ("b" * 64, 50)
+        assert (told.action_mode, told.action_unit, list(told.joints)) == ("position", "rad", list(one.action.joints))
+        vectors = [field for field in one.observations if not field.is_image]
+        assert [(field.name, field.unit, tuple(field.elements)) for field in told.observation] == [
+            (field.name, field.unit, field.labels) for field in vectors
+        ]
 
 
 def test_what_a_recording_says_of_itself_is_checked(make_spec):
@@ -235,7 +310,7 @@ def test_what_a_recording_says_of_itself_is_checked(make_spec):
     assert read == spec
     assert (info.bundle_sha256, info.robot, info.task) == ("b" * 64, "arm", "arm_reach")
     for change, message in (
-        ({"format": "2"}, r"x\.mcap: format: .*'2'"),
+        ({"format": "3"}, r"x\.mcap: format: .*'3'"),
         ({"spec": metadata["spec"].replace('"kp": []', '"kp": [1, 1]')}, r"x\.mcap: spec_hash is "),
         ({"spec": "{"}, r"x\.mcap: spec: "),
     ):

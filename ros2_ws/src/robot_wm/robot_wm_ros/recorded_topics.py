@@ -11,7 +11,7 @@ from rclpy.subscription import Subscription
 
 from robot_wm.errors import UserError
 from robot_wm.runtime.message_queue import MessageQueue
-from robot_wm.runtime.tick_log import IMAGE_TOPICS, LOG_TOPIC, PLAN_TOPIC, TICK_TOPIC, Topic
+from robot_wm.runtime.tick_log import IMAGE_TOPICS, INFO_TOPIC, LOG_TOPIC, PLAN_TOPIC, TICK_TOPIC, Topic
 from robot_wm_ros.message_definition import definition, message_class
 from robot_wm_ros.qos import BESIDE, LATCHED_BESIDE
 
@@ -33,7 +33,7 @@ class RecordedTopics:
             except Exception as error:  # rclpy has one for each rule
                 told = " ".join(str(error).split())
                 raise UserError(f"parameter record_topics: {name!r} is no topic's name: {told}") from None
-            if topic in (TICK_TOPIC, LOG_TOPIC, PLAN_TOPIC) or topic.startswith(IMAGE_TOPICS):
+            if topic in (TICK_TOPIC, INFO_TOPIC, LOG_TOPIC, PLAN_TOPIC) or topic.startswith(IMAGE_TOPICS):
                 raise UserError(f"parameter record_topics: {topic} is what the recording calls a topic of its own")
             if topic not in self._awaited:
                 self._awaited.append(topic)

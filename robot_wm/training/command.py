@@ -156,8 +156,10 @@ def train(
     from robot_wm.training.cluster.publisher import publishing
     from robot_wm.training.device import place
     from robot_wm.training.loop import Trainer
+    from robot_wm.training.trackers import require_installed
 
     config = run_config(flags)
+    require_installed(config.trackers)
     if backend is not None:
         config = config.model_copy(update={"task_options": config.task_options | {"backend": backend}})
     with process_group(place(config.device), captured=config.collectives == "captured") as ranks:

@@ -122,6 +122,10 @@ class RunSettings(BaseModel):
     )
 
     log_every_steps: PositiveInt = Field(default=1000, description="policy steps between two rows of scalars")
+    tracker: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = Field(
+        default=("tensorboard",),
+        description="where scalars and pictures go; TensorBoard's files are written in any case. May be given again",
+    )
     eval_every_steps: PositiveInt | None = Field(default=None, description="policy steps between evaluations [off]")
     eval_episodes: PositiveInt = Field(default=5, description="greedy episodes an evaluation")
     eval_episode_steps: PositiveInt = Field(
@@ -149,6 +153,11 @@ class RunSettings(BaseModel):
     def streams(self) -> int:
         """Environments of all collectors, each of which makes a stream of experience."""
         return self.envs * self.collectors
+
+    @property
+    def trackers(self) -> tuple[str, ...]:
+        """Those of ``tracker`` beside TensorBoard, each once."""
+        return tuple(dict.fromkeys(name for name in self.tracker if name != "tensorboard"))
 
     @property
     def sources(self) -> list[ReplaySource]:

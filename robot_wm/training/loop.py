@@ -153,7 +153,7 @@ class Trainer:
             if checkpoint.latest_path(self.run) != self._saves.newest:
                 raise UserError(f"{self.run}: another process has trained here meanwhile; start again with --resume")
             self._stop = undo.enter_context(StopRequest())
-            self._log = undo.enter_context(open_log(self.run, state.progress, self.ranks))
+            self._log = undo.enter_context(open_log(self.config, state.progress, self.ranks))
             self._source = self._collector()
             undo.callback(self._source.close)
             undo.callback(self.experience.close)

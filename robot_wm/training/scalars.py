@@ -1,9 +1,9 @@
-"""Scalars and pictures of a run: TensorBoard for people, `metrics.jsonl` for programs."""
+"""Scalars and pictures of a run: TensorBoard for people, `metrics.jsonl` for programs, trackers where asked for."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
+from robot_wm.training.trackers import Tracker
 
-if TYPE_CHECKING:  # it imports torch, and who reads a log need not have it
+if TYPE_CHECKING:  # they import torch, and who reads a log need not have it
     from robot_wm.learning.ranks import Ranks
+    from robot_wm.training.config import TrainConfig
 
 METRICS = "metrics.jsonl"
 
@@ -33,11 +35,21 @@ class Log(Protocol):
 
 
 class ScalarLog:
-    """Appends rows to ``<run>/metrics.jsonl`` and to the TensorBoard files in ``<run>/tensorboard``."""
+    """Appends rows to ``<run>/metrics.jsonl`` and to the TensorBoard files in ``<run>/tensorboard``.
+
+    ``trackers`` (`robot_wm.training.trackers`) hear the same, with ``config`` as the run's settings.
+    """
 
     silent = False
 
-    def __init__(self, run: Path, *, resume_step: int | None = None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        *,
+        resume_step: int | None = None,
+        trackers: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only a learner needs it
 
         run.mkdir(parents=True, exist_ok=True)
@@ -47,6 +59,8 @@ class ScalarLog:
             temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a", buffering=1)
         self._board = SummaryWriter(str(run / "tensorboard"), purge_step=resume_step)
+        resumed = resume_step is not None
+        self._trackers = [Tracker(name, run, config or {}, resumed=resumed) for name in trackers]
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One row of scalars at policy step ``step``."""
@@ -54,10 +68,14 @@ class ScalarLog:
         self._file.write(json.dumps(row) + "\n")
         for name, value in values.items():
             self._board.add_scalar(name, float(value), step)
+        for tracker in self._trackers:
+            tracker.scalars(step, values)
 
     def image(self, step: int, name: str, image: NDArray[np.uint8]) -> None:
-        """A picture [H, W, 3] for TensorBoard."""
+        """A picture [H, W, 3] for those who look."""
         self._board.add_image(name, image, step, dataformats="HWC")
+        for tracker in self._trackers:
+            tracker.image(step, name, image)
 
     def __enter__(self) -> ScalarLog:
         return self
@@ -67,6 +85,8 @@ class ScalarLog:
     ) -> None:
         self._file.close()
         self._board.close()
+        for tracker in self._trackers:
+            tracker.close()
 
 
 class NoLog:
@@ -82,12 +102,13 @@ class NoLog:
 
 
 @contextmanager
-def open_log(run: Path, progress: int, ranks: Ranks) -> Iterator[Log]:
+def open_log(config: TrainConfig, progress: int, ranks: Ranks) -> Iterator[Log]:
     """The log of a run that has come to policy step ``progress``; rank 0 writes it."""
     if ranks.rank:
         yield NoLog()
         return
-    with ScalarLog(run, resume_step=progress or None) as log:
+    told = config.model_dump(mode="json", exclude={"run_dir"})  # a path of this machine says nothing
+    with ScalarLog(config.folder, resume_step=progress or None, trackers=config.trackers, config=told) as log:
         yield log
 
 

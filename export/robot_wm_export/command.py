@@ -12,6 +12,7 @@ from cyclopts.validators import Number
 from robot_wm.console import emit, messages
 from robot_wm.errors import UserError
 from robot_wm.options import Seed, Which
+from robot_wm_export.leapp.command import export_leapp
 
 if TYPE_CHECKING:
     from robot_wm.runtime.planner_section import PlannerKind
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from robot_wm_export.planner.export import PlannerSettings
 
 app = cyclopts.App(name="export", help="Write a checkpoint's agent as a bundle that a robot can run and verify.")
+app.command(export_leapp, name="leapp")
 
 
 @app.default

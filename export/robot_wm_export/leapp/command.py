@@ -163,8 +163,7 @@ def _contract(package: LeappPackage, spec: Path | None, robot: str | None, rate:
     if spec is not None:
         return AgentSpec.load(spec)
     if robot is not None:
-        from robot_wm.firmware.catalog import load_robot
-
+        from robot_wm.firmware.loading import load_robot
         from robot_wm_export.leapp.derived import derived_spec
 
         return derived_spec(package, load_robot(robot), rate_hz=rate)

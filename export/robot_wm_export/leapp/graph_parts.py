@@ -70,7 +70,7 @@ class GraphParts:
         for node in graph.node:
             added = onnx.NodeProto()
             added.CopyFrom(node)
-            added.name = within + node.name
+            added.name = self._fresh(f"{name}/{node.name or node.op_type}")  # a stranger's may be empty, or there twice
             added.doc_string = ""  # exporters leave file names of their machine here
             del added.input[:], added.output[:], added.metadata_props[:]
             added.input.extend(map(renamed, node.input))

@@ -14,8 +14,9 @@ from robot_wm.errors import UserError
 from robot_wm.runtime.graph_trial import require_affordable
 from robot_wm_export.leapp.description import LeappTensor
 from robot_wm_export.leapp.graph_parts import shapes_of
+from robot_wm_export.leapp.lowering import lowered
 from robot_wm_export.leapp.package import LeappNode
-from robot_wm_export.onnx_export import OPSET_17
+from robot_wm_export.onnx_export import NEWEST_OPSET, OPSET_17
 
 _REMEDY = "export it with leapp's export_with='onnx-torchscript' and backend_params={'opset_version': 17}"
 
@@ -38,10 +39,11 @@ def op17_graph(node: LeappNode, *, ticks: int, origin: str) -> onnx.GraphProto:
     ):
         _require_same_tensors(kind, told, found, origin=origin)
     version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), None)
+    if version is None or version > NEWEST_OPSET:
+        raise UserError(f"{origin}: opset {version}; up to {NEWEST_OPSET} is read here")
     if version != OPSET_17:
-        del model.graph.value_info[:]  # of the other opset
         try:
-            model = onnx.version_converter.convert_version(model, OPSET_17)
+            model = lowered(model) if version > OPSET_17 else onnx.version_converter.convert_version(model, OPSET_17)
             onnx.checker.check_model(model, full_check=True)
         except Exception as error:  # the converter raises RuntimeError, the checker its own
             reason = (str(error).strip().splitlines() or ["?"])[0][:200]

@@ -141,7 +141,7 @@ def _description(graph: LeappGraph, content: bytes, initial: str, bundle: Bundle
         "initial_values": initial,
         "configs": {"frequency": spec.control_rate_hz, EXTENSION: extension},
     }
-    about = {"leapp config version": CONFIG_VERSION, "written by": f"robot-wm {version('robot-wm')}"}
+    about = {"leapp config version": CONFIG_VERSION, "written by": f"robot_wm {version('robot-wm')}"}
     return {"models": {NODE: node}, "pipeline": pipeline, "system information": about}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +12,8 @@ from robot_wm.options import Positive, Seed, Which
 
 if TYPE_CHECKING:
     from robot_wm.inspect.overview import Overview
-    from robot_wm.inspect.pieces import Piece
+    from robot_wm.inspect.pieces import Pieces
+    from robot_wm.posed import PosedRobot
 
 _TITLES = {
     "observation": "Observations",
@@ -70,6 +70,7 @@ def look_command(
 
     from robot_wm.errors import UserError
     from robot_wm.inspect.overview import Overview
+    from robot_wm.posed import robot_on_stage
 
     if importlib.util.find_spec("rerun") is None:
         raise UserError("look: Rerun is not installed: pip install 'robot-wm[look]'")
@@ -78,16 +79,19 @@ def look_command(
     else:
         folder, pieces, about = _of_agent(source, replay, out, which, episodes, horizon, seed)
     overview = Overview()
-    _write_recording(folder, pieces, about, overview)
-    if not overview.ticks:
-        raise UserError(f"{source}: holds no tick")
-    damage = getattr(pieces, "damage", [])
-    result = {**about, "ticks": overview.ticks, "duration_s": round(overview.duration_s, 3), "damage": list(damage)}
-    _write_page(folder, overview, result)
+    with robot_on_stage(pieces.spec.task, pieces.task_options, pieces.spec) as (robot, why):
+        pieces.robot = robot
+        about["robot shown"] = why or "yes"
+        _write_recording(folder, pieces, about, overview)
+        if not overview.ticks:
+            raise UserError(f"{source}: holds no tick")
+        result = {**about, "ticks": overview.ticks, "duration_s": round(overview.duration_s, 3)}
+        result["damage"] = list(pieces.damage)
+        _write_page(folder, overview, robot, result)
     emit(result | {"recording": str(folder / RECORDING), "page": str(folder / PAGE)}, as_json=json, title=source)
 
 
-def _of_recording(path: Path, out: Path | None) -> tuple[Path, Iterable[Piece], dict[str, Any]]:
+def _of_recording(path: Path, out: Path | None) -> tuple[Path, Pieces, dict[str, Any]]:
     from robot_wm.inspect.mcap_pieces import McapPieces
 
     pieces = McapPieces(path)
@@ -99,7 +103,7 @@ def _of_recording(path: Path, out: Path | None) -> tuple[Path, Iterable[Piece], 
 
 def _of_agent(
     source: str, replay: str | None, out: Path | None, which: Which, episodes: int, horizon: int | None, seed: int
-) -> tuple[Path, Iterable[Piece], dict[str, Any]]:
+) -> tuple[Path, Pieces, dict[str, Any]]:
     from robot_wm.errors import UserError
     from robot_wm.inspect.agents_replay import locate, report_folder, store_of
     from robot_wm.inspect.believing import spread_over
@@ -114,18 +118,21 @@ def _of_agent(
     ahead = horizon or imagination.horizon
     chosen = spread_over(store, episodes, each=1)
     pieces = RunPieces(loaded.agent, store.spec, chosen, horizon=ahead, seed=seed)
+    pieces.task_options = loaded.state.config.task_options
     about: dict[str, Any] = {"source": source, "task": store.spec.task, "robot": store.spec.robot}
     about |= {"checkpoint": loaded.path.name, "replay": f"{store.location}@{store.version}"}
     about |= {"episodes": len(chosen), "steps without looking": ahead}
     return folder, pieces, about
 
 
-def _write_recording(folder: Path, pieces: Iterable[Piece], about: dict[str, Any], overview: Overview) -> None:
+def _write_recording(folder: Path, pieces: Pieces, about: dict[str, Any], overview: Overview) -> None:
     from robot_wm.inspect.rerun_file import open_rerun
 
     folder.mkdir(parents=True, exist_ok=True)
     with (
-        open_rerun(folder / RECORDING, name=str(about["task"]), is_clock="clock" in about) as recording,
+        open_rerun(
+            folder / RECORDING, name=str(about["task"]), is_clock="clock" in about, robot=pieces.robot
+        ) as recording,
         progress() as bar,
     ):
         recording.say("\n".join(f"{name}: {value}" for name, value in about.items()))
@@ -136,12 +143,18 @@ def _write_recording(folder: Path, pieces: Iterable[Piece], about: dict[str, Any
             bar.update(row, advance=1, note=f"{overview.ticks} ticks")
 
 
-def _write_page(folder: Path, overview: Overview, result: dict[str, Any]) -> None:
+def _write_page(folder: Path, overview: Overview, robot: PosedRobot | None, result: dict[str, Any]) -> None:
+    from robot_wm.inspect.robot_pictures import robot_figure
     from robot_wm.page import Picture, picture, write_page
 
     words = "; ".join(f"{time_s:.2f} s {event}" for time_s, event in overview.events)
     more = f"; and {overview.more_events} more" if overview.more_events else ""
     pictures = [Picture("What happened", words + more or "Nothing out of the ordinary.")]
+    if robot is not None and overview.close is not None:
+        ghost = "; shining through as a ghost, as it was expected to be" if "imagined" in overview.close.robots else ""
+        told = f"As the first ticks tell it{ghost}. Where a free base goes no field tells: it stays."
+        if (poses := robot_figure(robot, overview.close)) is not None:
+            pictures.append(picture("The robot", told, poses))
     if (cameras := overview.camera_figure()) is not None:
         pictures.append(picture("Cameras", "Of the first ticks.", cameras))
     for top in dict.fromkeys(name.split("/")[0] for name in overview.groups()):

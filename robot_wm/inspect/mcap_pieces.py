@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mcap.records import Channel, Message, Metadata
@@ -14,6 +15,7 @@ from mcap.writer import MCAP0_MAGIC
 
 from robot_wm.errors import UserError
 from robot_wm.inspect.pieces import Piece
+from robot_wm.posed import PosedRobot
 from robot_wm.replay.mcap_records import DAMAGE, Budget, TooMuchError, framed, parse
 from robot_wm.runtime.cdr import Records
 from robot_wm.runtime.faults import Fault
@@ -31,6 +33,8 @@ class McapPieces:
         self.path = path
         self.damage: list[str] = []  # what could not be read, in words, as far as it was gone through
         self.info, self.spec = _head(path)
+        self.task_options: Mapping[str, Any] = {}  # no recording tells them
+        self.robot: PosedRobot | None = None
         self._log = TickLog(self.spec, form=self.info.format)
         self._topics: dict[int, str] = {}
         self._last: tuple[int, int] | None = None  # mode and faults of the latest tick
@@ -69,7 +73,10 @@ class McapPieces:
                 data = log.images[name].read([message.data])["data"][0]
                 pictures.setdefault(f"camera/{name}/recorded", {})[place[message.sequence]] = data
         time_s = np.asarray(rows["receipt_ns"], np.float64) * 1e-9
-        return Piece(time_s, _numbers(rows, spec, log), pictures, self._events(rows, time_s))
+        robots = {}
+        if self.robot is not None:
+            robots["recorded"] = self.robot.poses({name: np.asarray(rows[key]) for name, key in log.vectors.items()})
+        return Piece(time_s, _numbers(rows, spec, log), pictures, self._events(rows, time_s), robots)
 
     def _events(self, rows: Records, time_s: np.ndarray) -> tuple[tuple[float, str], ...]:
         """Changes of mode and of faults, in words."""

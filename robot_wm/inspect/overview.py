@@ -108,12 +108,12 @@ class Overview:
         kinds = self.close.pictures
         figure = Figure(figsize=(9, 1.3 * len(kinds)), layout="constrained")
         places = figure.subplots(len(kinds), _FRAMES, squeeze=False)
+        ticks = sorted(set().union(*kinds.values()))
         for row, (path, frames) in zip(places, kinds.items(), strict=True):
-            ticks = sorted(frames)
             for axes, at in zip(row, np.linspace(0, len(ticks) - 1, _FRAMES).astype(int), strict=True):
-                picture = frames[ticks[at]]
-                axes.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture[..., :3], cmap="gray")
                 axes.axis("off")
+                if (picture := frames.get(ticks[at])) is not None:  # none is expected of a reset
+                    axes.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture[..., :3], cmap="gray")
             row[0].set_title(path.removeprefix("camera/"), fontsize=7, loc="left")
         return figure
 
@@ -123,6 +123,8 @@ def _close(piece: Piece) -> Piece:
         piece.time_s[:_CLOSE_TICKS].copy(),
         {path: np.array(values[:_CLOSE_TICKS], np.float64) for path, values in piece.numbers.items()},
         {path: {k: f for k, f in frames.items() if k < _CLOSE_TICKS} for path, frames in piece.pictures.items()},
+        robots={kind: poses.rows(slice(_CLOSE_TICKS)) for kind, poses in piece.robots.items()},
+        ahead=None if piece.ahead is None else piece.ahead[:_CLOSE_TICKS],
     )
 
 

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 
 from robot_wm.atomic import atomic_file
 from robot_wm.inspect.pieces import Piece
+from robot_wm.inspect.rerun_layout import layout
+from robot_wm.inspect.rerun_robot import RerunRobot
+from robot_wm.posed import PosedRobot
 
 _TIMELINE = "time"
 _JPEG_QUALITY = 90
@@ -20,13 +23,18 @@ _JPEG_QUALITY = 90
 class RerunFile:
     """Takes pieces and writes them through; made by `open_rerun`."""
 
-    def __init__(self, recording: object, *, is_clock: bool) -> None:
+    def __init__(self, recording: object, robot: PosedRobot | None, *, is_clock: bool) -> None:
         self._recording, self._is_clock = recording, is_clock
+        self._robot = None if robot is None else RerunRobot(recording, robot)
+        self._numbers: dict[str, None] = {}  # paths, in their order
+        self._pictures: dict[str, None] = {}
 
     def add(self, piece: Piece) -> None:
         """One piece's numbers, pictures and events."""
         import rerun as rr
 
+        self._numbers |= dict.fromkeys(piece.numbers)
+        self._pictures |= dict.fromkeys(piece.pictures)
         for path, values in piece.numbers.items():
             known = ~np.isnan(values)
             if known.any():
@@ -36,9 +44,18 @@ class RerunFile:
             for k, picture in pictures.items():
                 self._at(float(piece.time_s[k]))
                 self._recording.log(path, rr.EncodedImage(contents=_jpeg(picture), media_type="image/jpeg"))  # type: ignore[attr-defined]
+        for kind, poses in piece.robots.items():
+            known = poses.known()
+            if self._robot is not None and known.any():
+                self._robot.pose(kind, self._times(piece.time_s[known]), poses.rows(known))
         for time_s, words in piece.events:
             self._at(time_s)
             self._recording.log("events", rr.TextLog(words))  # type: ignore[attr-defined]
+
+    def lay_out(self) -> None:
+        """Tell the viewer where to show what was added."""
+        robot = [] if self._robot is None else self._robot.entities
+        self._recording.send_blueprint(layout(self._numbers, self._pictures, robot=robot))  # type: ignore[attr-defined]
 
     def say(self, words: str) -> None:
         """What holds for all of it, as a text without a time."""
@@ -59,15 +76,20 @@ class RerunFile:
 
 
 @contextmanager
-def open_rerun(path: Path, *, name: str, is_clock: bool) -> Iterator[RerunFile]:
-    """A recording that appears as ``path`` when all is written; times are of the UNIX epoch, or else from 0 on."""
+def open_rerun(path: Path, *, name: str, is_clock: bool, robot: PosedRobot | None = None) -> Iterator[RerunFile]:
+    """A recording that appears as ``path`` when all is written; times are of the UNIX epoch, or else from 0 on.
+
+    ``robot`` is what the poses of pieces are of.
+    """
     import rerun as rr
 
     with atomic_file(path) as temporary:
         recording = rr.RecordingStream(f"robot_wm {name}")
         recording.save(temporary)
         try:
-            yield RerunFile(recording, is_clock=is_clock)
+            file = RerunFile(recording, robot, is_clock=is_clock)
+            yield file
+            file.lay_out()
         finally:
             recording.flush()
             recording.disconnect()

@@ -5,7 +5,8 @@ Shape letters: K steps of an episode, H steps without looking, M draws, L number
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from robot_wm.inspect.believing import Believed, believe
 from robot_wm.inspect.mcap_pieces import element_names
 from robot_wm.inspect.pieces import Piece
 from robot_wm.learning.agent import Agent
+from robot_wm.posed import PosedRobot
 from robot_wm.replay.episode import Episode
 from robot_wm.runtime.transform import to_policy
 from robot_wm.spec import AgentSpec
@@ -25,6 +27,13 @@ _BAND = (10.0, 90.0)  # percentiles of the draws
 Floats = NDArray[np.float64]
 
 
+class _Without(NamedTuple):
+    """What is expected of an episode's K steps without looking."""
+
+    vectors: dict[str, tuple[Floats, Floats, Floats]]  # by field mean and band [K, O], NaN at the reset
+    pictures: dict[str, dict[int, NDArray[np.uint8]]]  # by image field and step [H, W, C]
+
+
 class RunPieces:
     """A piece an episode, one after the other on a clock that begins at 0."""
 
@@ -33,6 +42,9 @@ class RunPieces:
     ) -> None:
         """Every ``horizon`` steps it looks away for as many. UserError for an agent without a model."""
         self.agent, self.spec, self._episodes, self._horizon, self._seed = agent, spec, episodes, horizon, seed
+        self.task_options: Mapping[str, Any] = {}
+        self.robot: PosedRobot | None = None
+        self.damage: list[str] = []
 
     def __iter__(self) -> Iterator[Piece]:
         begin_s = 0.0
@@ -60,21 +72,30 @@ class RunPieces:
             if field.is_image:
                 frames = {"recorded": episode.obs[field.name]}
                 if field.name in seen:
-                    frames["reconstructed"] = (np.clip(seen[field.name], 0, 1) * 255).astype(np.uint8)
+                    frames["reconstructed"] = _picture(seen[field.name])
                 for kind, array in frames.items():
                     pictures[f"camera/{field.name}/{kind}"] = dict(enumerate(array))
+                if field.name in without.pictures:
+                    pictures[f"camera/{field.name}/open_loop"] = without.pictures[field.name]
                 continue
             for n, name in enumerate(element_names(field.name, field.labels, field.shape[0])):
                 path = f"observation/{name}"
                 numbers[f"{path}/recorded"] = episode.obs[field.name][:, n]
                 if field.name in seen:
                     numbers[f"{path}/reconstructed"] = seen[field.name][:, n]
-                    for kind, values in zip(("open_loop", "low", "high"), without[field.name], strict=True):
+                    for kind, values in zip(("open_loop", "low", "high"), without.vectors[field.name], strict=True):
                         numbers[f"{path}/{kind}"] = values[:, n]
         events = [(float(time_s[0]), f"episode {one.number}, policy {episode.source.policy}")]
         if episode.is_terminal[-1]:
             events.append((float(time_s[-1]), "ended for good"))
-        return Piece(time_s, numbers, pictures, tuple(events))
+        robots = {}
+        if self.robot is not None:
+            vectors = {field.name: episode.obs[field.name] for field in spec.observations if not field.is_image}
+            robots["recorded"] = self.robot.poses(vectors)
+            if without.vectors:
+                robots["imagined"] = self.robot.poses({name: mean for name, (mean, _, _) in without.vectors.items()})
+        ahead = np.r_[0, np.arange(length - 1) % self._horizon + 1]
+        return Piece(time_s, numbers, pictures, tuple(events), robots, ahead)
 
     @torch.inference_mode()
     def _predicted_reward(self, one: Believed) -> Floats:
@@ -104,16 +125,22 @@ class RunPieces:
         return found
 
     @torch.inference_mode()
-    def _looking_away(self, one: Believed) -> dict[str, tuple[Floats, Floats, Floats]]:
-        """Mean and band [K, O] of each vector field, of draws that follow the recorded commands without looking."""
+    def _looking_away(self, one: Believed) -> _Without:
+        """What draws that follow the recorded commands expect without looking."""
         generator = torch.Generator().manual_seed(self._seed)
         imagination = self.agent.imagination(generator)
         assert imagination is not None
+        found = _Without({}, {})
         if imagination.decode is None:
-            return {}
+            return found
         length = len(one.latent)
-        fields = [field for field in self.spec.observations if not field.is_image]
-        found = {f.name: tuple(np.full((length, f.shape[0]), np.nan) for _ in range(3)) for f in fields}
+        fields = self.spec.observations
+        for field in fields:
+            if field.is_image:
+                found.pictures[field.name] = {}
+            else:
+                mean, low, high = (np.full((length, field.shape[0]), np.nan) for _ in range(3))
+                found.vectors[field.name] = (mean, low, high)
         starts = np.arange(0, length - 1, self._horizon)
         latent = torch.from_numpy(one.latent[starts]).repeat_interleave(_DRAWS, 0)  # [starts * M, L]
         actions = to_policy(self.spec.action, one.episode.action)
@@ -122,10 +149,18 @@ class RunPieces:
             latent, _ = imagination.model.lead(latent, torch.from_numpy(actions[at]).repeat_interleave(_DRAWS, 0))
             there = starts + h + 1 < length
             told = self._decoded(latent)
+            rows = (starts + h + 1)[there]
             for field in fields:
-                draws = told[field.name].reshape(len(starts), _DRAWS, -1)[there]
-                rows = (starts + h + 1)[there]
+                draws = told[field.name].reshape(len(starts), _DRAWS, *field.shape)[there]
+                if field.is_image:  # of one draw: a mean of pictures is none that could be seen
+                    found.pictures[field.name] |= dict(zip(rows.tolist(), _picture(draws[:, 0]), strict=True))
+                    continue
                 low, high = np.percentile(draws, _BAND, axis=1)
-                for into, values in zip(found[field.name], (draws.mean(1), low, high), strict=True):
+                for into, values in zip(found.vectors[field.name], (draws.mean(1), low, high), strict=True):
                     into[rows] = values
-        return found  # type: ignore[return-value]
+        return found
+
+
+def _picture(values: Floats) -> NDArray[np.uint8]:
+    """Images 0..1 as pictures."""
+    return (np.clip(values, 0, 1) * 255).astype(np.uint8)

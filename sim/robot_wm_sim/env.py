@@ -17,6 +17,7 @@ from robot_wm.tasks import DEFAULT_BACKEND
 from robot_wm_sim.backend import load_backend
 from robot_wm_sim.chase import Chase
 from robot_wm_sim.held_drive import HeldDrive
+from robot_wm_sim.posed import PosedTask, posed_task
 from robot_wm_sim.randomisation.ranges import NONE, Randomisation
 from robot_wm_sim.randomisation.worlds import Worlds
 from robot_wm_sim.scene import Scene
@@ -179,6 +180,10 @@ class RobotEnv(gymnasium.Env[Observation, Any]):
     def overlay(self) -> Panel:
         """Lines about the robot as it is now, to be drawn on a picture of it: see Task.overlay."""
         return self.task.overlay(self.sim)
+
+    def posed_robot(self, spec: AgentSpec) -> PosedTask | None:
+        """The robot to be shown as ``spec``'s fields tell it, in place of an episode: see `robot_wm.posed`."""
+        return posed_task(self.task, self.sim, spec)
 
     def close(self) -> None:
         """Free the physics engine, and the window where there is one."""

@@ -16,6 +16,7 @@ from robot_wm.inspect.envelope import Envelope
 from robot_wm.inspect.look_command import look_command
 from robot_wm.inspect.mcap_pieces import McapPieces
 from robot_wm.inspect.overview import Overview
+from robot_wm.inspect.robot_pictures import ghosted, instants
 from robot_wm.inspect.run_pieces import RunPieces
 from robot_wm.replay.recording import read_recording
 from robot_wm.runtime.transform import to_command
@@ -169,7 +170,7 @@ def test_an_overview_counts_and_cuts():
 
 
 def test_look_writes_a_recording_and_a_page(recorded, tmp_path, capsys):
-    rerun = pytest.importorskip("rerun")
+    pytest.importorskip("rerun")
     look_command(str(recorded), out=tmp_path / "out", json=True)
     result = json.loads(capsys.readouterr().out)
     assert result["ticks"] == 120
@@ -177,10 +178,100 @@ def test_look_writes_a_recording_and_a_page(recorded, tmp_path, capsys):
     page = (tmp_path / "out" / "look.html").read_text()
     assert "camera/" in page or "Cameras" in page
     assert page.count("data:image/png") >= 9
-    recording = rerun.dataframe.load_recording(tmp_path / "out" / "look.rrd") if hasattr(rerun, "dataframe") else None
-    if recording is not None:
-        paths = {column.entity_path for column in recording.schema().component_columns()}
-        assert {"/value", "/surprise", "/events"} <= paths
+    columns = recorded_columns(tmp_path / "out" / "look.rrd")
+    assert {"/value", "/surprise", "/events", "/robot_recorded/moves/FL_hip_joint"} <= set(columns)
+    assert "/robot_imagined/moves/FL_hip_joint" not in columns  # a recording has no model
+    assert result["robot shown"] == "yes"
+    assert "<h2>The robot</h2>" in page
+
+
+def recorded_columns(path):
+    """Every component of every entity of a Rerun recording, as it lies there, all its times together."""
+    from rerun.chunk import RrdReader
+
+    found = {}
+    for chunk in RrdReader(path).stream():
+        batch = chunk.to_record_batch()
+        for name in batch.schema.names:
+            if ":" in name:  # else a row's number, or a time
+                values = batch.column(name).to_pylist()
+                found.setdefault(chunk.entity_path, {}).setdefault(name, []).extend(values)
+    return found
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """The zoo's swing-up, looked at: what the command told, its folder and its store."""
+    pytest.importorskip("rerun")
+    from robot_wm.training.checkpoint import load_agent
+    from robot_wm.training.rehearsal import rehearse
+    from robot_wm.zoo.catalog import locate_weights
+
+    folder = tmp_path_factory.mktemp("seen")
+    loaded = load_agent(locate_weights("zoo:cartpole_swingup"))
+    store = rehearse(loaded, folder / "replay", steps=520, seed=1)
+    look_command("zoo:cartpole_swingup", replay=str(store.path), out=folder / "out", episodes=1, horizon=10, json=True)
+    return loaded, folder / "out", store
+
+
+def test_the_robot_is_there_as_it_was_and_as_it_was_imagined(seen):
+    loaded, out, store = seen
+    (piece, *_) = RunPieces(loaded.agent, store.spec, spread_over(store, 1, each=1), horizon=10, seed=0)
+    columns = recorded_columns(out / "look.rrd")
+    for kind, path in (("recorded", "recorded"), ("imagined", "open_loop")):
+        told = piece.numbers[f"observation/cart_position/{path}"]
+        moved = columns[f"/robot_{kind}/moves/slider"]["Transform3D:translation"]
+        count = len(told) - (kind == "imagined")  # at the reset nothing was imagined yet
+        np.testing.assert_allclose([row[0][0] for row in moved[:count]], told[-count:], atol=1e-5)
+    frames = {row[0] for row in columns["/robot_imagined/moves/hinge"]["Transform3D:child_frame"]}
+    assert frames == {"imagined/pole"}
+    colours = {
+        kind: columns[f"/robot_{kind}/cartpole/visual_geometries/pole/visual_0"]["Boxes3D:colors"][0][0]
+        for kind in ("recorded", "imagined")
+    }
+    assert colours["imagined"] & 0xFF < 0xFF == colours["recorded"] & 0xFF  # a ghost lets light through
+    assert "<h2>The robot</h2>" in (out / "look.html").read_text()
+
+
+def test_the_viewer_is_told_where_to_show_what(seen):
+    """Every curve is in a plot: nothing that was recorded has to be looked for."""
+    from rerun.chunk import RrdReader
+
+    _, out, _ = seen
+    reader = RrdReader(out / "look.rrd")
+    (entry,) = reader.blueprints()
+    origins = set()
+    for chunk in reader.stream(store=entry):
+        batch = chunk.to_record_batch()
+        if "ViewBlueprint:space_origin" in batch.schema.names:
+            origins |= {row[0] for row in batch.column("ViewBlueprint:space_origin").to_pylist()}
+    curves = {path.rpartition("/")[0] or path for path in recorded_columns(out / "look.rrd") if "/recorded" in path}
+    curves = {path for path in curves if path.startswith(("/observation", "/action", "/reward"))}
+    assert {"/value", "/surprise", "/events", "/about", "/"} | curves == origins
+
+
+def test_looks_away_are_shown_from_their_first_step_to_their_last():
+    known, ahead = np.ones(32, bool), np.r_[0, np.arange(31) % 6 + 1]
+    known[0] = False
+    rows = instants(known, ahead)
+    assert [ahead[row].tolist() for row in rows] == [[1, 2, 3, 5, 6]] * 3
+    assert [row[0] for row in rows] == [1, 13, 25]
+    known[13] = False  # a look away of which a step is missing is not whole
+    assert 14 not in {tick for row in instants(known, ahead) for tick in row}
+    assert instants(np.zeros(8, bool), ahead[:8]) == []
+
+
+def test_ticks_of_a_recording_are_spread_over_it():
+    rows = instants(np.arange(100) >= 10, None)
+    assert [len(row) for row in rows] == [5, 5, 5]
+    assert (rows[0][0], rows[-1][-1]) == (10, 99)
+    assert instants(np.ones(3, bool), None) == [[0, 1, 2]]
+
+
+def test_a_ghost_shines_through():
+    black, white = np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)
+    assert set(ghosted(white, white).flat) == {255}
+    assert 0 < ghosted(black, white)[0, 0, 0] < ghosted(white, black)[0, 0, 0] < 255  # what was is plainer
 
 
 def test_without_rerun_one_line_says_what_to_install(recorded, monkeypatch):

@@ -18,6 +18,7 @@ def audit_command(
     replay: str | None = None,
     out: Path | None = None,
     which: Which = "best",
+    weights: str | None = None,
     states: Annotated[int, Positive] = 64,
     horizon: Annotated[int | None, Positive] = None,
     steps: Annotated[int, Positive] = 100,
@@ -41,7 +42,7 @@ def audit_command(
     Parameters
     ----------
     source
-        Run's folder, checkpoint's folder or zoo:NAME.
+        Run's folder, checkpoint's folder, zoo:NAME, or a bundle whose checkpoint lies beside it or is named.
     replay
         Store with real states, PATH[@VERSION|TAG], or a run's folder [default: the run's own, as the checkpoint left
         it; an agent without one first plays 4000 control steps of its task].
@@ -49,6 +50,8 @@ def audit_command(
         Folder of the report [default: audit beside the run's checkpoints].
     which
         Of a run's checkpoints: best by evaluation (the newest where none was evaluated), or latest.
+    weights
+        Of a bundle: the run, checkpoint or zoo:NAME that it was exported from [default: the one beside it].
     states
         States that are restored; further ones are taken from what is lived after them.
     horizon
@@ -83,7 +86,7 @@ def audit_command(
     from robot_wm.inspect.world import World
     from robot_wm.tasks import parse_options
 
-    loaded = locate(source, which)
+    loaded = locate(source, which, weights)
     config = loaded.state.config
     given = option or {}
     changed = parse_options(given) | short_options(config.task, loaded.spec, given, backend=backend, command=None)

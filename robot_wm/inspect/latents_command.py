@@ -28,6 +28,7 @@ def latents_command(
     new: str | None = None,
     out: Path | None = None,
     which: Which = "best",
+    weights: str | None = None,
     maps: tuple[MapKind, ...] = ("pca", "tsne", "umap"),
     steps: Annotated[int, Positive] = 4000,
     seed: Seed = 0,
@@ -42,7 +43,7 @@ def latents_command(
     Parameters
     ----------
     source
-        Run's folder, checkpoint's folder or zoo:NAME.
+        Run's folder, checkpoint's folder, zoo:NAME, or a bundle whose checkpoint lies beside it or is named.
     replay
         Store of the recorded steps, PATH[@VERSION|TAG], or a run's folder [default: the run's own, as the checkpoint
         left it; an agent without one first plays 4000 control steps of its task].
@@ -52,6 +53,8 @@ def latents_command(
         Folder of the report [default: latents beside the run's checkpoints].
     which
         Of a run's checkpoints: best by evaluation (the newest where none was evaluated), or latest.
+    weights
+        Of a bundle: the run, checkpoint or zoo:NAME that it was exported from [default: the one beside it].
     maps
         Maps to draw: pca, tsne, umap; t-SNE and UMAP take a minute for 4000 steps.
     steps
@@ -66,7 +69,7 @@ def latents_command(
     from robot_wm.inspect.latents_page import PAGE, write_latents
     from robot_wm.inspect.maps import make_map
 
-    loaded = locate(source, which)
+    loaded = locate(source, which, weights)
     folder = out if out is not None else report_folder(loaded, source, "latents")
     store = store_of(loaded, replay, folder, seed)
     imagination = loaded.agent.imagination()

@@ -11,9 +11,14 @@ from robot_wm.console import emit, messages, progress
 from robot_wm.options import Positive, Seed, Which
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from robot_wm.inspect.overview import Overview
     from robot_wm.inspect.pieces import Pieces
+    from robot_wm.inspect.run_pieces import RunPieces
     from robot_wm.posed import PosedRobot
+    from robot_wm.replay.episode import Episode
+    from robot_wm.training.checkpoint import LoadedAgent
 
 _TITLES = {
     "observation": "Observations",
@@ -34,6 +39,7 @@ def look_command(
     replay: str | None = None,
     out: Path | None = None,
     which: Which = "best",
+    weights: str | None = None,
     episodes: Annotated[int, Positive] = 8,
     horizon: Annotated[int | None, Positive] = None,
     seed: Seed = 0,
@@ -42,14 +48,16 @@ def look_command(
     """Write one Rerun recording and one self-contained page of what was seen, believed and done.
 
     Of an agent: observations beside their reconstruction and beside what is expected without looking (with a band of
-    80 %), reward, value and surprise of stored episodes. Of a robot's recording (NAME.mcap): what it saw, the action
-    as asked for and as filtered, value, surprise, mode, faults and the time that ticks took; it may be of any length.
+    80 %), reward, value and surprise of stored episodes. Of a bundle: what its tick makes of them, the action that its
+    controller would ask for and let out, modes and faults; and all of the former where its weights are known. Of a
+    robot's recording (NAME.mcap): what it saw, the action as asked for and as filtered, value, surprise, mode, faults
+    and the time that ticks took; it may be of any length.
     The folder gets look.rrd, which `rerun look.rrd` opens, and look.html.
 
     Parameters
     ----------
     source
-        Run's folder, checkpoint's folder, zoo:NAME, or a robot's recording NAME.mcap.
+        Run's folder, checkpoint's folder, zoo:NAME, a bundle, or a robot's recording NAME.mcap.
     replay
         Of an agent: store of the episodes, PATH[@VERSION|TAG], or a run's folder [default: the run's own, as the
         checkpoint left it; an agent without one first plays 4000 control steps of its task].
@@ -57,6 +65,8 @@ def look_command(
         Folder to write [default: look beside the run's checkpoints, or beside the recording NAME.look].
     which
         Of a run's checkpoints: best by evaluation (the newest where none was evaluated), or latest.
+    weights
+        Of a bundle: the run, checkpoint or zoo:NAME that it was exported from [default: the one beside it, if any].
     episodes
         Stored episodes to show, spread over the replay.
     horizon
@@ -69,6 +79,7 @@ def look_command(
     import importlib.util
 
     from robot_wm.errors import UserError
+    from robot_wm.inspect.bundle_weights import is_bundle
     from robot_wm.inspect.overview import Overview
     from robot_wm.posed import robot_on_stage
 
@@ -76,8 +87,10 @@ def look_command(
         raise UserError("look: Rerun is not installed: pip install 'robot-wm[look]'")
     if source.removesuffix(".part").endswith(".mcap"):
         folder, pieces, about = _of_recording(Path(source), out)
+    elif is_bundle(Path(source)):
+        folder, pieces, about = _of_bundle(Path(source), replay, out, weights, episodes, horizon, seed)
     else:
-        folder, pieces, about = _of_agent(source, replay, out, which, episodes, horizon, seed)
+        folder, pieces, about = _of_agent(source, replay, out, which, weights, episodes, horizon, seed)
     overview = Overview()
     with robot_on_stage(pieces.spec.task, pieces.task_options, pieces.spec) as (robot, why):
         pieces.robot = robot
@@ -102,27 +115,77 @@ def _of_recording(path: Path, out: Path | None) -> tuple[Path, Pieces, dict[str,
 
 
 def _of_agent(
-    source: str, replay: str | None, out: Path | None, which: Which, episodes: int, horizon: int | None, seed: int
+    source: str,
+    replay: str | None,
+    out: Path | None,
+    which: Which,
+    weights: str | None,
+    episodes: int,
+    horizon: int | None,
+    seed: int,
 ) -> tuple[Path, Pieces, dict[str, Any]]:
-    from robot_wm.errors import UserError
     from robot_wm.inspect.agents_replay import locate, report_folder, store_of
     from robot_wm.inspect.believing import spread_over
-    from robot_wm.inspect.run_pieces import RunPieces
 
-    loaded = locate(source, which)
+    loaded = locate(source, which, weights)
     folder = out if out is not None else report_folder(loaded, source, "look")
     store = store_of(loaded, replay, folder, seed)
-    imagination = loaded.agent.imagination()
-    if imagination is None:
-        raise UserError(f"{source}: an agent of the kind {loaded.agent.kind!r} has no model that could be looked at")
-    ahead = horizon or imagination.horizon
     chosen = spread_over(store, episodes, each=1)
-    pieces = RunPieces(loaded.agent, store.spec, chosen, horizon=ahead, seed=seed)
-    pieces.task_options = loaded.state.config.task_options
+    pieces, ahead = _run_pieces(loaded, chosen, horizon, seed)
     about: dict[str, Any] = {"source": source, "task": store.spec.task, "robot": store.spec.robot}
     about |= {"checkpoint": loaded.path.name, "replay": f"{store.location}@{store.version}"}
     about |= {"episodes": len(chosen), "steps without looking": ahead}
     return folder, pieces, about
+
+
+def _of_bundle(
+    path: Path,
+    replay: str | None,
+    out: Path | None,
+    weights: str | None,
+    episodes: int,
+    horizon: int | None,
+    seed: int,
+) -> tuple[Path, Pieces, dict[str, Any]]:
+    from robot_wm.errors import UserError
+    from robot_wm.evaluation.task_flags import task_options
+    from robot_wm.inspect.agents_replay import named_store
+    from robot_wm.inspect.believing import spread_over
+    from robot_wm.inspect.bundle_pieces import BundlePieces
+    from robot_wm.inspect.bundle_weights import weights_of
+    from robot_wm.runtime.bundle import Bundle
+
+    if replay is None:
+        raise UserError(f"{path}: a bundle has no replay of its own: name a store of its task with --replay")
+    bundle = Bundle.open(path)
+    loaded = weights_of(bundle, path, weights)
+    store = named_store(replay, bundle.spec)
+    chosen = spread_over(store, episodes, each=1)
+    about: dict[str, Any] = {"source": str(path), "task": store.spec.task, "robot": store.spec.robot}
+    about |= {"bundle": bundle.manifest_sha256, "signature": "not checked", "replay": f"{store.path}@{store.version}"}
+    about |= {"weights": "not known" if loaded is None else str(loaded.path), "episodes": len(chosen)}
+    model = None
+    if loaded is not None and loaded.agent.imagination() is not None:
+        model, about["steps without looking"] = _run_pieces(loaded, chosen, horizon, seed)
+    pieces = BundlePieces(bundle, chosen, model)
+    pieces.task_options = task_options(bundle.manifest.lineage.config, bundle.spec.task)
+    return out or path.with_name(path.name + ".look"), pieces, about
+
+
+def _run_pieces(
+    loaded: LoadedAgent, chosen: Sequence[tuple[int, Episode]], horizon: int | None, seed: int
+) -> tuple[RunPieces, int]:
+    """Pieces of an agent's model, and how many control steps it looks away for; UserError for one without a model."""
+    from robot_wm.errors import UserError
+    from robot_wm.inspect.run_pieces import RunPieces
+
+    imagination = loaded.agent.imagination()
+    if imagination is None:
+        raise UserError(f"an agent of the kind {loaded.agent.kind!r} has no model that could be looked at")
+    ahead = horizon or imagination.horizon
+    pieces = RunPieces(loaded.agent, loaded.spec, chosen, horizon=ahead, seed=seed)
+    pieces.task_options = loaded.state.config.task_options
+    return pieces, ahead
 
 
 def _write_recording(folder: Path, pieces: Pieces, about: dict[str, Any], overview: Overview) -> None:

@@ -6,6 +6,7 @@ Shape letters: K steps of an episode, H steps without looking, M draws, L number
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,48 +55,33 @@ class RunPieces:
             begin_s += (len(one.latent) + 1) * self.spec.control_period_s
 
     def _piece(self, one: Believed, begin_s: float) -> Piece:
-        spec, episode, length = self.spec, one.episode, len(one.latent)
-        time_s = begin_s + np.arange(length, dtype=np.float64) * spec.control_period_s
-        reward = np.where(episode.reward_known, episode.reward, np.nan)
-        numbers: dict[str, NDArray] = {
+        spec, length = self.spec, len(one.latent)
+        plain = observed(spec, one.number, one.episode, length, begin_s, self.robot)
+        numbers: dict[str, NDArray[Any]] = {
             "value": one.value,
             "surprise": one.surprise,
-            "reward/recorded": reward,
+            **plain.numbers,
             "reward/predicted": self._predicted_reward(one),
         }
-        for n, joint in enumerate(spec.action.joints):
-            numbers[f"action/{joint}/recorded"] = episode.action[:, n]
-        pictures: dict[str, dict[int, NDArray[np.uint8]]] = {}
+        pictures: dict[str, Mapping[int, NDArray[np.uint8]]] = dict(plain.pictures)
         seen = self._decoded(torch.from_numpy(one.latent))
         without = self._looking_away(one)
         for field in spec.observations:
+            if field.name not in seen:
+                continue
             if field.is_image:
-                frames = {"recorded": episode.obs[field.name]}
-                if field.name in seen:
-                    frames["reconstructed"] = _picture(seen[field.name])
-                for kind, array in frames.items():
-                    pictures[f"camera/{field.name}/{kind}"] = dict(enumerate(array))
-                if field.name in without.pictures:
-                    pictures[f"camera/{field.name}/open_loop"] = without.pictures[field.name]
+                pictures[f"camera/{field.name}/reconstructed"] = dict(enumerate(_picture(seen[field.name])))
+                pictures[f"camera/{field.name}/open_loop"] = without.pictures[field.name]
                 continue
             for n, name in enumerate(element_names(field.name, field.labels, field.shape[0])):
-                path = f"observation/{name}"
-                numbers[f"{path}/recorded"] = episode.obs[field.name][:, n]
-                if field.name in seen:
-                    numbers[f"{path}/reconstructed"] = seen[field.name][:, n]
-                    for kind, values in zip(("open_loop", "low", "high"), without.vectors[field.name], strict=True):
-                        numbers[f"{path}/{kind}"] = values[:, n]
-        events = [(float(time_s[0]), f"episode {one.number}, policy {episode.source.policy}")]
-        if episode.is_terminal[-1]:
-            events.append((float(time_s[-1]), "ended for good"))
-        robots = {}
-        if self.robot is not None:
-            vectors = {field.name: episode.obs[field.name] for field in spec.observations if not field.is_image}
-            robots["recorded"] = self.robot.poses(vectors)
-            if without.vectors:
-                robots["imagined"] = self.robot.poses({name: mean for name, (mean, _, _) in without.vectors.items()})
+                numbers[f"observation/{name}/reconstructed"] = seen[field.name][:, n]
+                for kind, values in zip(("open_loop", "low", "high"), without.vectors[field.name], strict=True):
+                    numbers[f"observation/{name}/{kind}"] = values[:, n]
+        robots = dict(plain.robots)
+        if self.robot is not None and without.vectors:
+            robots["imagined"] = self.robot.poses({name: mean for name, (mean, _, _) in without.vectors.items()})
         ahead = np.r_[0, np.arange(length - 1) % self._horizon + 1]
-        return Piece(time_s, numbers, pictures, tuple(events), robots, ahead)
+        return replace(plain, numbers=numbers, pictures=pictures, robots=robots, ahead=ahead)
 
     @torch.inference_mode()
     def _predicted_reward(self, one: Believed) -> Floats:
@@ -164,3 +150,29 @@ class RunPieces:
 def _picture(values: Floats) -> NDArray[np.uint8]:
     """Images 0..1 as pictures."""
     return (np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def observed(
+    spec: AgentSpec, number: int, episode: Episode, length: int, begin_s: float, robot: PosedRobot | None
+) -> Piece:
+    """What was recorded of the first ``length`` steps of an episode, of which no model knows."""
+    time_s = begin_s + np.arange(length, dtype=np.float64) * spec.control_period_s
+    reward = np.where(episode.reward_known, episode.reward, np.nan)
+    numbers: dict[str, NDArray[Any]] = {"reward/recorded": reward[:length]}
+    for n, joint in enumerate(spec.action.joints):
+        numbers[f"action/{joint}/recorded"] = episode.action[:length, n]
+    pictures: dict[str, dict[int, NDArray[np.uint8]]] = {}
+    vectors = {}
+    for field in spec.observations:
+        values = episode.obs[field.name][:length]
+        if field.is_image:
+            pictures[f"camera/{field.name}/recorded"] = dict(enumerate(values))
+            continue
+        vectors[field.name] = values
+        for n, name in enumerate(element_names(field.name, field.labels, field.shape[0])):
+            numbers[f"observation/{name}/recorded"] = values[:, n]
+    events = [(float(time_s[0]), f"episode {number}, policy {episode.source.policy}")]
+    if episode.is_terminal[-1]:
+        events.append((float(time_s[-1]), "ended for good"))
+    robots = {} if robot is None else {"recorded": robot.poses(vectors)}
+    return Piece(time_s, numbers, pictures, tuple(events), robots)

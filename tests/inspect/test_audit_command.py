@@ -86,11 +86,6 @@ def test_a_world_that_changed_under_a_sound_agent_is_found(tmp_path, played, cap
     assert result["changed"] == {"randomisation": "harsh"}
 
 
-def test_a_bundle_is_refused_with_what_to_audit_instead(tmp_path):
-    with pytest.raises(UserError, match="name the run or checkpoint"):
-        audit_command(str(tmp_path / "agent.rwm.zip"), replay="x")
-
-
 FOUND = {"gap_at_least": 0.3, "horizon": 5, "findings": {"gap": "as it was put then"}}
 
 

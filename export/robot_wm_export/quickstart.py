@@ -6,6 +6,7 @@ import json as json_module
 import shlex
 import shutil
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ EVALUATION_EPISODES = 10
 REALTIME_EPISODES = 1
 PERFECT_RETURN = 500.0
 _PREDICTED_STEPS = 80
+_MAPPED_STEPS, _MAPPED_EACH = 1500, 300  # control steps of the map of latents, and of each of its episodes
 
 
 def quickstart(
@@ -95,7 +97,7 @@ def quickstart(
     if "left_out" in walked:
         console.print(f"left out: {walked['left_out']}")
     console.print("5/5  writing the report")
-    pictures = [*_pictures(trainer, live), walk_picture(zoo, walked)]
+    pictures = [*_pictures(trainer, live), *_latents(trainer), walk_picture(zoo, walked)]
     report = {
         "task": config.task,
         "seed": seed,
@@ -212,6 +214,24 @@ def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
             latency_histogram(live.latency_us, 1e6 / live.control_rate_hz),
         ),
     ]
+
+
+def _latents(trainer: Trainer) -> list[Picture]:
+    """The map of what the exported agent believed along episodes; none without scikit-learn (robot-wm[look])."""
+    from robot_wm.inspect.believing import believe, spread_over
+    from robot_wm.inspect.latent_pictures import map_figure
+    from robot_wm.inspect.latents import Latents
+    from robot_wm.inspect.maps import make_map
+    from robot_wm.page import picture
+    from robot_wm.training.checkpoint import load_agent
+
+    if find_spec("sklearn") is None:
+        return []
+    episodes = spread_over(trainer.store, _MAPPED_STEPS, each=_MAPPED_EACH)
+    believed = believe(load_agent(trainer.run).agent, trainer.spec, episodes, most_steps=_MAPPED_EACH)
+    latents = Latents.of(believed, trainer.spec)
+    told = "Each point is what the agent believed at one recorded step, its 2 main components of many (PCA)."
+    return [picture("What it believes", told, map_figure(make_map("pca", latents.latent), latents))]
 
 
 def _prediction(trainer: Trainer) -> OpenLoop:

@@ -88,7 +88,8 @@ def test_what_is_let_out_is_what_is_asked_for_until_something_is_wrong(lone, epi
     broken = cut(episode)
     broken.obs["pole_angle"][60:110] = np.nan
     with Bundle.open(lone) as bundle:
-        whole, faulty = BundlePieces(bundle, [(number, episode), (number, broken)])
+        whole, again, faulty = BundlePieces(bundle, [(number, episode), (number, episode), (number, broken)])
+    np.testing.assert_array_equal(again.numbers["action/slider/raw"], whole.numbers["action/slider/raw"])
     raw, filtered = (whole.numbers[f"action/slider/{kind}"] for kind in ("raw", "filtered"))
     np.testing.assert_allclose(filtered, np.clip(raw, -10.0, 10.0), atol=1e-5)
     assert [words for _, words in whole.events[1:]] == ["controller active"]

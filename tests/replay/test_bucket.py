@@ -17,6 +17,7 @@ from s3_server import S3Server
 from stories import tell, write
 
 from robot_wm.errors import UserError
+from robot_wm.replay import table
 from robot_wm.replay.location import Bucket, Folder, located
 from robot_wm.replay.mcap_import import import_recording
 from robot_wm.replay.store import EpisodeStore
@@ -132,6 +133,24 @@ def test_of_two_that_commit_the_same_version_one_comes_after_the_other(server, u
     assert sorted(seeds(store)) == [1, 2]
     assert store.index.number.tolist() == [0, 1]
     assert (store.version, store.verify()) == (3, [])
+
+
+def test_a_commit_between_reading_and_writing_is_not_built_upon(uri, make_spec, make_episode, monkeypatch):
+    """Lance would take an append that has not seen it, whose episodes have the same numbers."""
+    store = EpisodeStore.create(uri, make_spec())
+    other, write_fragments = EpisodeStore.open(uri), table.write_fragments
+    between = [lambda: other.append([make_episode(store.spec, number=1)])]
+
+    def written(*arguments, **options):
+        new = write_fragments(*arguments, **options)
+        if between:
+            between.pop()()
+        return new
+
+    monkeypatch.setattr(table, "write_fragments", written)
+    store.append([make_episode(store.spec, number=2)])
+    again = EpisodeStore.open(uri)
+    assert (seeds(again), again.index.number.tolist()) == ([1, 2], [0, 1])
 
 
 def test_without_the_condition_a_commit_is_lost(server, uri, make_spec, make_episode):

@@ -36,6 +36,7 @@ BODY = {
     },
     "objective": {"scalar": "episode/return", "over": "best"},
     "budget": {"trials": 2, "steps": 400},
+    "pruner": {"kind": "none"},
 }
 
 

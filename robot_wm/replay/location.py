@@ -103,6 +103,10 @@ class Folder:
         """Whether both are one store."""
         return isinstance(other, Folder) and self.path.resolve() == other.path.resolve()
 
+    def absolute(self) -> Folder:
+        """The same for a process that is in another folder."""
+        return Folder(self.path.resolve())
+
     @property
     def name(self) -> str:
         """Short, for a log: the folder's, or of a run's own store the run's."""
@@ -183,6 +187,10 @@ class Bucket:
     def same(self, other: Location) -> bool:
         """Whether both are one store."""
         return self == other
+
+    def absolute(self) -> Bucket:
+        """The same: a bucket is named alike everywhere."""
+        return self
 
     @property
     def name(self) -> str:

@@ -51,8 +51,7 @@ from robot_wm.training.transition import Transition
 from robot_wm.training.updates import ReplayedUpdates, Spent
 from robot_wm.training.world import look_at
 
-# Actors beside the learner may run this far ahead of the train ratio before they wait, in policy steps an environment;
-# and by what earns an update, without which nobody would be allowed more.
+# How far actors beside the learner may be ahead of the train ratio, policy steps an environment and updates they earn.
 _LEAD_STEPS = 64
 # A round lasts no longer where somebody waits for its end: a report, or an actor beside it for new weights.
 _ROUND_S = 1.0

@@ -125,6 +125,8 @@ MEASURED = {
         r"The e-stop's \d+ ms was once",
         r"until it is closed: \d+ MB an hour",
     ),
+    # tests/worlds/cooling has both as bounds.
+    SIM: (r"below a dew point of \d+ °C", r"finds up to \d+ % more heat"),
 }
 
 # Held word by word: by tests/docs/test_task_cards.py and test_quantities.py.

@@ -23,12 +23,12 @@ from typing import Any
 from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
 from robot_wm.learning.ranks import ALONE, Ranks
+from robot_wm.replay.location import Location
 from robot_wm.replay.mcap_import import import_recording
 from robot_wm.training.cluster.connection import NAMESPACE, joined
 from robot_wm.training.cluster.orders import Failed, Place
 from robot_wm.training.cluster.seat import cpus_each
-from robot_wm.training.config import TrainConfig
-from robot_wm.training.run_folder import store_path
+from robot_wm.training.config import TrainConfig, run_store
 
 _PREFIX = "ingest:"
 _TAKEN = "ingested.json"  # of a run: SHA-256 of what has come, and what came of it
@@ -57,8 +57,9 @@ class Offered:
 class Ingest:
     """Takes recordings into the run in a folder; an actor of Ray's, which does one thing at a time."""
 
-    def __init__(self, run: str) -> None:
-        self._run = Path(run)
+    def __init__(self, run: str, store: Location) -> None:
+        """``run`` is its folder, ``store`` where it keeps its own episodes."""
+        self._run, self._store = Path(run), store
 
     def place(self) -> Place:
         """Where it is, and of which version."""
@@ -79,7 +80,7 @@ class Ingest:
             file = Path(folder) / Path(name).name
             file.write_bytes(data)
             try:
-                result = import_recording(file, store_path(self._run))
+                result = import_recording(file, self._store)
             except UserError as error:
                 return Failed("refused", str(error).replace(f"{folder}/", ""))
         told = Taken(result.added, result.already_there, result.line().removeprefix(f"{folder}/"))
@@ -120,7 +121,9 @@ def taking_in(config: TrainConfig, ranks: Ranks = ALONE) -> Iterator[None]:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options = {"name": _PREFIX + run.name, "namespace": NAMESPACE, "num_cpus": 0, "max_restarts": -1}
         try:
-            actor = ray.remote(scheduling_strategy=here, **options)(Ingest).remote(str(run))
+            actor = ray.remote(scheduling_strategy=here, **options)(Ingest).remote(
+                str(run), run_store(run, config).absolute()
+            )
         except ValueError:
             raise UserError(
                 f"{run}: another run called {run.name} is trained on this cluster; name another --run-dir"

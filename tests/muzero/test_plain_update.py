@@ -72,6 +72,8 @@ def test_what_a_policy_learns_of_a_search(workshop, action, target):
     compare(learner, workshop.batch(learner, size=6, **FLAGS))
 
 
+STEP = "        self.optimiser.step(self.ranks.mean(gradients)())\n"
+AVERAGE = "        self._flat.average_slow(self.config.target_rate)\n"
 # Module, what is right in it, and what is not.
 FAULTS = {
     "actions one step late": (
@@ -126,8 +128,8 @@ FAULTS = {
     "target network left alone": ("learner", "        self._flat.average_slow(self.config.target_rate)\n", ""),
     "target network averaged before the step": (
         "learner",
-        "        self.optimiser.step(gradients)\n        self._flat.average_slow(self.config.target_rate)\n",
-        "        self._flat.average_slow(self.config.target_rate)\n        self.optimiser.step(gradients)\n",
+        STEP + AVERAGE,
+        AVERAGE + STEP,
     ),
     "importance forgotten": ("losses", " * weight).mean()", ").mean()"),
     "latent's gradient whole": ("losses", "scaled_gradient(latents[-1], agent.config.latent_gradient)", "latents[-1]"),

@@ -266,7 +266,7 @@ def test_what_is_recorded_beside_is_never_all_in_memory(tmp_path, make_spec):
         ({}, {}, r"run\.mcap: an MCAP file, but no recording of a robot_wm agent: no metadata 'robot_wm'"),
         ({"rosbag2": {}}, {}, "no metadata 'robot_wm'"),
         ({METADATA: {}}, {}, r"run\.mcap: spec: Field required"),
-        ({METADATA: {"format": "2"}}, {}, r"run\.mcap: format: .*'2'"),
+        ({METADATA: {"format": "3"}}, {}, r"run\.mcap: format: .*'3'"),
         (None, {"message": b"\0\1\0\0abc"}, "run.mcap: /agent/tick: a message of 7 bytes, CDR_LE of"),
     ],
 )

@@ -247,7 +247,7 @@ def test_what_the_first_chunk_says_of_topics_is_at_the_end_again(made, tmp_path)
         ("spec", lambda spec: spec.replace('"rad"', '"deg"'), "spec_hash is "),
         ("spec", lambda spec: spec[:-1], "spec: "),
         ("spec_hash", "0" * 64, "spec_hash is 0000"),
-        ("format", "2", "format: "),
+        ("format", "3", "format: "),
     ],
 )
 def test_what_no_checksum_covers(tmp_path, make_spec, key, value, message):

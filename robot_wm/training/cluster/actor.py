@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import traceback
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -37,10 +34,7 @@ class RemoteCollector:
 
     def place(self) -> Place:
         """Where this is."""
-        import ray
-
-        node = ray.get_runtime_context().get_node_id()
-        return Place(socket.gethostname(), node, os.getpid(), version("robot-wm"))
+        return Place.here()
 
     def begin(
         self, config_json: str, spec_json: str, seed: int, rng: NDArray[np.uint8], first_stream: int

@@ -10,13 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +60,7 @@ class Ingest:
 
     def place(self) -> Place:
         """Where it is, and of which version."""
-        import ray
-
-        return Place(socket.gethostname(), ray.get_runtime_context().get_node_id(), os.getpid(), version("robot-wm"))
+        return Place.here()
 
     def lacks(self, sums: Sequence[str]) -> list[str]:
         """Those of these recordings' SHA-256 that have not come."""

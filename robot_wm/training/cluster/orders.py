@@ -5,7 +5,10 @@ Shape letters: N environments of a collector.
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal
 
 import numpy as np
@@ -22,6 +25,13 @@ class Place:
     node: str  # Ray's id of it
     process: int
     version: str  # of robot_wm there
+
+    @classmethod
+    def here(cls) -> Place:
+        """That of this process, which is Ray's."""
+        import ray
+
+        return cls(socket.gethostname(), ray.get_runtime_context().get_node_id(), os.getpid(), version("robot-wm"))
 
     def __str__(self) -> str:
         return f"host {self.host}, node {self.node[:12]}, process {self.process}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
 from robot_wm.evaluation.closed_loop import Env, OnTick
 from robot_wm.evaluation.overlay import Gauge, Panel, overlay
+from robot_wm.ffmpeg import in_one_line
 from robot_wm.runtime.command import Command
 from robot_wm.runtime.modes import Mode
 
@@ -128,14 +129,8 @@ def _require_frames(path: Path, frames: int) -> None:
         raise OSError(f"it holds {found} of {frames} pictures: is there room on the disk?")
 
 
-@contextmanager
-def _in_one_line(path: Path) -> Iterator[None]:
-    """imageio and its ffmpeg fail in many ways, down to an IndexError for a program that is no ffmpeg."""
-    try:
-        yield
-    except (ImportError, LookupError, OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"--video: {path}: ffmpeg cannot write it ({type(error).__name__}: {reason}); "
-            "pip install 'imageio[ffmpeg]', or let IMAGEIO_FFMPEG_EXE name an ffmpeg that works"
-        ) from None
+def _in_one_line(path: Path) -> AbstractContextManager[None]:
+    return in_one_line(
+        f"--video: {path}: ffmpeg cannot write it",
+        "pip install 'imageio[ffmpeg]', or let IMAGEIO_FFMPEG_EXE name an ffmpeg that works",
+    )

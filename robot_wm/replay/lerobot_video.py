@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from robot_wm.errors import UserError
+from robot_wm.ffmpeg import in_one_line
 
 Quality = Literal["exact", "small"]
 
@@ -69,13 +68,5 @@ class VideoFile:
             self._writer.close()
 
 
-@contextmanager
-def _in_one_line(path: Path) -> Iterator[None]:
-    """imageio and its FFmpeg fail in many ways, down to an IndexError for a program that is no FFmpeg."""
-    try:
-        yield
-    except (ImportError, LookupError, OSError, RuntimeError, ValueError) as error:
-        reason = (str(error).splitlines() or [""])[0]
-        raise UserError(
-            f"{path.name}: FFmpeg cannot write it ({type(error).__name__}: {reason}); pip install 'imageio[ffmpeg]'"
-        ) from None
+def _in_one_line(path: Path) -> AbstractContextManager[None]:
+    return in_one_line(f"{path.name}: FFmpeg cannot write it", "pip install 'imageio[ffmpeg]'")

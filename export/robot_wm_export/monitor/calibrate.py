@@ -53,7 +53,11 @@ class Plan:
 
     def __post_init__(self) -> None:
         # Too few are told before the work, not after.
-        self.limit([0.0] * self.episodes, self.false_alarm_rate / FALL_LIMITS)
+        self.require(self.episodes)
+
+    def require(self, episodes: int) -> None:
+        """Raise UserError where so many episodes without a fall set no limit."""
+        self.limit([0.0] * episodes, self.false_alarm_rate / FALL_LIMITS)
 
     def limit(self, scores: Sequence[float], rate: float) -> float:
         """Of one of the monitor's limits; by chance too low are all of them together no more often than is left."""
@@ -127,7 +131,7 @@ def task_episodes(
 
 def _require_enough(familiar: Sequence[WatchedEpisode], plan: Plan) -> None:
     try:
-        plan.limit([0.0] * len(familiar), plan.false_alarm_rate / FALL_LIMITS)
+        plan.require(len(familiar))
     except UserError as error:
         raise UserError(f"monitor: episodes that end on the ground set no limit: {error} without a fall") from None
 

@@ -96,23 +96,19 @@ class Worlds:
 
 def _require_names(randomisation: Randomisation, sensors: Sensors, parts: Parts) -> None:
     """Raise UserError for ranges of a sensor that nobody reads, or of a joint that is none of the kind."""
-    known = sensors.elements
-    for kind, ranges in (("noise_std", randomisation.noise_std), ("bias", randomisation.bias)):
-        for name in ranges:
+    of_sensors = (sensors.elements, "no sensor of this task reads it; they read")
+    of_motors = (parts.effort, "no motor of this robot; there are")
+    kinds = {
+        "noise_std": of_sensors,
+        "bias": of_sensors,
+        "joint_offset_rad": (parts.rotating, "no turning joint of this robot; there are"),
+        **dict.fromkeys(BY_EFFORT, of_motors),
+    }
+    for quantity, (known, told) in kinds.items():
+        ranges = getattr(randomisation, quantity)
+        for name in ranges if isinstance(ranges, dict) else ():
             if name not in known:
-                told = f"no sensor of this task reads it; they read {', '.join(known)}"
-                raise UserError(f"{randomisation.origin}: {kind}: {name}: {told}")
-    offsets = randomisation.joint_offset_rad
-    for name in offsets if isinstance(offsets, dict) else ():
-        if name not in parts.rotating:
-            told = f"no turning joint of this robot; there are {', '.join(parts.rotating)}"
-            raise UserError(f"{randomisation.origin}: joint_offset_rad: {name}: {told}")
-    for quantity in BY_EFFORT:
-        shares = getattr(randomisation, quantity)
-        for name in shares if isinstance(shares, dict) else ():
-            if name not in parts.effort:
-                told = f"no motor of this robot; there are {', '.join(parts.effort)}"
-                raise UserError(f"{randomisation.origin}: {quantity}: {name}: {told}")
+                raise UserError(f"{randomisation.origin}: {quantity}: {name}: {told} {', '.join(known)}")
 
 
 def _branch(rng: np.random.Generator) -> np.random.Generator:

@@ -152,11 +152,16 @@ class ProcessGroup(Ranks):
             action()
         if failed:
             self._abort()
+            # Gloo's threads must end while there is a Python that frees what they hold: one that comes too late aborts
+            # the process. An exchange that the others have left hanging is not waited for.
+            ending = threading.Thread(target=dist.destroy_process_group, daemon=True)
+            ending.start()
+            ending.join(_DEATH_SHOWS_WITHIN_S)
         else:
             dist.destroy_process_group()
 
     def _abort(self) -> None:
-        """End what GPUs exchange, even where they wait for each other. Gloo ends with its process."""
+        """End what GPUs exchange, even where they wait for each other."""
         if self._device.type == "cuda":
             with suppress(RuntimeError):
                 dist.distributed_c10d._get_default_group()._get_backend(self._device).abort()

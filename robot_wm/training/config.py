@@ -103,7 +103,8 @@ class RunSettings(BaseModel):
     )
     replay_quota_mib: PositiveInt | None = Field(default=None, description="size limit of the store on disk, MiB")
     episodes_per_commit: PositiveInt = Field(
-        default=1, description="finished episodes a store commit; a crash costs these"
+        default=16,
+        description="finished episodes a store commit, for which the learner waits; a crash costs those not committed",
     )
 
     replay_store: str | None = Field(

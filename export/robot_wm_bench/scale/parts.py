@@ -1,4 +1,4 @@
-"""What the parts of a run take on this machine: the real ones, one after the other, in processor time.
+"""What the parts of a run take on this machine: the real ones, in processor time.
 
 Processor time, because others may use the machine meanwhile; what is calculated from it says how many cores it takes.
 """
@@ -6,13 +6,17 @@ Processor time, because others may use the machine meanwhile; what is calculated
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from itertools import cycle
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from robot_wm.training.config import TrainConfig
 from robot_wm_bench.scale.law import ROUNDS, Parts
 from robot_wm_bench.scale.wire import Wire
+
+if TYPE_CHECKING:
+    from robot_wm.training.transition import Transition
 
 _WARM_UP = 3  # calls before those that count
 _FEWEST = 5
@@ -35,37 +39,51 @@ def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None
     from robot_wm.training.updates import ReplayedUpdates, Spent
 
     each_s, idle_s, settings = seconds / 10, min(_IDLE_S, seconds / 2), config.settings
+    steps_per_update = settings.batch_size * settings.batch_length / config.train_ratio
     alone = config.model_copy(update={"actor": "inline", "collectors": 1, "ray_address": None, "processes": 0})
     trainer = Trainer(alone)
     with ExitStack() as undo:
         pool = EnvPool(config.task, dict(config.task_options), envs=config.envs, processes=0, seed=config.seed)
         undo.callback(pool.close)
         undo.callback(trainer.experience.close)
-        actor = Actor(
-            trainer.agent,
-            trainer.spec,
-            envs=config.envs,
-            seed=config.seed,
-            random_actions=RandomActions.told(config, trainer.spec),
-        )
+        random_actions = RandomActions.told(config, trainer.spec)
+        actor = Actor(trainer.agent, trainer.spec, envs=config.envs, seed=config.seed, random_actions=random_actions)
         stepper = Stepper(pool, actor)
-        # More than a window of every stream.
-        rounds = [stepper.step(policy="0", random=False) for _ in range(max(ROUNDS, settings.batch_length + 2))]
-        round_s = _mean_s(lambda: stepper.step(policy="0", random=False), each_s)  # a reset now and then is part of it
-        acts = cycle(rounds)
-        act_s = _mean_s(lambda: actor.act((last := next(acts)).obs, last.is_first), each_s)
-        added = cycle(rounds)
-        insert_s = _mean_s(lambda: trainer.experience.add(next(added)), each_s, fewest=len(rounds))
         mixture = trainer.sources.mixture
-        sample_s = _mean_s(lambda: mixture.sample(settings.batch_size), each_s)
+        updates = ReplayedUpdates(trainer.learner, mixture, Spent(), settings.batch_size)
+        # As a run does it, in turns: what else was in the caches is gone, and what ends is stored as often as it ends.
+        rounds: deque[Transition] = deque(maxlen=ROUNDS)
+        clock, earned = _Clock(), 0.0
+
+        def play() -> None:
+            with clock.part("round"):  # a reset now and then is part of it
+                rounds.append(stepper.step(policy="0", random=False))
+            with clock.part("act"):
+                actor.act(rounds[-1].obs, rounds[-1].is_first)
+            with clock.part("insert"):
+                trainer.experience.add(rounds[-1])
+
+        for _ in range(max(ROUNDS, settings.batch_length + 2)):  # more than a window of every stream
+            play()
+        clock.begin()
+        while not clock.enough(6 * each_s):
+            play()
+            earned += config.envs / steps_per_update
+            while earned >= 1.0:
+                earned -= 1.0
+                with clock.part("sample"):
+                    mixture.sample(settings.batch_size)
+                if update_s is None:
+                    with clock.part("update"):
+                        updates.run(1)
+        round_s, act_s, insert_s, sample_s = map(clock.mean_s, ("round", "act", "insert", "sample"))
         if update_s is None:
-            updates = ReplayedUpdates(trainer.learner, mixture, Spent(), settings.batch_size)
-            update_s = max(_mean_s(lambda: updates.run(1), 2 * each_s) - sample_s, _LEAST_S)
+            update_s = max(clock.mean_s("update") - sample_s, _LEAST_S)
         told = weights.encode(trainer.agent)
         publish_s = _mean_s(lambda: weights.encode(trainer.agent), each_s)
         load_s = _mean_s(lambda: weights.load(trainer.agent, told), each_s)
         wire = undo.enter_context(Wire())
-        answer = Steps(rounds[:ROUNDS], actor.rng_state().numpy())
+        answer = Steps([*rounds], actor.rng_state().numpy())
         encode_s = _mean_s(lambda: wire.put(answer), each_s) / ROUNDS
         stored = wire.put(answer)
         decode_s = _mean_s(lambda: wire.get(stored), each_s) / ROUNDS
@@ -88,16 +106,45 @@ def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None
         load_s=load_s,
         round_bytes=round_bytes,
         weights_bytes=float(len(told)),
-        steps_per_update=settings.batch_size * settings.batch_length / config.train_ratio,
+        steps_per_update=steps_per_update,
     )
 
 
-def _mean_s(call: Callable[[], object], seconds: float, *, fewest: int = _FEWEST) -> float:
+class _Clock:
+    """Processor time of this process, with all of its threads, by what it was spent on."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, float] = {}
+        self._times: Counter[str] = Counter()
+        self._begun = time.monotonic()
+
+    def begin(self) -> None:
+        """Forget what was before."""
+        self._spent, self._times, self._begun = {}, Counter(), time.monotonic()
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count what is done in it as ``name``, once."""
+        before = time.process_time()
+        yield
+        self._spent[name] = self._spent.get(name, 0.0) + time.process_time() - before
+        self._times[name] += 1
+
+    def enough(self, seconds: float) -> bool:
+        """Whether so much time has passed, and a batch was drawn often enough."""
+        return time.monotonic() >= self._begun + seconds and self._times["sample"] >= _FEWEST
+
+    def mean_s(self, name: str) -> float:
+        """Seconds of one."""
+        return self._spent[name] / self._times[name]
+
+
+def _mean_s(call: Callable[[], object], seconds: float) -> float:
     """Mean processor time of a call, of this process with all of its threads."""
     for _ in range(_WARM_UP):
         call()
     begun, before_s, calls = time.monotonic(), time.process_time(), 0
-    while calls < fewest or time.monotonic() < begun + seconds:
+    while calls < _FEWEST or time.monotonic() < begun + seconds:
         call()
         calls += 1
     return (time.process_time() - before_s) / calls

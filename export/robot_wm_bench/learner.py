@@ -42,6 +42,7 @@ def bench_learner(
     reanalyse: Annotated[float | None, Parameter(validator=cyclopts.validators.Number(gte=0, lte=1))] = None,
     envs: Annotated[int, Parameter(validator=Positive)] = 8,
     threads: Annotated[int | None, Parameter(validator=Positive)] = None,
+    compiled: Annotated[bool, Parameter(negative="")] = False,
     matmul_only: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -78,6 +79,8 @@ def bench_learner(
         Environments that the actor acts in together.
     threads
         CPU threads; torch's own choice if not given.
+    compiled
+        On a CPU: compile the update, as on a GPU it always is; the first step takes minutes then.
     matmul_only
         On a CPU: after each update time its matrix products alone, and give the ratio of the two medians.
     json
@@ -98,14 +101,21 @@ def bench_learner(
     if threads is not None:
         torch.set_num_threads(threads)
     try:
-        result = _measure(agent, settings, obs, where, updates, envs, matmul_only)
+        result = _measure(agent, settings, obs, where, updates, envs, compiled, matmul_only)
         emit(result, as_json=json, title=f"One update of {agent}")
     finally:
         torch.set_num_threads(before)
 
 
 def _measure(
-    name: str, settings: AgentConfig, obs: str, device: torch.device, updates: int, envs: int, matmul_only: bool
+    name: str,
+    settings: AgentConfig,
+    obs: str,
+    device: torch.device,
+    updates: int,
+    envs: int,
+    compiled: bool,
+    matmul_only: bool,
 ) -> dict[str, Any]:
     import torch
 
@@ -120,6 +130,7 @@ def _measure(
     start = time.perf_counter()
     torch.manual_seed(0)
     learner = kind.make_learner(kind.make_agent(settings, spec), settings, device, 0)
+    learner.compiles = compiled
     batch = random_batch(learner, settings, spec)
     first = learner.update(batch)
     _wait(device)
@@ -156,6 +167,7 @@ def _measure(
         "obs": obs,
         **{option: getattr(settings, option) for option in _OPTIONS if hasattr(settings, option)},
         "envs": envs,
+        "compiled": compiled or device.type == "cuda",
         "updates": updates,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

@@ -108,6 +108,7 @@ def bench_train(
             processes=processes,
             actor=actor,
             device=device,
+            compile_on_cpu="never",
             threads=threads,
             # A window needs this many steps of one environment, and nothing is learned before.
             prefill_steps=envs * (settings.batch_length + 2),

@@ -19,6 +19,7 @@ from robot_wm.learning.finite_watch import FiniteWatch
 from robot_wm.learning.host_memory import keep_freed_memory
 from robot_wm.learning.learner import UpdateResult
 from robot_wm.learning.ranks import ALONE, Ranks
+from robot_wm.nn.compiled import compiling
 from robot_wm.nn.laprop import LaProp
 
 AgentType = TypeVar("AgentType", bound=Agent)
@@ -31,6 +32,7 @@ class CapturedLearner(ABC, Generic[AgentType, Noise]):
     An update is a pure function of parameters, batch and noise with static shapes: it neither branches on values
     nor waits for the device. Computes in bfloat16 on CUDA, with float32 parameters, unless the config says otherwise.
     ``capture``: on CUDA the first update records the whole of it as one graph, which later ones replay.
+    ``compiles`` (settable) tells whether an update is compiled on a CPU, too: minutes, once a process.
     ``averages`` names, by prefix, which slow parameters follow which trained ones; ``late`` as `LaProp` takes it.
     """
 
@@ -47,6 +49,7 @@ class CapturedLearner(ABC, Generic[AgentType, Noise]):
     ) -> None:
         self.agent, self.device = agent.to(device), torch.device(device)
         self.ranks: Ranks = ALONE
+        self.compiles = False
         automatic = torch.bfloat16 if self.device.type == "cuda" else torch.float32
         self.compute_dtype = automatic if config.compute == "auto" else getattr(torch, config.compute)
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -102,7 +105,8 @@ class CapturedLearner(ABC, Generic[AgentType, Noise]):
         """One optimiser step on B sequences of T trained steps; ``noise`` is drawn from the generator if not given."""
         self.ranks.check()
         if noise is not None or not self._captures:
-            return self._update(batch, noise)
+            with compiling(self.compiles):
+                return self._update(batch, noise)
         if self._captured is None or not self._captured.takes(batch):
             self._captured = self._capture(batch)
         return self._captured(batch)

@@ -41,6 +41,8 @@ class Pictures:
 class Learner(Protocol):
     """Trains an agent in place; everything random comes from its seed."""
 
+    compiles: bool  # updates on a CPU, from the next one on; on a GPU they are
+
     @property
     def agent(self) -> Agent:
         """The agent that is trained."""

@@ -27,6 +27,7 @@ from robot_wm.training.agreement import GOES_ON, Agreement
 from robot_wm.training.checkpoint import RunState
 from robot_wm.training.collector import Collector
 from robot_wm.training.collectors import make_collector
+from robot_wm.training.compiling import compiles_on_cpu
 from robot_wm.training.config import TrainConfig
 from robot_wm.training.device import place
 from robot_wm.training.experience import Experience, Finished, episode_scalars
@@ -97,7 +98,7 @@ class Trainer:
         capacity = int(ranks.rows([capacity]).min())
         config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
         self.learner = kind.make_learner(agent, settings, self.device, config.seed)
-        self.agent = self.learner.agent
+        self.agent, self.learner.compiles = self.learner.agent, compiles_on_cpu(config, self.device, ranks.size)
         self.sampler = make_sampler(config, self.spec, agent.stored)
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit(), ranks=ranks.size)
         self._schedule = config.schedule(ranks.size)
@@ -132,8 +133,7 @@ class Trainer:
         )
         self._ages = PolicyAge(self.experience, lambda: self.state.updates)
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
-        self.running_s = 0.0  # since `train` was called
-        self.spent = Spent()  # since `train` was called
+        self.running_s, self.spent = 0.0, Spent()  # since `train` was called
         self._updates = ReplayedUpdates(self.learner, self.sources.mixture, self.spent, settings.batch_size)
         self._marks: dict[str, int] = {}
         self._start_steps, self._start_progress = self.state.env_steps, self.state.progress

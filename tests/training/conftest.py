@@ -32,6 +32,7 @@ def tiny(tmp_path):
             log_every_steps=40,
             checkpoint_every_steps=100,
             device="cpu",
+            compile_on_cpu="never",
             dreamer=TINY,
         )
         return TrainConfig(**{**values, **changes})

@@ -126,6 +126,7 @@ def bench_scale(
                 train_ratio=ratio,
                 envs=count,
                 device="cpu",
+                compile_on_cpu="never",
                 threads=1,
                 prefill_steps=count * (settings.batch_length + 2),
                 checkpoint_every_steps=_ENDLESS,

@@ -6,7 +6,6 @@ import json as json_module
 import shlex
 import shutil
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +30,6 @@ EVALUATION_EPISODES = 10
 REALTIME_EPISODES = 1
 PERFECT_RETURN = 500.0
 _PREDICTED_STEPS = 80
-_MAPPED_STEPS, _MAPPED_EACH = 1500, 300  # control steps of the map of latents, and of each of its episodes
 
 
 def quickstart(
@@ -217,21 +215,16 @@ def _pictures(trainer: Trainer, live: ClosedLoopResult) -> list[Picture]:
 
 
 def _latents(trainer: Trainer) -> list[Picture]:
-    """The map of what the exported agent believed along episodes; none without scikit-learn (robot-wm[look])."""
-    from robot_wm.inspect.believing import believe, spread_over
-    from robot_wm.inspect.latent_pictures import map_figure
-    from robot_wm.inspect.latents import Latents
-    from robot_wm.inspect.maps import make_map
+    """The map of what the exported agent believed along episodes; none without scikit-learn."""
+    from robot_wm.inspect.store_map import store_map
     from robot_wm.page import picture
     from robot_wm.training.checkpoint import load_agent
 
-    if find_spec("sklearn") is None:
+    figure = store_map(load_agent(trainer.run).agent, trainer.spec, trainer.store)
+    if figure is None:
         return []
-    episodes = spread_over(trainer.store, _MAPPED_STEPS, each=_MAPPED_EACH)
-    believed = believe(load_agent(trainer.run).agent, trainer.spec, episodes, most_steps=_MAPPED_EACH)
-    latents = Latents.of(believed, trainer.spec)
     told = "Each point is what the agent believed at one recorded step, its 2 main components of many (PCA)."
-    return [picture("What it believes", told, map_figure(make_map("pca", latents.latent), latents))]
+    return [picture("What it believes", told, figure)]
 
 
 def _prediction(trainer: Trainer) -> OpenLoop:

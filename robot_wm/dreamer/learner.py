@@ -19,6 +19,7 @@ from robot_wm.learning.batch import TensorBatch
 from robot_wm.learning.captured_learner import CapturedLearner
 from robot_wm.learning.learner import Pictures, UpdateResult
 from robot_wm.nn.percentile import PercentileScale
+from robot_wm.raster import raster
 from robot_wm.spec import AgentSpec
 
 
@@ -139,11 +140,11 @@ class DreamerLearner(CapturedLearner[DreamerAgent, Noise]):
 
     def report(self, batch: TensorBatch, spec: AgentSpec) -> Pictures:
         """Open loop: a quarter of each sequence is seen, the rest imagined; drawn, and for each camera filmed."""
-        from robot_wm.dreamer.pictures import draw_prediction, prediction_video
+        from robot_wm.dreamer.pictures import prediction_figure, prediction_video
 
         shown = self.open_loop(batch, context=max(1, (batch.reward.shape[1] - 1) // 4))
         films = {field.name: prediction_video(shown, field.name) for field in spec.observations if field.is_image}
-        return Pictures(stills={"open_loop": draw_prediction(shown, spec)}, films=films)
+        return Pictures(stills={"open_loop": raster(prediction_figure(shown, spec))}, films=films)
 
     def _tensors(self) -> dict[str, Tensor]:
         out = super()._tensors()

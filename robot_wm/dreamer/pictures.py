@@ -55,15 +55,6 @@ def prediction_figure(prediction: OpenLoop, spec: AgentSpec, *, sequence: int = 
     return figure
 
 
-def draw_prediction(prediction: OpenLoop, spec: AgentSpec) -> NDArray[np.uint8]:
-    """``prediction_figure`` as an RGB picture [H, W, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(prediction_figure(prediction, spec))
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
 def prediction_video(prediction: OpenLoop, field: str) -> NDArray[np.uint8]:
     """Frames [T, B' * height, 3 * width, 3] of an image field: recorded, predicted and their difference around grey.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from robot_wm.muzero.agent import MuZeroAgent
 from robot_wm.muzero.losses import Goals, Unroll
 from robot_wm.muzero.targets import Scalars
+from robot_wm.raster import raster
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +24,6 @@ _WINDOWS = 6  # that are drawn
 
 def draw_unroll(agent: MuZeroAgent, model: Unroll, goals: Goals) -> NDArray[np.uint8]:
     """Rewards, probabilities of going on, and values of some windows, as an RGB picture [H, W, 3]."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = (  # name, prediction, target, steps after the observation of the first
@@ -37,9 +37,7 @@ def draw_unroll(agent: MuZeroAgent, model: Unroll, goals: Goals) -> NDArray[np.u
         _draw(axes, predicted.cpu().numpy(), Scalars(target.target.cpu(), target.mask.cpu()), begin)
         axes.set_ylabel(name, fontsize=8)
     axes.set_xlabel("control steps after the observation")
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return raster(figure)
 
 
 def _draw(axes: Axes, predicted: NDArray[np.float32], target: Scalars, begin: int) -> None:

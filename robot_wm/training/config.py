@@ -142,7 +142,9 @@ class RunSettings(BaseModel):
         default=None, description="policy steps between open-loop predictions written to the log [off]"
     )
     audit_every_steps: PositiveInt | None = Field(
-        default=None, description="policy steps between audits of what is imagined against what comes, reality/* [off]"
+        default=None,
+        description="policy steps between audits of what is imagined against what comes, reality/*, each with a map of"
+        " what the agent believes [off]",
     )
     audit_states: PositiveInt = Field(default=16, description="states that an audit restores in the simulator")
     checkpoint_every_steps: PositiveInt = Field(default=10_000, description="policy steps between checkpoints")

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from robot_wm.errors import StoppedError
+from robot_wm.errors import StoppedError, UserError
+from robot_wm.inspect.store_map import store_map
 from robot_wm.learning.agent import Agent
 from robot_wm.learning.batch import TensorBatch
 from robot_wm.learning.learner import Learner
+from robot_wm.raster import raster
 from robot_wm.replay.mixture import Mixture
 from robot_wm.replay.store import EpisodeStore
 from robot_wm.spec import AgentSpec
@@ -40,9 +43,16 @@ def evaluated(agent: Agent, config: TrainConfig, stop: StopRequest, go_on: Calla
 
 
 def audited(
-    agent: Agent, store: EpisodeStore, state: RunState, stop: StopRequest, go_on: Callable[[], bool]
+    agent: Agent, store: EpisodeStore, state: RunState, log: Log, stop: StopRequest, go_on: Callable[[], bool]
 ) -> dict[str, float]:
-    """What `look_at_reality` finds; nothing where it was told to stop before it had a result."""
+    """What `look_at_reality` finds; nothing where it was told to stop before it had a result.
+
+    Beside it ``log`` gets the map of what the agent believed along the store's episodes, once there are some.
+    """
+    with suppress(UserError):
+        figure = store_map(agent, state.agent_spec, store)
+        if figure is not None:
+            log.image(state.progress, "latents", raster(figure))
     try:
         with stop.bounded():
             return look_at_reality(agent, store, state, go_on=go_on)

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -372,9 +373,8 @@ class Trainer:
             self.stop("return")
 
     def _audit(self) -> None:
-        state = self.state
-        values = self.ranks.told(lambda: audited(self.agent, self.store, state, self._stop, self._nothing_heard))
-        self._log.scalars(state.progress, values)
+        look = partial(audited, self.agent, self.store, self.state, self._log, self._stop, self._nothing_heard)
+        self._log.scalars(self.state.progress, self.ranks.told(look))
 
     def _check_finite(self) -> None:
         name = self.learner.first_nonfinite()

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from robot_wm.dreamer.pictures import draw_prediction, prediction_video
+from robot_wm.dreamer.pictures import prediction_figure, prediction_video
 from robot_wm.dreamer.prediction import OpenLoop
+from robot_wm.raster import raster
 from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.film import write_film
 
@@ -47,7 +48,7 @@ def test_a_picture_draws_every_field_of_a_task():
         for name, item in spec.model_inputs().items()
     }
     reward = torch.zeros(1, 12)
-    image = draw_prediction(OpenLoop(4, values, values, reward, reward), spec)
+    image = raster(prediction_figure(OpenLoop(4, values, values, reward, reward), spec))
     assert image.dtype == np.uint8
     assert image.shape[2] == 3
     assert image.shape[0] > 150 * len(spec.observations)

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 import torch
 
-from robot_wm.dreamer.pictures import draw_prediction
+from robot_wm.dreamer.pictures import prediction_figure
 from robot_wm.dreamer.world_model import world_model_loss
+from robot_wm.raster import raster
 from robot_wm.spec import ActionSpec, AgentSpec, FirmwareProfile, ObservationField
 
 
@@ -93,4 +94,4 @@ def test_a_picture_leaves_out_what_nobody_told(workshop):
         action=ActionSpec(mode="effort", joints=("a", "b"), unit="N"),
         firmware=FirmwareProfile(name="toy"),
     )
-    assert draw_prediction(shown, spec).std() > 10
+    assert raster(prediction_figure(shown, spec)).std() > 10

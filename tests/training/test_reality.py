@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robot_wm.training import scalars
 from robot_wm.training.checkpoint import load_agent
@@ -23,6 +24,16 @@ def test_training_logs_keeps_and_warns(tiny, caplog):
     assert "gap" in state.reality["findings"]
     assert "imagination is not what comes" in caplog.text
     assert load_agent(config.folder, "latest").lineage["reality"] == state.reality
+
+
+def test_with_every_audit_comes_a_map_of_what_is_believed(tiny):
+    config = tiny(task=DRIFT, steps=160, envs=1, prefill_steps=100, audit_every_steps=75, audit_states=4)
+    Trainer(config).train()
+    board = EventAccumulator(str(config.folder / "tensorboard"))
+    board.Reload()
+    maps = board.Images("latents")
+    assert [image.step for image in maps] == [104, 150]  # the first when something has been learned
+    assert (maps[0].width, maps[0].height) > (400, 200)
 
 
 def test_an_audit_that_nothing_can_be_told_by_yet_is_no_error(tiny, caplog):

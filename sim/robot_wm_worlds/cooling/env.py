@@ -109,7 +109,8 @@ class DataCenterCooling(gymnasium.Env[Observation, Any]):
         self._command = limit_command(target, self._command, self._limits)
         self._run(self._per_step, [])
         hvac_w, it_w = self._reading.hvac_w, self._it_w
-        paid = float(reward(np.array(hvac_w), self._inlet_c))
+        wet_bulb_c = np.array(self._reading.outdoor_c[1])
+        paid = float(reward(np.array(hvac_w), self._inlet_c, it_w.sum(), wet_bulb_c))
         self._told.add(self._reading, it_w, self._inlet_c)
         is_over = self._row + self._per_step > len(self._load)
         figures = self._told.figures()

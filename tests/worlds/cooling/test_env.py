@@ -54,7 +54,8 @@ def test_a_step_pays_for_what_the_plant_takes():
     env.reset(seed=0)
     observation, paid, terminated, _, info = env.step(WARM)
     assert not terminated
-    assert paid == pytest.approx(float(reward(observation["power"].sum(), observation["inlet_temperature"])), rel=1e-5)
+    hvac_w, it_w, wet_bulb_c = observation["power"].sum(), observation["it_power"].sum(), observation["weather"][1]
+    assert paid == pytest.approx(float(reward(hvac_w, observation["inlet_temperature"], it_w, wet_bulb_c)), rel=1e-4)
     assert info["figures"]["pue"] == pytest.approx(
         1 + observation["power"].sum() / observation["it_power"].sum(), rel=1e-6
     )

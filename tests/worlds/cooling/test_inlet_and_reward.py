@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robot_wm_worlds.cooling.plant import DESIGN_FLOW, LEAKAGE, inlet_temperature, it_flow, orders
-from robot_wm_worlds.cooling.reward import MARGIN_K, PRICE_PER_K, UNIT_W, outside_k, reward
+from robot_wm_worlds.cooling.reward import MARGIN_K, PRICE_PER_K, UNIT_W, outside_k, reward, usual_w
 
 IT_W = np.array([100e3, 60e3])
 
@@ -53,13 +53,32 @@ def test_outside_is_counted_from_the_ends(inlet_c, outside):
     assert outside_k(np.array([inlet_c])) == pytest.approx([outside])
 
 
-def test_reward_is_energy_and_the_price_of_heat():
-    cool, hot = np.array([22.0, 22.0]), np.array([22.0, 28.0])
-    assert reward(np.array(UNIT_W), cool) == pytest.approx(-1.0)
-    assert reward(np.array(0.0), hot) == pytest.approx(-PRICE_PER_K * (1.0 + MARGIN_K))
+# Servers of 200 kW: -18.75 + 28.42 + 0.164 * wet bulb kW, and what the chiller adds above 12 °C.
+@pytest.mark.parametrize(("wet_bulb_c", "usual_kw"), [(-5, 8.85), (12, 11.638), (16, 26.346), (20, 29.526)])
+def test_what_is_usual_grows_with_the_chiller_s_share(wet_bulb_c, usual_kw):
+    assert usual_w(np.array(200e3), np.array(float(wet_bulb_c))) == pytest.approx(1e3 * usual_kw)
+
+
+def paid(hvac_w, inlet_c, it_w=200e3, wet_bulb_c=10.0):
+    return float(reward(np.array(hvac_w), np.array(inlet_c), np.array(it_w), np.array(wet_bulb_c)))
+
+
+def test_reward_is_what_is_spared_and_the_price_of_heat():
+    usual = float(usual_w(np.array(200e3), np.array(10.0)))
+    assert paid(usual, [22.0, 22.0]) == pytest.approx(0.0)
+    assert paid(usual + UNIT_W, [22.0, 22.0]) == pytest.approx(-1.0)
+    assert paid(usual, [22.0, 28.0]) == pytest.approx(-PRICE_PER_K * (1.0 + MARGIN_K))
+
+
+@given(st.floats(0, 60e3), st.floats(0, 60e3), st.floats(100e3, 300e3), st.floats(-20, 30))
+def test_weather_and_load_change_no_choice_between_two_commands(one, other, it_w, wet_bulb_c):
+    """Two powers in one hour differ by as much reward whatever the hour is."""
+    air = [25.0, 25.0]
+    assert paid(one, air, it_w, wet_bulb_c) - paid(other, air, it_w, wet_bulb_c) == pytest.approx(
+        (other - one) / UNIT_W, abs=1e-9
+    )
 
 
 def test_a_kelvin_too_hot_costs_more_than_any_saving():
-    """All of the cooling that a plant of 300 kW of servers is likely to need, against one kelvin in one hall."""
-    saving = reward(np.array(0.0), np.array([27.5, 20.0])) - reward(np.array(50e3), np.array([26.5, 20.0]))
-    assert saving < 0
+    """A third of the cooling that a plant of 300 kW of servers needs at most, against one kelvin in one hall."""
+    assert paid(33e3, [27.5, 20.0]) < paid(50e3, [26.5, 20.0])

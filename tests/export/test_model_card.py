@@ -14,6 +14,7 @@ from robot_wm.model_card import model_card, require_license
 from robot_wm.runtime.bundle import Bundle
 from robot_wm.runtime.manifest import MANIFEST, MODEL_CARD, Lineage, Manifest
 from robot_wm.runtime.monitor import Calibration, ChangeLimit, MonitorSection
+from robot_wm.runtime.planner_section import Planner, PlannerGate
 from robot_wm.spec import CommandField, JointLimits
 
 HOSTILE = "x`|</td>\n# <script>a</script> [l](http://h) ![i](j) *b* \x1b[31m --- {{ 7*7 }} {% raw %} &amp; $m$"
@@ -203,3 +204,18 @@ def test_the_hub_reads_its_header(exported):
 def test_a_license_is_an_identifier(name):
     with pytest.raises(UserError, match="--license"):
         require_license(name)
+
+
+@pytest.mark.parametrize(
+    ("planned", "verdict"), [(494.56789, "pays"), (491.6, "pays"), (491.5, "does not pay, and a robot refuses it")]
+)
+def test_a_planner_is_told_with_what_its_gate_found(exported, planned, verdict):
+    gate = PlannerGate(episodes=20, seed=0, planned=planned, reactive=491.6, interval=(-0.25, 3.2))
+    planner = Planner.model_construct(kind="halving", candidates=16, depth=5, gate=gate)
+    text = model_card(changed(exported.manifest, planner=planner))
+    (told,) = [line for line in text.splitlines() if line.startswith("Its planner")]
+    assert told == (
+        f"Its planner (halving, 16 candidates, 5 steps) {verdict}: over 20 equal starts a mean return of"
+        f" {planned:.6g} with it and 491.6 without, a difference of -0.25 to 3.2 (95 %)."
+    )
+    assert "Its planner" not in model_card(exported.manifest)

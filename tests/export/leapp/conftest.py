@@ -110,8 +110,11 @@ def write_a1(out: Path) -> Path:
     return _compile(out, trace)
 
 
-def write_cartpole(out: Path) -> Path:
-    """A recurrent policy, its hidden state fed back and not zero at first, through torch's older exporter."""
+def write_cartpole(out: Path, *, beside: str | None = None) -> Path:
+    """A recurrent policy, its hidden state fed back and not zero at first, through torch's older exporter.
+
+    ``beside`` names one more output, of which nothing is told.
+    """
     node, policy, joints = "cartpole", CartpolePolicy(), ["slider", "hinge"]
 
     def trace() -> None:
@@ -126,7 +129,8 @@ def write_cartpole(out: Path) -> Path:
         force, following = policy(position, velocity, hidden)
         annotate.update_state(node, {"actor_state": following})
         effort = _named("joint_effort", force, "target/joint/effort", ["slider"], units="N")
-        annotate.output_tensors(node, [effort], export_with="onnx-torchscript")
+        more = [] if beside is None else [_named(beside, 2.0 * force, None, None)]
+        annotate.output_tensors(node, [effort, *more], export_with="onnx-torchscript")
 
     return _compile(out, trace, frequency=RATE_HZ)
 

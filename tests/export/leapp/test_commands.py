@@ -6,6 +6,8 @@ import json
 
 from robot_wm.cli import run
 from robot_wm.runtime.bundle import Bundle
+from robot_wm.tasks import agent_spec, make_env
+from tests.export.leapp.conftest import write_cartpole
 
 
 def test_a_zoo_agent_goes_and_comes_back(tmp_path, capsys):
@@ -48,3 +50,38 @@ def test_a_robot_without_a_task_takes_it(a1_package, tmp_path, capsys):
     with Bundle.open(out) as opened:
         assert opened.spec.firmware.name == "a1_kp20_kd05"
         assert opened.manifest.lineage.model_dump()["leapp"]["played"] is None
+
+
+def test_an_output_that_nobody_wants_is_left_out_when_it_is_named(tmp_path, capsys):
+    package = write_cartpole(tmp_path / "pole", beside="confidence")
+    words = ["import", "leapp", str(package), "--out", str(tmp_path / "pole.rwm"), "--task", "cartpole_balance"]
+    assert run(words) == 2
+    assert "--ignore confidence leaves it out" in capsys.readouterr().err
+    assert run([*words, "--ignore", "confidence", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "leapp"
+
+
+def test_an_agent_spec_s_file_takes_the_place_of_a_task(cartpole_package, tmp_path, capsys):
+    out, told = tmp_path / "pole.rwm", tmp_path / "spec.json"
+    with make_env("cartpole_balance") as env:
+        spec = agent_spec(env)
+    told.write_text(spec.model_dump_json())
+    words = ["import", "leapp", str(cartpole_package), "--out", str(out), "--spec", str(told)]
+    assert run([*words, "--task", "cartpole_balance"]) == 2
+    assert "--task, --spec, --robot: give one of them" in capsys.readouterr().err
+    assert run(words) == 0
+    with Bundle.open(out) as opened:
+        assert opened.spec == spec
+        assert opened.manifest.lineage.model_dump()["leapp"]["played"] is None
+
+
+def test_our_own_package_is_somebody_else_s_where_that_is_said(tmp_path, capsys):
+    package, out = tmp_path / "pole.leapp", tmp_path / "again.rwm"
+    assert run(["export", "leapp", "zoo:cartpole_balance", "--out", str(package)]) == 0
+    capsys.readouterr()
+    words = ["import", "leapp", str(package), "--out", str(out), "--task", "cartpole_balance", "--foreign", "--json"]
+    assert run(words) == 2  # what a tick tells beside its action is nothing to another's robot
+    assert "output policy/value: has no kind" in capsys.readouterr().err
+    assert run([*words, *(f"--ignore={name}" for name in ("value", "surprise"))]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["kind"], result["same_bundle"]) == ("leapp", False)

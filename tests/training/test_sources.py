@@ -147,9 +147,8 @@ def test_what_a_quota_drops_stays_in_memory(tiny, robot, spec, capsys):
 
 
 def test_a_resume_goes_on_with_the_version_of_its_store_that_was_checked_out(tiny, capsys):
-    trainer = Trainer(
-        tiny(envs=1, task="gym:toy_envs:toys/Walker-v0", task_options={"length": 11, "observation": "proprio"})
-    )
+    options = {"length": 11, "observation": "proprio"}
+    trainer = Trainer(tiny(envs=1, task="gym:toy_envs:toys/Walker-v0", task_options=options, episodes_per_commit=1))
     trainer.train()
     store = EpisodeStore.open(trainer.run / "replay")
     assert len(store.index.number) > 5

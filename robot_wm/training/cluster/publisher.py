@@ -34,8 +34,9 @@ def publishing(config: TrainConfig, key: Path | None, ranks: Ranks = ALONE) -> I
         raise UserError(f"--publish-bundles {key}: no such file")
     if "export" not in entries("robot_wm.commands"):
         raise UserError("--publish-bundles: the exporter is not installed; pip install 'robot-wm[export]'")
+    done = checkpoint.latest_path(config.folder)  # of an earlier start, whose bundle is there
     over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(config.folder, key, over), name="publisher", daemon=True)
+    thread = threading.Thread(target=_watch, args=(config.folder, key, over, done), name="publisher", daemon=True)
     thread.start()
     try:
         yield
@@ -44,8 +45,8 @@ def publishing(config: TrainConfig, key: Path | None, ranks: Ranks = ALONE) -> I
         thread.join()
 
 
-def _watch(run: Path, key: Path, over: threading.Event) -> None:
-    done = checkpoint.latest_path(run)  # of an earlier start, whose bundle is there
+def _watch(run: Path, key: Path, over: threading.Event, done: Path | None) -> None:
+    """Publish what is newer than ``done``."""
     while True:
         ended = over.wait(_LOOK_S)  # looked at once more then: the last checkpoint counts
         newest = checkpoint.latest_path(run)

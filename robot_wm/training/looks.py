@@ -42,22 +42,19 @@ def evaluated(agent: Agent, config: TrainConfig, stop: StopRequest, go_on: Calla
         return None
 
 
-def audited(
+def log_audit(
     agent: Agent, store: EpisodeStore, state: RunState, log: Log, stop: StopRequest, go_on: Callable[[], bool]
-) -> dict[str, float]:
-    """What `look_at_reality` finds; nothing where it was told to stop before it had a result.
+) -> None:
+    """Write what `look_at_reality` finds; no numbers where it was told to stop before it had any.
 
-    Beside it ``log`` gets the map of what the agent believed along the store's episodes, once there are some.
+    Beside them comes the map of what the agent believed along the store's episodes, once there are some.
     """
     with suppress(UserError):
         figure = store_map(agent, state.agent_spec, store)
         if figure is not None:
             log.image(state.progress, "latents", raster(figure))
-    try:
-        with stop.bounded():
-            return look_at_reality(agent, store, state, go_on=go_on)
-    except StoppedError:
-        return {}
+    with suppress(StoppedError), stop.bounded():
+        log.scalars(state.progress, look_at_reality(agent, store, state, go_on=go_on))
 
 
 def show_predictions(

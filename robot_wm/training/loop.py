@@ -35,7 +35,7 @@ from robot_wm.training.experience import Experience, Finished, episode_scalars
 from robot_wm.training.git import git_commit
 from robot_wm.training.initial import take_weights
 from robot_wm.training.last_sound import LastSound
-from robot_wm.training.looks import audited, evaluated, show_predictions
+from robot_wm.training.looks import evaluated, log_audit, show_predictions
 from robot_wm.training.offline import updates_to_next_mark
 from robot_wm.training.one_writer import only_writer
 from robot_wm.training.peers import PeerTerminatedError
@@ -99,7 +99,8 @@ class Trainer:
         capacity = int(ranks.rows([capacity]).min())
         config = self.config = self.config.model_copy(update={"replay_capacity_steps": capacity})
         self.learner = kind.make_learner(agent, settings, self.device, config.seed)
-        self.agent, self.learner.compiles = self.learner.agent, compiles_on_cpu(config, self.device, ranks.size)
+        self.learner.compiles = compiles_on_cpu(config, self.device, ranks.size)
+        self.agent = self.learner.agent
         self.sampler = make_sampler(config, self.spec, agent.stored)
         self.state = RunState(config=config, agent_spec=self.spec, git_commit=git_commit(), ranks=ranks.size)
         self._schedule = config.schedule(ranks.size)
@@ -134,7 +135,8 @@ class Trainer:
         )
         self._ages = PolicyAge(self.experience, lambda: self.state.updates)
         self.recent: deque[Finished] = deque(maxlen=_RETURNS_KEPT)
-        self.running_s, self.spent = 0.0, Spent()  # since `train` was called
+        self.running_s = 0.0  # since `train` was called
+        self.spent = Spent()  # since `train` was called
         self._updates = ReplayedUpdates(self.learner, self.sources.mixture, self.spent, settings.batch_size)
         self._marks: dict[str, int] = {}
         self._start_steps, self._start_progress = self.state.env_steps, self.state.progress
@@ -336,7 +338,8 @@ class Trainer:
         if state.updates and config.predict_every_steps and self._due(config.predict_every_steps, "predict"):
             show_predictions(self.learner, self.sources.mixture, state.progress, config, self.spec, self._log)
         if state.updates and config.audit_every_steps and self._due(config.audit_every_steps, "audit"):
-            self._audit()
+            log = partial(log_audit, self.agent, self.store, state, self._log, self._stop, self._nothing_heard)
+            self.ranks.told(log)  # by rank 0, and the others wait
         if self._due(config.checkpoint_every_steps, "checkpoint"):
             self._check_finite()
             self._save()
@@ -371,10 +374,6 @@ class Trainer:
             checkpoint.mark_best(self.run, self._save())
         if config.stop_at_return is not None and result["return_mean"] >= config.stop_at_return:
             self.stop("return")
-
-    def _audit(self) -> None:
-        look = partial(audited, self.agent, self.store, self.state, self._log, self._stop, self._nothing_heard)
-        self._log.scalars(self.state.progress, self.ranks.told(look))
 
     def _check_finite(self) -> None:
         name = self.learner.first_nonfinite()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -71,16 +73,28 @@ def test_the_last_checkpoint_is_published_and_those_of_an_earlier_start_are_not(
     assert len(exports.commands) == 1
 
 
+def test_a_checkpoint_before_the_thread_has_started_is_of_this_start(run, key, exports, monkeypatch):
+    class Late(threading.Thread):
+        def start(self):
+            run.save(100)
+            super().start()
+
+    monkeypatch.setattr(publisher.threading, "Thread", Late)
+    with publisher.publishing(run, key):
+        pass
+    assert len(exports.commands) == 1
+
+
 def test_checkpoints_are_published_while_the_run_goes_on(run, key, exports, monkeypatch):
     monkeypatch.setattr(publisher, "_LOOK_S", 0.01)
     with publisher.publishing(run, key):
         for step in (100, 200):
             path = run.save(step)
             there = run.folder / BUNDLES / f"{path.name}.rwm.zip"
-            for _ in range(1000):
+            for _ in range(6000):
                 if there.exists():
                     break
-                publisher.threading.Event().wait(0.01)
+                time.sleep(0.01)
             assert there.exists()
     assert len(exports.commands) == 2
 

@@ -51,11 +51,9 @@ def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None
         stepper = Stepper(pool, actor)
         mixture = trainer.sources.mixture
         updates = ReplayedUpdates(trainer.learner, mixture, Spent(), settings.batch_size)
-        # As a run does it, in turns: what else was in the caches is gone, and what ends is stored as often as it ends.
         rounds: deque[Transition] = deque(maxlen=ROUNDS)
-        clock, earned = _Clock(), 0.0
 
-        def play() -> None:
+        def play(clock: _Clock) -> None:
             with clock.part("round"):  # a reset now and then is part of it
                 rounds.append(stepper.step(policy="0", random=False))
             with clock.part("act"):
@@ -64,11 +62,13 @@ def measure_parts(config: TrainConfig, seconds: float, *, update_s: float | None
                 trainer.experience.add(rounds[-1])
 
         for _ in range(max(ROUNDS, settings.batch_length + 2)):  # more than a window of every stream
-            play()
-        clock.begin()
+            play(_Clock())
+        # As a run does it, in turns: an episode that ends is stored as often as one ends. A batch is drawn at least
+        # once an order, however few updates the run has.
+        clock, earned = _Clock(), 0.0
         while not clock.enough(6 * each_s):
-            play()
-            earned += config.envs / steps_per_update
+            play(clock)
+            earned += max(config.envs / steps_per_update, 1.0 / ROUNDS)
             while earned >= 1.0:
                 earned -= 1.0
                 with clock.part("sample"):
@@ -117,10 +117,6 @@ class _Clock:
         self._spent: dict[str, float] = {}
         self._times: Counter[str] = Counter()
         self._begun = time.monotonic()
-
-    def begin(self) -> None:
-        """Forget what was before."""
-        self._spent, self._times, self._begun = {}, Counter(), time.monotonic()
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:

@@ -21,8 +21,8 @@ def outside_k(inlet_c: NDArray[np.float64], margin_k: float = 0.0) -> NDArray[np
 def usual_w(it_w: NDArray[np.float64], wet_bulb_c: NDArray[np.float64]) -> NDArray[np.float64]:
     """Cooling power that trim and respond takes for servers of [...] W in air of that wet-bulb temperature, [...] W.
 
-    Least squares over 28 runs of three days, of all training cities and seasons: R² 0.90, 2.7 kW off on average
-    (root mean square) where the power itself varies by 8.7 kW. Water from the tower alone cools below some 12 °C, the
+    Least squares over 28 runs of three days, drawn from the training cities and the year: R² 0.90, 2.7 kW off (root
+    mean square) where the power itself varies by 8.7 kW. Water from the tower alone cools below some 12 °C, the
     chiller alone above 16 °C.
     """
     partly, wholly = np.maximum(0.0, wet_bulb_c - 12.0), np.maximum(0.0, wet_bulb_c - 16.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class Task(ABC):
 
     spec: AgentSpec
     scene: Scene
-    step_limit: ClassVar[int]  # control steps, then the episode is truncated
+    step_limit: int  # control steps, then the episode is truncated
     # What ``Outcome.info["figures"]`` holds at every step: each a mean, rate or ratio of the episode so far, None while
     # it is not defined. ``fall`` is 1 once the episode has ended in a fall, else 0: whoever reports, counts those.
     figure_names: tuple[str, ...] = ()

@@ -218,6 +218,21 @@ def test_an_operator_in_a_hurry_asks_for_something_else_each_second(build_env):
         build_env("a1_velocity", command_period_s=0.0)
 
 
+def test_a_short_episode_is_truncated_and_changes_its_command_as_often(build_env):
+    env = build_env("a1_velocity", episode_s=0.5, command_period_s=0.2)
+    seen = [env.reset(seed=3)[0]["command"].copy()]
+    ends = []
+    for _ in range(25):
+        observation, _, terminated, truncated, _ = env.step(HOME)
+        seen.append(observation["command"].copy())
+        ends.append((terminated, truncated))
+    assert ends == [(False, False)] * 24 + [(False, True)]
+    assert (np.flatnonzero((np.diff(seen, axis=0) != 0).any(1)) + 1).tolist() == [10]
+    for wrong in (0.0, 0.01, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="episode_s"):
+            build_env("a1_velocity", episode_s=wrong)
+
+
 def test_standing_asks_for_no_speed(build_env):
     env = build_env("a1_stand")
     assert not env.reset(seed=1)[0]["command"].any()

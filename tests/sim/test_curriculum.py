@@ -50,7 +50,6 @@ def test_a_seed_has_the_whole_range_and_begins_the_levels_anew():
 def rough(build_env, monkeypatch):
     """An A1 on rough ground whose episodes last three steps and end as they are told."""
     ends = []
-    monkeypatch.setattr(A1Velocity, "step_limit", 3)
     outcome = A1Velocity.outcome
 
     def told(self, sim, command):
@@ -59,6 +58,7 @@ def rough(build_env, monkeypatch):
 
     monkeypatch.setattr(A1Velocity, "outcome", told)
     env = build_env("a1_stand", randomisation=RANGES)  # one command, however short its episodes are
+    env.task.step_limit = 3
     rest = np.float32(LEGGED.home)
 
     def episode(end, **reset):

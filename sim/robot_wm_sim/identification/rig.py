@@ -30,7 +30,7 @@ class HungTask(Task):
 
     def __init__(self, task: Task) -> None:
         self.spec, self.scene = task.spec, in_the_air(task.scene)
-        self.step_limit = 10**9  # type: ignore[misc]  # of this object: who plays says how long
+        self.step_limit = 10**9  # who plays says how long
         self._rows = {
             field.name: self.scene.robot.index(field.labels)
             for field in task.spec.observations

@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from robot_wm_sim.scene import Scene
 from robot_wm_sim.task import Outcome, Task
 
 COMMAND_PERIOD_S = 10.0  # then the operator wants something else
+EPISODE_S = 20.0
 STILL_SHARE = 0.15  # of the commands ask to stand
 MOVING_COMMAND = 0.1  # m/s and rad/s: less asks to stand
 SUCCESS_ERROR = 0.25  # m/s and rad/s of averaged speeds, mean of an episode
@@ -52,13 +53,11 @@ class _Motion(NamedTuple):
 
 
 class LeggedVelocity(Task):
-    """Walk with the commanded forward, sideways and turning speed for 20 s; over when its body touches something.
+    """Walk with the commanded forward, sideways and turning speed; over when its body touches something.
 
     It offers no `reward_from`: most of the reward is for the trunk's linear velocity, and no field observes that, as no
     sensor of the robot gives it; nor do fields tell torques, where the feet are, or what touches the ground.
     """
-
-    step_limit: ClassVar[int] = 1000
 
     figure_names = ("fall", *gait.NAMES, *(f"term/{name}" for name in TERMS))
 
@@ -72,13 +71,18 @@ class LeggedVelocity(Task):
         observations: Sequence[ObservationField],
         command: str = "",
         command_period_s: float = COMMAND_PERIOD_S,
+        episode_s: float = EPISODE_S,
     ) -> None:
         """``command`` fixes the operator's wish for whole episodes, see `fixed_command`; UserError if it is none.
 
-        Else it changes every ``command_period_s``, UserError unless that is positive.
+        Else it changes every ``command_period_s``, UserError unless that is positive. An episode that does not end in a
+        fall is truncated after ``episode_s``, UserError if no control period fits into that.
         """
         if not 0 < command_period_s < math.inf:
             raise UserError(f"command_period_s {command_period_s:g}: an operator's wish lasts for more than 0 s")
+        if not 1 <= episode_s * control_rate_hz < math.inf:
+            raise UserError(f"episode_s {episode_s:g}: an episode lasts for {1 / control_rate_hz:g} s or more")
+        self.step_limit = round(episode_s * control_rate_hz)
         self._fixed = fixed_command(command) if command else None
         self.spec = AgentSpec(
             task=task,

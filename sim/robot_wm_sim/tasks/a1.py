@@ -15,7 +15,7 @@ from robot_wm_sim.environment import environment
 from robot_wm_sim.fields import camera_field, choose
 from robot_wm_sim.legged.body import Legged
 from robot_wm_sim.legged.fields import command_field, proprio_fields
-from robot_wm_sim.legged.velocity import COMMAND_PERIOD_S, LeggedVelocity
+from robot_wm_sim.legged.velocity import COMMAND_PERIOD_S, EPISODE_S, LeggedVelocity
 from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEG_M, LIMBS, MASS_KG, SIDES, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.task import Task
 from robot_wm_sim.tasks.a1_scene import POSTS, ActuatorName, a1_scene, stand_posts
@@ -42,7 +42,7 @@ LEGGED = Legged(
 
 
 class A1Velocity(LeggedVelocity):
-    """Walk as commanded for 20 s, forward, sideways and turning; over when trunk, hip or shoulder touches something.
+    """Walk as commanded, forward, sideways and turning; over when trunk, hip or shoulder touches something.
 
     With a camera it sees posts that stand around it.
     """
@@ -55,6 +55,7 @@ class A1Velocity(LeggedVelocity):
         command: str = "",
         actuator: ActuatorName = "ideal",
         command_period_s: float = COMMAND_PERIOD_S,
+        episode_s: float = EPISODE_S,
     ) -> None:
         fields = choose(
             observation,
@@ -73,6 +74,7 @@ class A1Velocity(LeggedVelocity):
             observations=fields,
             command=command,
             command_period_s=command_period_s,
+            episode_s=episode_s,
         )
 
     def reset(self, sim: PhysicsBackend, rng: np.random.Generator) -> None:
@@ -97,14 +99,16 @@ def a1_velocity(
     observation: str = "proprio",
     command: str = "",
     command_period_s: float = COMMAND_PERIOD_S,
+    episode_s: float = EPISODE_S,
     actuator: ActuatorName = "ideal",
 ) -> Task:
     """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
 
     ``command`` fixes the operator's wish for whole episodes: ``0.5,0,0`` is 0.5 m/s ahead, not sideways, not turning;
-    else the operator wants something else every ``command_period_s``. ``actuator`` is one of `robots.a1.ACTUATORS`.
+    else the operator wants something else every ``command_period_s``. Who has not fallen after ``episode_s`` begins
+    anew. ``actuator`` is one of `robots.a1.ACTUATORS`.
     """
-    return A1Velocity(observation, command, actuator, command_period_s)
+    return A1Velocity(observation, command, actuator, command_period_s, episode_s)
 
 
 @environment

@@ -35,7 +35,7 @@ SLIDER, HINGE = CARTPOLE.index(("slider", "hinge"))
 class _Cartpole(Task):
     """What balance and swing-up share."""
 
-    step_limit: ClassVar[int] = 500
+    step_limit = 500
     figure_names = ("upright_share",)
     task: ClassVar[str]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class PandaReach(Task):
     first) is flat far from the target and again near it: hovering 6 cm away earned 98.7 % of everything.
     """
 
-    step_limit: ClassVar[int] = 100
+    step_limit = 100
     figure_names = ("distance_m", "reach_time_s")
 
     def __init__(self, observation: str) -> None:

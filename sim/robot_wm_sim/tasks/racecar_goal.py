@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class RacecarGoal(Task):
     earns nothing, and every metre towards the post pays at once, also for a beginner.
     """
 
-    step_limit: ClassVar[int] = 200
+    step_limit = 200
     figure_names = ("distance_m", "collisions")
 
     def __init__(self, observation: str) -> None:

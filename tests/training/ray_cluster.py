@@ -18,6 +18,7 @@ from robot_wm.training.world import look_at
 
 TOYS = Path(__file__).parent
 CPUS = 2
+PLENTY = 10**6  # policy steps
 
 
 @pytest.fixture(scope="session")

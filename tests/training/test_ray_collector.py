@@ -10,7 +10,7 @@ import socket
 import numpy as np
 import pytest
 import torch
-from ray_cluster import beside, elsewhere, in_no_cluster_yet, ray, steps_of, toy  # noqa: F401 - fixtures
+from ray_cluster import PLENTY, beside, elsewhere, in_no_cluster_yet, ray, steps_of, toy  # noqa: F401 - fixtures
 
 from robot_wm.cli import run as command_line
 from robot_wm.errors import UserError
@@ -24,7 +24,6 @@ from robot_wm.training.experience import Experience
 from robot_wm.training.loop import Trainer
 from robot_wm.training.world import look_at
 
-PLENTY = 10**6
 SHORT = dict(actor="ray", ray_address="local", envs=1, steps=120, prefill_steps=40)
 
 

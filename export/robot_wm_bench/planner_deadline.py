@@ -48,6 +48,7 @@ def bench_planner_deadline(
     margin_ms: Annotated[float, Parameter(validator=Number(gte=0))] = 0.0,
     share: Annotated[float, Parameter(validator=Number(gte=0, lte=1))] = 1.0,
     reuse_ticks: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
+    waits: bool = True,
     late_limit: Annotated[int, Parameter(validator=Number(gte=0))] = 0,
     load: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
     priority: Annotated[int, Parameter(validator=Number(gte=0, lte=99))] = 0,
@@ -80,6 +81,8 @@ def bench_planner_deadline(
         Of the ticks that may search.
     reuse_ticks
         Ticks after its search that a plan is used.
+    waits
+        Ticks wait for the plan that they asked for.
     late_limit
         Failures in a row after which the planner is given up, as on a robot; 0: it never is.
     load
@@ -98,6 +101,7 @@ def bench_planner_deadline(
         share=share,
         burst=max(1, round(rate)),
         max_age=reuse_ticks,
+        waits=waits,
         gain_limit=-float("inf"),
         look_ticks=1,
         surprise_limit=float("inf"),  # one frame shown again and again surprises a model, which is not the question
@@ -234,7 +238,7 @@ def _report(controller: Controller) -> Any:
 def _counts(controller: Controller) -> dict[str, Any]:
     report = _report(controller)
     plans = {f"plan_{name}": getattr(report.latency, name) for name in ("p50_us", "p99_us", "max_us")}
-    shown = ("searches", "planned", "reused", "overslept", "refused", "hurried", "broken", "not_finite")
+    shown = ("searches", "planned", "reused", "overtaken", "overslept", "refused", "hurried", "broken", "not_finite")
     return {"late_plans": report.counts["late"], **{name: report.counts[name] for name in shown}, **plans}
 
 

@@ -53,6 +53,7 @@ def test_every_parameter_reaches_its_knob():
         planner_force=True,
         planner_budget_ms=4.0,
         planner_margin_ms=1.5,
+        planner_waits=False,
         planner_simulations=16,
         planner_share=0.5,
         planner_gain_limit=0.25,
@@ -64,7 +65,7 @@ def test_every_parameter_reaches_its_knob():
     assert (request.name, request.forced, request.simulations) == ("muzero", True, 16)
     config = request.config
     assert (config.budget_s, config.margin_s) == (pytest.approx(0.004), pytest.approx(0.0015))
-    assert (config.share, config.gain_limit, config.max_age) == (0.5, 0.25, 3)
+    assert (config.waits, config.share, config.gain_limit, config.max_age) == (False, 0.5, 0.25, 3)
     assert (config.surprise_limit, config.late_limit, config.blend_ticks) == (7.0, 9, 0)
     assert given(planner_reuse_ticks=0).planner.config.max_age == 0
 

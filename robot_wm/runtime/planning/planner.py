@@ -87,6 +87,11 @@ class Planner:
         """Whether a plan is being made, wanted or not."""
         return self._worker is not None and not self._worker.is_done
 
+    @property
+    def finished_s(self) -> float:
+        """When the last plan was made, on the planner's clock."""
+        return self._finished_s
+
     def submit(self, root: Mapping[str, Array], deadline_s: float) -> bool:
         """Begin a plan from a copy of ``root``, tensors by the names of the section; False while one is being made.
 

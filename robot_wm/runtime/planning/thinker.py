@@ -26,6 +26,7 @@ from robot_wm.runtime.planning.use import PlanningCounts, PlanningReport, PlanUs
 Float32 = NDArray[np.float32]
 MARGIN = 0.2  # of the deadline
 SLACK = 0.5  # of the margin
+_NOTHING = -1  # is awaited
 _RING = 2048  # plans, so few that percentiles cost the control thread nothing that a tick would notice
 
 
@@ -77,9 +78,12 @@ class Thinker:
             surprise=_limit(config.surprise_limit, None if levels is None else levels.largest),
         )
         self._timing = Timing.of(config, section.budget_s, deadline_s)
+        self._awaited = _NOTHING  # ticks since the search whose plan is awaited
+        self._begun_s = self._deadline_s = math.nan  # of the last search
         depth, action_dim = section.depth, executed.size
         self._actions: Float32 = np.zeros((depth, action_dim), dtype=np.float32)  # [K, A] of the last plan
         self._proposed: Float32 = np.zeros(action_dim, dtype=np.float32)  # [A] at the tick before
+        self._done: Float32 = np.zeros((depth, action_dim), dtype=np.float32)  # [K, A] since the plan that is awaited
         self._rows = depth if config.max_age is None else min(depth, config.max_age + 1)
         self._blend = Blend(action_dim, 0 if manifest.spec.action.is_discrete else config.blend_ticks)
         self.use = PlanUse()
@@ -99,8 +103,7 @@ class Thinker:
 
     def rest(self) -> None:
         """A tick without a plan: the policy does not drive, or something is wrong."""
-        self._forget_plan()
-        self._blend.forget()
+        self._begin_anew()
         self._tell(Source.ACTOR)
 
     def propose(self, actor: Float32, *, surprise: float, is_first: bool, received_s: float, out: Float32) -> None:
@@ -113,36 +116,43 @@ class Thinker:
         self._searched_ticks += 1
         self._allowance.tick()
         if is_first:
-            self._forget_plan()
-            self._blend.forget()
+            self._begin_anew()
         else:
             self._follow()
         planned = None
         self._tell(Source.ACTOR)
         if self.switch.is_on:
             counts.surprised += not surprise <= self._limits.surprise
-            choice = choose(
-                Situation(
-                    surprise=surprise,
-                    gain=self._gain,
-                    searched_ticks=self._searched_ticks,
-                    is_valid=self._age < self._rows,
-                    searches=self._allowance.searches,
-                ),
-                self._limits,
-            )
-            if choice is Choice.REUSE:
-                counts.reused += 1
-                planned = self._row(self._age)
-                self._tell(Source.REUSED, age=self._age)
+            if self._awaited == _NOTHING:
+                planned = self._think(surprise, received_s)
+            elif surprise <= min(self._limits.surprise, self._limits.reuse_surprise):
+                planned = self._collect()
             else:
-                self._forget_plan()  # what follows is not what it said
-            if choice is Choice.SEARCH:
-                planned = self._search(received_s)
+                self._leave()  # it does not know what came as a surprise
         else:
+            self._leave()
             self.use.why = self.switch.why
         self._blend.into(actor, planned, out)
         np.copyto(self._proposed, out)
+
+    def _think(self, surprise: float, received_s: float) -> Float32 | None:
+        """This tick's action [A] as the gate chooses: a later one of the last plan, that of a new one, or none."""
+        choice = choose(
+            Situation(
+                surprise=surprise,
+                gain=self._gain,
+                searched_ticks=self._searched_ticks,
+                is_valid=self._age < self._rows,
+                searches=self._allowance.searches,
+            ),
+            self._limits,
+        )
+        if choice is Choice.REUSE:
+            self.counts.reused += 1
+            self._tell(Source.REUSED, age=self._age)
+            return self._row(self._age)
+        self._forget_plan()  # what follows is not what it said
+        return self._search(received_s) if choice is Choice.SEARCH else None
 
     def report(self) -> PlanningReport:
         """What there is to tell now (sorts the latest durations: not for the tick itself)."""
@@ -157,11 +167,28 @@ class Thinker:
             latency=self.latency.summary(),
         )
 
+    def _begin_anew(self) -> None:
+        """What comes has nothing to do with what was planned, or is being planned."""
+        self._forget_plan()
+        self._blend.forget()
+        self._leave()
+
+    def _leave(self) -> None:
+        """Want the plan that is awaited no longer."""
+        if self._awaited != _NOTHING:
+            self._planner.abandon()
+            self._awaited = _NOTHING
+
     def _follow(self) -> None:
         """The plan is a tick older; it is over if something else was done than what was proposed.
 
-        Proposed rather than planned: a blend leads up to the plan's actions, and must not end it.
+        Proposed rather than planned: a blend leads up to the plan's actions, and must not end it. Of a plan that is
+        awaited nobody knows yet what it will say.
         """
+        if self._awaited != _NOTHING:
+            if self._awaited < len(self._done):
+                np.copyto(self._done[self._awaited], self._executed)
+            self._awaited += 1
         if self._age < self._rows:
             apart = np.abs(self._executed - self._proposed).max()
             self._age += 1
@@ -179,7 +206,9 @@ class Thinker:
         """This tick's planned action [A], if there is one in time."""
         planner, counts, timing = self._planner, self.counts, self._timing
         begin_s = self._clock()
-        deadline_s = min(begin_s + timing.budget_s, received_s + timing.until_s)
+        deadline_s = begin_s + timing.budget_s
+        if self.config.waits:
+            deadline_s = min(deadline_s, received_s + timing.until_s)
         if begin_s >= deadline_s:
             counts.hurried += 1
             self.use.why = "the tick came too late to begin a plan"
@@ -191,6 +220,10 @@ class Thinker:
         counts.searches += 1
         self._searched_ticks = 0
         self._allowance.spend()
+        self._begun_s, self._deadline_s = begin_s, deadline_s
+        if not self.config.waits:
+            self._awaited = 0
+            return None
         is_ready = planner.wait()
         end_s = self._clock()
         self.use.plan_us = (end_s - begin_s) * 1e6
@@ -199,17 +232,39 @@ class Thinker:
         overslept = end_s > deadline_s + timing.slack_s
         counts.overslept += overslept
         if not is_ready:
-            planner.abandon()
-            counts.late += 1
-            self._tell(Source.LATE, plan_us=self.use.plan_us)
-            self._fail(f"it was not done within {(deadline_s - begin_s) * 1e3:.3g} ms")
+            self._give_up()
             return None
         planned = self._accept(planner.take(), timely=not overslept)
         if overslept:
             self._fail(f"this machine woke the tick {(end_s - deadline_s) * 1e3:.3g} ms too late")
         return planned
 
-    def _accept(self, plan: Plan, *, timely: bool) -> Float32 | None:
+    def _collect(self) -> Float32 | None:
+        """This tick's action [A] of the plan that an earlier tick asked for, if it is there and was followed so far.
+
+        The search did not know what would be done meanwhile: the actor's actions, and most plans begin near them.
+        """
+        planner = self._planner
+        if not planner.ready():
+            if planner.is_busy and self._clock() < self._deadline_s:
+                return None
+            self._awaited = _NOTHING
+            self._give_up()
+            return None
+        age, self._awaited = self._awaited, _NOTHING
+        self.use.plan_us = (planner.finished_s - self._begun_s) * 1e6
+        self.latency.add(self.use.plan_us)
+        return self._accept(planner.take(), timely=True, age=age)
+
+    def _give_up(self) -> None:
+        """PLANNER_LATE: what is made after its deadline is nobody's."""
+        self._planner.abandon()
+        self.counts.late += 1
+        self._tell(Source.LATE, plan_us=self.use.plan_us)
+        self._fail(f"it was not done within {(self._deadline_s - self._begun_s) * 1e3:.3g} ms")
+
+    def _accept(self, plan: Plan, *, timely: bool, age: int = 0) -> Float32 | None:
+        """The action [A] of a plan that was asked for ``age`` ticks ago, if it is worth it."""
         counts = self.counts
         if plan.error:
             counts.broken += 1
@@ -225,12 +280,16 @@ class Thinker:
         if not plan.gain > self._limits.gain:
             counts.unpromising += 1
             return None
-        counts.planned += 1
         np.clip(plan.actions, -1.0, 1.0, out=self._actions)
-        self._age = 0
-        self._tell(Source.PLANNED, age=0, plan_us=self.use.plan_us)
+        apart = np.abs(self._done[:age] - self._actions[:age])  # [age, A]; what is no number was not followed
+        if age >= self._rows or not (apart <= self.config.reuse_tolerance).all():
+            counts.overtaken += 1
+            return None
+        counts.planned += 1
+        self._age = age
+        self._tell(Source.PLANNED, age=age, plan_us=self.use.plan_us)
         self.use.value = plan.value
-        return self._row(0)
+        return self._row(age)
 
     def _fail(self, why: str) -> None:
         self.use.why = why

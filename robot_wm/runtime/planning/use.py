@@ -13,7 +13,7 @@ class Source(Enum):
     """Whose action a tick's target is, but for the blend from one to the other."""
 
     ACTOR = "actor"
-    PLANNED = "planned"  # a plan made for this tick
+    PLANNED = "planned"  # a plan that this tick got: made for it, or for an earlier one that did not wait
     REUSED = "reused"  # a later action of an earlier plan
     LATE = "late"  # the actor's, for the plan was not ready by the deadline
 
@@ -36,8 +36,9 @@ class PlanningCounts:
 
     ticks: int = 0  # at which the planner could have been asked
     searches: int = 0  # that were begun
-    planned: int = 0  # ticks with a plan of their own
+    planned: int = 0  # ticks that got a plan, and its action
     reused: int = 0  # ticks with a later action of an earlier plan
+    overtaken: int = 0  # timely plans that nobody waited for, after something else was done than they said
     unpromising: int = 0  # timely plans that promised no more than the actor, whose action it was then
     late: int = 0  # PLANNER_LATE: searches that were not done by the deadline
     overslept: int = 0  # searches after which the kernel woke the tick too late, whether the plan was there or not

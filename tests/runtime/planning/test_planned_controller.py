@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -84,6 +85,19 @@ def test_plans_are_made_and_used_to_their_end(make_controller):
     assert (command.plan.gain, command.plan.value) == (1.0, 12.0)
     assert 0.0 < command.plan.plan_us <= command.plan_us <= command.total_us
     assert controller.latency.count == 12
+
+
+def test_without_waiting_the_actor_acts_at_once_and_the_plan_from_the_next_tick_on(make_controller):
+    controller = make_controller(patient=False, waits=False, budget_s=10.0, reuse_tolerance=2.0)
+    used = []
+    for tick in range(7):
+        (told,) = drive(controller, 1, tick)
+        used.append(told[:2])
+        end_s = time.monotonic() + 10.0  # the machine's speed decides nothing
+        while controller._planner.is_busy and time.monotonic() < end_s:
+            time.sleep(0.001)
+    asking = ("actor", -1)  # at tick 1 and 6; tick 0 is a soft start of no length
+    assert used == [("actor", -1), asking, ("planned", 1), *[("reused", age) for age in (2, 3, 4)], asking]
 
 
 def test_the_model_hears_what_was_executed(make_controller):

@@ -35,6 +35,12 @@ DECLARATIONS = (
         limits=(0.0, 1e4),
     ),
     _row(
+        "planner_waits",
+        _PLANNING.waits,
+        "ticks wait for the plan that they asked for; false: none ever does, and a plan's later actions serve the ticks"
+        " after, if the actor has done what it begins with",
+    ),
+    _row(
         "planner_simulations",
         0,
         "of a planner that is a tree, which must be what it was exported with; 0: whatever that is",
@@ -88,6 +94,7 @@ def take_request(given: dict[str, Any]) -> PlannerRequest:
         config=PlanningConfig(
             budget_s=rest["planner_budget_ms"] * 1e-3 or None,
             margin_s=rest["planner_margin_ms"] * 1e-3 or None,
+            waits=rest["planner_waits"],
             share=rest["planner_share"],
             gain_limit=rest["planner_gain_limit"],
             max_age=None if reuse_ticks == _ALL else reuse_ticks,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from robot_wm.tasks import agent_spec, make_env
 from robot_wm.training.checkpoint import RunState, write_agent
 from robot_wm.training.config import TrainConfig
 from robot_wm_bench.planner.command import bench_planner
-from robot_wm_bench.planner.contest import Plan, contender, contest
+from robot_wm_bench.planner.contest import THINKING, Plan, contender, contest
 from robot_wm_bench.planner.worlds import world_options
 from robot_wm_export.planner.gate import GATE_SEED
 
@@ -97,6 +98,17 @@ def test_the_figures_are_those_of_the_starts(agent, tmp_path, rows):
     assert first["planned"] != second["planned"]
 
 
+def test_a_plan_that_no_tick_waits_for_is_used_all_the_same_and_alike_each_time(agent, tmp_path, monkeypatch):
+    """Of a beginner's policy, whose plans are nowhere near what it does itself."""
+    monkeypatch.setitem(THINKING, "unwaited", dataclasses.replace(THINKING["unwaited"], reuse_tolerance=2.0))
+    asked = dataclasses.replace(plan([0]), depth=3, thinking=["unwaited"])
+    one = contender(agent, asked, tmp_path)
+    (row,), (again,) = contest(one, asked), contest(one, asked)
+    assert row["difference"] != 0.0
+    assert 0.0 < row["searches_share"] < 0.25
+    assert row == again
+
+
 def test_table_and_picture_lie_beside(out, rows):
     with (out / "planner.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -132,7 +144,7 @@ def test_plans_that_are_no_numbers_are_told(tmp_path):
     [
         ({"planners": "oracle"}, "--planners: 'oracle' is none of flat, halving"),
         ({"worlds": "moon"}, "--worlds: 'moon' is none of none, mass, latency, both"),
-        ({"thinking": "hard"}, "--thinking: 'hard' is none of always, gated"),
+        ({"thinking": "hard"}, "--thinking: 'hard' is none of always, gated, unwaited"),
         ({"candidates": "2,many"}, "--candidates: 'many' is no number"),
         ({"seeds": "-1"}, "--seeds: '-1' names no seed"),
         ({"agents": ","}, "--agents: names no agent"),

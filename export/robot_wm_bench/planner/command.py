@@ -58,8 +58,9 @@ def bench_planner(
         Separated by commas: none (the task's, of which nothing is drawn), mass (+20 % of all links), latency (what the
         agent is told comes 20 ms later), both.
     thinking
-        Separated by commas: always (a search at every tick) and gated (as on a robot by default: at most a fifth of
-        the ticks search, others go on with a plan).
+        Separated by commas: always (a search at every tick), gated (as on a robot by default: at most a fifth of the
+        ticks search, others go on with a plan) and unwaited (gated, and no tick waits for its search: the plan serves
+        the ticks after).
     starts
         Of each seed; 20 or more tell something.
     seeds

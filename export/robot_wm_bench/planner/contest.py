@@ -27,7 +27,11 @@ from robot_wm_export.planner.export import PlannerDraft, PlannerSettings, draft_
 from robot_wm_export.planner.gate import GATE_SEED, gate_of
 from robot_wm_export.rollout import MIN_TICKS, record_task
 
-THINKING: Mapping[str, PlanningConfig] = {"always": ALWAYS, "gated": PlanningConfig()}
+THINKING: Mapping[str, PlanningConfig] = {
+    "always": ALWAYS,
+    "gated": PlanningConfig(),
+    "unwaited": PlanningConfig(waits=False),
+}
 MOST_STARTS = 1000  # of a seed: the next one's begin so much later
 
 

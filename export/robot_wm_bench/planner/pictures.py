@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = {"none": "#1b6ca8", "mass": "#c0392b", "latency": "#d68910", "both": "#6c3483"}
-_STYLES = {"always": "-", "gated": "--"}
-_FILLS = {"always": "full", "gated": "none"}
+_STYLES = {"always": "-", "gated": "--", "unwaited": ":"}
+_FILLS = {"always": "full", "gated": "none", "unwaited": "none"}
 _APART = 0.06  # of the points of two curves, in doublings of the candidates, so that no interval hides another
 
 

@@ -30,7 +30,7 @@ class PlanningConfig:
     blend_ticks: int = 2  # between the actor's action and the planner's, either way; 0: none
     seed: int = 0  # of the candidates that are drawn
     waits: bool = True  # a tick, for the plan it asked for; False: none ever waits, and a plan's later actions are used
-    patient: bool = False  # every plan is waited for, however long it takes: in simulators that wait, too
+    patient: bool = False  # for simulators that wait, too: a plan is there by when it is used, however long it takes
 
     def __post_init__(self) -> None:
         for name in ("budget_s", "margin_s", "reuse_surprise", "surprise_limit"):
@@ -43,8 +43,6 @@ class PlanningConfig:
             raise UserError(f"planning: share must be 0 to 1 of the ticks, got {self.share}")
         if not self.reuse_tolerance >= 0:
             raise UserError(f"planning: reuse_tolerance must be at least 0, got {self.reuse_tolerance}")
-        if self.patient and not self.waits:
-            raise UserError("planning: patient is to wait for every plan, and waits is off")
         if not self.waits and self.max_age == 0:
             raise UserError("planning: max_age 0 leaves nothing of a plan that no tick waits for")
         if math.isnan(self.gain_limit):

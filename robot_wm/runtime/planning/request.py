@@ -75,6 +75,10 @@ class PlannerRequest:
                     f"{origin}: its planner was exported with {section.simulations} simulations, not"
                     f" {self.simulations}; export it again for another number"
                 )
+            if section.depth < 2 and not self.config.waits:
+                raise UserError(
+                    f"{origin}: its plans have one action, for the tick that asks: planner_waits must be true"
+                )
         budget_s, period_s = self.config.budget_s, bundle.spec.control_period_s
         if budget_s is not None and budget_s > period_s and not self.config.patient:
             raise UserError(

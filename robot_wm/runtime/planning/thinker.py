@@ -245,6 +245,8 @@ class Thinker:
         The search did not know what would be done meanwhile: the actor's actions, and most plans begin near them.
         """
         planner = self._planner
+        if self.config.patient:
+            planner.wait()
         if not planner.ready():
             if planner.is_busy and self._clock() < self._deadline_s:
                 return None

@@ -269,6 +269,14 @@ def test_or_is_told_why_not(open_planner, which, request_, naming):
         PlannerRequest(simulations=-1)
 
 
+def test_plans_of_one_action_must_be_waited_for():
+    section = SimpleNamespace(depth=1, simulations=None)
+    bundle = SimpleNamespace(path="short.rwm", manifest=SimpleNamespace(planner=section, kind="dreamer"))
+    request = PlannerRequest("dreamer", config=PlanningConfig(waits=False))
+    with pytest.raises(UserError, match=r"^short.rwm: its plans have one action.* planner_waits must be true"):
+        request.open(bundle)
+
+
 def test_a_bundle_starts_with_its_planner(planned_original):
     good, _, key = planned_original
     with Bundle.open(good, key) as bundle:

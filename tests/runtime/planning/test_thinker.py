@@ -313,6 +313,11 @@ def test_a_plan_that_takes_two_ticks_is_used_from_its_third_action_on(make_bench
     assert told == [("actor", 0.3), ("actor", 0.42), ("planned", 0.5)]
 
 
+def test_a_simulator_that_waits_has_the_plan_at_the_tick_after(make_bench):
+    bench = make_bench(12.0, **NO_WAIT, patient=True)
+    assert [bench.tick(actor=0.5) for _ in range(3)] == ["actor", "planned", "reused"]
+
+
 @pytest.mark.parametrize("done", [0.36, math.nan])
 def test_a_plan_after_something_else_was_done_is_overtaken(make_bench, done):
     bench = make_bench(FAST_S, **NO_WAIT)
@@ -453,7 +458,6 @@ def test_a_hundred_thousand_ticks_and_none_is_late(make_bench):
         ({"recover_plans": 0}, "recover_plans"),
         ({"blend_ticks": -1}, "blend_ticks"),
         ({"seed": -1}, "seed"),
-        ({"waits": False, "patient": True}, "waits is off"),
         ({"waits": False, "max_age": 0}, "leaves nothing"),
     ],
 )

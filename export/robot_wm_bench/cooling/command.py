@@ -69,7 +69,7 @@ def bench_cooling(
     from robot_wm.tasks import agent_spec, make_env
     from robot_wm_bench.cooling.controller import Constant
     from robot_wm_bench.cooling.hourly import search_hourly
-    from robot_wm_bench.cooling.identify import identify, record
+    from robot_wm_bench.cooling.identify import identify, over_ranges, record
     from robot_wm_bench.cooling.mpc import LinearMpc
     from robot_wm_bench.cooling.trim_respond import TrimRespond
     from robot_wm_worlds.cooling.weather import parse_cities
@@ -83,7 +83,8 @@ def bench_cooling(
         told: dict[str, Any] = {}
         if learned:
             task = bar.add_task("bench cooling", total=candidates + 1, note="learning the plant")
-            model = identify(record(env, spec, episodes=LEARNED_DAYS // EPISODE_DAYS, seed=seed))
+            plant = over_ranges(spec)
+            model = identify(record(env, plant, episodes=LEARNED_DAYS // EPISODE_DAYS, seed=seed))
             bar.advance(task)
             hourly = search_hourly(
                 env,
@@ -92,7 +93,7 @@ def bench_cooling(
                 seed=seed,
                 done=lambda: bar.advance(task),
             )
-            makers |= {HOURLY: lambda: hourly, MPC: lambda: LinearMpc(spec, model)}
+            makers |= {HOURLY: lambda: hourly, MPC: lambda: LinearMpc(plant, model)}
             told = {
                 "model": {
                     "days": LEARNED_DAYS,

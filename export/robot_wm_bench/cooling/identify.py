@@ -107,7 +107,7 @@ class Excitation:
 
 
 def record(env: Env, spec: AgentSpec, *, episodes: int, seed: int) -> Recording:
-    """Episodes of an excited plant."""
+    """Episodes of an excited plant; ``spec`` is that of `over_ranges`."""
     rows: list[tuple[Array, ...]] = []
 
     def keep(before: Observation, action: NDArray[np.float32], after: Observation) -> None:
@@ -201,6 +201,18 @@ def _least_squares(inputs: Array, wanted: Array) -> Array:
     if rank < inputs.shape[1]:
         raise ValueError(f"{len(inputs)} steps do not tell {inputs.shape[1]} parameters apart (rank {rank})")
     return np.asarray(found, np.float64)
+
+
+def over_ranges(spec: AgentSpec) -> AgentSpec:
+    """The contract of who commands all that the plant's limits allow, and not only what lies about an agent's home.
+
+    A policy unit is half of a command's range then.
+    """
+    low, high = np.transpose([limits.position for limits in spec.action.limits])  # [A] each
+    action = spec.action.model_copy(
+        update={"offset": tuple(map(float, (low + high) / 2)), "scale": tuple(map(float, (high - low) / 2))}
+    )
+    return spec.model_copy(update={"action": action})
 
 
 def command_of(spec: AgentSpec, action: Array) -> Array:

@@ -8,10 +8,14 @@ from robot_wm_worlds.cooling.plant import HALLS, TIMESTEP_MIN
 TASK = "datacenter_cooling"
 COMMANDS = ("supply_air", *(f"{hall}_fan" for hall in HALLS), "chilled_water")
 COMMAND_UNITS = "°C, 1, 1, °C"  # flows as a share of what the hall's servers draw
-# Ranges, by command: as far as an engineer lets a building go; their middle is safe in any weather and under any load.
-# And by how much a command may change in five minutes, as a building's management ramps its set-points.
+# By command: as far as an engineer lets a building go, and by how much it may change in five minutes, as a building's
+# management ramps its set-points.
 RANGES = ((20.0, 26.0), (0.8, 1.2), (0.8, 1.2), (10.0, 21.0))
 RAMPS = (1.0, 0.15, 0.15, 1.0)
+# The zero action, and how far from it a policy goes. Trim and respond stands near it all year (25.6 °C, 0.99, 20 °C),
+# as a quadruped's actions count from the posture that it stands in; any weather and any load can bear it.
+HOME = (25.0, 1.0, 1.0, 19.0)
+REACHES = (1.0, 0.08, 0.08, 2.0)
 
 
 def agent_spec(control_minutes: int) -> AgentSpec:
@@ -35,8 +39,6 @@ def agent_spec(control_minutes: int) -> AgentSpec:
             max_age_s=max_age_s,
         )
 
-    middles = tuple((low + high) / 2 for low, high in RANGES)
-    reaches = tuple((high - low) / 2 for low, high in RANGES)
     observations = (
         field("inlet_temperature", "°C", HALLS, 25.0, 3.0),
         field("hall_temperature", "°C", HALLS, 32.0, 5.0),
@@ -52,8 +54,8 @@ def agent_spec(control_minutes: int) -> AgentSpec:
             shape=(len(COMMANDS),),
             unit=COMMAND_UNITS,
             labels=COMMANDS,
-            offset=middles,
-            scale=tuple(1.0 / reach for reach in reaches),
+            offset=HOME,
+            scale=tuple(1.0 / reach for reach in REACHES),
             source=Source.LAST_ACTION,
             max_age_s=max_age_s,
         ),
@@ -68,7 +70,7 @@ def agent_spec(control_minutes: int) -> AgentSpec:
         physics_rate_hz=round(control_minutes / TIMESTEP_MIN) / period_s,
         observations=observations,
         action=ActionSpec(
-            mode="position", joints=COMMANDS, unit=COMMAND_UNITS, scale=reaches, offset=middles, limits=limits
+            mode="position", joints=COMMANDS, unit=COMMAND_UNITS, scale=REACHES, offset=HOME, limits=limits
         ),
         firmware=FirmwareProfile(name="building_management"),
     )

@@ -18,7 +18,7 @@ from robot_wm_bench.agent import random_rollout
 from robot_wm_bench.cooling.agent import PLANT_SAFETY, bundled
 from robot_wm_bench.cooling.rollout import run_episode
 from robot_wm_export.export import export_agent
-from robot_wm_worlds.cooling.contract import RAMPS, RANGES, agent_spec
+from robot_wm_worlds.cooling.contract import HOME, RAMPS, RANGES, REACHES, agent_spec
 
 SPEC = agent_spec(5)
 
@@ -53,8 +53,7 @@ def _watched(bundle, safety=PLANT_SAFETY):
 
 def _wanted(asked):
     """Set-points [..., A] of what the policy asked for [..., A]."""
-    low, high = np.array(RANGES).T
-    return np.clip(asked, -1.0, 1.0) * (high - low) / 2 + (high + low) / 2
+    return np.array(HOME) + np.clip(asked, -1.0, 1.0) * np.array(REACHES)
 
 
 def test_a_day_goes_through_the_filter_of_rates_and_ranges(bundle):
@@ -70,7 +69,8 @@ def test_a_day_goes_through_the_filter_of_rates_and_ranges(bundle):
     assert (commands >= low - 1e-5).all()
     assert (commands <= high + 1e-5).all()
     assert (np.abs(np.diff(commands, axis=0)) <= np.array(RAMPS) + 1e-4).all()
-    assert (np.abs(_wanted(asked)[1:] - commands[:-1]) > np.array(RAMPS) + 0.01).any()  # it asked for more
+    before = np.vstack([HOME, commands[:-1]])
+    assert (np.abs(_wanted(asked) - before) > np.array(RAMPS) + 0.01).any()  # it asked for more
     assert np.isfinite(surprise[1:]).all()
     assert surprise[1:].std() > 0.0
     assert not faults.any()

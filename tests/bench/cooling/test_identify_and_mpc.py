@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 
 from robot_wm.runtime.transform import to_command, to_policy
-from robot_wm_bench.cooling.identify import LinearMap, PlantModel, PowerModel, Recording, identify, season_of
+from robot_wm_bench.cooling.identify import (
+    LinearMap,
+    PlantModel,
+    PowerModel,
+    Recording,
+    identify,
+    over_ranges,
+    season_of,
+)
 from robot_wm_bench.cooling.rollout import run_episode
-from robot_wm_worlds.cooling.contract import agent_spec
+from robot_wm_worlds.cooling.contract import HOME, RANGES, REACHES, agent_spec
 
-SPEC = agent_spec(5)
+SPEC = over_ranges(agent_spec(5))
 HALL = LinearMap(
     hall=np.array([0.7, 0.6]),
     gain=np.array([[1.5, -0.4, 0.0, 0.0], [1.4, 0.0, -0.5, 0.0]]),
@@ -195,6 +203,7 @@ def test_it_saves_on_a_plant_that_it_was_identified_on():
 
     env = closed_form_env(days=2)
     recording = record(env, SPEC, episodes=4, seed=0)
+    assert to_command(SPEC.action, recording.action)[:, 3].min() < HOME[3] - REACHES[3], "beyond an agent's reach"
     model = identify_one_season(recording)
     mpc = run_episode(env, LinearMpc(SPEC, model), seed=99, settling_h=12.0)
     constant = run_episode(env, Constant([22.0, 1.2, 1.2, 12.0]), seed=99, settling_h=12.0)
@@ -208,6 +217,12 @@ def identify_one_season(recording):
     shaken = recording.other.copy()
     shaken[:, 2] = rng.uniform(-1.2, 1.2, len(shaken))
     return identify(Recording(**{**vars(recording), "other": shaken}))
+
+
+def test_an_mpc_may_command_whatever_the_plant_can_bear():
+    low, high = np.transpose(RANGES)
+    np.testing.assert_allclose(to_command(SPEC.action, np.full(4, -1.0, np.float32)), low, rtol=1e-6)
+    np.testing.assert_allclose(to_command(SPEC.action, np.full(4, 1.0, np.float32)), high, rtol=1e-6)
 
 
 def test_the_horizon_is_the_model_step_by_step():

@@ -7,8 +7,11 @@ import pytest
 
 from robot_wm.errors import UserError
 from robot_wm_worlds.cooling import engine as engine_module
+from robot_wm_worlds.cooling.contract import HOME
 from robot_wm_worlds.cooling.engine import Engine
-from robot_wm_worlds.cooling.plant import COIL_DESIGN_FLOW, SCHEDULES, it_flow, orders
+from robot_wm_worlds.cooling.it_load import DESIGN_W
+from robot_wm_worlds.cooling.plant import COIL_DESIGN_FLOW, SCHEDULES, inlet_temperature, it_flow, orders
+from robot_wm_worlds.cooling.reward import MARGIN_K, outside_k
 from robot_wm_worlds.cooling.task import datacenter_cooling
 
 pytest.importorskip("pyenergyplus")
@@ -69,6 +72,15 @@ def test_set_points_are_held(settled):
     assert _mean(readings, "supply_c") == pytest.approx([23.0, 23.0], abs=0.1)
     assert _mean(readings, "chilled_water_c") == pytest.approx(15.0, abs=0.3)
     assert _mean(readings, "supply_flow") == pytest.approx(IT_W / (1.2 * 1006 * 12), rel=0.03)  # of thinner air
+
+
+@pytest.mark.parametrize(("city", "day"), [("miami", AUGUST), ("phoenix", AUGUST), ("chicago", JANUARY)])
+def test_any_weather_bears_the_set_points_of_a_zero_action_with_all_servers_busy(settled, city, day):
+    """Not even the margin before the ends of the recommended range of inlet air is touched."""
+    busy = np.full(2, DESIGN_W)
+    for reading in settled(HOME, city=city, day=day, it_w=busy):
+        inlet_c = inlet_temperature(reading.supply_c, reading.hall_c, reading.supply_flow, busy)
+        assert not outside_k(inlet_c, MARGIN_K).any()
 
 
 def test_more_air_takes_more_power_than_in_proportion_and_cools_the_hall(settled):

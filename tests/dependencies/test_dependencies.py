@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from xml.etree import ElementTree
@@ -60,6 +61,21 @@ def test_everything_that_is_imported_is_declared():
         and not declared & {re.sub(r"[-_.]+", "-", name).lower() for name in by_module.get(module, [module])}
     }
     assert undeclared == set()
+
+
+def test_a_run_in_a_simulator_imports_no_mcap():
+    """A GPU machine without it trains, evaluates and exports."""
+    code = (
+        "import sys\n"
+        "sys.modules.update(dict.fromkeys(('mcap', 'mcap_ros2', 'lz4', 'zstandard')))\n"  # importing them fails
+        "from robot_wm.cli import run\n"
+        "for word in ('train', 'eval', 'export'):\n"
+        "    assert run([word, '--help']) == 0\n"
+        "import robot_wm.training.loop, robot_wm.training.cluster.ingest, robot_wm.training.cluster.publisher\n"
+        "import robot_wm_export.export, robot_wm.evaluation.playing\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_ros_package_declares_what_its_nodes_and_launch_files_import():

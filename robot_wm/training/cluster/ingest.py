@@ -21,7 +21,6 @@ from robot_wm.atomic import atomic_file
 from robot_wm.errors import UserError
 from robot_wm.learning.ranks import ALONE, Ranks
 from robot_wm.replay.location import Location
-from robot_wm.replay.mcap_import import import_recording
 from robot_wm.training.cluster.connection import NAMESPACE, joined
 from robot_wm.training.cluster.orders import Failed, Place
 from robot_wm.training.cluster.seat import cpus_each
@@ -69,6 +68,8 @@ class Ingest:
 
     def take(self, robot: str, name: str, sha256: str, data: bytes) -> Taken | Failed:
         """Store the episodes of a recording, its file's bytes; those that are there already are left as they are."""
+        from robot_wm.replay.mcap_import import import_recording  # a run that no robot feeds needs no MCAP library
+
         if hashlib.sha256(data).hexdigest() != sha256:
             return Failed("refused", f"{name}: was changed on its way")
         with tempfile.TemporaryDirectory(prefix=".ingest.", suffix=".tmp", dir=self._run) as folder:

@@ -28,7 +28,6 @@ from robot_wm_sim.scene import Scene
 from robot_wm_sim.task import Outcome, Task
 
 COMMAND_PERIOD_S = 10.0  # then the operator wants something else
-EPISODE_S = 20.0
 STILL_SHARE = 0.15  # of the commands ask to stand
 MOVING_COMMAND = 0.1  # m/s and rad/s: less asks to stand
 SUCCESS_ERROR = 0.25  # m/s and rad/s of averaged speeds, mean of an episode
@@ -59,6 +58,7 @@ class LeggedVelocity(Task):
     sensor of the robot gives it; nor do fields tell torques, where the feet are, or what touches the ground.
     """
 
+    step_limit = 1000
     figure_names = ("fall", *gait.NAMES, *(f"term/{name}" for name in TERMS))
 
     def __init__(
@@ -71,18 +71,19 @@ class LeggedVelocity(Task):
         observations: Sequence[ObservationField],
         command: str = "",
         command_period_s: float = COMMAND_PERIOD_S,
-        episode_s: float = EPISODE_S,
+        episode_s: float | None = None,
     ) -> None:
         """``command`` fixes the operator's wish for whole episodes, see `fixed_command`; UserError if it is none.
 
-        Else it changes every ``command_period_s``, UserError unless that is positive. An episode that does not end in a
-        fall is truncated after ``episode_s``, UserError if no control period fits into that.
+        Else it changes every ``command_period_s``, UserError unless that is positive. ``episode_s`` truncates episodes
+        sooner or later than after 1000 steps, UserError if no control period fits into it.
         """
         if not 0 < command_period_s < math.inf:
             raise UserError(f"command_period_s {command_period_s:g}: an operator's wish lasts for more than 0 s")
-        if not 1 <= episode_s * control_rate_hz < math.inf:
-            raise UserError(f"episode_s {episode_s:g}: an episode lasts for {1 / control_rate_hz:g} s or more")
-        self.step_limit = round(episode_s * control_rate_hz)
+        if episode_s is not None:
+            if not 1 <= episode_s * control_rate_hz < math.inf:
+                raise UserError(f"episode_s {episode_s:g}: an episode lasts for {1 / control_rate_hz:g} s or more")
+            self.step_limit = round(episode_s * control_rate_hz)
         self._fixed = fixed_command(command) if command else None
         self.spec = AgentSpec(
             task=task,

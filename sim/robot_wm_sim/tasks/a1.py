@@ -15,7 +15,7 @@ from robot_wm_sim.environment import environment
 from robot_wm_sim.fields import camera_field, choose
 from robot_wm_sim.legged.body import Legged
 from robot_wm_sim.legged.fields import command_field, proprio_fields
-from robot_wm_sim.legged.velocity import COMMAND_PERIOD_S, EPISODE_S, LeggedVelocity
+from robot_wm_sim.legged.velocity import COMMAND_PERIOD_S, LeggedVelocity
 from robot_wm_sim.robots.a1 import A1, FEET, FOOT_RADIUS_M, LEG_M, LIMBS, MASS_KG, SIDES, STAND_HEIGHT_M, TRUNK
 from robot_wm_sim.task import Task
 from robot_wm_sim.tasks.a1_scene import POSTS, ActuatorName, a1_scene, stand_posts
@@ -55,7 +55,7 @@ class A1Velocity(LeggedVelocity):
         command: str = "",
         actuator: ActuatorName = "ideal",
         command_period_s: float = COMMAND_PERIOD_S,
-        episode_s: float = EPISODE_S,
+        episode_s: float | None = None,
     ) -> None:
         fields = choose(
             observation,
@@ -99,14 +99,14 @@ def a1_velocity(
     observation: str = "proprio",
     command: str = "",
     command_period_s: float = COMMAND_PERIOD_S,
-    episode_s: float = EPISODE_S,
+    episode_s: float | None = None,
     actuator: ActuatorName = "ideal",
 ) -> Task:
     """Walk an A1 quadruped at commanded speeds of ±1 m/s and ±1 rad/s (1000 steps at 50 Hz).
 
     ``command`` fixes the operator's wish for whole episodes: ``0.5,0,0`` is 0.5 m/s ahead, not sideways, not turning;
-    else the operator wants something else every ``command_period_s``. Who has not fallen after ``episode_s`` begins
-    anew. ``actuator`` is one of `robots.a1.ACTUATORS`.
+    else the operator wants something else every ``command_period_s``. ``episode_s`` truncates
+    episodes after another time than 20 s. ``actuator`` is one of `robots.a1.ACTUATORS`.
     """
     return A1Velocity(observation, command, actuator, command_period_s, episode_s)
 

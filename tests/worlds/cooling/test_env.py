@@ -78,12 +78,13 @@ def test_a_step_pays_for_what_the_plant_takes():
 def test_hot_air_is_counted_and_no_success():
     env = closed_form_env()
     env.reset(seed=0)
+    env.step(np.array([22.0, 1.2, 1.2, 12.0], np.float32))
     over, info = False, {}
     hot = np.array([26.0, 0.8, 0.8, 21.0], np.float32)
     while not over:
         _, _, _, over, info = env.step(hot)
     assert info["success"] is False
-    assert info["figures"]["outside_share"] > 0.9
+    assert 0.9 < info["figures"]["outside_share"] < 1.0  # all but the ramp's first minutes
     assert info["figures"]["inlet_max_c"] > 27.0
 
 
